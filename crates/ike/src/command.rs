@@ -1,0 +1,31 @@
+//! What the control process asks of the engine.
+
+use crate::config::{ChildId, Connection, ConnectionId};
+use crate::event::{ChildSaId, InstallToken};
+use core::net::SocketAddr;
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Adds a connection, or changes one: what did not change in it stays up as it is.
+    Configure(Box<Connection>),
+    /// Takes its SAs down with Delete messages and forgets it.
+    Remove(ConnectionId),
+    /// `ravelin up`, or traffic of a child that is down. Nothing happens when it is up or on its way.
+    Initiate { connection: ConnectionId, child: Option<ChildId> },
+    /// `ravelin down`: Delete, and stay down until `Initiate` or the peer brings it up.
+    Terminate { connection: ConnectionId },
+    RekeyIke(ConnectionId),
+    RekeyChild(ChildSaId),
+    /// Delete the child SA pair: a hard limit was reached.
+    DeleteChild(ChildSaId),
+    /// The data plane has the inbound SA in force on every worker (or cannot take it: `ok` false).
+    Installed { token: InstallToken, ok: bool },
+    /// An authentic packet came by the child's newest inbound SA.
+    FirstPacket(ChildSaId),
+    /// An authentic ESP packet came from another outer address or port (RFC 7296 §2.23).
+    PeerMoved { child: ChildSaId, from: SocketAddr },
+    /// The child SA carried inbound traffic lately: no need to ask whether the peer lives.
+    Alive(ChildSaId),
+    /// Delete everything; `poll_event` says `Event::Idle` when the peers answered or were given up (a few seconds).
+    Shutdown,
+}

@@ -1,0 +1,147 @@
+//! What the engine is configured with: connections, their children, proposals, identities, secrets.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+use ravelin_wire::Selector;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u32);
+
+/// A child of the configuration (not an SA: SAs of it come and go by rekeys).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChildId(pub u32);
+
+/// A peer and what we want to have with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    pub id: ConnectionId,
+    pub name: String,
+    /// Our address; `None`: whichever the peer reached us by, or the socket chooses.
+    pub local: Option<IpAddr>,
+    /// The peer's address; `None`: any (responder only).
+    pub remote: Option<IpAddr>,
+    pub local_id: Identity,
+    pub remote_id: Identity,
+    pub secret: Secret,
+    /// In order of preference.
+    pub proposals: Vec<IkeProposal>,
+    pub children: Vec<Child>,
+    /// Until rekey begins, with `jitter` taken off at random.
+    pub lifetime: Duration,
+    pub jitter: Duration,
+    /// Silence after which the peer is asked whether it lives; zero: never.
+    pub dpd_delay: Duration,
+    pub start: Start,
+    /// Encapsulate ESP in UDP though no NAT was found.
+    pub force_udp: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    pub id: ChildId,
+    pub name: String,
+    /// Wanted selector pairs; the union of their local sides is offered as our TS, and so for the remote sides.
+    pub selectors: Vec<Selector>,
+    /// In order of preference.
+    pub proposals: Vec<EspProposal>,
+    /// Until rekey begins (soft); the SA ends at `hard_lifetime`.
+    pub lifetime: Duration,
+    pub hard_lifetime: Duration,
+    pub jitter: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Bring it up, and back up after any failure, with back-off.
+    Immediately,
+    /// When traffic asks ([`crate::command::Command::Initiate`]).
+    OnTraffic,
+    Respond,
+}
+
+/// RFC 7296 §3.5.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Identity {
+    Address(IpAddr),
+    Fqdn(String),
+    UserFqdn(String),
+    KeyId(Vec<u8>),
+    /// Remote only: any identity that knows the secret.
+    Any,
+}
+
+/// A pre-shared key. Wiped on drop, never printed.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One transform of each kind; a connection offers several such proposals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IkeProposal {
+    pub encryption: Encryption,
+    /// `None` with AEAD ciphers.
+    pub integrity: Option<Integrity>,
+    pub prf: Prf,
+    pub group: Group,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EspProposal {
+    pub encryption: Encryption,
+    pub integrity: Option<Integrity>,
+    /// Perfect forward secrecy: a new key exchange with each CREATE_CHILD_SA.
+    pub group: Option<Group>,
+    pub esn: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Encryption {
+    AesGcm16_128,
+    AesGcm16_256,
+    AesCbc128,
+    AesCbc256,
+    ChaCha20Poly1305,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Integrity {
+    HmacSha1_96,
+    HmacSha256_128,
+    HmacSha384_192,
+    HmacSha512_256,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Prf {
+    HmacSha1,
+    HmacSha256,
+    HmacSha384,
+    HmacSha512,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Group {
+    Modp2048,
+    Modp3072,
+    Modp4096,
+    Ecp256,
+    Ecp384,
+    Curve25519,
+}

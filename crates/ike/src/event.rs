@@ -1,0 +1,74 @@
+//! What the engine tells the control process.
+
+use crate::config::{ChildId, ConnectionId, EspProposal};
+use core::net::SocketAddr;
+use core::time::Duration;
+use ravelin_wire::{Selector, Spi};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// One pair of child SAs; a rekey makes a new one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ChildSaId(pub u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IkeSaId(pub u64);
+
+/// Answered by [`crate::command::Command::Installed`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct InstallToken(pub u64);
+
+/// Encryption key, then salt or integrity key (RFC 7296 §2.17). Wiped on drop, never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct ChildKeys(pub Vec<u8>);
+
+impl core::fmt::Debug for ChildKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("ChildKeys(…)")
+    }
+}
+
+/// A child SA pair as negotiated.
+#[derive(Clone, Debug)]
+pub struct ChildSa {
+    pub id: ChildSaId,
+    pub connection: ConnectionId,
+    pub child: ChildId,
+    /// The pair it replaces, when it came by a rekey.
+    pub replaces: Option<ChildSaId>,
+    pub inbound_spi: Spi,
+    pub outbound_spi: Spi,
+    pub inbound_keys: ChildKeys,
+    pub outbound_keys: ChildKeys,
+    pub proposal: EspProposal,
+    /// Narrowed by both sides.
+    pub selectors: Vec<Selector>,
+    /// Outer addresses; ports are non-zero when ESP goes in UDP.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub udp: bool,
+    /// When the rekey begins and when the SA ends, from now.
+    pub soft: Duration,
+    pub hard: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Step 1: put the inbound SA on its worker and answer with `Installed`. The engine holds back the message that
+    /// lets the peer use it. The outbound SA is to be installed too, but not used.
+    Install { token: InstallToken, sa: Box<ChildSa> },
+    /// Step 2: from now on send by this pair's outbound SA.
+    UseOutbound { child: ChildId, sa: ChildSaId },
+    /// Step 3 of a rekey, or the end of the pair: take both directions out; inbound only after `grace`.
+    Remove { child: ChildId, sa: ChildSaId, grace: Duration },
+    /// The outer addresses of these pairs changed (NAT rebinding).
+    Moved { sa: ChildSaId, local: SocketAddr, remote: SocketAddr },
+    IkeUp { connection: ConnectionId, ike: IkeSaId, remote: SocketAddr, peer_id: String },
+    /// `why` is a sentence for the operator.
+    IkeDown { connection: ConnectionId, ike: IkeSaId, why: String },
+    /// An attempt failed; the next one starts after `retry` (None: it will not be tried by itself).
+    Failed { connection: ConnectionId, why: String, retry: Option<Duration> },
+    ChildUp { child: ChildId, sa: ChildSaId },
+    ChildDown { child: ChildId, sa: ChildSaId, why: String },
+    /// After `Shutdown`: nothing is left.
+    Idle,
+}

@@ -1,0 +1,13 @@
+//! The IKE engine, sans-IO: datagrams, commands and the clock go in; datagrams, events and the next alarm come out.
+//!
+//! Decides: everything of the protocol (RFC 7296): states, retransmission, negotiation, keys, which child SAs exist.
+//! Reads: what is handed to it. Writes: nothing but its own state.
+//! Never: opens a socket, reads a clock, draws a random number of its own, logs a secret, blocks.
+//!
+//! The one contract of the caller: after each `handle_*` drain `poll_transmit` and `poll_event`, then look at
+//! `poll_alarm`.
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod config;
+pub mod event;

@@ -1,0 +1,136 @@
+//! Names of what is counted. The data plane writes, the control process reads, both by these numbers.
+
+/// Generates an enum whose variants index counters and carry the name that operators see.
+macro_rules! named {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name in `show drops`, JSON and metrics; stable once released.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a packet was dropped; every drop has exactly one of these. New reasons go at the end.
+    Drop {
+        /// Not Ethernet with IPv4 or IPv6, or cut short before its own lengths say.
+        Malformed = "malformed",
+        /// IPv4 header checksum is wrong.
+        BadIpChecksum = "bad_ip_checksum",
+        /// Source or destination is not lawful for a forwarded packet (multicast source, loopback, 0.0.0.0/8 …).
+        BadAddress = "bad_address",
+        /// TTL or hop limit ran out; an ICMP error went back, within its rate limit.
+        TtlExpired = "ttl_expired",
+        /// No inbound SA has this SPI.
+        NoSa = "no_sa",
+        /// ESP or AH too short, or not a multiple of the cipher's block.
+        BadEsp = "bad_esp",
+        /// An SA's packet came over another encapsulation, address family or mode than negotiated.
+        WrongEncapsulation = "wrong_encapsulation",
+        /// The sequence number lies left of the window.
+        ReplayOld = "replay_old",
+        /// The sequence number was seen before.
+        ReplayDup = "replay_dup",
+        BadIcv = "bad_icv",
+        /// Authentic, but padding or next header cannot be.
+        BadPadding = "bad_padding",
+        /// The decrypted packet is not IP as its next header says, or lies about its length.
+        BadInner = "bad_inner",
+        /// Next header 59: traffic-flow confidentiality, dropped without noise (RFC 4303 §2.6).
+        Dummy = "dummy",
+        /// The inner packet does not match the selectors of its SA.
+        SelectorMismatch = "selector_mismatch",
+        /// A clear packet that a PROTECT policy covers.
+        PlainOnProtected = "plain_on_protected",
+        /// The policy says DISCARD, or none matches and the default is DISCARD.
+        PolicyDiscard = "policy_discard",
+        /// PROTECT, but no outbound SA is up.
+        NoOutboundSa = "no_outbound_sa",
+        /// The SA's sequence numbers are used up (RFC 4303 §3.3.3).
+        SequenceExhausted = "sequence_exhausted",
+        /// A hard limit in bytes or packets was reached.
+        SaExpired = "sa_expired",
+        /// Over the MTU with DF set; an ICMP error went back, within its rate limit.
+        TooBig = "too_big",
+        /// A fragment of a packet that cannot be judged without its first fragment.
+        Fragment = "fragment",
+        NoRoute = "no_route",
+        /// The route says blackhole, unreachable or prohibit.
+        RouteBlackhole = "route_blackhole",
+        /// The link address of the next hop is not known yet.
+        NeighbourUnresolved = "neighbour_unresolved",
+        /// Out of frames.
+        NoFrame = "no_frame",
+        /// The transmit ring of the port is full.
+        TxFull = "tx_full",
+        /// The ring to the worker that owns the SA is full.
+        HandoffFull = "handoff_full",
+        /// The TUN device does not take more.
+        PuntFull = "punt_full",
+        /// The egress port is gone or down.
+        PortDown = "port_down",
+        /// Larger than a frame can hold together with its encapsulation.
+        FrameTooSmall = "frame_too_small",
+        /// A protocol or IP version that this build does not handle where it came.
+        Unsupported = "unsupported",
+        /// The destination is a broadcast or multicast address, which a policy-based tunnel cannot carry.
+        MulticastPolicyMode = "multicast_policy_mode",
+    }
+}
+
+named! {
+    /// Per worker, besides the drops. For every worker, once it rests:
+    /// `Received + Injected + Generated + HandedIn = Forwarded + Punted + HandedOut + Consumed + Σ drops`.
+    Counter {
+        /// Packets taken from receive rings.
+        Received = "received",
+        /// Packets taken from the TUN device (the host's own traffic).
+        Injected = "injected",
+        /// Packets made here: further fragments, ICMP errors.
+        Generated = "generated",
+        /// Packets that came from another worker.
+        HandedIn = "handed_in",
+        /// Packets handed to the transmit ring of a port.
+        Forwarded = "forwarded",
+        /// Packets given to the kernel through the TUN device.
+        Punted = "punted",
+        HandedOut = "handed_out",
+        /// Packets whose content went on in others (fragmented originals).
+        Consumed = "consumed",
+        ReceivedBytes = "received_bytes",
+        ForwardedBytes = "forwarded_bytes",
+        Encrypted = "encrypted",
+        Decrypted = "decrypted",
+        IcmpSent = "icmp_sent",
+        IcmpSuppressed = "icmp_suppressed",
+        Batches = "batches",
+        /// Events that found the event ring full; the state they speak of is reported again later.
+        EventsDelayed = "events_delayed",
+        /// Commands refused because they were malformed.
+        BadCommands = "bad_commands",
+    }
+}
+
+named! {
+    /// Per port, summed over its queues and processors; counted by the XDP program.
+    XdpCounter {
+        /// Frames left to the kernel.
+        Passed = "passed",
+        /// Frames redirected to a worker's socket.
+        Steered = "steered",
+        /// To-be-protected or ESP frames dropped since the worker's socket was missing (fail closed).
+        NoWorker = "no_worker",
+        /// Frames dropped because they could not be parsed where a policy might cover them.
+        Unparsable = "unparsable",
+    }
+}
