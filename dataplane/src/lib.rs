@@ -1,1 +1,27 @@
-//! To be written.
+//! What happens to packets. The modules stand in the order of the packet; `worker` holds the order of the stages.
+//!
+//! Decides: for every packet one final [`Verdict`]. Reads: frames, the worker's SAs, one snapshot of the [`Tables`].
+//! Writes: frames, SA counters and windows, statistics, events. Never: does I/O, blocks, allocates per packet.
+#![forbid(unsafe_code)]
+
+pub mod worker;
+pub mod batch;
+pub mod packet;
+pub mod verdict;
+mod classify;
+mod inbound;
+mod outbound;
+mod spd;
+mod route;
+mod neighbour;
+mod icmp;
+mod sa;
+pub mod tables;
+pub mod stats;
+
+pub use batch::{Batch, MAX_BATCH, MAX_RECEIVED};
+pub use packet::{Door, Origin, Packet};
+pub use stats::Stats;
+pub use tables::{TableStore, Tables};
+pub use verdict::Verdict;
+pub use worker::{Now, Worker, WorkerConfig};

@@ -1,0 +1,44 @@
+//! Up to 64 received packets and the room for what is made of them.
+
+use crate::packet::Packet;
+use arrayvec::ArrayVec;
+
+/// Packets a caller may put into a batch.
+pub const MAX_RECEIVED: usize = 64;
+/// With fragments and ICMP errors. What finds no room is dropped as `no_frame`.
+pub const MAX_BATCH: usize = 256;
+
+/// Positions of packets in a batch, for one stage.
+pub(crate) type Places = ArrayVec<u16, MAX_BATCH>;
+
+/// One per worker, used again and again: 32 KiB that are never moved.
+#[derive(Debug)]
+pub struct Batch {
+    pub packets: Box<ArrayVec<Packet, MAX_BATCH>>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { packets: Box::new(ArrayVec::new()) }
+    }
+}
+
+impl Batch {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room for this many more received packets.
+    pub fn room(&self) -> usize {
+        MAX_RECEIVED.saturating_sub(self.packets.len())
+    }
+
+    /// Gives the packet back when [`MAX_RECEIVED`] are there.
+    #[allow(clippy::result_large_err)] // the frame comes back to its owner
+    pub fn push(&mut self, packet: Packet) -> Result<(), Packet> {
+        if self.room() == 0 {
+            return Err(packet);
+        }
+        self.packets.try_push(packet).map_err(|full| full.element())
+    }
+}
