@@ -22,8 +22,6 @@ pub struct WorkerConfig {
     pub max_sas: u32,
     /// UDP-encapsulated ESP comes to 4500 and to this port.
     pub udp_encap_port: Option<u16>,
-    /// Chance for what an attacker must not foresee: CBC IVs.
-    pub seed: [u8; 32],
 }
 
 #[derive(Debug)]
