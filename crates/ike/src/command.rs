@@ -11,19 +11,30 @@ pub enum Command {
     /// Takes its SAs down with Delete messages and forgets it.
     Remove(ConnectionId),
     /// `ravelin up`, or traffic of a child that is down. Nothing happens when it is up or on its way.
-    Initiate { connection: ConnectionId, child: Option<ChildId> },
+    Initiate {
+        connection: ConnectionId,
+        child: Option<ChildId>,
+    },
     /// `ravelin down`: Delete, and stay down until `Initiate` or the peer brings it up.
-    Terminate { connection: ConnectionId },
+    Terminate {
+        connection: ConnectionId,
+    },
     RekeyIke(ConnectionId),
     RekeyChild(ChildSaId),
     /// Delete the child SA pair: a hard limit was reached.
     DeleteChild(ChildSaId),
     /// The data plane has the inbound SA in force on every worker (or cannot take it: `ok` false).
-    Installed { token: InstallToken, ok: bool },
+    Installed {
+        token: InstallToken,
+        ok: bool,
+    },
     /// An authentic packet came by the child's newest inbound SA.
     FirstPacket(ChildSaId),
     /// An authentic ESP packet came from another outer address or port (RFC 7296 §2.23).
-    PeerMoved { child: ChildSaId, from: SocketAddr },
+    PeerMoved {
+        child: ChildSaId,
+        from: SocketAddr,
+    },
     /// The child SA carried inbound traffic lately: no need to ask whether the peer lives.
     Alive(ChildSaId),
     /// Delete everything; `poll_event` says `Event::Idle` when the peers answered or were given up (a few seconds).

@@ -55,20 +55,60 @@ pub struct ChildSa {
 pub enum Event {
     /// Step 1: put the inbound SA on its worker and answer with `Installed`. The engine holds back the message that
     /// lets the peer use it. The outbound SA is to be installed too, but not used.
-    Install { token: InstallToken, sa: Box<ChildSa> },
+    Install {
+        token: InstallToken,
+        sa: Box<ChildSa>,
+    },
     /// Step 2: from now on send by this pair's outbound SA.
-    UseOutbound { child: ChildId, sa: ChildSaId },
+    UseOutbound {
+        child: ChildId,
+        sa: ChildSaId,
+    },
     /// Step 3 of a rekey, or the end of the pair: take both directions out; inbound only after `grace`.
-    Remove { child: ChildId, sa: ChildSaId, grace: Duration },
-    /// The outer addresses of these pairs changed (NAT rebinding).
-    Moved { sa: ChildSaId, local: SocketAddr, remote: SocketAddr },
-    IkeUp { connection: ConnectionId, ike: IkeSaId, remote: SocketAddr, peer_id: String },
+    Remove {
+        child: ChildId,
+        sa: ChildSaId,
+        grace: Duration,
+    },
+    /// The outer addresses of this pair changed (NAT rebinding).
+    Moved {
+        sa: ChildSaId,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    IkeUp {
+        connection: ConnectionId,
+        ike: IkeSaId,
+        remote: SocketAddr,
+        peer_id: String,
+    },
     /// `why` is a sentence for the operator.
-    IkeDown { connection: ConnectionId, ike: IkeSaId, why: String },
+    IkeDown {
+        connection: ConnectionId,
+        ike: IkeSaId,
+        why: String,
+    },
     /// An attempt failed; the next one starts after `retry` (None: it will not be tried by itself).
-    Failed { connection: ConnectionId, why: String, retry: Option<Duration> },
-    ChildUp { child: ChildId, sa: ChildSaId },
-    ChildDown { child: ChildId, sa: ChildSaId, why: String },
+    Failed {
+        connection: ConnectionId,
+        why: String,
+        retry: Option<Duration>,
+    },
+    /// A peer's attempt was refused; `why` says attribute by attribute what was wanted and what was offered.
+    Rejected {
+        connection: Option<ConnectionId>,
+        remote: SocketAddr,
+        why: String,
+    },
+    ChildUp {
+        child: ChildId,
+        sa: ChildSaId,
+    },
+    ChildDown {
+        child: ChildId,
+        sa: ChildSaId,
+        why: String,
+    },
     /// After `Shutdown`: nothing is left.
     Idle,
 }

@@ -8,6 +8,9 @@
 //! `poll_alarm`.
 #![forbid(unsafe_code)]
 
+pub mod endpoint;
 pub mod command;
 pub mod config;
+pub mod counters;
 pub mod event;
+pub mod snapshot;
