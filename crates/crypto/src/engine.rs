@@ -1,0 +1,291 @@
+//! The burst interface: groups jobs by algorithm and hands each group to the fastest kernel the CPU has.
+//!
+//! Decides: which kernel serves which algorithm, once per engine. Reads: the class of each job's key. Writes: outcomes.
+//! Never: looks at the CPU per packet, skips a kernel silently ([`Engine::describe`] names them all), or allocates.
+
+use core::fmt;
+
+use crate::frame;
+use crate::mac;
+use crate::portable;
+use crate::suite::{Cipher, Integrity};
+use crate::{OpenError, OpenJob, SealJob, Suite};
+
+/// Jobs are treated in groups of this many; longer bursts are cut.
+pub const BURST: usize = 64;
+
+/// How far an engine may go. The default is the highest; lower ones are for tests, benches and distrust of a CPU.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Tier {
+    /// RustCrypto, on any CPU.
+    Portable,
+    /// x86-64 with 128-bit AES, carry-less multiplication and SHA instructions, each where the CPU has it.
+    Sse,
+    /// 512-bit vectors: AVX-512 with VAES and VPCLMULQDQ.
+    Avx512,
+}
+
+/// What serves one algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kernel {
+    Portable,
+    AesNi,
+    Vaes512,
+    ShaNi,
+    Avx512,
+}
+
+/// Cheap to copy: a handful of choices. Each worker has its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Engine {
+    gcm: Kernel,
+    cbc: Kernel,
+    chacha: Kernel,
+    sha1: Kernel,
+    sha256: Kernel,
+}
+
+impl Engine {
+    /// The fastest kernels that this CPU has.
+    pub fn new() -> Self {
+        Self::with_tier(Tier::Avx512)
+    }
+
+    /// As [`new`](Self::new), but nothing above `tier`.
+    pub fn with_tier(tier: Tier) -> Self {
+        let portable = Self {
+            gcm: Kernel::Portable,
+            cbc: Kernel::Portable,
+            chacha: Kernel::Portable,
+            sha1: Kernel::Portable,
+            sha256: Kernel::Portable,
+        };
+        #[cfg(target_arch = "x86_64")]
+        let chosen = Self {
+            gcm: crate::x86::gcm_kernel(tier),
+            cbc: crate::x86::cbc_kernel(tier),
+            chacha: crate::x86::chacha_kernel(tier),
+            sha1: crate::x86::sha_kernel(tier),
+            sha256: crate::x86::sha_kernel(tier),
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let chosen = portable;
+        if tier == Tier::Portable { portable } else { chosen }
+    }
+
+    /// Protects every packet of the burst in place. Returns how many jobs were refused because their lengths
+    /// contradict each other; the packets of those are zeroed and must not be sent.
+    pub fn seal(&self, jobs: &mut [SealJob]) -> usize {
+        jobs.chunks_mut(BURST).map(|burst| self.seal_burst(burst)).sum()
+    }
+
+    /// Verifies and decrypts every packet of the burst in place, and writes every job's outcome.
+    pub fn open(&self, jobs: &mut [OpenJob]) {
+        jobs.chunks_mut(BURST).for_each(|burst| self.open_burst(burst));
+    }
+
+    /// Cipher kernel and integrity kernel of a suite; they are one for an AEAD.
+    pub fn kernels(&self, suite: Suite) -> (Kernel, Kernel) {
+        let cipher = match suite.cipher() {
+            Cipher::Gcm => return (self.gcm, self.gcm),
+            Cipher::ChaCha => return (self.chacha, self.chacha),
+            Cipher::Cbc => self.cbc,
+            Cipher::Null => Kernel::Portable,
+        };
+        (cipher, self.mac_kernel(suite.integrity()))
+    }
+
+    /// One line for `show workers`.
+    pub fn describe(&self) -> String {
+        let Self { gcm, cbc, chacha, sha1, sha256 } = self;
+        format!("aes-gcm {gcm}, aes-cbc {cbc}, chacha20-poly1305 {chacha}, sha1 {sha1}, sha2-256 {sha256}")
+    }
+
+    fn mac_kernel(&self, integrity: Integrity) -> Kernel {
+        match integrity {
+            Integrity::Sha1 => self.sha1,
+            Integrity::Sha256 => self.sha256,
+            Integrity::None | Integrity::Sha384 | Integrity::Sha512 => Kernel::Portable,
+        }
+    }
+
+    fn seal_burst(&self, jobs: &mut [SealJob]) -> usize {
+        let mut groups = Groups::default();
+        let mut refused = 0;
+        for (n, job) in jobs.iter_mut().enumerate() {
+            if frame::prepare(job) {
+                groups.add(n, job.key.cipher, job.key.integrity);
+            } else {
+                refused += 1;
+            }
+        }
+        self.seal_gcm(jobs, groups.gcm);
+        self.seal_chacha(jobs, groups.chacha);
+        if groups.macs() != 0 {
+            self.encrypt_cbc(jobs, groups.cbc);
+            for (integrity, group) in groups.by_integrity() {
+                mac::seal(self.mac_kernel(integrity), jobs, group);
+            }
+        }
+        refused
+    }
+
+    fn open_burst(&self, jobs: &mut [OpenJob]) {
+        let mut groups = Groups::default();
+        for (n, job) in jobs.iter_mut().enumerate() {
+            if frame::body_end(job.key.suite(), job.packet.len()).is_some() {
+                job.outcome = Err(OpenError::BadIcv);
+                groups.add(n, job.key.cipher, job.key.integrity);
+            } else {
+                job.outcome = Err(OpenError::BadEsp);
+            }
+        }
+        let mut authentic = groups.unprotected;
+        authentic |= self.open_gcm(jobs, groups.gcm);
+        authentic |= self.open_chacha(jobs, groups.chacha);
+        if groups.macs() != 0 {
+            for (integrity, group) in groups.by_integrity() {
+                authentic |= mac::verify(self.mac_kernel(integrity), jobs, group);
+            }
+            self.decrypt_cbc(jobs, groups.cbc & authentic);
+        }
+        for n in members(authentic) {
+            let job = &mut jobs[n];
+            if let Some(end) = frame::body_end(job.key.suite(), job.packet.len()) {
+                frame::finish(job, end);
+            }
+        }
+    }
+
+    fn seal_gcm(&self, jobs: &mut [SealJob], group: Group) {
+        if group == 0 {
+            return;
+        }
+        match self.gcm {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes512 | Kernel::AesNi => crate::x86::seal_gcm(self.gcm, jobs, group),
+            _ => members(group).for_each(|n| portable::seal_aead(&mut jobs[n])),
+        }
+    }
+
+    fn open_gcm(&self, jobs: &mut [OpenJob], group: Group) -> Group {
+        if group == 0 {
+            return 0;
+        }
+        match self.gcm {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes512 | Kernel::AesNi => crate::x86::open_gcm(self.gcm, jobs, group),
+            _ => open_each(jobs, group, portable::open_aead),
+        }
+    }
+
+    fn seal_chacha(&self, jobs: &mut [SealJob], group: Group) {
+        members(group).for_each(|n| portable::seal_aead(&mut jobs[n]));
+    }
+
+    fn open_chacha(&self, jobs: &mut [OpenJob], group: Group) -> Group {
+        open_each(jobs, group, portable::open_aead)
+    }
+
+    fn encrypt_cbc(&self, jobs: &mut [SealJob], group: Group) {
+        for n in members(group) {
+            let job = &mut jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            portable::encrypt_cbc(job.key, job.seq, &mut job.packet[8..end]);
+        }
+    }
+
+    fn decrypt_cbc(&self, jobs: &mut [OpenJob], group: Group) {
+        for n in members(group) {
+            let job = &mut jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            portable::decrypt_cbc(job.key, &mut job.packet[8..end]);
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::AesNi => "aes-ni",
+            Self::Vaes512 => "vaes-avx512",
+            Self::ShaNi => "sha-ni",
+            Self::Avx512 => "avx512",
+        })
+    }
+}
+
+/// A set of jobs of one burst: bit n stands for job n.
+pub(crate) type Group = u64;
+
+const _: () = assert!(BURST <= Group::BITS as usize);
+
+/// The jobs of a group, in order.
+#[inline]
+pub(crate) fn members(mut group: Group) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        if group == 0 {
+            return None;
+        }
+        let n = group.trailing_zeros() as usize;
+        group &= group - 1;
+        Some(n)
+    })
+}
+
+fn open_each(jobs: &mut [OpenJob], group: Group, open: impl Fn(&mut OpenJob) -> bool) -> Group {
+    members(group).filter(|&n| open(&mut jobs[n])).fold(0, |set, n| set | 1 << n)
+}
+
+/// A job is in exactly one of `gcm`, `chacha`, `unprotected` and the four hash groups; in `cbc` besides a hash group.
+#[derive(Default)]
+struct Groups {
+    gcm: Group,
+    chacha: Group,
+    cbc: Group,
+    sha1: Group,
+    sha256: Group,
+    sha384: Group,
+    sha512: Group,
+    unprotected: Group,
+}
+
+impl Groups {
+    #[inline]
+    fn add(&mut self, n: usize, cipher: Cipher, integrity: Integrity) {
+        let bit = 1 << n;
+        match cipher {
+            Cipher::Gcm => return self.gcm |= bit,
+            Cipher::ChaCha => return self.chacha |= bit,
+            Cipher::Cbc => self.cbc |= bit,
+            Cipher::Null => {}
+        }
+        match integrity {
+            Integrity::Sha1 => self.sha1 |= bit,
+            Integrity::Sha256 => self.sha256 |= bit,
+            Integrity::Sha384 => self.sha384 |= bit,
+            Integrity::Sha512 => self.sha512 |= bit,
+            Integrity::None => self.unprotected |= bit,
+        }
+    }
+
+    fn macs(&self) -> Group {
+        self.sha1 | self.sha256 | self.sha384 | self.sha512
+    }
+
+    fn by_integrity(&self) -> [(Integrity, Group); 4] {
+        [
+            (Integrity::Sha1, self.sha1),
+            (Integrity::Sha256, self.sha256),
+            (Integrity::Sha384, self.sha384),
+            (Integrity::Sha512, self.sha512),
+        ]
+    }
+}

@@ -1,0 +1,133 @@
+//! The key of one direction of one SA, laid out for the kernels.
+//!
+//! Decides: which precomputed tables a suite needs. Reads: KEYMAT once. Writes: the tables, once, and zeroes over them
+//! on drop. Never: gives key bytes back, prints them, or changes after it was made.
+
+use core::fmt;
+use std::sync::OnceLock;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::Suite;
+use crate::portable::{self, PortableKey};
+use crate::suite::{Cipher, Integrity};
+
+/// Everything that a kernel touches lies inline, so that a look-up stage can prefetch it (see [`Key::prefetch`]).
+/// An AEAD uses the first 512 bytes at most (AES-256-GCM: 8 cache lines); CBC with HMAC uses all of it.
+#[repr(C, align(64))]
+pub struct Key {
+    /// Round keys of the cipher's forward direction; for ChaCha20 the 32 bytes of its key; else zero.
+    pub(crate) schedule: [[u8; 16]; 15],
+    /// Implicit part of an AEAD nonce.
+    pub(crate) salt: [u8; 4],
+    suite: Suite,
+    /// 10, 12 or 14 for AES.
+    pub(crate) rounds: u8,
+    pub(crate) cipher: Cipher,
+    pub(crate) integrity: Integrity,
+    /// What only the portable kernels need; the others never follow this pointer.
+    cold: Box<Cold>,
+    /// GCM: H^16 … H^1, as the carry-less multiplier wants them.
+    /// CBC: round keys of the inverse cipher in order of their use; the last entry is the secret of the IVs.
+    pub(crate) table: [[u8; 16]; 16],
+    /// HMAC with SHA-1 or SHA-256: the hash states after one block of key ⊕ ipad, and of key ⊕ opad (RFC 2104 §4).
+    pub(crate) pads: [[u32; 8]; 2],
+}
+
+const _: () = assert!(size_of::<Key>() == 576);
+const _: () = assert!(core::mem::offset_of!(Key, table) == 256 && core::mem::offset_of!(Key, pads) == 512);
+
+/// Index of the IV secret in [`Key::table`] of a CBC key.
+pub(crate) const IV_SECRET: usize = 15;
+
+struct Cold {
+    keymat: Zeroizing<Vec<u8>>,
+    portable: OnceLock<PortableKey>,
+}
+
+/// KEYMAT of the wrong length for its suite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{} takes {expected} bytes of keying material, not {got}", suite.name())]
+pub struct KeyLength {
+    pub suite: Suite,
+    pub expected: usize,
+    pub got: usize,
+}
+
+impl Key {
+    /// `keymat` is IKE's KEYMAT of this direction: cipher key, then salt or integrity key (RFC 7296 §2.17).
+    /// `iv_seed` must be random and secret: CBC's IVs come from it.
+    pub fn new(suite: Suite, keymat: &[u8], iv_seed: [u8; 16]) -> Result<Self, KeyLength> {
+        let expected = suite.keymat_len();
+        if keymat.len() != expected || suite == Suite::NoProtectionForBenches {
+            return Err(KeyLength { suite, expected, got: keymat.len() });
+        }
+        Ok(Self::build(suite, keymat, iv_seed))
+    }
+
+    /// A key that protects nothing: NULL cipher and NULL integrity, to measure the way without crypto.
+    /// No suite that can be configured or negotiated leads here.
+    pub fn no_protection_for_benches() -> Self {
+        Self::build(Suite::NoProtectionForBenches, &[], [0; 16])
+    }
+
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Asks the CPU to fetch what the kernels of this suite will touch.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        crate::x86::prefetch(self);
+    }
+
+    /// Made when a portable kernel first meets this key; never, where the CPU has better ones.
+    pub(crate) fn portable(&self) -> &PortableKey {
+        self.cold.portable.get_or_init(|| PortableKey::new(self.suite, &self.cold.keymat))
+    }
+
+    fn build(suite: Suite, keymat: &[u8], mut iv_seed: [u8; 16]) -> Self {
+        let cold = Box::new(Cold { keymat: Zeroizing::new(keymat.to_vec()), portable: OnceLock::new() });
+        let (cipher_key, rest) = keymat.split_at(suite.cipher_key_len());
+        let mut key = Self {
+            schedule: [[0; 16]; 15],
+            salt: [0; 4],
+            suite,
+            rounds: 0,
+            cipher: suite.cipher(),
+            integrity: suite.integrity(),
+            cold,
+            table: [[0; 16]; 16],
+            pads: [[0; 8]; 2],
+        };
+        match key.cipher {
+            Cipher::Gcm | Cipher::ChaCha => key.salt.copy_from_slice(rest),
+            Cipher::Cbc => key.table[IV_SECRET] = iv_seed,
+            Cipher::Null => {}
+        }
+        if key.cipher == Cipher::ChaCha {
+            key.schedule.as_flattened_mut()[..32].copy_from_slice(cipher_key);
+        }
+        key.pads = portable::hmac_pads(key.integrity, rest);
+        #[cfg(target_arch = "x86_64")]
+        crate::x86::fill_tables(&mut key, cipher_key);
+        iv_seed.zeroize();
+        key
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.schedule.zeroize();
+        self.salt.zeroize();
+        self.table.zeroize();
+        self.pads.zeroize();
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, …)", self.suite.name())
+    }
+}
