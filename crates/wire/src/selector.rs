@@ -21,10 +21,8 @@ pub struct EmptyRange;
 impl AddrRange {
     pub const ANY_V4: Self =
         Self { start: IpAddr::V4(Ipv4Addr::UNSPECIFIED), end: IpAddr::V4(Ipv4Addr::BROADCAST) };
-    pub const ANY_V6: Self = Self {
-        start: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        end: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
-    };
+    pub const ANY_V6: Self =
+        Self { start: IpAddr::V6(Ipv6Addr::UNSPECIFIED), end: IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)) };
 
     pub fn new(start: IpAddr, end: IpAddr) -> Result<Self, EmptyRange> {
         if start.is_ipv4() != end.is_ipv4() || end < start {
@@ -57,6 +55,11 @@ impl AddrRange {
         Self::new(self.start.max(other.start), self.end.min(other.end)).ok()
     }
 
+    /// The fewest prefixes that together hold exactly this range: at most 62 for IPv4, 254 for IPv6.
+    pub const fn prefixes(&self) -> Prefixes {
+        Prefixes { rest: Some(*self) }
+    }
+
     /// The range as one prefix, when it is one.
     pub fn as_prefix(&self) -> Option<Prefix> {
         let (bits, len) = match (self.start, self.end) {
@@ -66,7 +69,36 @@ impl AddrRange {
         };
         let host_bits = u8::try_from(128 - bits.leading_zeros()).ok()?;
         let prefix = Prefix::new(self.start, len - host_bits).ok()?;
-        (AddrRange::from(prefix) == *self).then_some(prefix)
+        (Self::from(prefix) == *self).then_some(prefix)
+    }
+}
+
+/// Iterator of [`AddrRange::prefixes`], in the order of addresses.
+#[derive(Clone, Debug)]
+pub struct Prefixes {
+    rest: Option<AddrRange>,
+}
+
+impl Iterator for Prefixes {
+    type Item = Prefix;
+
+    /// The largest prefix that begins where the rest begins and does not reach beyond its end.
+    fn next(&mut self) -> Option<Prefix> {
+        let rest = self.rest.take()?;
+        let bits = if rest.start.is_ipv4() { 32 } else { 128 };
+        let prefix = (0..=bits)
+            .filter_map(|len| Prefix::new(rest.start, len).ok())
+            .find(|p| AddrRange::from(*p).end <= rest.end)?;
+        self.rest = after(AddrRange::from(prefix).end).and_then(|start| AddrRange::new(start, rest.end).ok());
+        Some(prefix)
+    }
+}
+
+/// The next address of the family, if there is one.
+fn after(addr: IpAddr) -> Option<IpAddr> {
+    match addr {
+        IpAddr::V4(a) => a.to_bits().checked_add(1).map(|b| IpAddr::V4(Ipv4Addr::from_bits(b))),
+        IpAddr::V6(a) => a.to_bits().checked_add(1).map(|b| IpAddr::V6(Ipv6Addr::from_bits(b))),
     }
 }
 
@@ -202,7 +234,7 @@ impl FromStr for Prefix {
             None => (s, None),
         };
         let addr: IpAddr = addr.parse().map_err(|_| PrefixError::Syntax)?;
-        Self::new(addr, len.unwrap_or(if addr.is_ipv4() { 32 } else { 128 }))
+        Self::new(addr, len.unwrap_or_else(|| if addr.is_ipv4() { 32 } else { 128 }))
     }
 }
 
@@ -269,6 +301,15 @@ mod tests {
         assert_eq!("::/0".parse::<Prefix>().map(AddrRange::from), Ok(AddrRange::ANY_V6));
     }
 
+    #[test]
+    fn prefixes_of_the_extremes() {
+        assert_eq!(AddrRange::ANY_V6.prefixes().map(|p| p.len()).collect::<std::vec::Vec<_>>(), [0]);
+        let all_but_one = AddrRange::new("::1".parse().unwrap(), AddrRange::ANY_V6.end()).unwrap();
+        assert_eq!(all_but_one.prefixes().count(), 128);
+        let worst = AddrRange::new(v4(1), v4(u32::MAX - 1)).unwrap();
+        assert_eq!(worst.prefixes().count(), 62);
+    }
+
     proptest! {
         #[test]
         fn range_of_prefix_holds_what_the_prefix_holds(addr: u32, len in 0u8..=32, probe: u32) {
@@ -276,6 +317,16 @@ mod tests {
             let r = AddrRange::from(p);
             prop_assert_eq!(r.contains(v4(probe)), p.contains(v4(probe)));
             prop_assert_eq!(r.as_prefix(), Some(p));
+        }
+
+        #[test]
+        fn prefixes_hold_the_range_and_nothing_else(a: u32, b: u32, probe: u32) {
+            let r = AddrRange::new(v4(a.min(b)), v4(a.max(b))).unwrap();
+            let all: std::vec::Vec<_> = r.prefixes().collect();
+            prop_assert!(all.len() <= 62);
+            for p in [probe, a, b, a.wrapping_sub(1), b.wrapping_add(1)] {
+                prop_assert_eq!(all.iter().filter(|x| x.contains(v4(p))).count(), usize::from(r.contains(v4(p))));
+            }
         }
 
         #[test]

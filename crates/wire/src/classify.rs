@@ -1,0 +1,235 @@
+//! Which frames belong to the data plane and which to the kernel. The XDP program and the user-space side (`explain`,
+//! tests) run this one function.
+//!
+//! Decides: pass, to the worker, or drop as unparsable. Reads: the frame and [`SteerTables`]. Writes: nothing.
+//! Never: verifies checksums or total lengths; a worker does that and has a named reason for each.
+//!
+//! The order for IPv4 and IPv6 alike:
+//! 1. What is not IP passes (ARP, LLDP, spanning tree, …).
+//! 2. To a gateway address: ESP and AH go to the worker, as do fragments of them; so do UDP 4500 with a non-zero SPI and
+//!    the configured encapsulation port. IKE (UDP 500, the non-ESP marker on 4500) and keepalives pass.
+//! 3. Link-local multicast, limited broadcast and neighbour discovery pass: no router forwards them, no tunnel
+//!    carries them, and routing protocols need them, whatever ranges are protected.
+//! 4. A protected source or destination goes to the worker, fragments too: it has the exact policy and drops what came
+//!    in clear. That includes packets to the gateway's own addresses.
+//! 5. Everything else passes, UDP fragments to a gateway address too: only together do they tell their port, and
+//!    long IKE messages come this way. The kernel joins them. (Fragmented UDP-encapsulated ESP is therefore lost.)
+//!
+//! Failing closed: a frame whose addresses cannot be read at the place where the kernel would read them is
+//! `DropUnparsable`: no complete IP header, an impossible version or header length, a third VLAN tag, a tag without what
+//! it tags. Nothing lawful is lost, since the kernel drops such IP packets itself. When only what lies behind the
+//! addresses is broken, the addresses decide (4, 5), and worker or kernel reject the packet with their own counter. To a
+//! gateway address, a chain of extension headers that cannot be walked is no IPsec as far as anybody can tell: rules 4
+//! and 5 apply, and the kernel, having no SA, cannot make clear text of it.
+
+use crate::ethernet::{self, Link};
+use crate::ipv6::Chain;
+use crate::{Bytes, Prefix, icmpv6, ipv4, ipv6, protocol, udp};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Steer {
+    /// The kernel's.
+    Pass,
+    /// The data plane's; dropped while its socket is missing.
+    ToWorker(Class),
+    /// Might be covered by a policy, but cannot be read.
+    DropUnparsable,
+}
+
+/// Why the data plane gets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// ESP to a gateway address. The SPI is raw, reserved values too.
+    Esp { spi: u32 },
+    /// ESP too short to hold an SPI.
+    EspRunt,
+    /// AH to a gateway address.
+    Ah,
+    /// A fragment of ESP or AH to a gateway address, the first one too.
+    IpsecFragment,
+    /// UDP 4500 with a non-zero SPI (RFC 3948 §2.1).
+    EspInUdp { spi: u32 },
+    /// The configured UDP encapsulation port.
+    UdpEncap,
+    /// A protected range holds its source or destination.
+    Protected,
+}
+
+/// What steering depends on: maps in the kernel, slices or snapshots in user space.
+pub trait SteerTables {
+    /// Addresses by which IPsec reaches this gateway.
+    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool;
+    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool;
+    /// Longest-prefix match over what policies protect.
+    fn is_protected_v4(&self, addr: Ipv4Addr) -> bool;
+    fn is_protected_v6(&self, addr: Ipv6Addr) -> bool;
+    /// The configured destination port of UDP-encapsulated ESP besides 4500.
+    fn udp_encap_port(&self) -> Option<u16>;
+}
+
+/// [`SteerTables`] as plain slices, for `explain` and as the oracle of tests.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Tables<'a> {
+    pub gateways: &'a [IpAddr],
+    pub protected: &'a [Prefix],
+    pub udp_port: Option<u16>,
+}
+
+impl SteerTables for Tables<'_> {
+    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
+        self.gateways.contains(&IpAddr::V4(addr))
+    }
+
+    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
+        self.gateways.contains(&IpAddr::V6(addr))
+    }
+
+    fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
+        self.protected.iter().any(|p| p.contains(IpAddr::V4(addr)))
+    }
+
+    fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
+        self.protected.iter().any(|p| p.contains(IpAddr::V6(addr)))
+    }
+
+    fn udp_encap_port(&self) -> Option<u16> {
+        self.udp_port
+    }
+}
+
+/// The module's documentation tells the rules. `frame` begins with the Ethernet header.
+#[inline(always)]
+pub fn classify<B: Bytes + ?Sized, T: SteerTables>(frame: &B, tables: &T) -> Steer {
+    let Some(link) = Link::parse(frame) else { return Steer::DropUnparsable };
+    match link.ethertype {
+        ethernet::IPV4 => classify_v4(frame, link.payload, tables),
+        ethernet::IPV6 => classify_v6(frame, link.payload, tables),
+        _ => Steer::Pass,
+    }
+}
+
+#[inline(always)]
+fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: &T) -> Steer {
+    let Some([vihl, _, l0, l1, _, _, f0, f1, _, next, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
+        frame.array::<{ ipv4::HEADER }>(at)
+    else {
+        return Steer::DropUnparsable;
+    };
+    let header_len = usize::from(vihl & 0x0f) * 4;
+    if vihl >> 4 != 4 || header_len < ipv4::HEADER {
+        return Steer::DropUnparsable;
+    }
+    let (src, dst) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
+    if tables.is_gateway_v4(dst) {
+        let upper = Upper {
+            protocol: next,
+            at: at + header_len,
+            end: at + usize::from(u16::from_be_bytes([l0, l1])),
+            // More fragments, or an offset: everything but the reserved bit and DF.
+            fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
+        };
+        if let Some(steer) = upper.to_gateway(frame, tables) {
+            return steer;
+        }
+    }
+    // 224.0.0.0/24 (RFC 5771 §4) and 255.255.255.255 never leave their link.
+    if (d0 == 224 && d1 == 0 && d2 == 0) || (d0 & d1 & d2 & d3) == 255 {
+        return Steer::Pass;
+    }
+    covered(tables.is_protected_v4(dst) || tables.is_protected_v4(src))
+}
+
+#[inline(always)]
+fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: &T) -> Steer {
+    let (Some([version, _, _, _, l0, l1, next, hops]), Some(src), Some(dst)) =
+        (frame.array(at), frame.array::<16>(at + 8), frame.array::<16>(at + 24))
+    else {
+        return Steer::DropUnparsable;
+    };
+    if version >> 4 != 6 {
+        return Steer::DropUnparsable;
+    }
+    let [d0, d1, ..] = dst;
+    let (src, dst) = (Ipv6Addr::from_octets(src), Ipv6Addr::from_octets(dst));
+    let upper_at = at + ipv6::HEADER;
+    if tables.is_gateway_v6(dst) {
+        let chain = Chain::walk(frame, upper_at, next);
+        let end = upper_at + usize::from(u16::from_be_bytes([l0, l1]));
+        if let Some((protocol, at)) = chain.end {
+            let fragment = chain.fragment.is_some_and(|f| !f.is_atomic());
+            if let Some(steer) = (Upper { protocol, at, end, fragment }).to_gateway(frame, tables) {
+                return steer;
+            }
+        }
+    }
+    // Interface-local and link-local multicast (RFC 4291 §2.7) never leave their link, whatever their flags.
+    if d0 == 0xff && d1 & 0x0f <= 2 {
+        return Steer::Pass;
+    }
+    // A forwarded packet has a hop limit below 255, so what passes here can deceive nobody beyond this link.
+    if next == protocol::ICMPV6
+        && hops == 255
+        && frame.byte(upper_at).is_some_and(icmpv6::is_neighbour_discovery)
+    {
+        return Steer::Pass;
+    }
+    covered(tables.is_protected_v6(dst) || tables.is_protected_v6(src))
+}
+
+#[inline(always)]
+const fn covered(protected: bool) -> Steer {
+    if protected { Steer::ToWorker(Class::Protected) } else { Steer::Pass }
+}
+
+/// What an IP header says about its payload.
+struct Upper {
+    protocol: u8,
+    at: usize,
+    /// Where the packet ends by its own account; the frame may end before.
+    end: usize,
+    fragment: bool,
+}
+
+impl Upper {
+    /// `None`: nothing of IPsec; the ranges decide.
+    #[inline(always)]
+    fn to_gateway<B: Bytes + ?Sized, T: SteerTables>(&self, frame: &B, tables: &T) -> Option<Steer> {
+        match (self.protocol, self.fragment) {
+            (protocol::ESP | protocol::AH, true) => Some(Steer::ToWorker(Class::IpsecFragment)),
+            (protocol::AH, false) => Some(Steer::ToWorker(Class::Ah)),
+            (protocol::ESP, false) => Some(Steer::ToWorker(match self.word(frame, 0) {
+                Some(spi) => Class::Esp { spi },
+                None => Class::EspRunt,
+            })),
+            (protocol::UDP, false) => self.datagram(frame, tables),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn datagram<B: Bytes + ?Sized, T: SteerTables>(&self, frame: &B, tables: &T) -> Option<Steer> {
+        let [_, _, d0, d1, l0, l1, _, _] = frame.array::<{ udp::HEADER }>(self.at)?;
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        match u16::from_be_bytes([d0, d1]) {
+            udp::IKE_PORT => Some(Steer::Pass),
+            udp::NATT_PORT if len < udp::HEADER + 4 => Some(Steer::Pass), // keepalive, or a runt for the kernel to refuse
+            udp::NATT_PORT => Some(match self.word(frame, udp::HEADER) {
+                None | Some(0) => Steer::Pass,
+                Some(spi) => Steer::ToWorker(Class::EspInUdp { spi }),
+            }),
+            port if tables.udp_encap_port() == Some(port) => Some(Steer::ToWorker(Class::UdpEncap)),
+            _ => None,
+        }
+    }
+
+    /// Four bytes at `offset` of the payload, where both the frame and the packet's own length hold them.
+    #[inline(always)]
+    fn word<B: Bytes + ?Sized>(&self, frame: &B, offset: usize) -> Option<u32> {
+        if self.at + offset + 4 > self.end { None } else { frame.be32(self.at + offset) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
