@@ -1,0 +1,166 @@
+//! The configuration as the other parts want it: the data plane's set-up, the SPD, the engine's connections.
+//!
+//! Decides: order of policies, numbers of tunnels. Reads: the checked model. Writes: nothing.
+//! Never: fails, except for a tunnel without a secret.
+
+use core::time::Duration;
+use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId};
+use ravelin_ring::msg::{Action, Policy, TunnelId};
+use ravelin_ring::setup::{PortSetup, Setup};
+use ravelin_wire::{AddrRange, PortRange, Selector};
+use std::collections::BTreeSet;
+
+use super::diagnostic::Errors;
+use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel};
+use crate::secrets::Secrets;
+
+impl Config {
+    /// What the data plane is told once.
+    pub fn setup(&self) -> Setup {
+        let plane = &self.dataplane;
+        Setup {
+            ports: self
+                .ports
+                .iter()
+                .map(|port| PortSetup { name: port.name.to_string(), attach: port.attach })
+                .collect(),
+            cores: plane.cores.clone(),
+            frames: plane.frames,
+            frame_size: plane.frame_size,
+            ring_size: plane.ring_size,
+            huge_pages: plane.huge_pages,
+            tun: plane.tun.to_string(),
+            udp_encap_port: plane.udp_encapsulation_port,
+            max_sas: plane.max_sas,
+        }
+    }
+
+    /// The SPD: tunnels in file order, their selectors in theirs, then the default.
+    pub fn policies(&self) -> Vec<Policy> {
+        let protect = self.tunnels.iter().flat_map(|tunnel| {
+            tunnel.selectors.iter().map(|s| (s.selector, Action::Protect(tunnel.id), s.line))
+        });
+        let action = match self.control.default_policy {
+            DefaultPolicy::Bypass => Action::Bypass,
+            DefaultPolicy::Discard => Action::Discard,
+        };
+        let default =
+            [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, 0));
+        (0u32..)
+            .zip(protect.chain(default))
+            .map(|(order, (selector, action, line))| Policy { order, selector, action, line })
+            .collect()
+    }
+
+    /// What XDP steers besides ESP: every remote selector's addresses, each once.
+    pub fn protected(&self) -> Vec<AddrRange> {
+        let mut seen = BTreeSet::new();
+        self.selectors().map(|s| s.remote).filter(|r| seen.insert((r.start(), r.end()))).collect()
+    }
+
+    fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.tunnels.iter().flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
+    }
+
+    /// For the IKE engine. A tunnel without a secret is an error that names its line.
+    pub fn connections(&self, secrets: &Secrets) -> Result<Vec<Connection>, Errors> {
+        secrets.check(self)?;
+        Ok(self
+            .tunnels
+            .iter()
+            .filter_map(|tunnel| Some(connection(tunnel, secrets.of(tunnel)?)))
+            .collect())
+    }
+
+    /// What goes into the SA specs of this tunnel.
+    pub fn child_settings(&self, tunnel: TunnelId) -> Option<ChildSettings> {
+        self.tunnel_by_id(tunnel).map(Tunnel::settings)
+    }
+
+    pub fn tunnel(&self, name: &str) -> Option<&Tunnel> {
+        self.tunnels.iter().find(|tunnel| tunnel.name == name)
+    }
+
+    pub fn tunnel_by_id(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.tunnels.iter().find(|tunnel| tunnel.id == id)
+    }
+
+    /// Gives every tunnel that `old` has under the same name its number from there, and new ones numbers which `old`
+    /// does not use: a reload must not give a running SA to another tunnel.
+    pub fn keep_ids(&mut self, old: &Self) {
+        let used: BTreeSet<u32> = old.tunnels.iter().map(|tunnel| tunnel.id.0).collect();
+        let mut free = (0u32..).filter(|id| !used.contains(id));
+        for tunnel in &mut self.tunnels {
+            let kept = old.tunnel(&tunnel.name).map(|before| before.id);
+            if let Some(id) = kept.or_else(|| free.next().map(TunnelId)) {
+                tunnel.id = id;
+            }
+        }
+    }
+}
+
+impl Tunnel {
+    pub fn settings(&self) -> ChildSettings {
+        ChildSettings {
+            tunnel: self.id,
+            replay_window: self.replay_window,
+            tunnel_mtu: self.tunnel_mtu,
+            outer_df: self.df,
+            bytes: self.bytes,
+            packets: self.packets,
+        }
+    }
+
+    pub fn connection_id(&self) -> ConnectionId {
+        ConnectionId(self.id.0)
+    }
+
+    pub fn child_id(&self) -> ChildId {
+        ChildId(self.id.0)
+    }
+
+    fn jitter(&self, of: Duration) -> Duration {
+        of * u32::from(self.jitter_percent) / 100
+    }
+}
+
+fn connection(tunnel: &Tunnel, secret: ravelin_ike::config::Secret) -> Connection {
+    Connection {
+        id: tunnel.connection_id(),
+        name: tunnel.name.clone(),
+        local: Some(tunnel.local),
+        remote: tunnel.remote,
+        local_id: tunnel.local_id.clone(),
+        remote_id: tunnel.remote_id.clone(),
+        secret,
+        proposals: tunnel.ike_proposals.clone(),
+        children: vec![child(tunnel)],
+        lifetime: tunnel.ike_lifetime,
+        jitter: tunnel.jitter(tunnel.ike_lifetime),
+        dpd_delay: tunnel.dpd,
+        start: tunnel.start,
+        force_udp: tunnel.encapsulation == Encapsulation::Udp,
+    }
+}
+
+fn child(tunnel: &Tunnel) -> Child {
+    Child {
+        id: tunnel.child_id(),
+        name: tunnel.name.clone(),
+        selectors: tunnel.selectors.iter().map(|s| s.selector).collect(),
+        proposals: tunnel.esp_proposals.clone(),
+        lifetime: tunnel.lifetime,
+        hard_lifetime: tunnel.hard_lifetime,
+        jitter: tunnel.jitter(tunnel.lifetime),
+    }
+}
+
+fn any_selector(any: AddrRange) -> Selector {
+    Selector {
+        local: any,
+        remote: any,
+        protocol: None,
+        local_ports: PortRange::ANY,
+        remote_ports: PortRange::ANY,
+    }
+}

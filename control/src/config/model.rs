@@ -1,0 +1,157 @@
+//! The checked configuration: values of these types passed every check that the file alone allows.
+//!
+//! Decides: what a gateway can be configured to do, and the default of every key.
+//! Reads and writes: nothing. Never: holds a secret, a file position is kept only for messages.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start};
+use ravelin_ring::msg::{OuterDf, TunnelId};
+use ravelin_ring::setup::Attach;
+use ravelin_wire::Selector;
+use std::path::PathBuf;
+
+use super::diagnostic::Diagnostic;
+
+/// One configuration file, parsed and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// As it was named by the caller; errors and `explain` say it.
+    pub file: PathBuf,
+    /// In the order of their [`ravelin_ring::msg::PortId`].
+    pub ports: Vec<Port>,
+    pub dataplane: Dataplane,
+    pub control: Control,
+    /// In file order, which is the order of their policies.
+    pub tunnels: Vec<Tunnel>,
+    /// What is lawful but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A network device whose queues the data plane takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub name: DeviceName,
+    pub attach: Attach,
+    pub line: u32,
+}
+
+/// Name of a Linux network device: 1 to 15 bytes, no slash, colon or white space.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceName(String);
+
+impl DeviceName {
+    /// IFNAMSIZ less the closing zero.
+    pub const MAX: usize = 15;
+
+    pub fn new(name: &str) -> Option<Self> {
+        let lawful = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+        let fits = !name.is_empty() && name.len() <= Self::MAX && name != "." && name != "..";
+        (fits && name.chars().all(lawful)).then(|| Self(name.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    pub cores: Vec<u16>,
+    pub frames: u32,
+    pub frame_size: u32,
+    pub ring_size: u32,
+    pub huge_pages: bool,
+    pub tun: DeviceName,
+    pub udp_encapsulation_port: Option<u16>,
+    pub max_sas: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    pub run_dir: PathBuf,
+    /// Already joined with the directory of the configuration file.
+    pub secrets: PathBuf,
+    pub ike_port: u16,
+    pub natt_port: u16,
+    pub default_policy: DefaultPolicy,
+}
+
+/// For packets that the data plane takes and no selector covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultPolicy {
+    Bypass,
+    Discard,
+}
+
+/// One peer with one child.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    /// Also the number of its [`ravelin_ike::config::ConnectionId`] and [`ravelin_ike::config::ChildId`].
+    pub id: TunnelId,
+    pub name: String,
+    pub local: IpAddr,
+    /// `None`: any address (responder only).
+    pub remote: Option<IpAddr>,
+    pub local_id: Identity,
+    pub remote_id: Identity,
+    pub ike_proposals: Vec<IkeProposal>,
+    pub esp_proposals: Vec<EspProposal>,
+    pub selectors: Vec<TunnelSelector>,
+    pub start: Start,
+    pub encapsulation: Encapsulation,
+    /// Packets; 0: no replay check.
+    pub replay_window: u32,
+    pub tunnel_mtu: u16,
+    pub df: OuterDf,
+    pub ike_lifetime: Duration,
+    pub lifetime: Duration,
+    pub hard_lifetime: Duration,
+    /// Percent of a lifetime by which a rekey may come early, at random.
+    pub jitter_percent: u8,
+    /// Soft and hard limits; 0: none.
+    pub bytes: Limits,
+    pub packets: Limits,
+    /// Zero: never ask.
+    pub dpd: Duration,
+    /// Where its `[[tunnel]]` stands.
+    pub line: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelSelector {
+    pub selector: Selector,
+    pub line: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// In UDP where a NAT is found, else plain ESP.
+    Auto,
+    Udp,
+}
+
+/// Of one SA; 0: no limit. Soft begins a rekey, hard stops the SA; soft < hard where both are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Limits {
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// What the data plane is told about the SAs of one tunnel besides what IKE negotiates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildSettings {
+    pub tunnel: TunnelId,
+    pub replay_window: u32,
+    pub tunnel_mtu: u16,
+    pub outer_df: OuterDf,
+    pub bytes: Limits,
+    pub packets: Limits,
+}

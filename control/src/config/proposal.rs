@@ -1,0 +1,236 @@
+//! Proposals as words joined by hyphens: `aes256gcm16-prfsha384-x25519`, `aes256-sha256-modp2048`.
+//!
+//! Decides: which algorithms exist, which are refused as weak (RFC 8221, RFC 8247), what goes with what.
+//! Reads: one string. Writes: one proposal. Never: adds an algorithm that was not written, except the PRF that an
+//! integrity algorithm implies.
+
+use ravelin_ike::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Prf};
+
+use super::value::{Bad, cut, nearest};
+
+#[derive(Clone, Copy)]
+enum Word {
+    Encryption(Encryption),
+    Integrity(Integrity),
+    Prf(Prf),
+    Group(Group),
+    Esn(bool),
+}
+
+const WORDS: &[(&str, Word)] = &[
+    ("aes128gcm16", Word::Encryption(Encryption::AesGcm16_128)),
+    ("aes256gcm16", Word::Encryption(Encryption::AesGcm16_256)),
+    ("chacha20poly1305", Word::Encryption(Encryption::ChaCha20Poly1305)),
+    ("aes128", Word::Encryption(Encryption::AesCbc128)),
+    ("aes256", Word::Encryption(Encryption::AesCbc256)),
+    ("sha1", Word::Integrity(Integrity::HmacSha1_96)),
+    ("sha256", Word::Integrity(Integrity::HmacSha256_128)),
+    ("sha384", Word::Integrity(Integrity::HmacSha384_192)),
+    ("sha512", Word::Integrity(Integrity::HmacSha512_256)),
+    ("prfsha1", Word::Prf(Prf::HmacSha1)),
+    ("prfsha256", Word::Prf(Prf::HmacSha256)),
+    ("prfsha384", Word::Prf(Prf::HmacSha384)),
+    ("prfsha512", Word::Prf(Prf::HmacSha512)),
+    ("modp2048", Word::Group(Group::Modp2048)),
+    ("modp3072", Word::Group(Group::Modp3072)),
+    ("modp4096", Word::Group(Group::Modp4096)),
+    ("ecp256", Word::Group(Group::Ecp256)),
+    ("ecp384", Word::Group(Group::Ecp384)),
+    ("x25519", Word::Group(Group::Curve25519)),
+    ("curve25519", Word::Group(Group::Curve25519)),
+    ("esn", Word::Esn(true)),
+    ("noesn", Word::Esn(false)),
+];
+
+/// Algorithms that are known and refused, why, and what to write instead.
+const WEAK: &[(&str, &str, &str)] = &[
+    ("des", "56-bit keys are broken (RFC 8221 §5: MUST NOT)", "aes256gcm16"),
+    ("3des", "64-bit blocks leak after a few gigabytes (RFC 8221 §5: SHOULD NOT)", "aes256gcm16"),
+    ("null", "it does not encrypt", "aes256gcm16"),
+    ("blowfish", "64-bit blocks leak after a few gigabytes (RFC 8221 §5: MUST NOT)", "aes256gcm16"),
+    ("cast128", "64-bit blocks leak after a few gigabytes (RFC 8221 §5: MUST NOT)", "aes256gcm16"),
+    ("md5", "the hash is broken (RFC 8221 §6, RFC 8247 §2.3: MUST NOT)", "sha256"),
+    ("prfmd5", "the hash is broken (RFC 8247 §2.2: MUST NOT)", "prfsha256"),
+    ("modp768", "the group is broken in hours (RFC 8247 §2.4: MUST NOT)", "x25519"),
+    ("modp1024", "a state can break the group (RFC 8247 §2.4: SHOULD NOT)", "x25519"),
+    ("modp1536", "the group is too small (RFC 8247 §2.4: SHOULD NOT)", "x25519"),
+    ("modp1024s160", "the group is too small (RFC 8247 §2.4: MUST NOT)", "x25519"),
+];
+
+/// Other spellings in use elsewhere.
+const SPELLINGS: &[(&str, &str)] = &[
+    ("aes", "aes128"),
+    ("aes128gcm", "aes128gcm16"),
+    ("aes256gcm", "aes256gcm16"),
+    ("aes128gcm128", "aes128gcm16"),
+    ("aes256gcm128", "aes256gcm16"),
+    ("aes128cbc", "aes128"),
+    ("aes256cbc", "aes256"),
+    ("chacha20", "chacha20poly1305"),
+    ("sha", "sha1"),
+    ("sha2", "sha256"),
+    ("sha2_256", "sha256"),
+    ("group14", "modp2048"),
+    ("group19", "ecp256"),
+    ("group20", "ecp384"),
+    ("group31", "x25519"),
+];
+
+/// The words of one proposal, each kind at most once.
+#[derive(Default)]
+struct Parts {
+    encryption: Option<Encryption>,
+    integrity: Option<Integrity>,
+    prf: Option<Prf>,
+    group: Option<Group>,
+    esn: Option<bool>,
+}
+
+/// For the IKE SA: `ENCRYPTION[-INTEGRITY][-PRF]-GROUP`.
+pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
+    let parts = parts(text)?;
+    let expected = "ENCRYPTION-PRF-GROUP (aes256gcm16-prfsha384-x25519) or \
+                    ENCRYPTION-INTEGRITY-GROUP (aes256-sha256-modp2048)";
+    let bad = |why: &str, cure: &str| Bad::new(format!("\"{}\": {why}", cut(text)), expected, cure);
+    if parts.esn.is_some() {
+        return Err(bad("esn belongs to ESP, not to IKE", "move it to esp-proposals"));
+    }
+    let encryption =
+        parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
+    let integrity = with_cipher(encryption, parts.integrity, &bad)?;
+    let implied = integrity.map(prf_of);
+    let prf = parts.prf.or(implied).ok_or_else(|| bad("no PRF", "add one: prfsha384"))?;
+    let group = parts.group.ok_or_else(|| bad("no key exchange group", "add one: x25519"))?;
+    Ok(IkeProposal { encryption, integrity, prf, group })
+}
+
+/// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP][-esn]`.
+pub(crate) fn parse_esp(text: &str) -> Result<EspProposal, Bad> {
+    let parts = parts(text)?;
+    let expected = "ENCRYPTION[-GROUP][-esn] (aes256gcm16-x25519) or \
+                    ENCRYPTION-INTEGRITY[-GROUP][-esn] (aes256-sha256)";
+    let bad = |why: &str, cure: &str| Bad::new(format!("\"{}\": {why}", cut(text)), expected, cure);
+    if parts.prf.is_some() {
+        return Err(bad("a PRF belongs to IKE, not to ESP", "move it to ike-proposals"));
+    }
+    let encryption =
+        parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
+    let integrity = with_cipher(encryption, parts.integrity, &bad)?;
+    if let Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256) = integrity {
+        return Err(bad("the data plane has no ESP with this integrity", "write sha256 instead"));
+    }
+    Ok(EspProposal { encryption, integrity, group: parts.group, esn: parts.esn.unwrap_or(false) })
+}
+
+fn parts(text: &str) -> Result<Parts, Bad> {
+    let mut parts = Parts::default();
+    for name in text.split('-') {
+        let fresh = match known(name)? {
+            Word::Encryption(e) => parts.encryption.replace(e).is_none(),
+            Word::Integrity(i) => parts.integrity.replace(i).is_none(),
+            Word::Prf(p) => parts.prf.replace(p).is_none(),
+            Word::Group(g) => parts.group.replace(g).is_none(),
+            Word::Esn(e) => parts.esn.replace(e).is_none(),
+        };
+        if !fresh {
+            return Err(Bad::new(
+                format!("\"{}\": \"{name}\" is the second of its kind", cut(text)),
+                "one algorithm of each kind",
+                "write a second proposal for the other one",
+            ));
+        }
+    }
+    Ok(parts)
+}
+
+fn known(name: &str) -> Result<Word, Bad> {
+    if let Some((_, word)) = WORDS.iter().find(|(known, _)| *known == name) {
+        return Ok(*word);
+    }
+    let lower = name.to_ascii_lowercase();
+    if let Some((weak, why, instead)) = WEAK.iter().find(|(weak, ..)| *weak == lower) {
+        return Err(Bad::new(
+            format!("\"{weak}\" is refused as too weak: {why}"),
+            "a strong algorithm",
+            format!("write \"{instead}\", and have the peer offer it"),
+        ));
+    }
+    let names: Vec<&str> = WORDS.iter().map(|(known, _)| *known).collect();
+    let spelling = SPELLINGS.iter().find(|(other, _)| *other == lower).map(|(_, ours)| *ours);
+    let cure = spelling.or_else(|| nearest(&lower, &names)).map(|near| format!("did you mean \"{near}\"?"));
+    Err(Bad::new(
+        format!("unknown algorithm \"{}\"", cut(name)),
+        format!("one of {}", names.join(", ")),
+        cure.unwrap_or_else(|| "write one of these".to_owned()),
+    ))
+}
+
+fn with_cipher(
+    encryption: Encryption,
+    integrity: Option<Integrity>,
+    bad: &impl Fn(&str, &str) -> Bad,
+) -> Result<Option<Integrity>, Bad> {
+    match (is_aead(encryption), integrity) {
+        (true, Some(_)) => {
+            Err(bad("the cipher brings its own integrity", "leave the integrity out (sha256 …), or write prfsha256"))
+        }
+        (false, None) => Err(bad("a cipher without integrity", "add one: sha256")),
+        (_, integrity) => Ok(integrity),
+    }
+}
+
+const fn is_aead(encryption: Encryption) -> bool {
+    match encryption {
+        Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305 => true,
+        Encryption::AesCbc128 | Encryption::AesCbc256 => false,
+    }
+}
+
+const fn prf_of(integrity: Integrity) -> Prf {
+    match integrity {
+        Integrity::HmacSha1_96 => Prf::HmacSha1,
+        Integrity::HmacSha256_128 => Prf::HmacSha256,
+        Integrity::HmacSha384_192 => Prf::HmacSha384,
+        Integrity::HmacSha512_256 => Prf::HmacSha512,
+    }
+}
+
+/// In the notation of [`parse_ike`].
+pub fn ike_text(proposal: &IkeProposal) -> String {
+    let mut words = vec![name_of(Word::Encryption(proposal.encryption))];
+    words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));
+    if proposal.integrity.map(prf_of) != Some(proposal.prf) {
+        words.push(name_of(Word::Prf(proposal.prf)));
+    }
+    words.push(name_of(Word::Group(proposal.group)));
+    words.join("-")
+}
+
+/// In the notation of [`parse_esp`].
+pub fn esp_text(proposal: &EspProposal) -> String {
+    let mut words = vec![name_of(Word::Encryption(proposal.encryption))];
+    words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));
+    words.extend(proposal.group.map(|g| name_of(Word::Group(g))));
+    if proposal.esn {
+        words.push("esn");
+    }
+    words.join("-")
+}
+
+fn name_of(word: Word) -> &'static str {
+    let same = |other: &Word| match (*other, word) {
+        (Word::Encryption(a), Word::Encryption(b)) => a == b,
+        (Word::Integrity(a), Word::Integrity(b)) => a == b,
+        (Word::Prf(a), Word::Prf(b)) => a == b,
+        (Word::Group(a), Word::Group(b)) => a == b,
+        (Word::Esn(a), Word::Esn(b)) => a == b,
+        _ => false,
+    };
+    WORDS.iter().find(|(_, other)| same(other)).map_or("?", |(name, _)| *name)
+}
+
+/// Whether RFC 8221 or RFC 8247 wants it gone, though it is not broken.
+pub(crate) fn ageing(proposal: &str) -> Option<&'static str> {
+    let sha1 = proposal.split('-').any(|name| name == "sha1" || name == "prfsha1");
+    sha1.then_some("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)")
+}

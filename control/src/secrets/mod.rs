@@ -1,0 +1,169 @@
+//! The secrets file: pre-shared keys, apart from the configuration, for the eyes of its owner only.
+//!
+//! Decides: who may be able to read the file (its owner, who is us or root), which secret belongs to which tunnel.
+//! Reads: the file, at most [`MAX_SIZE`] bytes, once per (re)load. Writes: nothing.
+//! Never: prints a value, keeps a copy of the text after parsing (the buffer is wiped).
+
+mod parse;
+
+use ravelin_ike::config::{Identity, Secret};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Errors, Tunnel};
+
+/// 4,096 tunnels with generous keys and comments fit.
+pub const MAX_SIZE: u64 = 1024 * 1024;
+
+/// Longest pre-shared key in bytes.
+pub const MAX_SECRET: usize = 1024;
+
+/// Shorter pre-shared keys draw a warning: they can be guessed from one captured exchange (RFC 7296 §2.15).
+pub const SHORT_SECRET: usize = 16;
+
+/// All secrets of one file. Values are wiped on drop.
+#[derive(Debug)]
+pub struct Secrets {
+    file: PathBuf,
+    entries: Vec<Entry>,
+    warnings: Vec<crate::config::Diagnostic>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    local: Identity,
+    remote: Identity,
+    secret: Secret,
+    line: u32,
+}
+
+impl Secrets {
+    /// Reads the file that `[control] secrets` names.
+    pub fn load(path: &Path) -> Result<Self, Errors> {
+        let text = read(path)?;
+        Self::parse(path, &text)
+    }
+
+    /// From text; `path` is for messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
+        let (entries, warnings) = parse::parse(path, text)?;
+        Ok(Self { file: path.to_owned(), entries, warnings })
+    }
+
+    pub fn warnings(&self) -> &[crate::config::Diagnostic] {
+        &self.warnings
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The secret of this tunnel: the entry with its two identities; else the one with its local identity and any
+    /// remote.
+    pub fn of(&self, tunnel: &Tunnel) -> Option<Secret> {
+        let of_local = || self.entries.iter().filter(|entry| entry.local == tunnel.local_id);
+        of_local()
+            .find(|entry| entry.remote == tunnel.remote_id)
+            .or_else(|| of_local().find(|entry| entry.remote == Identity::Any))
+            .map(|entry| entry.secret.clone())
+    }
+
+    /// Every tunnel has one, or the errors name the tunnels' lines.
+    pub fn check(&self, config: &Config) -> Result<(), Errors> {
+        let mut findings = crate::config::Findings::of(&config.file);
+        for tunnel in config.tunnels.iter().filter(|tunnel| self.of(tunnel).is_none()) {
+            let (local, remote) = (IdText(&tunnel.local_id), IdText(&tunnel.remote_id));
+            findings.error(
+                tunnel.line,
+                format!("tunnel \"{}\" has no secret", tunnel.name),
+                format!("a [[secret]] for local-id {local} and remote-id {remote} in {}", self.file.display()),
+                format!(
+                    "add there: [[secret]] local-id = \"{local}\" remote-id = \"{remote}\" psk = \"…\" \
+                     (each on a line of its own)"
+                ),
+            );
+        }
+        findings.finish().map(|_| ())
+    }
+
+    /// Secrets that no tunnel of `config` uses, by their lines.
+    pub fn unused(&self, config: &Config) -> Vec<u32> {
+        let used = |entry: &Entry| {
+            config.tunnels.iter().any(|tunnel| {
+                entry.local == tunnel.local_id
+                    && (entry.remote == tunnel.remote_id || entry.remote == Identity::Any)
+            })
+        };
+        self.entries.iter().filter(|entry| !used(entry)).map(|entry| entry.line).collect()
+    }
+}
+
+pub(crate) use crate::config::IdText;
+
+/// The text, in a buffer that is wiped on drop. The open file is judged, not the path: it cannot be swapped between.
+fn read(path: &Path) -> Result<Zeroizing<String>, Errors> {
+    let refuse = |found: String, cure: String| Errors::of_file(path, found, cure);
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|why| {
+            refuse(
+                format!("the secrets file cannot be read: {why}"),
+                format!("create it with mode 0600, or point `secrets` in [control] at it ({})", path.display()),
+            )
+        })?;
+    check_access(path, &file)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    // Room for all of it at once: growing would leave copies behind that nobody wipes.
+    bytes.reserve_exact(usize::try_from(MAX_SIZE).unwrap_or(usize::MAX).saturating_add(1));
+    file.take(MAX_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|why| refuse(format!("the secrets file cannot be read: {why}"), String::new()))?;
+    if bytes.len() as u64 > MAX_SIZE {
+        let cure = "keep only [[secret]] entries in it".to_owned();
+        return Err(refuse(format!("the secrets file is larger than {MAX_SIZE} bytes"), cure));
+    }
+    let text = core::str::from_utf8(&bytes)
+        .map_err(|_| refuse("the secrets file is not UTF-8".to_owned(), "save it as UTF-8".to_owned()))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn check_access(path: &Path, file: &File) -> Result<(), Errors> {
+    let refuse = |found: String, cure: String| Err(Errors::of_file(path, found, cure));
+    let meta = match file.metadata() {
+        Ok(meta) => meta,
+        Err(why) => return refuse(format!("the secrets file cannot be examined: {why}"), String::new()),
+    };
+    if !meta.is_file() {
+        return refuse(
+            "the secrets file is not a regular file".to_owned(),
+            "name a regular file in [control] secrets".to_owned(),
+        );
+    }
+    let us = nix::unistd::geteuid().as_raw();
+    if meta.uid() != us && meta.uid() != 0 {
+        return refuse(
+            format!("the secrets file belongs to user {}, who could change it", meta.uid()),
+            format!("chown {us} {}", path.display()),
+        );
+    }
+    if meta.mode() & 0o077 != 0 {
+        return refuse(
+            format!("the secrets file has mode {:04o}: others than its owner can use it", meta.mode() & 0o7777),
+            format!("chmod 600 {}", path.display()),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
