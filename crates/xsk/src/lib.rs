@@ -1,1 +1,17 @@
-//! To be written.
+//! AF_XDP: one region of frames (UMEM), the rings shared with the kernel, sockets, and the TUN device beside them.
+//!
+//! Decides: who owns a frame. A [`Frame`] is owned by exactly one place at a time: a pool, a batch, a ring to the
+//! kernel. What the kernel writes (descriptors, indices) is checked against what it was given, in release builds too.
+//! Reads and writes: the UMEM and the rings. Never: looks into packets, allocates or locks per packet.
+#![allow(dead_code)] // the sockets land next
+
+mod frame;
+mod umem;
+mod pool;
+mod error;
+mod sys;
+
+pub use error::Error;
+pub use frame::{Frame, leaked_frames};
+pub use pool::FramePool;
+pub use umem::{HugePages, Umem, UmemConfig};

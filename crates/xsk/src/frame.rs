@@ -1,0 +1,187 @@
+//! One owned frame: a chunk of the UMEM with the packet somewhere inside.
+//!
+//! Decides: where the packet starts and ends within its chunk. Never: leaves the chunk.
+
+use core::fmt;
+use core::mem;
+use core::ptr::NonNull;
+use core::slice;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Frames that were dropped instead of given back, in this process.
+static LEAKED: AtomicU64 = AtomicU64::new(0);
+
+/// How many frames were dropped outside of a pool since the process started. Each is lost until it ends.
+pub fn leaked_frames() -> u64 {
+    LEAKED.load(Ordering::Relaxed)
+}
+
+/// Exclusive owner of one chunk. Not `Clone`; give it to a pool, a socket or another worker. Dropping it loses the
+/// chunk (see [`leaked_frames`]), which is a bug but never unsafe.
+pub struct Frame {
+    chunk: NonNull<u8>,
+    index: u32,
+    /// The packet is `chunk[start..start + len]`; `start + len <= size` always.
+    start: u16,
+    len: u16,
+    size: u16,
+    /// Bytes before the packet in a fresh frame.
+    room: u16,
+}
+
+const _: () = assert!(size_of::<Frame>() == 24);
+
+// SAFETY: a Frame is the only owner of its chunk (the pools and sockets hand out each chunk once), so moving it to
+// another thread moves all access along.
+unsafe impl Send for Frame {}
+// SAFETY: shared access only reads bytes that nobody writes while the Frame is borrowed.
+unsafe impl Sync for Frame {}
+
+impl Frame {
+    /// # Safety
+    /// `chunk` is the start of `size` initialised bytes that live for as long as any Frame of their UMEM, and no
+    /// other Frame, nor the kernel, uses them.
+    pub(crate) unsafe fn new(chunk: NonNull<u8>, index: u32, size: u16, room: u16) -> Self {
+        Self { chunk, index, start: room, len: 0, size, room }
+    }
+
+    /// Sets where the packet lies; false when that is outside of the chunk.
+    #[must_use]
+    pub(crate) fn place(&mut self, start: usize, len: usize) -> bool {
+        let (Ok(s), Ok(l)) = (u16::try_from(start), u16::try_from(len)) else { return false };
+        if start + len > usize::from(self.size) {
+            return false;
+        }
+        (self.start, self.len) = (s, l);
+        true
+    }
+
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        // SAFETY: `start + len <= size` (kept by every method), the chunk is initialised, alive and ours alone.
+        unsafe { slice::from_raw_parts(self.chunk.as_ptr().add(self.start.into()), self.len.into()) }
+    }
+
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `data`, and `self` is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.chunk.as_ptr().add(self.start.into()), self.len.into()) }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len.into()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that [`Self::push_front`] can still give.
+    #[inline]
+    pub fn headroom(&self) -> usize {
+        self.start.into()
+    }
+
+    /// Bytes that [`Self::extend`] can still give.
+    #[inline]
+    pub fn tailroom(&self) -> usize {
+        usize::from(self.size) - usize::from(self.start) - usize::from(self.len)
+    }
+
+    /// Bytes of the whole chunk.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.size.into()
+    }
+
+    /// Grows the packet by `n` bytes at its front, with whatever they held before. False, and no change, when there
+    /// is no room.
+    #[inline]
+    #[must_use]
+    pub fn push_front(&mut self, n: usize) -> bool {
+        match u16::try_from(n) {
+            Ok(n) if n <= self.start => {
+                self.start -= n;
+                self.len += n;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes `n` bytes off the front. False, and no change, when the packet is shorter.
+    #[inline]
+    #[must_use]
+    pub fn pull_front(&mut self, n: usize) -> bool {
+        match u16::try_from(n) {
+            Ok(n) if n <= self.len => {
+                self.start += n;
+                self.len -= n;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Grows the packet by `n` bytes at its end, with whatever they held before. False, and no change, when there is
+    /// no room.
+    #[inline]
+    #[must_use]
+    pub fn extend(&mut self, n: usize) -> bool {
+        if n > self.tailroom() {
+            return false;
+        }
+        // Fits: n <= tailroom <= size, which is an u16.
+        self.len += u16::try_from(n).unwrap_or(0);
+        true
+    }
+
+    /// Cuts the packet to at most `len` bytes.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = u16::try_from(len).map_or(self.len, |l| self.len.min(l));
+    }
+
+    /// Back to an empty packet behind the full headroom.
+    #[inline]
+    pub fn reset(&mut self) {
+        (self.start, self.len) = (self.room, 0);
+    }
+
+    /// Number of the chunk in the UMEM.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn chunk(&self) -> NonNull<u8> {
+        self.chunk
+    }
+
+    pub(crate) fn start(&self) -> usize {
+        self.start.into()
+    }
+
+    /// Gives up ownership without counting a leak: the caller remembers the index.
+    pub(crate) fn into_index(self) -> u32 {
+        let index = self.index;
+        mem::forget(self);
+        index
+    }
+}
+
+impl Drop for Frame {
+    #[cold]
+    fn drop(&mut self) {
+        LEAKED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// No content: packets are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({} at {}+{})", self.index, self.start, self.len)
+    }
+}
