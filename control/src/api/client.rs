@@ -69,12 +69,18 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Answe
 }
 
 fn explain(socket: &Path, why: io::Error, patience: Duration) -> ClientError {
+    use io::ErrorKind as Kind;
     let path = socket.to_owned();
-    match why.kind() {
-        io::ErrorKind::NotFound => ClientError::NoSocket(path),
-        io::ErrorKind::ConnectionRefused => ClientError::NobodyListens(path),
-        io::ErrorKind::PermissionDenied => ClientError::Forbidden(path),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::TimedOut(patience),
-        _ => ClientError::Io { path, source: why },
+    let kind = why.kind();
+    if kind == Kind::NotFound {
+        ClientError::NoSocket(path)
+    } else if kind == Kind::ConnectionRefused {
+        ClientError::NobodyListens(path)
+    } else if kind == Kind::PermissionDenied {
+        ClientError::Forbidden(path)
+    } else if matches!(kind, Kind::WouldBlock | Kind::TimedOut) {
+        ClientError::TimedOut(patience)
+    } else {
+        ClientError::Io { path, source: why }
     }
 }

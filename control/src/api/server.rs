@@ -131,9 +131,7 @@ async fn serve(stream: UnixStream, calls: mpsc::Sender<Call>, limit: Duration) {
                 Ok(request) => (ask(&calls, request).await, true),
                 Err(why) => (Answer::refused(format!("request not understood: {why}")), true),
             },
-            Line::TooLong => {
-                (Answer::refused(format!("request longer than {MAX_REQUEST} bytes")), false)
-            }
+            Line::TooLong => (Answer::refused(format!("request longer than {MAX_REQUEST} bytes")), false),
         };
         if write(&mut writer, &answer).await.is_err() || !go_on {
             return;

@@ -21,9 +21,15 @@ pub enum Request {
         name: Option<String>,
     },
     /// Bring the tunnel up and answer when it is up or the attempt failed, or after `timeout_ms`.
-    Up { tunnel: String, timeout_ms: u64 },
+    Up {
+        tunnel: String,
+        timeout_ms: u64,
+    },
     /// Delete its SAs; it stays down until `Up` or the peer brings it up.
-    Down { tunnel: String, timeout_ms: u64 },
+    Down {
+        tunnel: String,
+        timeout_ms: u64,
+    },
     /// Read the configuration again and apply what changed.
     Reload,
     Version,

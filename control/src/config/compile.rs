@@ -44,8 +44,7 @@ impl Config {
             DefaultPolicy::Bypass => Action::Bypass,
             DefaultPolicy::Discard => Action::Discard,
         };
-        let default =
-            [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, 0));
+        let default = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, 0));
         (0u32..)
             .zip(protect.chain(default))
             .map(|(order, (selector, action, line))| Policy { order, selector, action, line })
@@ -65,11 +64,7 @@ impl Config {
     /// For the IKE engine. A tunnel without a secret is an error that names its line.
     pub fn connections(&self, secrets: &Secrets) -> Result<Vec<Connection>, Errors> {
         secrets.check(self)?;
-        Ok(self
-            .tunnels
-            .iter()
-            .filter_map(|tunnel| Some(connection(tunnel, secrets.of(tunnel)?)))
-            .collect())
+        Ok(self.tunnels.iter().filter_map(|tunnel| Some(connection(tunnel, secrets.of(tunnel)?))).collect())
     }
 
     /// What goes into the SA specs of this tunnel.

@@ -133,6 +133,11 @@ impl Findings {
         }
     }
 
+    /// About a file whose lines the caller counts itself.
+    pub(crate) fn of(file: &Path) -> Self {
+        Self::new(file, "")
+    }
+
     pub(crate) fn line(&self, offset: usize) -> u32 {
         self.lines.at(offset)
     }

@@ -57,7 +57,11 @@ fn key_id(digits: &str) -> Result<Identity, Bad> {
         nibbles.chunks(2).map(|pair| pair.iter().fold(0u8, |byte, nibble| byte << 4 | nibble)).collect()
     });
     bytes.map(Identity::KeyId).ok_or_else(|| {
-        Bad::new("a keyid that is not pairs of hexadecimal digits", EXPECTED, "write for example keyid:00c0ffee")
+        Bad::new(
+            "a keyid that is not pairs of hexadecimal digits",
+            EXPECTED,
+            "write for example keyid:00c0ffee",
+        )
     })
 }
 

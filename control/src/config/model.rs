@@ -10,6 +10,7 @@ use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::Attach;
 use ravelin_wire::Selector;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
@@ -39,16 +40,19 @@ pub struct Port {
 
 /// Name of a Linux network device: 1 to 15 bytes, no slash, colon or white space.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceName(String);
+pub struct DeviceName(Cow<'static, str>);
 
 impl DeviceName {
     /// IFNAMSIZ less the closing zero.
     pub const MAX: usize = 15;
 
+    /// Default name of the TUN device.
+    pub const TUN: Self = Self(Cow::Borrowed("ravelin0"));
+
     pub fn new(name: &str) -> Option<Self> {
         let lawful = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
         let fits = !name.is_empty() && name.len() <= Self::MAX && name != "." && name != "..";
-        (fits && name.chars().all(lawful)).then(|| Self(name.to_owned()))
+        (fits && name.chars().all(lawful)).then(|| Self(Cow::Owned(name.to_owned())))
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,6 +76,8 @@ pub struct Dataplane {
     pub tun: DeviceName,
     pub udp_encapsulation_port: Option<u16>,
     pub max_sas: u32,
+    /// Where `[dataplane]` stands.
+    pub line: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

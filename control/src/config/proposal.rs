@@ -171,9 +171,10 @@ fn with_cipher(
     bad: &impl Fn(&str, &str) -> Bad,
 ) -> Result<Option<Integrity>, Bad> {
     match (is_aead(encryption), integrity) {
-        (true, Some(_)) => {
-            Err(bad("the cipher brings its own integrity", "leave the integrity out (sha256 …), or write prfsha256"))
-        }
+        (true, Some(_)) => Err(bad(
+            "the cipher brings its own integrity",
+            "leave the integrity out (sha256 …), or write prfsha256",
+        )),
         (false, None) => Err(bad("a cipher without integrity", "add one: sha256")),
         (_, integrity) => Ok(integrity),
     }

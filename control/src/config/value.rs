@@ -17,7 +17,11 @@ pub(crate) struct Bad {
 }
 
 impl Bad {
-    pub(crate) fn new(found: impl Into<String>, expected: impl Into<String>, cure: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        found: impl Into<String>,
+        expected: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
         Self { found: found.into(), expected: expected.into(), cure: cure.into() }
     }
 }
@@ -60,19 +64,20 @@ pub(crate) fn number(value: &DeValue<'_>, range: RangeInclusive<u64>, what: &str
         let cure = if quoted { "write the number without quotes" } else { "write a whole number" };
         return Err(Bad::new(shown(value), expected(), cure));
     };
-    u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|n| range.contains(n)).ok_or_else(|| {
-        Bad::new(shown(value), expected(), "choose a number in this range")
-    })
+    u64::from_str_radix(number.as_str(), number.radix())
+        .ok()
+        .filter(|n| range.contains(n))
+        .ok_or_else(|| Bad::new(shown(value), expected(), "choose a number in this range"))
 }
 
 pub(crate) fn number16(value: &DeValue<'_>, range: RangeInclusive<u16>, what: &str) -> Result<u16, Bad> {
     let wide = u64::from(*range.start())..=u64::from(*range.end());
-    number(value, wide, what).map(|n| u16::try_from(n).unwrap_or(*range.end()))
+    number(value, wide, what).map(|n| u16::try_from(n).unwrap_or(u16::MAX))
 }
 
 pub(crate) fn number32(value: &DeValue<'_>, range: RangeInclusive<u32>, what: &str) -> Result<u32, Bad> {
     let wide = u64::from(*range.start())..=u64::from(*range.end());
-    number(value, wide, what).map(|n| u32::try_from(n).unwrap_or(*range.end()))
+    number(value, wide, what).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 /// One of a few words; the error names them all and the nearest.
@@ -99,7 +104,11 @@ pub(crate) fn duration(
         format!("{TIME}, {} to {}{off}", time_text(*range.start()), time_text(*range.end()))
     };
     if let Some(number) = value.as_integer() {
-        return Err(Bad::new(shown(value), expected(), format!("add the unit: \"{}s\"", cut(number.as_str()))));
+        return Err(Bad::new(
+            shown(value),
+            expected(),
+            format!("add the unit: \"{}s\"", cut(number.as_str())),
+        ));
     }
     let given = text(value, &expected(), "write it in quotes")?;
     let time = if given == "off" { Some(Duration::ZERO) } else { parse_duration(given) };
@@ -169,7 +178,11 @@ const UNITS: &[(&str, u64)] = &[
 pub(crate) fn size(value: &DeValue<'_>) -> Result<u64, Bad> {
     let expected = || format!("{SIZE}, 1MiB to 8000000TB, or \"off\"");
     if let Some(number) = value.as_integer() {
-        return Err(Bad::new(shown(value), expected(), format!("add the unit: \"{}B\"", cut(number.as_str()))));
+        return Err(Bad::new(
+            shown(value),
+            expected(),
+            format!("add the unit: \"{}B\"", cut(number.as_str())),
+        ));
     }
     let given = text(value, &expected(), "write it in quotes")?;
     if given == "off" {
@@ -197,7 +210,8 @@ pub(crate) fn size_text(bytes: u64) -> String {
     if bytes == 0 {
         return "off".to_owned();
     }
-    let whole = UNITS.iter().filter(|(_, factor)| bytes % factor == 0).max_by_key(|(_, factor)| *factor);
+    let whole =
+        UNITS.iter().filter(|(_, factor)| bytes.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor);
     whole.map_or_else(|| format!("{bytes}B"), |(unit, factor)| format!("{}{unit}", bytes / factor))
 }
 
@@ -206,7 +220,8 @@ pub(crate) fn gateway_address(value: &DeValue<'_>) -> Result<IpAddr, Bad> {
     let expected = "the IPv4 or IPv6 address of a gateway";
     let given = text(value, expected, "write it in quotes")?;
     let Ok(address) = given.parse::<IpAddr>() else {
-        let cure = if given.contains('/') { "write it without /LENGTH" } else { "write for example \"192.0.2.1\"" };
+        let cure =
+            if given.contains('/') { "write it without /LENGTH" } else { "write for example \"192.0.2.1\"" };
         return Err(Bad::new(shown(value), expected, cure));
     };
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
@@ -224,7 +239,9 @@ pub(crate) fn addresses(value: &DeValue<'_>) -> Result<AddrRange, Bad> {
     if let Some((first, last)) = given.split_once('-') {
         let ends = first.trim().parse().ok().zip(last.trim().parse().ok());
         let range = ends.and_then(|(first, last)| AddrRange::new(first, last).ok());
-        return range.ok_or_else(|| Bad::new(shown(value), RANGE, "write the lower address first, both of one family"));
+        return range.ok_or_else(|| {
+            Bad::new(shown(value), RANGE, "write the lower address first, both of one family")
+        });
     }
     given.parse::<Prefix>().map(AddrRange::from).map_err(|why| {
         let cure = match why {
@@ -232,15 +249,16 @@ pub(crate) fn addresses(value: &DeValue<'_>) -> Result<AddrRange, Bad> {
             PrefixError::Length => "write a length of 0 to 32 (IPv4) or 0 to 128 (IPv6)".to_owned(),
             PrefixError::Syntax => "write for example \"10.1.0.0/24\"".to_owned(),
         };
-        let found = if why == PrefixError::HostBits { format!("{} ({why})", shown(value)) } else { shown(value) };
+        let found =
+            if why == PrefixError::HostBits { format!("{} ({why})", shown(value)) } else { shown(value) };
         Bad::new(found, RANGE, cure)
     })
 }
 
 fn network_of(given: &str) -> String {
-    let network = given.split_once('/').and_then(|(address, len)| {
-        Prefix::of(address.parse().ok()?, len.parse().ok()?).ok()
-    });
+    let network = given
+        .split_once('/')
+        .and_then(|(address, len)| Prefix::of(address.parse().ok()?, len.parse().ok()?).ok());
     network.map_or_else(String::new, |network| format!("did you mean \"{network}\"?"))
 }
 

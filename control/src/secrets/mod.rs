@@ -84,7 +84,10 @@ impl Secrets {
             findings.error(
                 tunnel.line,
                 format!("tunnel \"{}\" has no secret", tunnel.name),
-                format!("a [[secret]] for local-id {local} and remote-id {remote} in {}", self.file.display()),
+                format!(
+                    "a [[secret]] for local-id {local} and remote-id {remote} in {}",
+                    self.file.display()
+                ),
                 format!(
                     "add there: [[secret]] local-id = \"{local}\" remote-id = \"{remote}\" psk = \"…\" \
                      (each on a line of its own)"
@@ -118,7 +121,10 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Errors> {
         .map_err(|why| {
             refuse(
                 format!("the secrets file cannot be read: {why}"),
-                format!("create it with mode 0600, or point `secrets` in [control] at it ({})", path.display()),
+                format!(
+                    "create it with mode 0600, or point `secrets` in [control] at it ({})",
+                    path.display()
+                ),
             )
         })?;
     check_access(path, &file)?;
@@ -158,7 +164,10 @@ fn check_access(path: &Path, file: &File) -> Result<(), Errors> {
     }
     if meta.mode() & 0o077 != 0 {
         return refuse(
-            format!("the secrets file has mode {:04o}: others than its owner can use it", meta.mode() & 0o7777),
+            format!(
+                "the secrets file has mode {:04o}: others than its owner can use it",
+                meta.mode() & 0o7777
+            ),
             format!("chmod 600 {}", path.display()),
         );
     }

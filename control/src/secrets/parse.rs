@@ -40,7 +40,12 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Vec<Diagnost
             continue;
         }
         let Some(draft) = draft.as_mut() else {
-            findings.error(number, "a key outside of any [[secret]]", "[[secret]] first", "put a line [[secret]] before it");
+            findings.error(
+                number,
+                "a key outside of any [[secret]]",
+                "[[secret]] first",
+                "put a line [[secret]] before it",
+            );
             continue;
         };
         if take_line(line, number, draft, &mut findings).is_none() {
@@ -56,24 +61,40 @@ fn open(line: &str, number: u32, findings: &mut Findings) -> Draft {
     let bare: String = header.chars().filter(|c| !c.is_whitespace()).collect();
     let known = bare == "[[secret]]";
     if !known {
-        findings.error(number, "an unknown section", "[[secret]]", "write [[secret]] (two brackets on each side)");
+        findings.error(
+            number,
+            "an unknown section",
+            "[[secret]]",
+            "write [[secret]] (two brackets on each side)",
+        );
     }
     Draft { line: number, spoilt: !known, ..Draft::default() }
 }
 
 fn take_line(line: &str, number: u32, draft: &mut Draft, findings: &mut Findings) -> Option<()> {
     let Some((key, rest)) = line.split_once('=') else {
-        findings.error(number, "a line that is not KEY = \"VALUE\"", KEYS.join(", "), "write for example psk = \"…\"");
+        findings.error(
+            number,
+            "a line that is not KEY = \"VALUE\"",
+            KEYS.join(", "),
+            "write for example psk = \"…\"",
+        );
         return None;
     };
     let Some(key) = KEYS.iter().find(|known| **known == key.trim()) else {
         // The key is shown only if it resembles a known one: a forgotten `psk =` would put the secret in its place.
-        let cure = nearest(key.trim(), KEYS).map(|known| format!("did you mean `{known}`?")).unwrap_or_default();
+        let cure =
+            nearest(key.trim(), KEYS).map(|known| format!("did you mean `{known}`?")).unwrap_or_default();
         findings.error(number, "an unknown key", KEYS.join(", "), cure);
         return None;
     };
     if draft.seen.contains(key) {
-        findings.error(number, format!("`{key}` stands twice in this [[secret]]"), "it once", "remove one of them");
+        findings.error(
+            number,
+            format!("`{key}` stands twice in this [[secret]]"),
+            "it once",
+            "remove one of them",
+        );
         return None;
     }
     draft.seen.push(key);
@@ -138,7 +159,9 @@ fn secret(key: &str, value: &str, number: u32, findings: &mut Findings) -> Optio
     if bytes.len() < SHORT_SECRET {
         findings.warning(
             number,
-            format!("`{key}` is shorter than {SHORT_SECRET} bytes and can be guessed by who captures one exchange"),
+            format!(
+                "`{key}` is shorter than {SHORT_SECRET} bytes and can be guessed by who captures one exchange"
+            ),
             "make a longer one with: openssl rand -hex 32 (and give it to the peer)",
         );
     }

@@ -1,0 +1,292 @@
+//! What a reload changes, and what it cannot change.
+//!
+//! Decides: which difference touches which tunnel. Reads: two configurations. Writes: nothing.
+//! Never: calls a tunnel changed that is only at another line of the file.
+
+use core::fmt;
+use ravelin_ike::config::Start;
+use ravelin_ring::msg::{OuterDf, TunnelId};
+use ravelin_ring::setup::Attach;
+
+use super::check::text as selector_text;
+use super::identity::IdText;
+use super::model::{Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel};
+use super::proposal::{esp_text, ike_text};
+use super::value::{size_text, time_text};
+
+/// From an old configuration to a new one. Prints one line per change; nothing when there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Only in the new one, with its number there.
+    pub added: Vec<(TunnelId, String)>,
+    /// Only in the old one, with its number there.
+    pub removed: Vec<(TunnelId, String)>,
+    /// In both, under one name.
+    pub changed: Vec<TunnelChange>,
+    /// The tunnels that are in both stand in another order: policies are published anew, no SA is touched.
+    pub reordered: bool,
+    /// In force at once.
+    pub default_policy: Option<FieldChange>,
+    /// Of ports and data plane: in force when `ravelin-dataplane` is started anew.
+    pub needs_dataplane_restart: Vec<FieldChange>,
+    /// Of the control process: in force when `ravelin-control` is started anew.
+    pub needs_control_restart: Vec<FieldChange>,
+    /// Another secrets file, or (when the caller says so) other secrets.
+    pub secrets: Option<FieldChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelChange {
+    /// Number in the new configuration.
+    pub id: TunnelId,
+    pub name: String,
+    pub fields: Vec<FieldChange>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldChange {
+    /// The key as in the file.
+    pub key: String,
+    pub old: String,
+    pub new: String,
+}
+
+/// What differs between two checked files.
+pub fn diff(old: &Config, new: &Config) -> Difference {
+    let ids = |tunnel: &Tunnel| (tunnel.id, tunnel.name.clone());
+    let changed = new.tunnels.iter().filter_map(|after| {
+        let fields = fields(&tunnel_fields(old.tunnel(&after.name)?), &tunnel_fields(after));
+        (!fields.is_empty()).then(|| TunnelChange { id: after.id, name: after.name.clone(), fields })
+    });
+    let policy = |control: &Control| [("default-policy".to_owned(), policy_text(control.default_policy))];
+    let secrets = |control: &Control| [("secrets".to_owned(), control.secrets.display().to_string())];
+    Difference {
+        added: new.tunnels.iter().filter(|t| old.tunnel(&t.name).is_none()).map(ids).collect(),
+        removed: old.tunnels.iter().filter(|t| new.tunnel(&t.name).is_none()).map(ids).collect(),
+        changed: changed.collect(),
+        reordered: common_order(old, new) != common_order(new, old),
+        default_policy: fields(&policy(&old.control), &policy(&new.control)).pop(),
+        needs_dataplane_restart: fields(&plane_fields(old), &plane_fields(new)),
+        needs_control_restart: fields(&control_fields(&old.control), &control_fields(&new.control)),
+        secrets: fields(&secrets(&old.control), &secrets(&new.control)).pop(),
+    }
+}
+
+impl Difference {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// One line per change.
+    pub fn lines(&self) -> Vec<String> {
+        self.to_string().lines().map(str::to_owned).collect()
+    }
+
+    /// Tunnels whose secret is another one are changed too; `names` are theirs. The values are not shown.
+    pub fn add_secrets(&mut self, new: &Config, names: &[&str]) {
+        for tunnel in names.iter().filter_map(|name| new.tunnel(name)) {
+            let field = FieldChange {
+                key: "secret".to_owned(),
+                old: "(hidden)".to_owned(),
+                new: "(another)".to_owned(),
+            };
+            match self.changed.iter_mut().find(|change| change.name == tunnel.name) {
+                Some(change) => change.fields.push(field),
+                None => {
+                    let fields = vec![field];
+                    self.changed.push(TunnelChange { id: tunnel.id, name: tunnel.name.clone(), fields });
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (_, name) in &self.removed {
+            writeln!(f, "- tunnel {name}")?;
+        }
+        for (_, name) in &self.added {
+            writeln!(f, "+ tunnel {name}")?;
+        }
+        for change in &self.changed {
+            for field in &change.fields {
+                writeln!(f, "~ tunnel {}: {field}", change.name)?;
+            }
+        }
+        if self.reordered {
+            writeln!(f, "~ order of tunnels")?;
+        }
+        for field in self.default_policy.iter().chain(&self.secrets) {
+            writeln!(f, "~ control: {field}")?;
+        }
+        for field in &self.needs_dataplane_restart {
+            writeln!(f, "! {field}: takes effect when ravelin-dataplane is restarted")?;
+        }
+        for field in &self.needs_control_restart {
+            writeln!(f, "! {field}: takes effect when ravelin-control is restarted")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dash = |text: &str| if text.is_empty() { "(none)".to_owned() } else { text.to_owned() };
+        write!(f, "{} {} -> {}", self.key, dash(&self.old), dash(&self.new))
+    }
+}
+
+/// Names of `a`'s tunnels that `b` has too, in `a`'s order.
+fn common_order<'a>(a: &'a Config, b: &Config) -> Vec<&'a str> {
+    a.tunnels.iter().map(|t| t.name.as_str()).filter(|name| b.tunnel(name).is_some()).collect()
+}
+
+/// Keys whose texts differ; a key that is on one side only has an empty text on the other.
+fn fields(old: &[(String, String)], new: &[(String, String)]) -> Vec<FieldChange> {
+    let text = |of: &[(String, String)], key: &str| {
+        of.iter().find(|(k, _)| k == key).map(|(_, text)| text.clone()).unwrap_or_default()
+    };
+    let gone = old.iter().filter(|(key, _)| !new.iter().any(|(k, _)| k == key));
+    gone.chain(new)
+        .map(|(key, _)| FieldChange { key: key.clone(), old: text(old, key), new: text(new, key) })
+        .filter(|change| change.old != change.new)
+        .collect()
+}
+
+/// Every field of a tunnel by its key. Destructured without `..`: a new field does not compile until it is here.
+fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
+    let Tunnel {
+        id: _,
+        name: _,
+        line: _,
+        local,
+        remote,
+        local_id,
+        remote_id,
+        ike_proposals,
+        esp_proposals,
+        selectors,
+        start,
+        encapsulation,
+        replay_window,
+        tunnel_mtu,
+        df,
+        ike_lifetime,
+        lifetime,
+        hard_lifetime,
+        jitter_percent,
+        bytes,
+        packets,
+        dpd,
+    } = tunnel;
+    let count = |n: u64| if n == 0 { "off".to_owned() } else { n.to_string() };
+    let fields = [
+        ("local", local.to_string()),
+        ("remote", remote.map_or_else(|| "any".to_owned(), |address| address.to_string())),
+        ("local-id", IdText(local_id).to_string()),
+        ("remote-id", IdText(remote_id).to_string()),
+        ("ike-proposals", list(ike_proposals, ike_text)),
+        ("esp-proposals", list(esp_proposals, esp_text)),
+        ("selectors", list(selectors, |s| selector_text(&s.selector))),
+        ("start", start_text(*start).to_owned()),
+        ("encapsulation", encapsulation_text(*encapsulation).to_owned()),
+        ("replay-window", replay_window.to_string()),
+        ("tunnel-mtu", tunnel_mtu.to_string()),
+        ("df", df_text(*df).to_owned()),
+        ("ike-lifetime", time_text(*ike_lifetime)),
+        ("lifetime", time_text(*lifetime)),
+        ("hard-lifetime", time_text(*hard_lifetime)),
+        ("rekey-jitter", jitter_percent.to_string()),
+        ("lifebytes", size_text(bytes.soft)),
+        ("hard-lifebytes", size_text(bytes.hard)),
+        ("lifepackets", count(packets.soft)),
+        ("hard-lifepackets", count(packets.hard)),
+        ("dpd", time_text(*dpd)),
+    ];
+    fields.map(|(key, text)| (key.to_owned(), text)).into()
+}
+
+fn plane_fields(config: &Config) -> Vec<(String, String)> {
+    let Dataplane {
+        cores,
+        frames,
+        frame_size,
+        ring_size,
+        huge_pages,
+        tun,
+        udp_encapsulation_port,
+        max_sas,
+        line: _,
+    } = &config.dataplane;
+    let order: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
+    let mut all: Vec<(String, String)> = config.ports.iter().map(port_field).collect();
+    // A port's number is its place: another order is another data plane.
+    all.push(("order of ports".to_owned(), order.join(", ")));
+    let fields = [
+        ("cores", format!("{cores:?}")),
+        ("frames", frames.to_string()),
+        ("frame-size", frame_size.to_string()),
+        ("ring-size", ring_size.to_string()),
+        ("huge-pages", huge_pages.to_string()),
+        ("tun", tun.to_string()),
+        ("udp-encapsulation-port", udp_encapsulation_port.map_or_else(String::new, |port| port.to_string())),
+        ("max-sas", max_sas.to_string()),
+    ];
+    all.extend(fields.map(|(key, text)| (key.to_owned(), text)));
+    all
+}
+
+fn port_field(port: &Port) -> (String, String) {
+    let attach = match port.attach {
+        Attach::Auto => "auto",
+        Attach::Native => "native",
+        Attach::Generic => "generic",
+    };
+    (format!("port {}", port.name), format!("attach={attach}"))
+}
+
+fn control_fields(control: &Control) -> Vec<(String, String)> {
+    let Control { run_dir, secrets: _, ike_port, natt_port, default_policy: _ } = control;
+    let fields = [
+        ("run-dir", run_dir.display().to_string()),
+        ("ike-port", ike_port.to_string()),
+        ("natt-port", natt_port.to_string()),
+    ];
+    fields.map(|(key, text)| (key.to_owned(), text)).into()
+}
+
+fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+    format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(", "))
+}
+
+fn policy_text(policy: DefaultPolicy) -> String {
+    match policy {
+        DefaultPolicy::Bypass => "bypass",
+        DefaultPolicy::Discard => "discard",
+    }
+    .to_owned()
+}
+
+const fn start_text(start: Start) -> &'static str {
+    match start {
+        Start::Immediately => "immediately",
+        Start::OnTraffic => "on-traffic",
+        Start::Respond => "respond",
+    }
+}
+
+const fn encapsulation_text(encapsulation: Encapsulation) -> &'static str {
+    match encapsulation {
+        Encapsulation::Auto => "auto",
+        Encapsulation::Udp => "udp",
+    }
+}
+
+const fn df_text(df: OuterDf) -> &'static str {
+    match df {
+        OuterDf::Clear => "clear",
+        OuterDf::Copy => "copy",
+        OuterDf::Set => "set",
+    }
+}
