@@ -3,15 +3,20 @@
 //! Decides: who owns a frame. A [`Frame`] is owned by exactly one place at a time: a pool, a batch, a ring to the
 //! kernel. What the kernel writes (descriptors, indices) is checked against what it was given, in release builds too.
 //! Reads and writes: the UMEM and the rings. Never: looks into packets, allocates or locks per packet.
-#![allow(dead_code)] // the sockets land next
 
 mod frame;
 mod umem;
 mod pool;
+mod ring;
+mod queue;
+mod socket;
 mod error;
 mod sys;
+pub mod tun;
 
 pub use error::Error;
 pub use frame::{Frame, leaked_frames};
 pub use pool::FramePool;
+pub use queue::Anomalies;
+pub use socket::{Mode, Socket, SocketConfig, Statistics};
 pub use umem::{HugePages, Umem, UmemConfig};

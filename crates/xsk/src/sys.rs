@@ -118,7 +118,11 @@ pub(crate) fn ring_offsets(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offs
     // SAFETY: xdp_mmap_offsets holds integers only.
     let (offsets, len) = unsafe { get_option::<libc::xdp_mmap_offsets>(fd, libc::XDP_MMAP_OFFSETS)? };
     // A kernel before 5.4 answers the shorter form, without the flags that need-wakeup reads.
-    if len == size_of::<libc::xdp_mmap_offsets>() { Ok(offsets) } else { Err(io::ErrorKind::Unsupported.into()) }
+    if len == size_of::<libc::xdp_mmap_offsets>() {
+        Ok(offsets)
+    } else {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 pub(crate) fn options(fd: BorrowedFd<'_>) -> io::Result<u32> {
@@ -162,6 +166,13 @@ pub(crate) fn kick_tx(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn kick_rx(fd: BorrowedFd<'_>) {
     // SAFETY: no buffer and no address are passed. The answer does not matter: the next turn asks again.
     unsafe {
-        libc::recvfrom(fd.as_raw_fd(), ptr::null_mut(), 0, libc::MSG_DONTWAIT, ptr::null_mut(), ptr::null_mut())
+        libc::recvfrom(
+            fd.as_raw_fd(),
+            ptr::null_mut(),
+            0,
+            libc::MSG_DONTWAIT,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
     };
 }
