@@ -85,6 +85,8 @@ named! {
         Unsupported = "unsupported",
         /// The destination is a broadcast or multicast address, which a policy-based tunnel cannot carry.
         MulticastPolicyMode = "multicast_policy_mode",
+        /// The outer header says congestion was met, and the inner transport cannot be told (RFC 6040 §4.2).
+        CongestionLost = "congestion_lost",
     }
 }
 
