@@ -103,6 +103,6 @@ fn write_trailer(room: &mut [u8], next_header: u8) {
 fn read_trailer(body: &[u8]) -> Option<(usize, u8)> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER>()?;
     let len = rest.len().checked_sub(usize::from(pad_len))?;
-    let right = rest[len..].iter().zip(1u8..).all(|(&byte, n)| byte == n);
+    let right = rest[len..].iter().zip(1..=u8::MAX).all(|(&byte, n)| byte == n);
     right.then_some((len, next_header))
 }

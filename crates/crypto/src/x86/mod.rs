@@ -1,22 +1,93 @@
 //! Kernels for x86-64 on `std::arch`.
+//!
+//! Decides: which kernel a tier may use on this CPU, and fills the tables of a key that they need. Reads and writes what
+//! the kernels below it do. Never calls a kernel whose instructions the CPU lacks: each entry point here is only reached
+//! with a [`Kernel`] that the functions below have answered, and they ask the CPU.
+
+mod tables;
+mod gcm_vaes;
+
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
 use crate::engine::{Group, Kernel, Tier};
+use crate::suite::{Cipher, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
-pub(crate) fn prefetch(_key: &Key) {}
-pub(crate) fn fill_tables(_key: &mut Key, _cipher_key: &[u8]) {}
-pub(crate) fn gcm_kernel(_tier: Tier) -> Kernel {
-    Kernel::Portable
+/// AES, carry-less multiplication and byte shuffles on 128 bits: what the tables of [`Key`] are made with.
+fn has_aes() -> bool {
+    is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("ssse3")
+        && is_x86_feature_detected!("sse4.1")
 }
+
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("bmi2")
+}
+
+fn has_vaes512() -> bool {
+    has_aes() && has_avx512() && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq")
+}
+
+pub(crate) fn gcm_kernel(tier: Tier) -> Kernel {
+    if tier >= Tier::Avx512 && has_vaes512() { Kernel::Vaes512 } else { Kernel::Portable }
+}
+
 pub(crate) fn cbc_kernel(_tier: Tier) -> Kernel {
     Kernel::Portable
 }
+
 pub(crate) fn chacha_kernel(_tier: Tier) -> Kernel {
     Kernel::Portable
 }
+
 pub(crate) fn sha_kernel(_tier: Tier) -> Kernel {
     Kernel::Portable
 }
-pub(crate) fn seal_gcm(_k: Kernel, _jobs: &mut [SealJob], _group: Group) {}
-pub(crate) fn open_gcm(_k: Kernel, _jobs: &mut [OpenJob], _group: Group) -> Group {
-    0
+
+/// Asks for the cache lines that the suite's kernels will read.
+#[inline]
+pub(crate) fn prefetch(key: &Key) {
+    let start = core::ptr::from_ref(key).cast::<i8>();
+    // SAFETY: prefetching cannot fault; SSE is part of x86-64.
+    let fetch = |line: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) };
+    match key.cipher {
+        Cipher::Gcm => (0..8).for_each(fetch),
+        Cipher::ChaCha => [0, 3].into_iter().for_each(fetch),
+        Cipher::Cbc => (0..9).for_each(fetch),
+        Cipher::Null => [3].into_iter().for_each(fetch),
+    }
+    if key.cipher == Cipher::Null && key.integrity != Integrity::None {
+        fetch(8);
+    }
+}
+
+/// Key schedules and hash powers, on CPUs that have what the kernels reading them need.
+pub(crate) fn fill_tables(key: &mut Key, cipher_key: &[u8]) {
+    if !has_aes() {
+        return;
+    }
+    match key.cipher {
+        // SAFETY: `has_aes` found every feature that these two functions are compiled for.
+        Cipher::Gcm => unsafe { tables::gcm(key, cipher_key) },
+        // SAFETY: as above.
+        Cipher::Cbc => unsafe { tables::cbc(key, cipher_key) },
+        Cipher::ChaCha | Cipher::Null => {}
+    }
+}
+
+/// Seals the jobs of `group`, which are prepared AES-GCM jobs.
+pub(crate) fn seal_gcm(_kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+    // SAFETY: the engine has a kernel other than the portable one only where `gcm_kernel` answered it.
+    unsafe { gcm_vaes::seal(jobs, group) }
+}
+
+/// Opens the jobs of `group`, AES-GCM packets of possible length; returns the authentic ones.
+pub(crate) fn open_gcm(_kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
+    // SAFETY: as in `seal_gcm`.
+    unsafe { gcm_vaes::open(jobs, group) }
 }

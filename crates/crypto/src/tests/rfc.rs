@@ -1,0 +1,2 @@
+//! Vectors of the RFCs, through whole ESP packets where the RFC has such, else through the primitive.
+use super::*;

@@ -1,0 +1,605 @@
+//! AES-GCM for ESP on 512-bit vectors (VAES, VPCLMULQDQ): the whole burst in one function, one packet after the other,
+//! so that the out-of-order core overlaps neighbours.
+//!
+//! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
+//! of prepared packets, and the header when sealing. Never: padding and trailers, they are `frame`'s.
+//!
+//! A packet is read as a stream of 16-byte blocks from its first byte on: block 0 is SPI, sequence number and IV, and the
+//! blocks of the body follow. Lane 0 of the first vector is therefore free for two guests: in the counter vector for
+//! J0, whose encryption masks the tag, and in the hash vector for the associated data. Sixteen blocks (a *group*) share
+//! one reduction.
+
+use core::arch::x86_64::*;
+
+use crate::engine::{Group, members};
+use crate::{Key, OpenJob, SealJob};
+
+/// Bytes under one reduction: 16 blocks in 4 vectors.
+const GROUP: usize = 256;
+const VECTOR: usize = 64;
+
+/// One packet as the kernel sees it.
+pub(super) struct Unit<'a> {
+    pub(super) key: &'a Key,
+    /// First byte of the ESP header; `16 + body + 16` bytes are ours.
+    pub(super) packet: *mut u8,
+    pub(super) body: usize,
+    /// The explicit IV as a big-endian number.
+    pub(super) iv: u64,
+    /// SPI and sequence number as a big-endian number: the first half of block 0.
+    pub(super) header: u64,
+    /// Associated data, zero-padded to a block, as a big-endian number.
+    pub(super) aad: (u64, u64),
+    pub(super) aad_bits: u64,
+}
+
+/// Seals the prepared AES-GCM jobs of `group`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn seal(jobs: &mut [SealJob], group: Group) {
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let spi = u64::from(job.spi) << 32;
+        let (aad, aad_bits) = associated(spi, job.seq, job.esn);
+        let unit = Unit {
+            key: job.key,
+            body: job.packet.len() - 32,
+            packet: job.packet.as_mut_ptr(),
+            iv: job.seq,
+            header: spi | (job.seq & 0xffff_ffff),
+            aad,
+            aad_bits,
+        };
+        // SAFETY: `frame::prepare` checked that the packet has header, IV, a body and an ICV, so that 32 bytes come off
+        // its length and the pointer covers all of it.
+        unsafe { seal_unit(&unit) };
+    }
+}
+
+/// Opens the AES-GCM packets of `group`; the authentic ones are answered and decrypted.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn open(jobs: &mut [OpenJob], group: Group) -> Group {
+    let mut authentic = 0;
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let Some(head) = job.packet.first_chunk::<16>() else { continue };
+        let head = u128::from_be_bytes(*head);
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+        let (header, iv) = ((head >> 64) as u64, head as u64);
+        let number = (job.seq >> 32 << 32) | (header & 0xffff_ffff);
+        let (aad, aad_bits) = associated(header & !0xffff_ffff, number, job.esn);
+        let unit = Unit {
+            key: job.key,
+            body: job.packet.len() - 32,
+            packet: job.packet.as_mut_ptr(),
+            iv,
+            header,
+            aad,
+            aad_bits,
+        };
+        // SAFETY: `frame::body_end` checked that header, IV, a body and the ICV are there.
+        if unsafe { open_unit(&unit) } {
+            authentic |= 1 << n;
+        }
+    }
+    authentic
+}
+
+/// RFC 4106 §5: SPI and sequence number, 64 bits of the latter with ESN. `spi` is in the upper half.
+#[inline]
+fn associated(spi: u64, seq: u64, esn: bool) -> ((u64, u64), u64) {
+    if esn { ((spi | seq >> 32, seq << 32), 96) } else { ((spi | (seq & 0xffff_ffff), 0), 64) }
+}
+
+/// # Safety
+/// `unit.packet` points to `16 + unit.body + 16` bytes that nobody else touches, `unit.body` > 0, and `unit.key` is an
+/// AES-GCM key.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) unsafe fn seal_unit(unit: &Unit) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match unit.key.rounds {
+            10 => seal_rounds::<10>(unit),
+            12 => seal_rounds::<12>(unit),
+            _ => seal_rounds::<14>(unit),
+        }
+    }
+}
+
+/// # Safety
+/// As [`seal_unit`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) unsafe fn open_unit(unit: &Unit) -> bool {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match unit.key.rounds {
+            10 => open_rounds::<10>(unit),
+            12 => open_rounds::<12>(unit),
+            _ => open_rounds::<14>(unit),
+        }
+    }
+}
+
+/// # Safety
+/// As [`seal_unit`], and the key has `R` rounds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn seal_rounds<const R: usize>(unit: &Unit) {
+    let stream = 16 + unit.body;
+    let mut run = Run::new(unit);
+    let full = (stream - 1) / GROUP;
+    // SAFETY: `full` groups and `rest` bytes are exactly the stream, which lies in the packet; the ICV follows it.
+    unsafe {
+        if full == 0 {
+            run.seal_last::<R, true>(stream);
+        } else {
+            run.seal_group::<R, 4, true>(GROUP);
+            for _ in 1..full {
+                run.seal_group::<R, 4, false>(GROUP);
+            }
+            run.seal_last::<R, false>(stream - full * GROUP);
+        }
+        _mm_storeu_si128(unit.packet.add(stream).cast(), run.tag());
+    }
+}
+
+/// # Safety
+/// As [`seal_rounds`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn open_rounds<const R: usize>(unit: &Unit) -> bool {
+    let stream = 16 + unit.body;
+    // SAFETY: as in `seal_rounds`.
+    unsafe {
+        match stream.div_ceil(VECTOR) {
+            1 => open_stream::<R, 1>(unit, stream),
+            2 => open_stream::<R, 2>(unit, stream),
+            3 => open_stream::<R, 3>(unit, stream),
+            _ => open_stream::<R, 4>(unit, stream),
+        }
+    }
+}
+
+/// `N`: vectors in the packet's first group. Their keystream is made while the packet is hashed, and used once the tag
+/// is known to be right.
+///
+/// # Safety
+/// As [`seal_rounds`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn open_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize) -> bool {
+    let mut run = Run::new(unit);
+    let full = (stream - 1) / GROUP;
+    let rest = stream - full * GROUP;
+    let keystream = encrypt::<R, N>(unit.key, run.first_counters());
+    run.mask = _mm512_castsi512_si128(keystream[0]);
+    // SAFETY: `full` groups and `rest` bytes are exactly the stream, which lies in the packet; the ICV follows it.
+    unsafe {
+        if full == 0 {
+            run.hash_last::<N, true>(stream);
+        } else {
+            run.hash_group::<true>();
+            for _ in 1..full {
+                run.hash_group::<false>();
+            }
+            match rest.div_ceil(VECTOR) {
+                1 => run.hash_last::<1, false>(rest),
+                2 => run.hash_last::<2, false>(rest),
+                3 => run.hash_last::<3, false>(rest),
+                _ => run.hash_last::<4, false>(rest),
+            }
+        }
+        let received = _mm_loadu_si128(unit.packet.add(stream).cast());
+        let difference = _mm_xor_si128(received, run.tag());
+        if _mm_testz_si128(difference, difference) == 0 {
+            return false;
+        }
+        run.at = unit.packet;
+        run.apply::<N, true>(keystream, stream.min(GROUP));
+        for _ in 1..full {
+            run.crypt_group::<R, 4>(GROUP);
+        }
+        if full > 0 {
+            match rest.div_ceil(VECTOR) {
+                1 => run.crypt_group::<R, 1>(rest),
+                2 => run.crypt_group::<R, 2>(rest),
+                3 => run.crypt_group::<R, 3>(rest),
+                _ => run.crypt_group::<R, 4>(rest),
+            }
+        }
+    }
+    true
+}
+
+/// The state of one packet under way.
+struct Run<'a> {
+    unit: &'a Unit<'a>,
+    at: *mut u8,
+    /// Salt and IV in every lane; the counter words are 0.
+    nonce: __m512i,
+    /// Counters of the next group's first four blocks, as numbers.
+    counters: __m512i,
+    hash: __m128i,
+    /// E(K, J0).
+    mask: __m128i,
+}
+
+/// Sums of products before reduction: low, middle and high 128 bits per lane.
+struct Products {
+    low: __m512i,
+    middle: __m512i,
+    high: __m512i,
+}
+
+impl<'a> Run<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn new(unit: &'a Unit<'a>) -> Self {
+        let salt = u64::from(u32::from_le_bytes(unit.key.salt));
+        let iv = unit.iv.swap_bytes();
+        let nonce = _mm_set_epi64x((iv >> 32).cast_signed(), (salt | iv << 32).cast_signed());
+        Self {
+            unit,
+            at: unit.packet,
+            nonce: _mm512_broadcast_i32x4(nonce),
+            counters: _mm512_setr_epi32(0, 0, 0, 17, 0, 0, 0, 18, 0, 0, 0, 19, 0, 0, 0, 20),
+            hash: _mm_setzero_si128(),
+            mask: _mm_setzero_si128(),
+        }
+    }
+
+    /// Counters 1 (J0) to 4 × N of the first group, whose big-endian words need no carry.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn first_counters<const N: usize>(&self) -> [__m512i; N] {
+        let mut counters = [self.nonce; N];
+        let mut word = 1 << 24;
+        for counter in &mut counters {
+            let words = _mm512_setr_epi32(
+                0,
+                0,
+                0,
+                word,
+                0,
+                0,
+                0,
+                word + (1 << 24),
+                0,
+                0,
+                0,
+                word + (2 << 24),
+                0,
+                0,
+                0,
+                word + (3 << 24),
+            );
+            *counter = _mm512_or_si512(*counter, words);
+            word += 4 << 24;
+        }
+        counters
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn next_counters<const N: usize>(&mut self) -> [__m512i; N] {
+        let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(
+            -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12,
+        ));
+        let step = _mm512_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4);
+        let mut counters = [self.nonce; N];
+        for counter in &mut counters {
+            *counter = _mm512_or_si512(*counter, _mm512_shuffle_epi8(self.counters, swap));
+            self.counters = _mm512_add_epi32(self.counters, step);
+        }
+        counters
+    }
+
+    /// Encrypts and hashes a group that is not the last, of 256 bytes.
+    ///
+    /// # Safety
+    /// 256 bytes of the packet lie ahead. `FIRST`: of block 0 on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn seal_group<const R: usize, const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
+        // SAFETY: the caller's promise, passed on.
+        let blocks = unsafe { self.encrypt_ahead::<R, N, FIRST>(bytes) };
+        let mut products = Products::zero();
+        // SAFETY: powers 16 to 1, the whole table.
+        unsafe { products.add(&blocks, self.hash, power(self.unit.key, 16)) };
+        self.hash = products.reduce();
+    }
+
+    /// Encrypts and hashes the last `bytes` (1 to 256), and then the lengths.
+    ///
+    /// # Safety
+    /// `bytes` bytes of the packet lie ahead.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn seal_last<const R: usize, const FIRST: bool>(&mut self, bytes: usize) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match bytes.div_ceil(VECTOR) {
+                1 => self.seal_last_vectors::<R, 1, FIRST>(bytes),
+                2 => self.seal_last_vectors::<R, 2, FIRST>(bytes),
+                3 => self.seal_last_vectors::<R, 3, FIRST>(bytes),
+                _ => self.seal_last_vectors::<R, 4, FIRST>(bytes),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::seal_last`], and `bytes` fill `N` vectors, the last perhaps in part.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn seal_last_vectors<const R: usize, const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
+        // SAFETY: the caller's promise, passed on.
+        let blocks = unsafe { self.encrypt_ahead::<R, N, FIRST>(bytes) };
+        self.finish_hash(&blocks, bytes);
+    }
+
+    /// Encrypts `bytes` in `N` vectors and moves on; returns them as hash blocks, zero behind the end.
+    ///
+    /// # Safety
+    /// As [`Self::seal_last_vectors`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn encrypt_ahead<const R: usize, const N: usize, const FIRST: bool>(
+        &mut self,
+        bytes: usize,
+    ) -> [__m512i; N] {
+        let counters = if FIRST { self.first_counters() } else { self.next_counters() };
+        let keystream = encrypt::<R, N>(self.unit.key, counters);
+        let mut blocks = [_mm512_setzero_si512(); N];
+        for (v, block) in blocks.iter_mut().enumerate() {
+            let part = part(bytes, v, N);
+            // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
+            let plain = unsafe { _mm512_maskz_loadu_epi8(part, self.at.add(v * VECTOR).cast()) };
+            let mut cipher = _mm512_xor_si512(plain, keystream[v]);
+            if FIRST && v == 0 {
+                let head = _mm_set_epi64x(
+                    self.unit.iv.swap_bytes().cast_signed(),
+                    self.unit.header.swap_bytes().cast_signed(),
+                );
+                cipher = _mm512_mask_mov_epi64(cipher, LANE_0, _mm512_castsi128_si512(head));
+            }
+            // SAFETY: as for the load.
+            unsafe { _mm512_mask_storeu_epi8(self.at.add(v * VECTOR).cast(), part, cipher) };
+            let whole = if v + 1 < N { cipher } else { _mm512_maskz_mov_epi8(part, cipher) };
+            *block = _mm512_shuffle_epi8(whole, reversal());
+        }
+        if FIRST {
+            self.mask = _mm512_castsi512_si128(keystream[0]);
+            blocks[0] = self.with_associated_data(blocks[0]);
+        }
+        // SAFETY: only the last group may be shorter than N vectors, and nothing is read behind it but the ICV.
+        self.at = unsafe { self.at.add(bytes) };
+        blocks
+    }
+
+    /// # Safety
+    /// 256 bytes of the packet lie ahead. `FIRST`: of block 0 on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn hash_group<const FIRST: bool>(&mut self) {
+        // SAFETY: the caller's promise, passed on.
+        let blocks = unsafe { self.load_ahead::<4, FIRST>(GROUP) };
+        let mut products = Products::zero();
+        // SAFETY: powers 16 to 1, the whole table.
+        unsafe { products.add(&blocks, self.hash, power(self.unit.key, 16)) };
+        self.hash = products.reduce();
+    }
+
+    /// # Safety
+    /// `bytes` bytes of the packet lie ahead; they fill `N` vectors, the last perhaps in part.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn hash_last<const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
+        // SAFETY: the caller's promise, passed on.
+        let blocks = unsafe { self.load_ahead::<N, FIRST>(bytes) };
+        self.finish_hash(&blocks, bytes);
+    }
+
+    /// # Safety
+    /// As [`Self::hash_last`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn load_ahead<const N: usize, const FIRST: bool>(&mut self, bytes: usize) -> [__m512i; N] {
+        let mut blocks = [_mm512_setzero_si512(); N];
+        for (v, block) in blocks.iter_mut().enumerate() {
+            // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
+            let data = unsafe { _mm512_maskz_loadu_epi8(part(bytes, v, N), self.at.add(v * VECTOR).cast()) };
+            *block = _mm512_shuffle_epi8(data, reversal());
+        }
+        if FIRST {
+            blocks[0] = self.with_associated_data(blocks[0]);
+        }
+        // SAFETY: the bytes lie in the packet.
+        self.at = unsafe { self.at.add(bytes) };
+        blocks
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn with_associated_data(&self, block: __m512i) -> __m512i {
+        let (high, low) = self.unit.aad;
+        let aad = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+        _mm512_mask_mov_epi64(block, LANE_0, _mm512_castsi128_si512(aad))
+    }
+
+    /// Hashes the last group and the block of lengths. Blocks behind `bytes` are zero, so it does not matter which
+    /// power they meet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn finish_hash<const N: usize>(&mut self, blocks: &[__m512i; N], bytes: usize) {
+        let key = self.unit.key;
+        let lengths =
+            _mm_set_epi64x(self.unit.aad_bits.cast_signed(), (self.unit.body as u64 * 8).cast_signed());
+        let count = bytes.div_ceil(16);
+        let mut products = Products::zero();
+        if N == 4 && count == 16 {
+            // SAFETY: powers 16 to 1, the whole table.
+            unsafe { products.add(blocks, self.hash, power(key, 16)) };
+            let so_far = products.reduce();
+            products = Products::zero();
+            // SAFETY: power 1, and three lanes behind the table that meet zeros.
+            unsafe { products.add(&[_mm512_zextsi128_si512(lengths)], so_far, power(key, 1)) };
+        } else {
+            // SAFETY: powers count + 1 (at most 16) downwards; lanes behind the table meet zeros.
+            unsafe {
+                products.add(blocks, self.hash, power(key, count + 1));
+                products.add(&[_mm512_zextsi128_si512(lengths)], _mm_setzero_si128(), power(key, 1));
+            }
+        }
+        self.hash = products.reduce();
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn tag(&self) -> __m128i {
+        _mm_xor_si128(_mm_shuffle_epi8(self.hash, _mm512_castsi512_si128(reversal())), self.mask)
+    }
+
+    /// Makes the keystream of `bytes` in `N` vectors and applies it.
+    ///
+    /// # Safety
+    /// As [`Self::hash_last`]; not the packet's first group.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn crypt_group<const R: usize, const N: usize>(&mut self, bytes: usize) {
+        let counters = self.next_counters();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.apply::<N, false>(encrypt::<R, N>(self.unit.key, counters), bytes) };
+    }
+
+    /// # Safety
+    /// As [`Self::hash_last`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn apply<const N: usize, const FIRST: bool>(&mut self, mut keystream: [__m512i; N], bytes: usize) {
+        if FIRST {
+            // The header stays as it is.
+            keystream[0] = _mm512_maskz_mov_epi64(!LANE_0, keystream[0]);
+        }
+        for (v, stream) in keystream.iter().enumerate() {
+            let part = part(bytes, v, N);
+            // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
+            unsafe {
+                let at = self.at.add(v * VECTOR);
+                let data = _mm512_maskz_loadu_epi8(part, at.cast());
+                _mm512_mask_storeu_epi8(at.cast(), part, _mm512_xor_si512(data, *stream));
+            }
+        }
+        // SAFETY: the bytes lie in the packet.
+        self.at = unsafe { self.at.add(bytes) };
+    }
+}
+
+impl Products {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn zero() -> Self {
+        let zero = _mm512_setzero_si512();
+        Self { low: zero, middle: zero, high: zero }
+    }
+
+    /// Adds block × power, lane by lane; `before` is the hash of all that came before the first block.
+    ///
+    /// # Safety
+    /// `powers` points to `N` × 64 readable bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn add<const N: usize>(&mut self, blocks: &[__m512i; N], before: __m128i, powers: *const u8) {
+        for (v, block) in blocks.iter().enumerate() {
+            let block =
+                if v == 0 { _mm512_xor_si512(*block, _mm512_zextsi128_si512(before)) } else { *block };
+            // SAFETY: the caller's promise.
+            let power = unsafe { _mm512_loadu_si512(powers.add(v * VECTOR).cast()) };
+            self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(block, power));
+            self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(block, power));
+            let cross = _mm512_clmulepi64_epi128::<0x01>(block, power);
+            self.middle = _mm512_ternarylogic_epi64::<0x96>(
+                self.middle,
+                cross,
+                _mm512_clmulepi64_epi128::<0x10>(block, power),
+            );
+        }
+    }
+
+    /// Folds the four lanes and reduces once (Montgomery's way, as POLYVAL has it: RFC 8452 §3).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn reduce(self) -> __m128i {
+        let (low, middle, high) = (fold(self.low), fold(self.middle), fold(self.high));
+        let low = _mm_xor_si128(low, _mm_slli_si128::<8>(middle));
+        let high = _mm_xor_si128(high, _mm_srli_si128::<8>(middle));
+        let poly = _mm_set_epi64x(0xc200_0000_0000_0000u64.cast_signed(), 1);
+        let once = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), _mm_clmulepi64_si128::<0x10>(low, poly));
+        let twice = _mm_clmulepi64_si128::<0x10>(once, poly);
+        _mm_ternarylogic_epi64::<0x96>(high, _mm_shuffle_epi32::<0x4e>(once), twice)
+    }
+}
+
+/// The two 64-bit elements of a vector's first lane.
+const LANE_0: __mmask8 = 0b11;
+
+/// Which bytes of vector `v` of `n` are data, when `bytes` fill them up to somewhere in the last.
+#[inline]
+#[target_feature(enable = "bmi2")]
+fn part(bytes: usize, v: usize, n: usize) -> __mmask64 {
+    if v + 1 < n {
+        return !0;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "at most 64 when it is the last vector")]
+    let ahead = (bytes - v * VECTOR) as u32;
+    _bzhi_u64(!0, ahead)
+}
+
+/// H^`n` and, behind it, the lower powers. 1 ≤ n ≤ 16.
+#[inline]
+fn power(key: &Key, n: usize) -> *const u8 {
+    const TABLE: usize = core::mem::offset_of!(Key, table);
+    // From the whole key, because three lanes may lie behind the table; they are in the key still.
+    core::ptr::from_ref(key).cast::<u8>().wrapping_add(TABLE + (16 - n) * 16)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn encrypt<const R: usize, const N: usize>(key: &Key, mut blocks: [__m512i; N]) -> [__m512i; N] {
+    let first = round_key(key, 0);
+    for block in &mut blocks {
+        *block = _mm512_xor_si512(*block, first);
+    }
+    for round in 1..R {
+        let round_key = round_key(key, round);
+        for block in &mut blocks {
+            *block = _mm512_aesenc_epi128(*block, round_key);
+        }
+    }
+    let last = round_key(key, R);
+    for block in &mut blocks {
+        *block = _mm512_aesenclast_epi128(*block, last);
+    }
+    blocks
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn round_key(key: &Key, round: usize) -> __m512i {
+    // SAFETY: 16 readable bytes, no alignment asked for.
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.schedule[round].as_ptr().cast()) })
+}
+
+/// Turns every block's bytes round.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn reversal() -> __m512i {
+    _mm512_broadcast_i32x4(_mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn fold(lanes: __m512i) -> __m128i {
+    let half = _mm256_xor_si256(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
+    _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+}
