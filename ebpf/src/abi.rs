@@ -1,0 +1,52 @@
+//! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
+
+/// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
+pub const VERSION: u32 = 1;
+
+/// Function and section of the program.
+pub const PROGRAM: &str = "ravelin";
+
+/// Queue → AF_XDP socket. The kernel removes an entry when its socket closes.
+pub const SOCKETS: &str = "SOCKETS";
+/// Gateway addresses, a set.
+pub const GATEWAYS_V4: &str = "GATEWAYS_V4";
+pub const GATEWAYS_V6: &str = "GATEWAYS_V6";
+/// Protected prefixes, a set with longest-prefix match.
+pub const PROTECTED_V4: &str = "PROTECTED_V4";
+pub const PROTECTED_V6: &str = "PROTECTED_V6";
+/// One [`Config`].
+pub const CONFIG: &str = "CONFIG";
+/// One counter per `Counted`, per processor.
+pub const COUNTERS: &str = "COUNTERS";
+
+/// More queues than any NIC has; a frame of a queue beyond finds no worker and is dropped where it matters.
+pub const MAX_QUEUES: u32 = 1024;
+/// Bound of each gateway address set.
+pub const MAX_GATEWAYS: u32 = 4096;
+/// Bound of each set of protected prefixes. Entries are allocated as they come, so the bound itself costs nothing.
+pub const MAX_PROTECTED: u32 = 65536;
+
+/// Scalars. Each field is read and written whole (aligned words).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Config {
+    /// [`VERSION`] of whoever made the maps.
+    pub version: u32,
+    /// Destination port of UDP-encapsulated ESP besides 4500; 0: none.
+    pub udp_port: u32,
+}
+
+/// Index into [`COUNTERS`]: the order of `ravelin_ring`'s `XdpCounter`, on which this crate may not depend; a test of
+/// the data plane holds the two together.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    Passed = 0,
+    Steered = 1,
+    NoWorker = 2,
+    Unparsable = 3,
+}
+
+impl Counted {
+    pub const COUNT: u32 = 4;
+}

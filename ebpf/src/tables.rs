@@ -1,0 +1,119 @@
+//! Changing a table while packets look things up in it: first add what is new, then remove what is old, so that there
+//! is no moment in which something that stays protected is not.
+
+use crate::abi;
+use crate::error::{Error, os_error};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{HashMap, LpmTrie, MapData, MapError};
+use ravelin_wire::Prefix;
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+/// A set kept in a map.
+trait Set {
+    type Item: Copy + Eq + Hash;
+    fn items(&self) -> Result<HashSet<Self::Item>, MapError>;
+    fn add(&mut self, item: Self::Item) -> Result<(), MapError>;
+    fn take(&mut self, item: Self::Item) -> Result<(), MapError>;
+}
+
+impl<A: aya::Pod + Copy + Eq + Hash> Set for HashMap<MapData, A, u32> {
+    type Item = A;
+
+    fn items(&self) -> Result<HashSet<A>, MapError> {
+        self.keys().collect()
+    }
+
+    fn add(&mut self, item: A) -> Result<(), MapError> {
+        self.insert(item, 1, 0)
+    }
+
+    fn take(&mut self, item: A) -> Result<(), MapError> {
+        self.remove(&item)
+    }
+}
+
+impl<A: aya::Pod + Copy + Eq + Hash> Set for LpmTrie<MapData, A, u32> {
+    type Item = (u32, A);
+
+    fn items(&self) -> Result<HashSet<(u32, A)>, MapError> {
+        self.keys().map(|k| k.map(|k| (k.prefix_len(), k.data()))).collect()
+    }
+
+    fn add(&mut self, (len, addr): (u32, A)) -> Result<(), MapError> {
+        self.insert(&Key::new(len, addr), 1, 0)
+    }
+
+    fn take(&mut self, (len, addr): (u32, A)) -> Result<(), MapError> {
+        self.remove(&Key::new(len, addr))
+    }
+}
+
+/// Who a change is for, and how the table is called and bounded in errors.
+#[derive(Clone, Copy)]
+pub(crate) struct Table<'a> {
+    port: &'a str,
+    what: &'static str,
+    max: u32,
+}
+
+/// Gateway addresses of both families.
+pub(crate) fn set_gateways(
+    port: &str,
+    v4: &mut HashMap<MapData, [u8; 4], u32>,
+    v6: &mut HashMap<MapData, [u8; 16], u32>,
+    addresses: &[IpAddr],
+) -> Result<(), Error> {
+    let table = Table { port, what: "gateway addresses", max: abi::MAX_GATEWAYS };
+    let (mut want4, mut want6) = (HashSet::new(), HashSet::new());
+    for a in addresses {
+        match a {
+            IpAddr::V4(a) => want4.insert(a.octets()),
+            IpAddr::V6(a) => want6.insert(a.octets()),
+        };
+    }
+    replace(table, v4, &want4)?;
+    replace(table, v6, &want6)
+}
+
+/// Protected prefixes of both families.
+pub(crate) fn set_protected(
+    port: &str,
+    v4: &mut LpmTrie<MapData, [u8; 4], u32>,
+    v6: &mut LpmTrie<MapData, [u8; 16], u32>,
+    prefixes: &[Prefix],
+) -> Result<(), Error> {
+    let table = Table { port, what: "protected prefixes", max: abi::MAX_PROTECTED };
+    let (mut want4, mut want6) = (HashSet::new(), HashSet::new());
+    for p in prefixes {
+        match p.addr() {
+            IpAddr::V4(a) => want4.insert((u32::from(p.len()), a.octets())),
+            IpAddr::V6(a) => want6.insert((u32::from(p.len()), a.octets())),
+        };
+    }
+    replace(table, v4, &want4)?;
+    replace(table, v6, &want6)
+}
+
+/// 1. what is new goes in, 2. what is old goes out. When 1. fails, the additions are taken back.
+fn replace<S: Set>(table: Table<'_>, set: &mut S, want: &HashSet<S::Item>) -> Result<(), Error> {
+    let have = set.items().map_err(Error::bpf(table.port, "read a table of the XDP program"))?;
+    let mut added = Vec::new();
+    for item in want.difference(&have) {
+        if let Err(e) = set.add(*item) {
+            for item in added {
+                let _ = set.take(item); // what cannot be taken back stays steered: the safe side
+            }
+            return Err(match os_error(&e) {
+                Some(libc::ENOSPC | libc::E2BIG) => Error::TableFull { what: table.what, max: table.max },
+                _ => Error::bpf(table.port, "fill a table of the XDP program")(e),
+            });
+        }
+        added.push(*item);
+    }
+    for item in have.difference(want) {
+        set.take(*item).map_err(Error::bpf(table.port, "empty a table of the XDP program"))?;
+    }
+    Ok(())
+}
