@@ -289,3 +289,29 @@ impl Groups {
         ]
     }
 }
+
+#[cfg(test)]
+impl Engine {
+    /// The bare AEAD primitive, for vectors: `packet` is 16 bytes ending in the nonce's last 8, body, room for the tag.
+    /// `None`: this kernel takes no associated data of that length.
+    pub(crate) fn bare_aead(
+        &self,
+        key: &crate::Key,
+        aad: &[u8],
+        packet: &mut [u8],
+        seal: bool,
+    ) -> Option<bool> {
+        let (kernel, _) = self.kernels(key.suite());
+        match (kernel, key.cipher) {
+            (Kernel::Portable, _) if seal => Some(portable::encrypt_aead(key, aad, packet)),
+            (Kernel::Portable, _) => Some(portable::decrypt_aead(key, aad, packet)),
+            #[cfg(target_arch = "x86_64")]
+            (_, Cipher::Gcm) if aad.len() <= 16 && seal => {
+                Some(crate::x86::encrypt_gcm(kernel, key, aad, packet))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (_, Cipher::Gcm) if aad.len() <= 16 => Some(crate::x86::decrypt_gcm(kernel, key, aad, packet)),
+            _ => None,
+        }
+    }
+}

@@ -59,7 +59,12 @@ pub(crate) fn verify(kernel: Kernel, jobs: &[OpenJob], group: Group) -> Group {
     authentic
 }
 
-fn digest<'a>(kernel: Kernel, messages: impl Iterator<Item = Message<'a>>, out: &mut [Digest; BURST]) {
+/// Hashes every message with the kernel of its algorithm; digests stand in the messages' order.
+pub(crate) fn digest<'a>(
+    kernel: Kernel,
+    messages: impl Iterator<Item = Message<'a>>,
+    out: &mut [Digest; BURST],
+) {
     let _ = kernel;
     for (message, digest) in messages.zip(out) {
         *digest = portable::hmac(message.key, message.data, message.esn);

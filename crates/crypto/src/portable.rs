@@ -94,42 +94,48 @@ fn made<T: KeyInit>(key: &[u8]) -> T {
 
 /// Seals one prepared AEAD packet.
 pub(crate) fn seal_aead(job: &mut SealJob) {
-    let (head, body, icv) = parts(job.packet);
-    let aad =
-        Aad::new([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]], job.seq, job.esn);
-    let nonce = nonce(job.key, head);
-    let tag = match &job.key.portable().cipher {
-        PortableCipher::Gcm128(c) => c.encrypt_inout_detached(&nonce.into(), aad.as_slice(), body.into()),
-        PortableCipher::Gcm192(c) => c.encrypt_inout_detached(&nonce.into(), aad.as_slice(), body.into()),
-        PortableCipher::Gcm256(c) => c.encrypt_inout_detached(&nonce.into(), aad.as_slice(), body.into()),
-        PortableCipher::ChaCha(c) => c.encrypt_inout_detached(&nonce.into(), aad.as_slice(), body.into()),
-        PortableCipher::Cbc128(_)
-        | PortableCipher::Cbc192(_)
-        | PortableCipher::Cbc256(_)
-        | PortableCipher::Null => {
-            return;
-        }
-    };
+    let aad = Aad::new(header(job.packet), job.seq, job.esn);
     // Only lengths far beyond `MAX_PACKET` are refused; should that ever happen, nothing leaves in the clear.
-    match tag {
-        Ok(tag) => icv.copy_from_slice(&tag),
-        Err(_) => job.packet.fill(0),
+    if !encrypt_aead(job.key, aad.as_slice(), job.packet) {
+        job.packet.fill(0);
     }
 }
 
 /// Verifies, then decrypts one AEAD packet of possible length.
 pub(crate) fn open_aead(job: &mut OpenJob) -> bool {
-    let (head, body, icv) = parts(job.packet);
-    let aad =
-        Aad::new([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]], job.seq, job.esn);
-    let nonce = nonce(job.key, head);
-    let tag = aes_gcm::Tag::from(*icv);
-    let (n, a) = (&nonce.into(), aad.as_slice());
-    match &job.key.portable().cipher {
-        PortableCipher::Gcm128(c) => c.decrypt_inout_detached(n, a, body.into(), &tag).is_ok(),
-        PortableCipher::Gcm192(c) => c.decrypt_inout_detached(n, a, body.into(), &tag).is_ok(),
-        PortableCipher::Gcm256(c) => c.decrypt_inout_detached(n, a, body.into(), &tag).is_ok(),
-        PortableCipher::ChaCha(c) => c.decrypt_inout_detached(n, a, body.into(), &tag).is_ok(),
+    let aad = Aad::new(header(job.packet), job.seq, job.esn);
+    decrypt_aead(job.key, aad.as_slice(), job.packet)
+}
+
+/// `packet` is 16 bytes of header and IV, body, room for the ICV.
+pub(crate) fn encrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
+    let Some((head, body, icv)) = parts(packet) else { return false };
+    let nonce = &nonce(key, head).into();
+    let tag = match &key.portable().cipher {
+        PortableCipher::Gcm128(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
+        PortableCipher::Gcm192(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
+        PortableCipher::Gcm256(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
+        PortableCipher::ChaCha(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
+        PortableCipher::Cbc128(_)
+        | PortableCipher::Cbc192(_)
+        | PortableCipher::Cbc256(_)
+        | PortableCipher::Null => {
+            return false;
+        }
+    };
+    tag.map(|tag| icv.copy_from_slice(&tag)).is_ok()
+}
+
+/// As [`encrypt_aead`], with the ICV in place. A wrong one leaves the packet as it is.
+pub(crate) fn decrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
+    let Some((head, body, icv)) = parts(packet) else { return false };
+    let tag = &aes_gcm::Tag::from(*icv);
+    let nonce = &nonce(key, head).into();
+    match &key.portable().cipher {
+        PortableCipher::Gcm128(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
+        PortableCipher::Gcm192(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
+        PortableCipher::Gcm256(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
+        PortableCipher::ChaCha(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
         PortableCipher::Cbc128(_)
         | PortableCipher::Cbc192(_)
         | PortableCipher::Cbc256(_)
@@ -223,14 +229,16 @@ pub(crate) fn hmac_pads(integrity: Integrity, key: &[u8]) -> [[u32; 8]; 2] {
     })
 }
 
-/// Header with IV, body, ICV of an AEAD packet whose length was checked.
-fn parts(packet: &mut [u8]) -> (&mut [u8; 16], &mut [u8], &mut [u8; 16]) {
-    const SHORT: &str = "frame checked the length";
-    #[allow(clippy::expect_used, reason = "no input reaches it: `frame` lets no shorter packet through")]
-    let (head, rest) = packet.split_first_chunk_mut().expect(SHORT);
-    #[allow(clippy::expect_used, reason = "as above")]
-    let (body, icv) = rest.split_last_chunk_mut().expect(SHORT);
-    (head, body, icv)
+/// Header with IV, body, ICV.
+fn parts(packet: &mut [u8]) -> Option<(&mut [u8; 16], &mut [u8], &mut [u8; 16])> {
+    let (head, rest) = packet.split_first_chunk_mut()?;
+    let (body, icv) = rest.split_last_chunk_mut()?;
+    Some((head, body, icv))
+}
+
+/// SPI and sequence number of a packet whose length was checked.
+fn header(packet: &[u8]) -> [u8; 8] {
+    packet.first_chunk().copied().unwrap_or_default()
 }
 
 fn nonce(key: &Key, head: &[u8; 16]) -> [u8; 12] {

@@ -91,3 +91,42 @@ pub(crate) fn open_gcm(_kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> G
     // SAFETY: as in `seal_gcm`.
     unsafe { gcm_vaes::open(jobs, group) }
 }
+
+/// The bare primitive of [`seal_gcm`] for vectors with other associated data than ESP's: at most one block of it.
+#[cfg(test)]
+pub(crate) fn encrypt_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
+    bare_gcm(kernel, key, aad, packet, true)
+}
+
+#[cfg(test)]
+pub(crate) fn decrypt_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
+    bare_gcm(kernel, key, aad, packet, false)
+}
+
+#[cfg(test)]
+fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
+    let mut block = [0; 16];
+    block[..aad.len()].copy_from_slice(aad);
+    let aad_bits = aad.len() as u64 * 8;
+    let aad = u128::from_be_bytes(block);
+    let head = u128::from_be_bytes(*packet.first_chunk().unwrap());
+    let unit = gcm_vaes::Unit {
+        key,
+        body: packet.len() - 32,
+        packet: packet.as_mut_ptr(),
+        iv: head as u64,
+        header: (head >> 64) as u64,
+        aad: ((aad >> 64) as u64, aad as u64),
+        aad_bits,
+    };
+    assert_eq!(kernel, Kernel::Vaes512);
+    assert!(has_vaes512());
+    // SAFETY: header and ICV were subtracted from the length, and the CPU was asked.
+    unsafe {
+        if seal {
+            gcm_vaes::seal_unit(&unit);
+            return true;
+        }
+        gcm_vaes::open_unit(&unit)
+    }
+}
