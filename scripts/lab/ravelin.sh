@@ -1,0 +1,118 @@
+# A Ravelin gateway in a namespace: two processes, a configuration made here, a run directory of its own.
+# Sourced after net.sh.
+#
+# Binaries come from $RAVELIN_BIN (default: the release build of this tree); nothing is installed.
+
+RAVELIN_BIN=${RAVELIN_BIN:-${CARGO_TARGET_DIR:-$REPO/target}/release}
+
+# ravelin_config SIDE [KEY=VALUE...]: writes the configuration and the secrets of gateway A or B. Keys, with defaults:
+#   start=immediately|on-traffic|respond  ike=…  esp=…  encapsulation=auto|udp  ike_lifetime=4h  lifetime=1h  window=1024
+#   mtu=1500  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
+#   ports="lan0 wan0"  file=ravelin.toml
+ravelin_config() {
+  local side=$1 start=immediately ike='aes256gcm16-prfsha384-x25519 aes256-sha256-modp2048' esp=aes128gcm16
+  local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 df=copy cores= policy=bypass tunnels=1
+  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK
+  shift
+  for setting; do
+    case ${setting%%=*} in
+      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|df|cores|policy|tunnels|ports|file|psk)
+        local "${setting%%=*}=${setting#*=}" ;;
+      *) die "ravelin_config: unknown setting $setting" ;;
+    esac
+  done
+  local dir=$LAB/ravelin$side me peer mine theirs my_net their_net
+  if [ "$side" = A ]; then
+    me=a.lab peer=b.lab mine=$OUT_A theirs=$OUT_B my_net=$NET_A their_net=$NET_B
+    : "${cores:=0}"
+  else
+    me=b.lab peer=a.lab mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A
+    : "${cores:=$(($(nproc) > 1))}"
+  fi
+  mkdir -p "$dir/run" && chmod 700 "$dir"
+  {
+    for port in $ports; do
+      printf '[[port]]\nname = "%s"\nattach = "auto"\n\n' "$port"
+    done
+    cat <<CONF
+[dataplane]
+cores = [${cores//,/, }]
+frames = 16384
+frame-size = 2048
+ring-size = 2048
+tun = "ravelin0"
+
+[control]
+run-dir = "$dir/run"
+secrets = "secrets.toml"
+default-policy = "$policy"
+
+CONF
+    ravelin_tunnel net "$my_net" "$their_net"
+    if [ "$tunnels" = 2 ]; then
+      # Another pair of identities: a responder tells two tunnels between the same addresses apart by them.
+      me=${me/./2.} peer=${peer/./2.}
+      if [ "$side" = A ]; then ravelin_tunnel other 10.9.1.0/24 10.9.2.0/24; else ravelin_tunnel other 10.9.2.0/24 10.9.1.0/24; fi
+    fi
+  } >"$dir/$file"
+  [ "$side" = A ] && me=a peer=b || me=b peer=a
+  (
+    umask 077
+    printf '[[secret]]\nlocal-id = "%s"\nremote-id = "%s"\npsk = "%s"\n\n' \
+      $me.lab $peer.lab "$psk" ${me}2.lab ${peer}2.lab "$psk" >"$dir/secrets.toml"
+  )
+}
+
+# Uses the caller's settings.
+ravelin_tunnel() { # NAME LOCAL REMOTE
+  cat <<CONF
+[[tunnel]]
+name = "$1"
+local = "$mine"
+remote = "$theirs"
+local-id = "$me"
+remote-id = "$peer"
+ike-proposals = [$(quoted $ike)]
+esp-proposals = [$(quoted $esp)]
+selectors = [{ local = "$2", remote = "$3" }]
+start = "$start"
+replay-window = $window
+tunnel-mtu = $mtu
+df = "$df"
+ike-lifetime = "$ike_lifetime"
+lifetime = "$lifetime"
+encapsulation = "$encapsulation"
+dpd = "20s"
+
+CONF
+}
+
+quoted() { local out= w; for w; do out="$out${out:+, }\"$w\""; done; echo "$out"; }
+
+ravelin_start() { # SIDE: both processes, waiting for each socket
+  ravelin_start_dataplane "$1"
+  ravelin_start_control "$1"
+}
+
+ravelin_start_dataplane() {
+  local dir=$LAB/ravelin$1
+  start_process "dataplane$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-dataplane" --run-dir "$dir/run"
+  wait_until 15 test -S "$dir/run/dataplane.sock" || { tail -20 "$LAB/dataplane$1.log" >&2; die "the data plane of gw$1 did not start"; }
+}
+
+ravelin_start_control() {
+  local dir=$LAB/ravelin$1
+  start_process "control$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-control" --config "$dir/ravelin.toml"
+  wait_until 20 ravelin_answers "$1" || { tail -20 "$LAB/control$1.log" "$LAB/dataplane$1.log" >&2; die "the control process of gw$1 did not start"; }
+}
+
+ravelin_do() { # SIDE ARGUMENTS...: the command `ravelin`
+  local side=$1
+  shift
+  "$RAVELIN_BIN/ravelin" --run-dir "$LAB/ravelin$side/run" "$@"
+}
+
+ravelin_answers() { alive "control$1" && ravelin_do "$1" show workers --json; }
+ravelin_json() { ravelin_do "$1" show "$2" --json; }
+ravelin_log() { cat "$LAB/control$1.log"; }
+ravelin_stop() { stop_process "control$1" && stop_process "dataplane$1"; }

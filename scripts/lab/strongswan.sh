@@ -1,0 +1,111 @@
+# A strongSwan gateway in a namespace, its data path in user space (kernel-libipsec), so that the host kernel needs no
+# IPsec. Sourced after net.sh.
+#
+# What this peer can do: ESP in tunnel mode inside UDP 4500 and nothing else; it asks for that encapsulation by itself.
+
+# strongswan_start SIDE [KEY=VALUE...]: SIDE is A or B, the gateway gwA or gwB. Keys, with their defaults:
+#   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  remote=ADDRESS of the other side
+strongswan_start() {
+  local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
+  local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra=
+  shift
+  local setting
+  for setting; do
+    case ${setting%%=*} in
+      role|ike|esp|ike_rekey|child_rekey|psk|over|extra) local "${setting%%=*}=${setting#*=}" ;;
+      *) die "strongswan_start: unknown setting $setting" ;;
+    esac
+  done
+  local dir=$LAB/swan$side mine theirs my_net their_net me peer action=none
+  if [ "$side" = A ]; then
+    mine=$OUT_A theirs=$OUT_B my_net=$NET_A their_net=$NET_B me=a.lab peer=b.lab
+  else
+    mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A me=b.lab peer=a.lab
+  fi
+  [ "$role" = responder ] || action=start
+  mkdir -p "$dir/etc" && chmod 700 "$dir"
+  strongswan_daemon_conf "$dir" "$extra" >"$dir/strongswan.conf"
+  (
+    umask 077
+    cat >"$dir/etc/swanctl.conf" <<CONF
+connections {
+  peer {
+    version = 2
+    mobike = no
+    local_addrs = $mine
+    remote_addrs = $theirs
+    proposals = $ike
+    rekey_time = $ike_rekey
+    over_time = $over
+    rand_time = 0
+    dpd_delay = 20s
+    keyingtries = 0
+    local { auth = psk
+            id = $me }
+    remote { auth = psk
+             id = $peer }
+    children {
+      net {
+        local_ts = $my_net
+        remote_ts = $their_net
+        esp_proposals = $esp
+        rekey_time = $child_rekey
+        life_time = 2h
+        rand_time = 0
+        start_action = $action
+        dpd_action = restart
+      }
+    }
+  }
+}
+secrets {
+  ike-peer {
+    id-1 = $me
+    id-2 = $peer
+    secret = "$psk"
+  }
+}
+CONF
+  )
+  start_process "swan$side" "gw$side" env STRONGSWAN_CONF="$dir/strongswan.conf" SWANCTL_DIR="$dir/etc" /usr/sbin/charon-systemd
+  wait_until 15 test -S "$dir/vici" || { tail -5 "$LAB/swan$side.log" "$dir/charon.log" >&2; die "strongSwan did not start"; }
+  swanctl_do "$side" --load-all >"$dir/load.log" 2>&1 || { cat "$dir/load.log" >&2; die "strongSwan refused its configuration"; }
+}
+
+# 16 threads: the user-space data path keeps several for itself, and too few leave none to answer commands.
+# The file log flushes each line, so that a scenario can wait for one.
+strongswan_daemon_conf() { # DIR EXTRA
+  cat <<CONF
+charon {
+  threads = 16
+  install_routes = yes
+  retransmit_tries = 5
+  $2
+  load = random nonce openssl aes sha1 sha2 hmac kdf ctr gcm ccm chapoly curve25519 pem pubkey constraints vici socket-default kernel-libipsec kernel-netlink
+  filelog {
+    main {
+      path = $1/charon.log
+      time_format = %H:%M:%S
+      flush_line = yes
+      default = 1
+    }
+  }
+  plugins {
+    vici { socket = unix://$1/vici }
+  }
+}
+swanctl {
+  load = random nonce openssl pem pubkey
+}
+CONF
+}
+
+swanctl_do() { # SIDE ARGUMENTS...
+  local dir=$LAB/swan$1
+  shift
+  STRONGSWAN_CONF=$dir/strongswan.conf SWANCTL_DIR=$dir/etc swanctl "$@" --uri "unix://$dir/vici"
+}
+
+strongswan_log() { cat "$LAB/swan$1/charon.log"; }
+strongswan_up() { swanctl_do "$1" --list-sas 2>/dev/null | grep -q 'INSTALLED'; }
+strongswan_stop() { stop_process "swan$1"; }
