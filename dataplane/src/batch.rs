@@ -2,6 +2,7 @@
 
 use crate::packet::Packet;
 use arrayvec::ArrayVec;
+use ravelin_ring::counters::Drop;
 
 /// Packets a caller may put into a batch.
 pub const MAX_RECEIVED: usize = 64;
@@ -41,4 +42,37 @@ impl Batch {
         }
         self.packets.try_push(packet).map_err(|full| full.element())
     }
+}
+
+impl Batch {
+    /// Runs `stage` on every packet of `places` that is still on its way.
+    #[inline]
+    pub(crate) fn each(&mut self, places: &[u16], mut stage: impl FnMut(&mut Packet) -> Result<(), Drop>) {
+        for &at in places {
+            if let Some(packet) = self.packets.get_mut(usize::from(at))
+                && packet.pending()
+                && let Err(why) = stage(packet)
+            {
+                packet.drop(why);
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// The packets of `places`, which rise, that are still on their way.
+    #[inline]
+    pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = &mut Packet> {
+        let mut wanted = places.iter().copied().peekable();
+        (0u16..).zip(self.packets.iter_mut()).filter_map(move |(at, packet)| {
+            wanted.next_if_eq(&at)?;
+            packet.pending().then_some(packet)
+        })
+    }
+}
+
+/// Asks for a value's first cache line ahead of its use.
+#[inline]
+pub(crate) fn prefetch<T: ?Sized>(value: &T) {
+    let _ = value;
 }

@@ -1,7 +1,11 @@
 //! A packet on its way: the frame, where it came from, and what the stages found out.
 
+use crate::inbound::Authentic;
 use crate::verdict::Verdict;
+use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
+use ravelin_wire::MacAddr;
+use ravelin_wire::ethernet::Tag;
 use ravelin_xsk::Frame;
 
 /// The way a packet came into this data plane.
@@ -48,10 +52,117 @@ pub struct Packet {
     /// Of a packet whose verdict is `HandOff`: the origin that it has at the other worker.
     pub origin: Origin,
     pub verdict: Verdict,
+    pub(crate) door: Door,
+    pub(crate) meta: Meta,
 }
+
+const _: () = assert!(size_of::<Packet>() <= 128, "a packet's record is two cache lines");
 
 impl Packet {
     pub fn new(frame: Frame, origin: Origin) -> Self {
-        Self { frame, origin, verdict: Verdict::Pending }
+        Self { frame, origin, verdict: Verdict::Pending, door: origin.door(), meta: Meta::default() }
     }
+
+    #[inline]
+    pub(crate) fn drop(&mut self, why: Drop) {
+        self.verdict = Verdict::Drop(why);
+    }
+
+    #[inline]
+    pub(crate) fn pending(&self) -> bool {
+        self.verdict == Verdict::Pending
+    }
+}
+
+/// What the stages write for the stages after them.
+#[derive(Debug)]
+pub(crate) struct Meta {
+    /// Of the IP header at the front of the frame: the clear packet's.
+    pub(crate) ip: Ip,
+    /// Outer tag, to be put back when the packet leaves by the port it came from.
+    pub(crate) tag: Option<Tag>,
+    /// Outer source of an ESP packet.
+    pub(crate) from: (u32, u16),
+    /// Came in UDP.
+    pub(crate) udp: bool,
+    /// Bytes before the SPI, taken off the frame's front.
+    pub(crate) skip: u16,
+    /// TOS byte of the outer header, for its ECN bits.
+    pub(crate) outer_tos: u8,
+    pub(crate) spi: u32,
+    /// Place of the SA in its slab.
+    pub(crate) sa: u32,
+    /// ESP sequence number: inferred inbound, assigned outbound.
+    pub(crate) seq: u64,
+    pub(crate) proof: Option<Authentic>,
+    /// Of `decrypt`: where the payload lies in the frame, and what it is.
+    pub(crate) inner: (u16, u16),
+    pub(crate) next_header: u8,
+    /// Place of the next hop in the FIB.
+    pub(crate) hop: u32,
+    /// Largest packet that may go on: of the tunnel or of the port.
+    pub(crate) limit: u16,
+    /// The port that a clear packet leaves by, and the link address it goes to.
+    pub(crate) port: PortId,
+    pub(crate) mac: MacAddr,
+    /// An ICMP error of our own.
+    pub(crate) made_here: bool,
+    /// The TTL was counted down.
+    pub(crate) aged: bool,
+    /// Encrypted: without this no packet leaves by a tunnel.
+    pub(crate) sealed: bool,
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self {
+            ip: Ip::default(),
+            tag: None,
+            from: (0, 0),
+            udp: false,
+            skip: 0,
+            outer_tos: 0,
+            spi: 0,
+            sa: 0,
+            seq: 0,
+            proof: None,
+            inner: (0, 0),
+            next_header: 0,
+            hop: 0,
+            limit: 0,
+            port: PortId(0),
+            mac: MacAddr::ZERO,
+            made_here: false,
+            aged: false,
+            sealed: false,
+        }
+    }
+}
+
+impl Meta {
+    /// For a further fragment of the packet: what was decided holds for it too.
+    pub(crate) fn part(&self, total_len: u16, header_len: u8) -> Self {
+        let ip = Ip { total_len, header_len, fragment: true, portless: true, ..self.ip };
+        let Self { tag, sa, hop, limit, port, mac, made_here, aged, .. } = *self;
+        Self { ip, tag, sa, hop, limit, port, mac, made_here, aged, ..Self::default() }
+    }
+}
+
+/// The fields of an IPv4 header that decisions need, addresses in host order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ip {
+    pub(crate) src: u32,
+    pub(crate) dst: u32,
+    /// Source and destination port, or ICMP type and code in both.
+    pub(crate) ports: (u16, u16),
+    pub(crate) total_len: u16,
+    pub(crate) protocol: u8,
+    pub(crate) header_len: u8,
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    pub(crate) df: bool,
+    /// Any fragment, the first one too.
+    pub(crate) fragment: bool,
+    /// A fragment, or cut so short that its ports are not there.
+    pub(crate) portless: bool,
 }

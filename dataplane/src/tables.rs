@@ -1,16 +1,76 @@
 //! The tables that the control process compiles: gathered here command by command, published as one snapshot.
 //!
-//! `TableStore` lives on the main thread; a `Tables` is immutable and shared by all workers.
+//! Decides: whether what was gathered can be published. Reads: table commands. Writes: a new [`Tables`] per commit;
+//! what did not change since the last one is shared with it. Never: touches packets. `TableStore` lives on the main
+//! thread; a `Tables` is immutable and shared by all workers.
 
-use ravelin_ring::msg::{Generation, TableCommand};
-use ravelin_wire::AddrRange;
-use std::net::IpAddr;
+use crate::neighbour::Neighbours;
+use crate::route::{Fib, Hop};
+use crate::spd::Spd;
+use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
+use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// One generation of policies, routes, neighbours, ports and addresses.
 #[derive(Debug)]
 pub struct Tables {
     pub generation: Generation,
+    pub(crate) spd: Arc<Spd>,
+    pub(crate) fib: Arc<Fib>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    ports: Vec<Link>,
+    /// Sorted, in host order.
+    gateways: Vec<u32>,
+    /// Every IPv4 address of this host that is not loopback.
+    locals: Vec<u32>,
+    udp_encap_port: Option<u16>,
+}
+
+/// A port as packets see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) mac: MacAddr,
+    pub(crate) mtu: u16,
+    pub(crate) up: bool,
+    /// An address of ours in a network that this port is connected to.
+    pub(crate) address: Option<u32>,
+}
+
+impl Tables {
+    /// Before the first commit: no policy, no route. Everything is dropped as `no_route`.
+    pub fn empty() -> Self {
+        Self {
+            generation: Generation(0),
+            spd: Arc::default(),
+            fib: Arc::new(Fib::build(std::iter::empty())),
+            neighbours: Arc::new(Neighbours::build(std::iter::empty())),
+            ports: vec![],
+            gateways: vec![],
+            locals: vec![],
+            udp_encap_port: None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_gateway(&self, addr: u32) -> bool {
+        self.gateways.binary_search(&addr).is_ok()
+    }
+
+    #[inline]
+    pub(crate) fn is_natt_port(&self, port: u16) -> bool {
+        port == udp::NATT_PORT || Some(port) == self.udp_encap_port
+    }
+
+    #[inline]
+    pub(crate) fn port(&self, port: PortId) -> Option<&Link> {
+        self.ports.get(usize::from(port.0))
+    }
+
+    pub(crate) fn locals(&self) -> &[u32] {
+        &self.locals
+    }
 }
 
 /// Why a command or the whole gathering cannot be taken.
@@ -22,34 +82,218 @@ pub enum TableError {
     TooMany(usize),
 }
 
+/// Bounds of what one gathering may hold, against a control process gone wild: a full Internet table fits.
+const MAX_POLICIES: usize = 1 << 20;
+const MAX_ROUTES: usize = 1 << 21;
+const MAX_NEIGHBOURS: usize = 1 << 17;
+const MAX_ADDRESSES: usize = 1 << 16;
+
 #[derive(Debug)]
-pub struct TableStore {}
+pub struct TableStore {
+    policies: Vec<Policy>,
+    /// Several next hops for one prefix: the first one given is used, but an address of ours goes before all.
+    routes: BTreeMap<Prefix, Vec<NextHop>>,
+    neighbours: BTreeMap<(PortId, IpAddr), [u8; 6]>,
+    ports: Vec<Port>,
+    gateways: Vec<IpAddr>,
+    protected: Vec<AddrRange>,
+    udp_encap_port: Option<u16>,
+    changed: Changed,
+    last: Arc<Tables>,
+}
+
+/// What has to be compiled anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    policies: bool,
+    routes: bool,
+    neighbours: bool,
+}
 
 impl TableStore {
-    /// `ports`: how many are configured.
+    /// `ports`: how many are configured. A port is down until `SetPort` says otherwise.
     pub fn new(ports: usize, udp_encap_port: Option<u16>) -> Self {
-        let _ = (ports, udp_encap_port);
-        Self {}
+        let port = |n| Port { port: PortId(n), mac: [0; 6], mtu: 1500, up: false };
+        Self {
+            policies: vec![],
+            routes: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            ports: (0..u16::try_from(ports).unwrap_or(u16::MAX)).map(port).collect(),
+            gateways: vec![],
+            protected: vec![],
+            udp_encap_port,
+            changed: Changed::default(),
+            last: Arc::new(Tables::empty()),
+        }
     }
 
     /// Gathers one change. `Some(generation)` when the command was `Commit`: call [`Self::compile`] then.
     pub fn apply(&mut self, command: &TableCommand) -> Result<Option<Generation>, TableError> {
-        let _ = command;
+        match *command {
+            TableCommand::ClearPolicies => {
+                self.changed.policies = true;
+                self.policies.clear();
+            }
+            TableCommand::AddPolicy(policy) => {
+                self.changed.policies = true;
+                push(&mut self.policies, policy, MAX_POLICIES)?;
+            }
+            TableCommand::ClearRoutes => {
+                self.changed.routes = true;
+                self.routes.clear();
+            }
+            TableCommand::AddRoute(route) => self.add_route(route)?,
+            TableCommand::RemoveRoute(route) => self.remove_route(route),
+            TableCommand::SetNeighbour(neighbour) => self.set_neighbour(neighbour)?,
+            TableCommand::RemoveNeighbour { port, addr } => {
+                self.changed.neighbours |= self.neighbours.remove(&(port, addr)).is_some();
+            }
+            TableCommand::SetPort(port) => *self.port(port.port)? = port,
+            TableCommand::AddGatewayAddress(addr) => push(&mut self.gateways, addr, MAX_ADDRESSES)?,
+            TableCommand::ClearGatewayAddresses => self.gateways.clear(),
+            TableCommand::AddProtectedRange(range) => push(&mut self.protected, range, MAX_POLICIES)?,
+            TableCommand::ClearProtectedRanges => self.protected.clear(),
+            TableCommand::Commit { generation } => return Ok(Some(generation)),
+        }
         Ok(None)
+    }
+
+    fn port(&mut self, port: PortId) -> Result<&mut Port, TableError> {
+        self.ports.get_mut(usize::from(port.0)).ok_or(TableError::UnknownPort(port.0))
+    }
+
+    fn add_route(&mut self, route: Route) -> Result<(), TableError> {
+        if let NextHop::Port { port, .. } = route.next_hop {
+            self.port(port)?;
+        }
+        if self.routes.len() >= MAX_ROUTES {
+            return Err(TableError::TooMany(MAX_ROUTES));
+        }
+        let hops = self.routes.entry(route.prefix).or_default();
+        if !hops.contains(&route.next_hop) && hops.len() < 64 {
+            hops.push(route.next_hop);
+            self.changed.routes = true;
+        }
+        Ok(())
+    }
+
+    fn remove_route(&mut self, route: Route) {
+        if let Some(hops) = self.routes.get_mut(&route.prefix) {
+            hops.retain(|h| *h != route.next_hop);
+            if hops.is_empty() {
+                self.routes.remove(&route.prefix);
+            }
+            self.changed.routes = true;
+        }
+    }
+
+    fn set_neighbour(&mut self, n: Neighbour) -> Result<(), TableError> {
+        self.port(n.port)?;
+        if self.neighbours.len() >= MAX_NEIGHBOURS {
+            return Err(TableError::TooMany(MAX_NEIGHBOURS));
+        }
+        self.changed.neighbours |= self.neighbours.insert((n.port, n.addr), n.mac) != Some(n.mac);
+        Ok(())
     }
 
     /// The snapshot for the workers. An error leaves the one before in force.
     pub fn compile(&mut self, generation: Generation) -> Result<Arc<Tables>, TableError> {
-        Ok(Arc::new(Tables { generation }))
+        let changed = std::mem::take(&mut self.changed);
+        let locals = self.locals();
+        let tables = Tables {
+            generation,
+            spd: if changed.policies {
+                Arc::new(Spd::compile(&self.policies))
+            } else {
+                self.last.spd.clone()
+            },
+            fib: if changed.routes { Arc::new(self.fib()) } else { self.last.fib.clone() },
+            neighbours: if changed.neighbours {
+                Arc::new(self.links())
+            } else {
+                self.last.neighbours.clone()
+            },
+            ports: self.ports.iter().map(|p| self.link(p, &locals)).collect(),
+            gateways: sorted(self.gateways.iter().filter_map(v4).collect()),
+            locals,
+            udp_encap_port: self.udp_encap_port,
+        };
+        self.last = Arc::new(tables);
+        Ok(self.last.clone())
+    }
+
+    fn fib(&self) -> Fib {
+        Fib::build(self.routes.iter().filter_map(|(prefix, hops)| {
+            let local = hops.iter().find(|h| **h == NextHop::Local);
+            Some((*prefix, *local.or(hops.first())?))
+        }))
+    }
+
+    fn links(&self) -> Neighbours {
+        let list: Vec<_> = self
+            .neighbours
+            .iter()
+            .filter_map(|((port, addr), mac)| Some((*port, v4(addr)?, MacAddr(*mac))))
+            .collect();
+        Neighbours::build(list.into_iter())
+    }
+
+    fn locals(&self) -> Vec<u32> {
+        let local = |(prefix, hops): (&Prefix, &Vec<NextHop>)| {
+            let addr = v4(&prefix.addr())?;
+            (prefix.len() == 32 && hops.contains(&NextHop::Local) && addr >> 24 != 127).then_some(addr)
+        };
+        self.routes.iter().filter_map(local).collect()
+    }
+
+    fn link(&self, port: &Port, locals: &[u32]) -> Link {
+        let here = NextHop::Port { port: port.port, gateway: None };
+        let connected: Vec<&Prefix> =
+            self.routes.iter().filter(|(_, hops)| hops.contains(&here)).map(|(p, _)| p).collect();
+        let on_port = |addr: &&u32| connected.iter().any(|p| p.contains(Ipv4Addr::from_bits(**addr).into()));
+        Link {
+            mac: MacAddr(port.mac),
+            mtu: port.mtu,
+            up: port.up,
+            address: locals.iter().find(on_port).copied(),
+        }
     }
 
     /// For the XDP program: addresses at which ESP is ours.
     pub fn gateway_addresses(&self) -> &[IpAddr] {
-        &[]
+        &self.gateways
     }
 
     /// For the XDP program: what is steered beside ESP.
     pub fn protected_ranges(&self) -> &[AddrRange] {
-        &[]
+        &self.protected
+    }
+}
+
+fn push<T>(list: &mut Vec<T>, item: T, max: usize) -> Result<(), TableError> {
+    if list.len() >= max {
+        return Err(TableError::TooMany(max));
+    }
+    list.push(item);
+    Ok(())
+}
+
+fn v4(addr: &IpAddr) -> Option<u32> {
+    match addr {
+        IpAddr::V4(a) => Some(a.to_bits()),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn sorted(mut list: Vec<u32>) -> Vec<u32> {
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+impl Tables {
+    #[inline]
+    pub(crate) fn hop(&self, place: u32) -> Hop {
+        self.fib.hop(place)
     }
 }

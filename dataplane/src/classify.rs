@@ -1,0 +1,204 @@
+//! What came: clear IP, or ESP for this gateway.
+//!
+//! Decides: ESP (plain or in UDP, to a gateway address, from a port) or clear; whether the header is lawful.
+//! Reads: Ethernet and IP headers, the gateway's addresses. Writes: `Meta`, and strips everything before the IP header
+//! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes.
+
+use crate::batch::{Batch, Places};
+use crate::packet::{Door, Ip, Origin, Packet};
+use crate::tables::Tables;
+use crate::verdict::Verdict;
+use ravelin_ring::counters::Drop;
+use ravelin_wire::ethernet::{self, Link};
+use ravelin_wire::ipv4::Ipv4;
+use ravelin_wire::udp::{self, Natt, Udp};
+use ravelin_wire::{Bytes, Malformed, protocol};
+
+/// Where the packets of a batch go on.
+#[derive(Debug, Default)]
+pub(crate) struct Classes {
+    pub(crate) esp: Places,
+    pub(crate) clear: Places,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Class {
+    Clear,
+    /// What lies before the SPI.
+    Esp {
+        skip: usize,
+    },
+    /// IKE and what belongs to it: the kernel's, as if XDP had left it there.
+    Kernel,
+}
+
+pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes) {
+    classes.esp.clear();
+    classes.clear.clear();
+    for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
+        let class = link(packet).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
+        match class {
+            // Neither list can be full: both hold what a batch holds.
+            Ok(Class::Clear) => classes.clear.push(at),
+            Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
+                true => classes.esp.push(at),
+                false => packet.drop(Drop::Malformed),
+            },
+            Ok(Class::Kernel) => packet.verdict = Verdict::Punt,
+            Err(why) => packet.drop(why),
+        }
+    }
+}
+
+/// What came out of SAs joins what came clear; the list rises.
+pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
+    if classes.esp.is_empty() {
+        return;
+    }
+    classes.clear.clear();
+    for (at, packet) in (0u16..).zip(batch.packets.iter()) {
+        if packet.pending() {
+            classes.clear.push(at);
+        }
+    }
+}
+
+/// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
+fn link(packet: &mut Packet) -> Result<(), Drop> {
+    if !matches!(packet.origin, Origin::Port(_)) {
+        return Ok(());
+    }
+    let link = Link::parse(packet.frame.data()).ok_or(Drop::Malformed)?;
+    match link.ethertype {
+        ethernet::IPV4 => {}
+        ethernet::IPV6 => return Err(Drop::Unsupported),
+        _ => return Err(Drop::Malformed),
+    }
+    packet.meta.tag = link.tags[0];
+    if packet.frame.pull_front(link.payload) { Ok(()) } else { Err(Drop::Malformed) }
+}
+
+fn network(packet: &mut Packet) -> Result<(), Drop> {
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|e| malformed(packet.frame.data(), e))?;
+    if !ip.checksum_holds() {
+        return Err(Drop::BadIpChecksum);
+    }
+    let fields = fields(&ip);
+    lawful(&fields, packet.door)?;
+    packet.meta.ip = fields;
+    packet.frame.truncate(usize::from(fields.total_len));
+    Ok(())
+}
+
+fn malformed(bytes: &[u8], error: Malformed) -> Drop {
+    if error == Malformed::Version && bytes.first().is_some_and(|b| b >> 4 == 6) {
+        Drop::Unsupported
+    } else {
+        Drop::Malformed
+    }
+}
+
+/// Copies what decisions need.
+#[inline]
+pub(crate) fn fields(ip: &Ipv4<'_>) -> Ip {
+    let (ports, portless) = ports(ip);
+    Ip {
+        src: ip.src().to_bits(),
+        dst: ip.dst().to_bits(),
+        ports,
+        total_len: u16::try_from(ip.total_len()).unwrap_or(u16::MAX),
+        protocol: ip.protocol(),
+        header_len: u8::try_from(ip.header_len()).unwrap_or(u8::MAX),
+        tos: ip.tos(),
+        ttl: ip.ttl(),
+        df: ip.df(),
+        fragment: ip.is_fragment(),
+        portless,
+    }
+}
+
+/// RFC 4301 §4.4.1.1: ports of TCP, UDP, SCTP, DCCP and UDP-Lite; type and code of ICMP. Other protocols have none,
+/// which selectors with ports do not match; a fragment hides them.
+#[inline]
+fn ports(ip: &Ipv4<'_>) -> ((u16, u16), bool) {
+    const DCCP: u8 = 33;
+    const UDP_LITE: u8 = 136;
+    let hidden = ((0, 0), true);
+    match ip.protocol() {
+        protocol::TCP | protocol::UDP | protocol::SCTP | DCCP | UDP_LITE => {
+            if ip.fragment_offset() != 0 {
+                return hidden;
+            }
+            let words = ip.payload().be16(0).zip(ip.payload().be16(2));
+            words.map_or(hidden, |ports| (ports, false))
+        }
+        protocol::ICMP => match ip.payload().be16(0) {
+            Some(word) if ip.fragment_offset() == 0 => ((word, word), false),
+            _ => hidden,
+        },
+        _ => ((0, 0), false),
+    }
+}
+
+/// Sources nobody can answer and destinations nobody can be reached by (RFC 1812 §5.3.7, RFC 6890).
+pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
+    let never = |addr: u32| matches!(addr >> 24, 0 | 127);
+    if never(ip.src) || never(ip.dst) || ip.src >> 28 >= 0xe {
+        return Err(Drop::BadAddress);
+    }
+    if ip.dst >> 28 >= 0xe {
+        let multicast = ip.dst >> 28 == 0xe || ip.dst == u32::MAX;
+        return Err(if multicast { Drop::MulticastPolicyMode } else { Drop::BadAddress });
+    }
+    // A packet of the host's own may come from any address of the host, but not claim to be to itself.
+    if door == Door::Tun && ip.src == ip.dst { Err(Drop::BadAddress) } else { Ok(()) }
+}
+
+/// ESP and ESP in UDP for a gateway address end here; everything else is clear.
+fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
+    let ip = &packet.meta.ip;
+    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP);
+    if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway(ip.dst) {
+        return Ok(Class::Clear);
+    }
+    let parsed = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+    let header = parsed.header_len();
+    if ip.protocol == protocol::ESP {
+        if parsed.is_fragment() {
+            return Err(Drop::Fragment);
+        }
+        return esp(packet, header, 0, false);
+    }
+    match ip.ports.1 {
+        _ if ip.portless => return Ok(Class::Clear),
+        udp::IKE_PORT => return Ok(Class::Kernel),
+        port if !tables.is_natt_port(port) => return Ok(Class::Clear),
+        _ => {}
+    }
+    if parsed.is_fragment() {
+        // A large IKE message comes in fragments too, and is the kernel's to put together.
+        let ike = parsed.payload().array::<4>(udp::HEADER) == Some(udp::NON_ESP_MARKER);
+        return if ike { Ok(Class::Kernel) } else { Err(Drop::Fragment) };
+    }
+    let datagram = Udp::parse(parsed.payload()).map_err(|_| Drop::Malformed)?;
+    let end = header + datagram.len();
+    match Natt::of(datagram.payload()) {
+        Natt::Esp(_) => {
+            let port = ip.ports.0;
+            packet.frame.truncate(end);
+            esp(packet, header + udp::HEADER, port, true)
+        }
+        Natt::Ike(_) | Natt::Keepalive | Natt::Runt => Ok(Class::Kernel),
+    }
+}
+
+fn esp(packet: &mut Packet, skip: usize, port: u16, udp: bool) -> Result<Class, Drop> {
+    let spi = packet.frame.data().be32(skip).ok_or(Drop::BadEsp)?;
+    let meta = &mut packet.meta;
+    meta.spi = spi;
+    meta.from = (meta.ip.src, port);
+    meta.udp = udp;
+    meta.skip = u16::try_from(skip).unwrap_or(u16::MAX);
+    meta.outer_tos = meta.ip.tos;
+    Ok(Class::Esp { skip })
+}

@@ -1,0 +1,85 @@
+//! From the opened ESP packet to the IP packet in it.
+//!
+//! Decides: whether the inner packet is what its next header says. Reads: next header, inner header, the outer TOS.
+//! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
+
+use crate::batch::Batch;
+use crate::classify;
+use crate::packet::{Door, Packet};
+use ravelin_ring::counters::Drop;
+use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
+use ravelin_wire::protocol;
+
+pub(crate) fn run(batch: &mut Batch, esp: &[u16]) {
+    batch.each(esp, |packet| {
+        match packet.meta.next_header {
+            protocol::IPV4 => {}
+            protocol::IPV6 => return Err(Drop::Unsupported),
+            protocol::NO_NEXT => return Err(Drop::Dummy),
+            // A transport-mode payload in a tunnel-mode SA.
+            _ => return Err(Drop::WrongEncapsulation),
+        }
+        let (offset, len) = packet.meta.inner;
+        if !packet.frame.pull_front(offset.into()) {
+            return Err(Drop::BadInner);
+        }
+        packet.frame.truncate(len.into());
+        inner(packet)
+    });
+}
+
+fn inner(packet: &mut Packet) -> Result<(), Drop> {
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::BadInner)?;
+    if !ip.checksum_holds() {
+        return Err(Drop::BadInner);
+    }
+    let mut fields = classify::fields(&ip);
+    // What follows the packet is padding for traffic-flow confidentiality (RFC 4303 §2.7).
+    packet.frame.truncate(fields.total_len.into());
+    let ecn = congestion(packet.meta.outer_tos & 3, fields.tos & 3)?;
+    if ecn != fields.tos & 3 {
+        fields.tos = fields.tos & !3 | ecn;
+        Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::BadInner)?.set_ecn(ecn);
+    }
+    packet.meta.ip = fields;
+    packet.meta.tag = None;
+    packet.door = Door::Sa;
+    classify::lawful(&packet.meta.ip, Door::Sa)
+}
+
+const NOT_ECT: u8 = 0;
+const ECT_1: u8 = 1;
+const ECT_0: u8 = 2;
+const CE: u8 = 3;
+
+/// The inner ECN field on the way out of the tunnel (RFC 6040 §4.2, figure 4).
+fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
+    match (inner, outer) {
+        (NOT_ECT, CE) => Err(Drop::CongestionLost),
+        (NOT_ECT, _) => Ok(NOT_ECT),
+        (CE, _) | (_, CE) => Ok(CE),
+        (ECT_0, ECT_1) => Ok(ECT_1),
+        _ => Ok(inner),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6040 figure 4, row by row: inner Not-ECT, ECT(0), ECT(1), CE; columns outer Not-ECT, ECT(0), ECT(1), CE.
+    #[test]
+    fn ecn_on_decapsulation() {
+        let figure = [
+            (NOT_ECT, [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None]),
+            (ECT_0, [Some(ECT_0), Some(ECT_0), Some(ECT_1), Some(CE)]),
+            (ECT_1, [Some(ECT_1), Some(ECT_1), Some(ECT_1), Some(CE)]),
+            (CE, [Some(CE); 4]),
+        ];
+        for (inner, row) in figure {
+            for (outer, expected) in [NOT_ECT, ECT_0, ECT_1, CE].into_iter().zip(row) {
+                assert_eq!(congestion(outer, inner).ok(), expected, "inner {inner} outer {outer}");
+            }
+        }
+    }
+}

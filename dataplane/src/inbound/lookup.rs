@@ -1,0 +1,52 @@
+//! SPI to SA.
+//!
+//! Decides: which SA opens the packet, or which worker has it. Reads: the SPI index. Writes: `Meta::sa`, the verdict.
+//! Never: trusts anything of the packet but its SPI; the ICV decides later.
+//!
+//! ESP and ESP in UDP are both taken whatever the SA sends (RFC 7296 §2.23: all devices must be able to receive both
+//! at any time); IPv6 outside has been dropped before.
+
+use crate::batch::Batch;
+use crate::neighbour::Resolver;
+use crate::packet::{Origin, Packet};
+use crate::sa::{SaDb, Throttle};
+use crate::verdict::Verdict;
+use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::{WorkerEvent, WorkerId};
+use std::net::Ipv4Addr;
+
+pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throttle, say: &mut Resolver<'_>) {
+    batch.each(esp, |packet| {
+        db.touch_spi(packet.meta.spi);
+        Ok(())
+    });
+    batch.each(esp, |packet| {
+        let spi = packet.meta.spi;
+        if let Some(place) = db.find(spi) {
+            packet.meta.sa = place;
+            if let Some(key) = db.inbound.key(place) {
+                key.prefetch();
+            }
+            return Ok(());
+        }
+        let owner = db.owner(spi);
+        if owner != db.worker && packet.origin.hops() == 0 {
+            return hand_off(packet, owner);
+        }
+        if unknown.pass(say.now) {
+            let from = Ipv4Addr::from_bits(packet.meta.ip.src).into();
+            say.events.push(WorkerEvent::UnknownSpi { spi, from });
+        }
+        Err(Drop::NoSa)
+    });
+}
+
+/// As it came, from its outer IP header on.
+fn hand_off(packet: &mut Packet, worker: WorkerId) -> Result<(), Drop> {
+    if !packet.frame.push_front(packet.meta.skip.into()) {
+        return Err(Drop::Malformed);
+    }
+    packet.origin = Origin::HandedIn { door: packet.door, hops: packet.origin.hops().saturating_add(1) };
+    packet.verdict = Verdict::HandOff { worker };
+    Ok(())
+}

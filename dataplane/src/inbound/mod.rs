@@ -1,0 +1,9 @@
+//! ESP to clear. The order of the stages stands in `worker`.
+
+pub(crate) mod lookup;
+pub(crate) mod replay;
+pub(crate) mod decrypt;
+pub(crate) mod decap;
+pub(crate) mod policy;
+
+pub(crate) use decrypt::Authentic;

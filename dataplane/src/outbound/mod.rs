@@ -1,0 +1,8 @@
+//! Clear to ESP, or on in clear. The order of the stages stands in `worker`.
+
+pub(crate) mod policy;
+pub(crate) mod select;
+pub(crate) mod fragment;
+pub(crate) mod sequence;
+pub(crate) mod encrypt;
+pub(crate) mod encap;

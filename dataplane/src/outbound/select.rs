@@ -1,0 +1,92 @@
+//! From the tunnel to its outbound SA.
+//!
+//! Decides: which SA protects the packet, or which worker has it. Reads: the worker's tunnels, routes and neighbours
+//! of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
+
+use crate::batch::Batch;
+use crate::neighbour::Resolver;
+use crate::packet::{Origin, Packet};
+use crate::route::{self, Hop};
+use crate::sa::{Outbound, OutboundSa, Outer, SaDb, Tunnel};
+use crate::tables::Tables;
+use crate::verdict::Verdict;
+use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::{WorkerEvent, WorkerId};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// How often a packet may change workers: while all learn of a tunnel's new owner one after the other, it may be
+/// passed on, but not for ever.
+const MAX_HOPS: u8 = 4;
+
+pub(crate) fn run(
+    batch: &mut Batch,
+    protect: &[u16],
+    db: &mut SaDb,
+    tables: &Tables,
+    epoch: u64,
+    resolver: &mut Resolver<'_>,
+) {
+    batch.each(protect, |packet| {
+        let tunnel = db.tunnels.of_policy(packet.meta.sa).ok_or(Drop::NoOutboundSa)?;
+        let place = match tunnel.outbound {
+            Outbound::Here(place) => place,
+            Outbound::There(worker) => return hand_off(packet, worker),
+            Outbound::None => {
+                acquire(packet, tunnel, resolver);
+                return Err(Drop::NoOutboundSa);
+            }
+        };
+        if let Some(key) = db.outbound.key(place) {
+            key.prefetch();
+        }
+        let (hot, sa) = db.outbound.both(place).ok_or(Drop::NoOutboundSa)?;
+        if hot.epoch != epoch {
+            hot.outer = outer(sa, tables, resolver)?;
+            hot.epoch = epoch;
+        }
+        packet.meta.sa = place;
+        packet.meta.limit = hot.outer.max_inner;
+        Ok(())
+    });
+}
+
+/// Its way out, by the tables in force. What is closed now is tried again with the next packet.
+fn outer(sa: &OutboundSa, tables: &Tables, resolver: &mut Resolver<'_>) -> Result<Outer, Drop> {
+    let IpAddr::V4(remote) = sa.remote.ip() else { return Err(Drop::Unsupported) };
+    match tables.hop(tables.fib.lookup(remote.to_bits())) {
+        Hop::Port { port, gateway } => {
+            let (link, mac) = route::neighbour(tables, port, gateway.unwrap_or(remote).to_bits(), resolver)?;
+            Ok(Outer { template: sa.template(link.mac, mac), port, max_inner: sa.max_inner(link.mtu) })
+        }
+        Hop::Blackhole => Err(Drop::RouteBlackhole),
+        // The peer has to be behind a port of ours; the kernel would not forward what has our own source.
+        Hop::None | Hop::Local | Hop::Tunnel | Hop::Kernel => Err(Drop::NoRoute),
+    }
+}
+
+fn hand_off(packet: &mut Packet, worker: WorkerId) -> Result<(), Drop> {
+    let hops = packet.origin.hops();
+    if hops >= MAX_HOPS {
+        return Err(Drop::NoOutboundSa);
+    }
+    packet.origin = Origin::HandedIn { door: packet.door, hops: hops + 1 };
+    packet.verdict = Verdict::HandOff { worker };
+    Ok(())
+}
+
+fn acquire(packet: &Packet, tunnel: &mut Tunnel, resolver: &mut Resolver<'_>) {
+    if !tunnel.acquired.pass(resolver.now) {
+        return;
+    }
+    let ip = &packet.meta.ip;
+    let event = WorkerEvent::Acquire {
+        tunnel: tunnel.id,
+        source: Ipv4Addr::from_bits(ip.src).into(),
+        destination: Ipv4Addr::from_bits(ip.dst).into(),
+        protocol: ip.protocol,
+        ports: ip.ports,
+    };
+    if !resolver.events.push(event) {
+        tunnel.acquired = crate::sa::Throttle::default();
+    }
+}

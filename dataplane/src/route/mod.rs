@@ -1,0 +1,112 @@
+//! Routes: where a packet goes by its destination, and the last steps out of a port.
+//!
+//! Decides: the next hop, and the verdict of clear packets that may go on in clear. Reads: the FIB, neighbours and
+//! ports of the snapshot. Writes: `Meta::{hop, port, mac, limit}`, the TTL, the Ethernet header, the verdict.
+//! Never: protects anything.
+
+mod fib;
+
+pub(crate) use fib::{Fib, Hop};
+
+use crate::batch::Batch;
+use crate::neighbour::Resolver;
+use crate::packet::{Door, Packet};
+use crate::tables::{Link, Tables};
+use crate::verdict::Verdict;
+use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::PortId;
+use ravelin_wire::MacAddr;
+use ravelin_wire::ethernet::{self, Ethernet, Tag};
+use ravelin_wire::ipv4::Ipv4Mut;
+
+/// First look-up: the way out by the FIB. What has none may still belong to a tunnel, whose outer address has one.
+pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
+    batch.each(clear, |packet| {
+        packet.meta.hop = tables.fib.lookup(packet.meta.ip.dst);
+        Ok(())
+    });
+}
+
+/// Second look-up, of clear packets: the port and the link address, or the kernel.
+pub(crate) fn egress(batch: &mut Batch, bypass: &[u16], tables: &Tables, resolver: &mut Resolver<'_>) {
+    batch.each(bypass, |packet| match tables.hop(packet.meta.hop) {
+        // Only a PROTECT policy may let a packet go on into a tunnel.
+        Hop::None | Hop::Tunnel => Err(Drop::NoRoute),
+        Hop::Blackhole => Err(Drop::RouteBlackhole),
+        // The kernel sent it to us: giving it back would go round in circles.
+        Hop::Local | Hop::Kernel if packet.door == Door::Tun && !packet.meta.made_here => Err(Drop::NoRoute),
+        Hop::Local | Hop::Kernel => {
+            packet.verdict = Verdict::Punt;
+            Ok(())
+        }
+        Hop::Port { port, gateway } => {
+            let next = gateway.map_or(packet.meta.ip.dst, u32::from);
+            let (link, mac) = neighbour(tables, port, next, resolver)?;
+            let meta = &mut packet.meta;
+            (meta.port, meta.mac, meta.limit) = (port, mac, link.mtu);
+            Ok(())
+        }
+    });
+}
+
+/// The port, and the link address of the next hop on it.
+pub(crate) fn neighbour<'t>(
+    tables: &'t Tables,
+    port: PortId,
+    next: u32,
+    resolver: &mut Resolver<'_>,
+) -> Result<(&'t Link, MacAddr), Drop> {
+    let link = tables.port(port).filter(|l| l.up).ok_or(Drop::PortDown)?;
+    match tables.neighbours.get(port, next) {
+        Some(mac) => Ok((link, mac)),
+        None => {
+            resolver.need(port, next);
+            Err(Drop::NeighbourUnresolved)
+        }
+    }
+}
+
+/// Takes one off the TTL (RFC 1812 §5.3.1) of what this host forwards; its own packets keep theirs.
+pub(crate) fn age(batch: &mut Batch, places: &[u16]) {
+    batch.each(places, |packet| {
+        if packet.door == Door::Tun || packet.meta.aged {
+            return Ok(());
+        }
+        if packet.meta.ip.ttl <= 1 {
+            return Err(Drop::TtlExpired);
+        }
+        packet.meta.ip.ttl -= 1;
+        packet.meta.aged = true;
+        let ttl = packet.meta.ip.ttl;
+        Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?.set_ttl(ttl);
+        Ok(())
+    });
+}
+
+/// Puts the Ethernet header before clear packets: their last step.
+pub(crate) fn leave(batch: &mut Batch, bypass: &[u16], tables: &Tables) {
+    batch.each(bypass, |packet| {
+        let port = packet.meta.port;
+        let src = tables.port(port).ok_or(Drop::PortDown)?.mac;
+        // A packet that turns round on its port stays in its VLAN.
+        let tag = packet.meta.tag.filter(|_| packet.door == Door::Port(port));
+        if let Some(Tag { tci, .. }) = tag {
+            let ([a, b], [c, d]) = (tci.to_be_bytes(), ethernet::IPV4.to_be_bytes());
+            put(packet, &[a, b, c, d])?;
+        }
+        let ethertype = tag.map_or(ethernet::IPV4, |t| t.tpid);
+        put(packet, &Ethernet { dst: packet.meta.mac, src, ethertype }.to_bytes())?;
+        packet.verdict = Verdict::Forward { port };
+        Ok(())
+    });
+}
+
+/// `bytes` before what is there.
+pub(crate) fn put(packet: &mut Packet, bytes: &[u8]) -> Result<(), Drop> {
+    if !packet.frame.push_front(bytes.len()) {
+        return Err(Drop::FrameTooSmall);
+    }
+    let front = packet.frame.data_mut().get_mut(..bytes.len()).ok_or(Drop::FrameTooSmall)?;
+    front.copy_from_slice(bytes);
+    Ok(())
+}

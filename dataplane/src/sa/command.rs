@@ -1,0 +1,282 @@
+//! Commands of the control process that change SAs.
+//!
+//! Decides: whether a command can take effect; one that cannot changes nothing. Never: runs during a batch.
+
+use super::inbound::place;
+use super::{Direction, Events, InboundSa, Outbound, OutboundSa, Reports, SaDb};
+use crate::spd::SaSelector;
+use crate::worker::Now;
+use ravelin_crypto::{Key, Suite as Algorithms};
+use ravelin_ring::msg::{
+    Mode, Outcome, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+};
+use ravelin_wire::Selector;
+use std::net::SocketAddr;
+
+/// SAs whose selectors came and whose installation has not yet.
+const MAX_PENDING: usize = 64;
+/// Selectors of one SA: more than any peer negotiates.
+const MAX_SELECTORS: usize = 1024;
+/// Reports asked for at once.
+const MAX_REPORTS: usize = 4;
+/// Numbers that a window may span.
+const MAX_WINDOW: u32 = 1 << 20;
+/// The smallest MTU that IPv4 knows (RFC 791).
+const MIN_MTU: u16 = 68;
+
+impl SaDb {
+    /// `None`: nothing to answer, or the answer comes after the reports.
+    pub(crate) fn apply(&mut self, command: WorkerCommand) -> Option<WorkerEvent> {
+        let (token, outcome) = match command {
+            WorkerCommand::SaSelector { sa, selector } => {
+                self.keep_selector(sa, selector);
+                return None;
+            }
+            WorkerCommand::ReportSas { token } => {
+                if self.reports.len() < MAX_REPORTS {
+                    self.reports.push_back(Reports { token, direction: Direction::Inbound, next: 0 });
+                    return None;
+                }
+                (token, Outcome::Refused)
+            }
+            WorkerCommand::InstallSa { token, spec } => (token, self.install(&spec)),
+            WorkerCommand::UseOutbound { token, tunnel, sa, owner } => {
+                (token, self.use_outbound(tunnel, sa, owner))
+            }
+            WorkerCommand::StopOutbound { token, tunnel } => (token, self.leave_by(tunnel, Outbound::None)),
+            WorkerCommand::RemoveSa { token, sa } => (token, self.remove(sa)),
+            WorkerCommand::MoveSa { token, sa, local, remote } => (token, self.relocate(sa, local, remote)),
+        };
+        Some(WorkerEvent::Done { token, outcome })
+    }
+
+    fn keep_selector(&mut self, sa: SaId, selector: Selector) {
+        if let Some((_, list)) = self.pending.iter_mut().find(|(id, _)| *id == sa) {
+            if list.len() <= MAX_SELECTORS {
+                list.push(selector);
+            }
+            return;
+        }
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.pop_front(); // its installation will be refused: the number of selectors is wrong
+        }
+        self.pending.push_back((sa, vec![selector]));
+    }
+
+    fn take_selectors(&mut self, spec: &SaSpec) -> Option<Box<[SaSelector]>> {
+        let at = self.pending.iter().position(|(id, _)| *id == spec.id)?;
+        let (_, list) = self.pending.remove(at)?;
+        if list.len() != usize::from(spec.selectors) || list.len() > MAX_SELECTORS {
+            return None;
+        }
+        list.iter().map(SaSelector::new).collect()
+    }
+
+    fn install(&mut self, spec: &SaSpec) -> Outcome {
+        let selectors = self.take_selectors(spec);
+        let (Some(selectors), Some(key)) = (selectors, key(spec)) else { return Outcome::Refused };
+        if !lawful(spec) || self.by_id.contains_key(&spec.id) {
+            return Outcome::Refused;
+        }
+        let place = match spec.direction {
+            Direction::Inbound => {
+                let strange = self.owner(spec.spi.get()) != self.worker;
+                if strange || self.by_spi.get(spec.spi.get()).is_some() {
+                    return Outcome::Refused;
+                }
+                if self.inbound.len() >= self.max_sas {
+                    return Outcome::Full;
+                }
+                let sa = InboundSa::new(spec, selectors);
+                let place = self.inbound.insert(sa.hot(spec), key, sa);
+                self.by_spi.insert(spec.spi.get(), place);
+                place
+            }
+            Direction::Outbound => {
+                if self.outbound.len() >= self.max_sas {
+                    return Outcome::Full;
+                }
+                let sa = OutboundSa::new(spec, key.suite());
+                self.outbound.insert(sa.hot(spec), key, sa)
+            }
+        };
+        self.by_id.insert(spec.id, (spec.direction, place));
+        Outcome::Ok
+    }
+
+    fn use_outbound(&mut self, tunnel: TunnelId, sa: SaId, owner: WorkerId) -> Outcome {
+        if owner != self.worker {
+            let known = owner.0 < self.workers;
+            return if known { self.leave_by(tunnel, Outbound::There(owner)) } else { Outcome::Refused };
+        }
+        let Some(&(Direction::Outbound, place)) = self.by_id.get(&sa) else { return Outcome::Refused };
+        match self.outbound.both(place) {
+            Some((_, cold)) if cold.tunnel == tunnel => self.leave_by(tunnel, Outbound::Here(place)),
+            _ => Outcome::Refused,
+        }
+    }
+
+    fn leave_by(&mut self, tunnel: TunnelId, outbound: Outbound) -> Outcome {
+        match self.tunnels.get_mut(tunnel) {
+            Some(slot) => {
+                slot.outbound = outbound;
+                Outcome::Ok
+            }
+            None if outbound == Outbound::None => Outcome::Ok,
+            None => Outcome::Full,
+        }
+    }
+
+    fn remove(&mut self, id: SaId) -> Outcome {
+        match self.by_id.remove(&id) {
+            Some((Direction::Inbound, place)) => {
+                if let Some(hot) = self.inbound.hot(place) {
+                    self.by_spi.remove(hot.spi);
+                }
+                self.inbound.remove(place);
+            }
+            Some((Direction::Outbound, place)) => {
+                if let Some(sa) = self.outbound.remove(place)
+                    && self.tunnels.in_use(sa.tunnel) == Some(place)
+                {
+                    self.leave_by(sa.tunnel, Outbound::None);
+                }
+            }
+            None => {}
+        }
+        Outcome::Ok
+    }
+
+    fn relocate(&mut self, id: SaId, local: SocketAddr, remote: SocketAddr) -> Outcome {
+        if !lawful_ends(local, remote) {
+            return Outcome::Refused;
+        }
+        match self.by_id.get(&id) {
+            Some(&(Direction::Inbound, at)) => {
+                let Some((hot, cold)) = self.inbound.both(at) else { return Outcome::Refused };
+                (cold.local, cold.remote) = (local, remote);
+                (hot.remote, hot.udp) = (place(remote), remote.port() != 0);
+            }
+            Some(&(Direction::Outbound, at)) => {
+                let Some((hot, cold)) = self.outbound.both(at) else { return Outcome::Refused };
+                (cold.local, cold.remote) = (local, remote);
+                // The header is made anew with the next packet.
+                (hot.epoch, hot.udp) = (0, remote.port() != 0);
+            }
+            None => return Outcome::Refused,
+        }
+        Outcome::Ok
+    }
+
+    /// What the worker says next: reports under way after the events of the packets.
+    pub(crate) fn next_event(&mut self, events: &mut Events, now: Now) -> Option<WorkerEvent> {
+        if let Some(event) = events.pop() {
+            return Some(event);
+        }
+        loop {
+            let (direction, from) = self.reports.front().map(|r| (r.direction, r.next))?;
+            let found = match direction {
+                Direction::Inbound => self.inbound.next(from),
+                Direction::Outbound => self.outbound.next(from),
+            };
+            let front = self.reports.front_mut()?;
+            match (found, direction) {
+                (Some(at), _) => {
+                    front.next = at + 1;
+                    return self.report(direction, at, now).map(|r| WorkerEvent::SaReport(Box::new(r)));
+                }
+                (None, Direction::Inbound) => (front.direction, front.next) = (Direction::Outbound, 0),
+                (None, Direction::Outbound) => {
+                    let token = self.reports.pop_front()?.token;
+                    return Some(WorkerEvent::Done { token, outcome: Outcome::Ok });
+                }
+            }
+        }
+    }
+
+    fn report(&self, direction: Direction, at: usize, now: Now) -> Option<SaReport> {
+        let idle = |packets, last: u64| if packets == 0 { u64::MAX } else { now.ms.saturating_sub(last) };
+        Some(match direction {
+            Direction::Inbound => {
+                let (hot, sa) = (self.inbound.hot.get(at)?, self.inbound.cold.get(at)?.as_ref()?);
+                SaReport {
+                    id: sa.id,
+                    tunnel: sa.tunnel,
+                    direction,
+                    spi: hot.spi.try_into().ok()?,
+                    suite: sa.suite,
+                    local: sa.local,
+                    remote: sa.remote,
+                    sequence: hot.window.top(),
+                    packets: hot.packets,
+                    bytes: hot.bytes,
+                    replay_drops: sa.replay_drops,
+                    icv_drops: sa.icv_drops,
+                    selector_drops: sa.selector_drops,
+                    idle_ms: idle(hot.packets, hot.last_ms),
+                    in_use: false,
+                }
+            }
+            Direction::Outbound => {
+                let (hot, sa) = (self.outbound.hot.get(at)?, self.outbound.cold.get(at)?.as_ref()?);
+                SaReport {
+                    id: sa.id,
+                    tunnel: sa.tunnel,
+                    direction,
+                    spi: hot.spi.try_into().ok()?,
+                    suite: sa.suite,
+                    local: sa.local,
+                    remote: sa.remote,
+                    sequence: hot.sequence,
+                    packets: hot.sequence,
+                    bytes: hot.bytes,
+                    replay_drops: 0,
+                    icv_drops: 0,
+                    selector_drops: 0,
+                    idle_ms: idle(hot.sequence, hot.last_ms),
+                    in_use: self.tunnels.in_use(sa.tunnel) == u32::try_from(at).ok(),
+                }
+            }
+        })
+    }
+}
+
+impl<H, C> super::Slab<H, C> {
+    /// The first place in use from `from` on.
+    fn next(&self, from: usize) -> Option<usize> {
+        (from..self.cold.len()).find(|at| self.cold[*at].is_some())
+    }
+}
+
+/// `None`: key material of the wrong length, or no chance to be had for the IVs.
+fn key(spec: &SaSpec) -> Option<Key> {
+    let mut seed = [0; 16];
+    getrandom::fill(&mut seed).ok()?;
+    Key::new(algorithms(spec.suite), spec.keys.as_slice(), seed).ok()
+}
+
+fn algorithms(suite: Suite) -> Algorithms {
+    match suite {
+        Suite::Aes128Gcm16 => Algorithms::Aes128Gcm16,
+        Suite::Aes256Gcm16 => Algorithms::Aes256Gcm16,
+        Suite::ChaCha20Poly1305 => Algorithms::ChaCha20Poly1305,
+        Suite::Aes128CbcSha1 => Algorithms::Aes128CbcSha1,
+        Suite::Aes256CbcSha1 => Algorithms::Aes256CbcSha1,
+        Suite::Aes128CbcSha256 => Algorithms::Aes128CbcSha256,
+        Suite::Aes256CbcSha256 => Algorithms::Aes256CbcSha256,
+    }
+}
+
+fn lawful(spec: &SaSpec) -> bool {
+    let Mode::Tunnel = spec.mode;
+    let direction = match spec.direction {
+        Direction::Inbound => spec.replay_window <= MAX_WINDOW,
+        Direction::Outbound => spec.tunnel_mtu >= MIN_MTU,
+    };
+    direction && spec.selectors > 0 && lawful_ends(spec.local, spec.remote)
+}
+
+/// Both IPv4 (IPv6 outside is not built yet), and both ports or none.
+fn lawful_ends(local: SocketAddr, remote: SocketAddr) -> bool {
+    local.is_ipv4() && remote.is_ipv4() && (local.port() == 0) == (remote.port() == 0)
+}

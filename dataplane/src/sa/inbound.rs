@@ -1,0 +1,105 @@
+//! One inbound SA.
+
+use super::window::Window;
+use super::{Limits, Throttle};
+use crate::spd::SaSelector;
+use ravelin_ring::msg::{SaId, SaSpec, TunnelId};
+use std::net::{IpAddr, SocketAddr};
+
+/// All that look-up, replay check and commit touch.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct InboundHot {
+    pub(crate) window: Window,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Of the last packet, in milliseconds; 0 with no packets yet.
+    pub(crate) last_ms: u64,
+    pub(crate) spi: u32,
+    pub(crate) esn: bool,
+    /// The slow part of `commit` is due: first packet, or a hard limit was reached.
+    pub(crate) attention: bool,
+    /// See [`Limits::gates`].
+    pub(crate) gates: (u64, u64),
+    /// Where the peer is, for SAs in UDP whose peer may move.
+    pub(crate) remote: (u32, u16),
+    pub(crate) udp: bool,
+}
+
+const _: () = assert!(size_of::<InboundHot>() == 128);
+const _: () = assert!(core::mem::offset_of!(InboundHot, gates) <= 64);
+
+impl Default for InboundHot {
+    fn default() -> Self {
+        Self {
+            window: Window::new(0),
+            packets: 0,
+            bytes: 0,
+            last_ms: 0,
+            spi: 0,
+            esn: false,
+            attention: false,
+            gates: (0, 0),
+            remote: (0, 0),
+            udp: false,
+        }
+    }
+}
+
+/// Read on mismatch, expiry, or by a report.
+#[derive(Debug)]
+pub(crate) struct InboundSa {
+    pub(crate) id: SaId,
+    pub(crate) tunnel: TunnelId,
+    pub(crate) suite: ravelin_ring::msg::Suite,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) selectors: Box<[SaSelector]>,
+    pub(crate) limits: Limits,
+    /// `FirstPacket` was said.
+    pub(crate) greeted: bool,
+    pub(crate) moved: Throttle,
+    pub(crate) replay_drops: u64,
+    pub(crate) icv_drops: u64,
+    pub(crate) selector_drops: u64,
+}
+
+impl InboundSa {
+    pub(crate) fn new(spec: &SaSpec, selectors: Box<[SaSelector]>) -> Self {
+        Self {
+            id: spec.id,
+            tunnel: spec.tunnel,
+            suite: spec.suite,
+            local: spec.local,
+            remote: spec.remote,
+            selectors,
+            limits: Limits::new(spec),
+            greeted: false,
+            moved: Throttle::default(),
+            replay_drops: 0,
+            icv_drops: 0,
+            selector_drops: 0,
+        }
+    }
+
+    pub(crate) fn hot(&self, spec: &SaSpec) -> InboundHot {
+        InboundHot {
+            window: Window::new(spec.replay_window),
+            spi: spec.spi.get(),
+            esn: spec.esn,
+            attention: true,
+            gates: self.limits.gates(),
+            remote: place(spec.remote),
+            udp: spec.remote.port() != 0,
+            ..InboundHot::default()
+        }
+    }
+}
+
+/// IPv4 address and port as packets are compared with.
+pub(crate) fn place(addr: SocketAddr) -> (u32, u16) {
+    match addr.ip() {
+        IpAddr::V4(a) => (a.to_bits(), addr.port()),
+        IpAddr::V6(_) => (0, addr.port()),
+    }
+}

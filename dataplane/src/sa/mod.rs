@@ -1,0 +1,221 @@
+//! The SAs of one worker: hot records in slabs, found by SPI (inbound) or through their tunnel (outbound).
+//!
+//! Decides: nothing about packets. Reads and writes: SA records. Never: shares an SA with another worker.
+
+mod command;
+mod event;
+mod inbound;
+mod index;
+mod limit;
+mod outbound;
+mod window;
+
+pub(crate) use event::{Events, Throttle};
+pub(crate) use inbound::{InboundHot, InboundSa};
+pub(crate) use limit::{Limits, Reached};
+pub(crate) use outbound::{OutboundHot, OutboundSa, Outer};
+
+use index::IndexMap;
+use ravelin_crypto::Key;
+use ravelin_ring::msg::{Direction, SaId, Token, TunnelId, WorkerId};
+use ravelin_wire::Selector;
+use std::collections::{HashMap, VecDeque};
+
+/// All SAs that one worker owns, and what it knows of every tunnel.
+#[derive(Debug)]
+pub(crate) struct SaDb {
+    pub(crate) worker: WorkerId,
+    pub(crate) workers: u16,
+    max_sas: usize,
+    pub(crate) inbound: Slab<InboundHot, InboundSa>,
+    pub(crate) outbound: Slab<OutboundHot, OutboundSa>,
+    by_spi: IndexMap,
+    by_id: HashMap<SaId, (Direction, u32)>,
+    pub(crate) tunnels: Tunnels,
+    /// Selectors that wait for their `InstallSa`; bounded in [`command`].
+    pending: VecDeque<(SaId, Vec<Selector>)>,
+    reports: VecDeque<Reports>,
+}
+
+/// Records of one direction. Hot ones lie side by side; keys and cold ones have their own rows at the same place.
+#[derive(Debug)]
+pub(crate) struct Slab<H, C> {
+    pub(crate) hot: Vec<H>,
+    /// `None`: the place is free.
+    pub(crate) keys: Vec<Option<Key>>,
+    pub(crate) cold: Vec<Option<C>>,
+    free: Vec<u32>,
+}
+
+/// A report under way: places below `next` are told.
+#[derive(Debug)]
+struct Reports {
+    token: Token,
+    direction: Direction,
+    next: usize,
+}
+
+/// What this worker knows of the tunnels.
+#[derive(Debug)]
+pub(crate) struct Tunnels {
+    by_id: IndexMap,
+    pub(crate) slots: Vec<Tunnel>,
+    /// For each tunnel of the SPD in force its slot.
+    by_policy: Vec<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(crate) id: TunnelId,
+    pub(crate) outbound: Outbound,
+    pub(crate) acquired: Throttle,
+}
+
+/// By which SA a tunnel's packets leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outbound {
+    None,
+    /// Place in the slab.
+    Here(u32),
+    /// At another worker.
+    There(WorkerId),
+}
+
+impl SaDb {
+    pub(crate) fn new(worker: WorkerId, workers: u16, max_sas: u32) -> Self {
+        let max_sas = (max_sas as usize).clamp(1, 1 << 22);
+        Self {
+            worker,
+            workers: workers.max(1),
+            max_sas,
+            inbound: Slab::new(),
+            outbound: Slab::new(),
+            by_spi: IndexMap::new(max_sas),
+            by_id: HashMap::new(),
+            tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
+            pending: VecDeque::new(),
+            reports: VecDeque::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, spi: u32) -> Option<u32> {
+        self.by_spi.get(spi)
+    }
+
+    #[inline]
+    pub(crate) fn touch_spi(&self, spi: u32) {
+        self.by_spi.touch(spi);
+    }
+
+    /// Whose SPI this is.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // less than `workers`
+    pub(crate) fn owner(&self, spi: u32) -> WorkerId {
+        if self.workers == 1 { WorkerId(0) } else { WorkerId((spi % u32::from(self.workers)) as u16) }
+    }
+}
+
+impl Tunnels {
+    /// Makes a slot for every tunnel that policies name, so that no packet has to.
+    pub(crate) fn follow(&mut self, policies: &[TunnelId]) {
+        self.by_policy.clear();
+        for id in policies {
+            let place = self.place(*id);
+            self.by_policy.push(place);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of_policy(&mut self, place: u32) -> Option<&mut Tunnel> {
+        let slot = *self.by_policy.get(place as usize)?;
+        self.slots.get_mut(slot as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
+        let place = self.place(id);
+        self.slots.get_mut(place as usize)
+    }
+
+    /// Where the tunnel's slot is; a new one when it has none. `u32::MAX`: no room.
+    fn place(&mut self, id: TunnelId) -> u32 {
+        if let Some(place) = self.by_id.get(id.0) {
+            return place;
+        }
+        let Ok(place) = u32::try_from(self.slots.len()) else { return u32::MAX };
+        if !self.by_id.insert(id.0, place) {
+            return u32::MAX;
+        }
+        self.slots.push(Tunnel { id, outbound: Outbound::None, acquired: Throttle::default() });
+        place
+    }
+
+    /// The place of the outbound SA that the tunnel uses, when it is this worker's.
+    pub(crate) fn in_use(&self, id: TunnelId) -> Option<u32> {
+        let slot = self.slots.get(self.by_id.get(id.0)? as usize)?;
+        match slot.outbound {
+            Outbound::Here(place) => Some(place),
+            Outbound::None | Outbound::There(_) => None,
+        }
+    }
+}
+
+impl<H: Default, C> Slab<H, C> {
+    fn new() -> Self {
+        Self { hot: vec![], keys: vec![], cold: vec![], free: vec![] }
+    }
+
+    fn len(&self) -> usize {
+        self.hot.len() - self.free.len()
+    }
+
+    fn insert(&mut self, hot: H, key: Key, cold: C) -> u32 {
+        match self.free.pop() {
+            Some(place) => {
+                let at = place as usize;
+                (self.hot[at], self.keys[at], self.cold[at]) = (hot, Some(key), Some(cold));
+                place
+            }
+            None => {
+                self.hot.push(hot);
+                self.keys.push(Some(key));
+                self.cold.push(Some(cold));
+                u32::try_from(self.hot.len() - 1).unwrap_or(u32::MAX)
+            }
+        }
+    }
+
+    /// The key is wiped as it is dropped.
+    fn remove(&mut self, place: u32) -> Option<C> {
+        let at = place as usize;
+        let cold = self.cold.get_mut(at)?.take()?;
+        self.keys[at] = None;
+        self.hot[at] = H::default();
+        self.free.push(place);
+        Some(cold)
+    }
+
+    #[inline]
+    pub(crate) fn hot(&mut self, place: u32) -> Option<&mut H> {
+        self.hot.get_mut(place as usize)
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, place: u32) -> Option<&Key> {
+        self.keys.get(place as usize)?.as_ref()
+    }
+
+    /// Both records at once.
+    #[inline]
+    pub(crate) fn both(&mut self, place: u32) -> Option<(&mut H, &mut C)> {
+        let at = place as usize;
+        Some((self.hot.get_mut(at)?, self.cold.get_mut(at)?.as_mut()?))
+    }
+}
+
+#[cfg(test)]
+impl SaDb {
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.inbound.len(), self.outbound.len())
+    }
+}

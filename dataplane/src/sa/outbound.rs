@@ -1,0 +1,153 @@
+//! One outbound SA, and the header that all its packets get.
+
+use super::Limits;
+use ravelin_crypto::Suite as Algorithms;
+use ravelin_ring::msg::{OuterDf, PortId, SaId, SaSpec, TunnelId};
+use ravelin_wire::ethernet::{self, Ethernet};
+use ravelin_wire::ipv4::{self, Ipv4Header};
+use ravelin_wire::udp::{self, UdpHeader};
+use ravelin_wire::{MacAddr, protocol};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// All that sequence, encryption and encapsulation touch.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct OutboundHot {
+    /// Last number sent; also how many packets went.
+    pub(crate) sequence: u64,
+    pub(crate) bytes: u64,
+    pub(crate) gates: (u64, u64),
+    pub(crate) last_ms: u64,
+    /// The worker's count of table changes when `outer` was found; 0: not yet.
+    pub(crate) epoch: u64,
+    pub(crate) spi: u32,
+    pub(crate) df: OuterDf,
+    pub(crate) esn: bool,
+    pub(crate) udp: bool,
+    /// Of the suite: bytes before the payload.
+    pub(crate) payload_offset: u8,
+    /// IP identification of the next packet that may be fragmented on its way.
+    pub(crate) id: u16,
+    pub(crate) outer: Outer,
+}
+
+const _: () = assert!(size_of::<OutboundHot>() == 128);
+
+/// How the SA's packets leave, as the tables of one generation say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outer {
+    /// Ethernet, IPv4 and perhaps UDP, ready but for lengths, identification, TOS, DF and checksum.
+    pub(crate) template: [u8; Self::MAX],
+    pub(crate) port: PortId,
+    /// Largest inner packet; 0: nothing fits.
+    pub(crate) max_inner: u16,
+}
+
+impl Outer {
+    pub(crate) const MAX: usize = ethernet::HEADER + ipv4::HEADER + udp::HEADER;
+
+    const UNKNOWN: Self = Self { template: [0; Self::MAX], port: PortId(0), max_inner: 0 };
+}
+
+impl Default for OutboundHot {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            bytes: 0,
+            gates: (0, 0),
+            last_ms: 0,
+            epoch: 0,
+            spi: 0,
+            df: OuterDf::Copy,
+            esn: false,
+            udp: false,
+            payload_offset: 0,
+            id: 0,
+            outer: Outer::UNKNOWN,
+        }
+    }
+}
+
+/// Read on expiry, on a change of the tables, or by a report.
+#[derive(Debug)]
+pub(crate) struct OutboundSa {
+    pub(crate) id: SaId,
+    pub(crate) tunnel: TunnelId,
+    pub(crate) suite: ravelin_ring::msg::Suite,
+    pub(crate) algorithms: Algorithms,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) tunnel_mtu: u16,
+    pub(crate) limits: Limits,
+}
+
+impl OutboundSa {
+    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms) -> Self {
+        Self {
+            id: spec.id,
+            tunnel: spec.tunnel,
+            suite: spec.suite,
+            algorithms,
+            local: spec.local,
+            remote: spec.remote,
+            tunnel_mtu: spec.tunnel_mtu,
+            limits: Limits::new(spec),
+        }
+    }
+
+    pub(crate) fn hot(&self, spec: &SaSpec) -> OutboundHot {
+        OutboundHot {
+            gates: self.limits.gates(),
+            spi: spec.spi.get(),
+            df: spec.outer_df,
+            esn: spec.esn,
+            udp: spec.remote.port() != 0,
+            payload_offset: u8::try_from(self.algorithms.payload_offset()).unwrap_or(u8::MAX),
+            ..OutboundHot::default()
+        }
+    }
+
+    /// Bytes of the headers between Ethernet and ESP.
+    fn headers(&self) -> usize {
+        ipv4::HEADER + if self.remote.port() == 0 { 0 } else { udp::HEADER }
+    }
+
+    /// The largest inner packet whose outer one is at most `min(tunnel MTU, port MTU)`.
+    pub(crate) fn max_inner(&self, port_mtu: u16) -> u16 {
+        let outer = usize::from(self.tunnel_mtu.min(port_mtu));
+        let esp = outer.saturating_sub(self.headers());
+        u16::try_from(self.algorithms.max_payload(esp)).unwrap_or(u16::MAX)
+    }
+
+    /// The headers of every packet; `src` and `dst` are link addresses.
+    pub(crate) fn template(&self, src: MacAddr, dst: MacAddr) -> [u8; Outer::MAX] {
+        let udp = self.remote.port() != 0;
+        let ip = Ipv4Header {
+            tos: 0,
+            total_len: 0,
+            id: 0,
+            df: false,
+            mf: false,
+            fragment_offset: 0,
+            ttl: 64,
+            protocol: if udp { protocol::UDP } else { protocol::ESP },
+            src: v4(self.local),
+            dst: v4(self.remote),
+        };
+        let ports = UdpHeader { src: self.local.port(), dst: self.remote.port(), len: 0, checksum: 0 };
+        let mut template = [0; Outer::MAX];
+        let (link, rest) = template.split_at_mut(ethernet::HEADER);
+        let (network, transport) = rest.split_at_mut(ipv4::HEADER);
+        link.copy_from_slice(&Ethernet { dst, src, ethertype: ethernet::IPV4 }.to_bytes());
+        network.copy_from_slice(&ip.to_bytes());
+        transport.copy_from_slice(&ports.to_bytes());
+        template
+    }
+}
+
+fn v4(addr: SocketAddr) -> Ipv4Addr {
+    match addr {
+        SocketAddr::V4(a) => *a.ip(),
+        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
