@@ -11,3 +11,26 @@
 pub mod counters;
 pub mod msg;
 pub mod setup;
+pub mod layout;
+mod codec;
+mod sync;
+mod spsc;
+#[cfg(not(loom))]
+mod bell;
+#[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
+mod handshake;
+#[cfg(not(loom))]
+pub mod client;
+#[cfg(not(loom))]
+pub mod server;
+
+#[cfg(not(loom))]
+pub use bell::{Bell, Sender};
+pub use codec::Malformed;
+#[cfg(not(loom))]
+pub use handshake::{BindMode, Error, PortReport, Welcome};
+#[cfg(not(loom))]
+pub use memory::{CounterView, CounterWriter, WorkerCounters};
+pub use spsc::{Consumer, Full, Message, Producer, in_process};

@@ -1,0 +1,176 @@
+//! Encoding of what the data plane's main thread is told and tells.
+
+use crate::codec::{Malformed, Reader, Writer};
+use crate::msg::{
+    Action, Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand, TableEvent, TunnelId,
+};
+use crate::spsc::Message;
+
+impl Message for TableCommand {
+    const WORDS: usize = 16;
+
+    fn encode(&self, to: &mut Writer<'_>) {
+        match *self {
+            Self::ClearPolicies => to.u8(1),
+            Self::AddPolicy(policy) => {
+                to.u8(2);
+                encode_policy(&policy, to);
+            }
+            Self::ClearRoutes => to.u8(3),
+            Self::AddRoute(route) => {
+                to.u8(4);
+                encode_route(route, to);
+            }
+            Self::RemoveRoute(route) => {
+                to.u8(5);
+                encode_route(route, to);
+            }
+            Self::SetNeighbour(Neighbour { port, addr, mac }) => {
+                to.u8(6);
+                to.u16(port.0);
+                to.addr(addr);
+                to.bytes(&mac);
+            }
+            Self::RemoveNeighbour { port, addr } => {
+                to.u8(7);
+                to.u16(port.0);
+                to.addr(addr);
+            }
+            Self::SetPort(Port { port, mac, mtu, up }) => {
+                to.u8(8);
+                to.u16(port.0);
+                to.bytes(&mac);
+                to.u16(mtu);
+                to.bool(up);
+            }
+            Self::AddGatewayAddress(addr) => {
+                to.u8(9);
+                to.addr(addr);
+            }
+            Self::ClearGatewayAddresses => to.u8(10),
+            Self::AddProtectedRange(range) => {
+                to.u8(11);
+                to.range(range);
+            }
+            Self::ClearProtectedRanges => to.u8(12),
+            Self::Commit { generation } => {
+                to.u8(13);
+                to.u64(generation.0);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match from.u8()? {
+            1 => Self::ClearPolicies,
+            2 => Self::AddPolicy(decode_policy(from)?),
+            3 => Self::ClearRoutes,
+            4 => Self::AddRoute(decode_route(from)?),
+            5 => Self::RemoveRoute(decode_route(from)?),
+            6 => Self::SetNeighbour(Neighbour {
+                port: PortId(from.u16()?),
+                addr: from.addr()?,
+                mac: from.mac()?,
+            }),
+            7 => Self::RemoveNeighbour { port: PortId(from.u16()?), addr: from.addr()? },
+            8 => Self::SetPort(Port {
+                port: PortId(from.u16()?),
+                mac: from.mac()?,
+                mtu: from.u16()?,
+                up: from.bool()?,
+            }),
+            9 => Self::AddGatewayAddress(from.addr()?),
+            10 => Self::ClearGatewayAddresses,
+            11 => Self::AddProtectedRange(from.range()?),
+            12 => Self::ClearProtectedRanges,
+            13 => Self::Commit { generation: Generation(from.u64()?) },
+            _ => return Err(Malformed("unknown table command")),
+        })
+    }
+}
+
+fn encode_policy(policy: &Policy, to: &mut Writer<'_>) {
+    to.u32(policy.order);
+    to.selector(&policy.selector);
+    let (kind, tunnel) = match policy.action {
+        Action::Protect(tunnel) => (1, tunnel.0),
+        Action::Bypass => (2, 0),
+        Action::Discard => (3, 0),
+    };
+    to.u8(kind);
+    to.u32(tunnel);
+    to.u32(policy.line);
+}
+
+fn decode_policy(from: &mut Reader<'_>) -> Result<Policy, Malformed> {
+    let (order, selector) = (from.u32()?, from.selector()?);
+    let action = match (from.u8()?, from.u32()?) {
+        (1, tunnel) => Action::Protect(TunnelId(tunnel)),
+        (2, _) => Action::Bypass,
+        (3, _) => Action::Discard,
+        _ => return Err(Malformed("unknown policy action")),
+    };
+    Ok(Policy { order, selector, action, line: from.u32()? })
+}
+
+fn encode_route(route: Route, to: &mut Writer<'_>) {
+    to.prefix(route.prefix);
+    match route.next_hop {
+        NextHop::Port { port, gateway } => {
+            to.u8(if gateway.is_some() { 2 } else { 1 });
+            to.u16(port.0);
+            if let Some(gateway) = gateway {
+                to.addr(gateway);
+            }
+        }
+        NextHop::Local => to.u8(3),
+        NextHop::Tunnel => to.u8(4),
+        NextHop::Kernel => to.u8(5),
+        NextHop::Blackhole => to.u8(6),
+    }
+}
+
+fn decode_route(from: &mut Reader<'_>) -> Result<Route, Malformed> {
+    let prefix = from.prefix()?;
+    let next_hop = match from.u8()? {
+        1 => NextHop::Port { port: PortId(from.u16()?), gateway: None },
+        2 => NextHop::Port { port: PortId(from.u16()?), gateway: Some(from.addr()?) },
+        3 => NextHop::Local,
+        4 => NextHop::Tunnel,
+        5 => NextHop::Kernel,
+        6 => NextHop::Blackhole,
+        _ => return Err(Malformed("unknown next hop")),
+    };
+    Ok(Route { prefix, next_hop })
+}
+
+impl Message for TableEvent {
+    const WORDS: usize = 4;
+
+    fn encode(&self, to: &mut Writer<'_>) {
+        match *self {
+            Self::Committed { generation } => {
+                to.u8(1);
+                to.u64(generation.0);
+            }
+            Self::Refused { generation } => {
+                to.u8(2);
+                to.u64(generation.0);
+            }
+            Self::PortState { port, attached } => {
+                to.u8(3);
+                to.u16(port.0);
+                to.bool(attached);
+            }
+        }
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(match from.u8()? {
+            1 => Self::Committed { generation: Generation(from.u64()?) },
+            2 => Self::Refused { generation: Generation(from.u64()?) },
+            3 => Self::PortState { port: PortId(from.u16()?), attached: from.bool()? },
+            _ => return Err(Malformed("unknown table event")),
+        })
+    }
+}

@@ -1,0 +1,317 @@
+//! The layout is pinned: a change of any figure here needs a new [`VERSION`].
+
+use super::*;
+use crate::codec::{Malformed, Reader, Writer};
+use crate::msg::*;
+use proptest::prelude::*;
+use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
+use std::net::{IpAddr, SocketAddr};
+
+/// Rises with the layout: change both together.
+#[test]
+fn sizes_are_pinned_to_the_version() {
+    let sizes = [
+        WorkerCommand::WORDS,
+        WorkerEvent::WORDS,
+        TableCommand::WORDS,
+        TableEvent::WORDS,
+        Counter::COUNT,
+        Drop::COUNT,
+        XdpCounter::COUNT,
+        Plan::new(1, 2).unwrap().words(),
+        Plan::new(3, 2).unwrap().words(),
+    ];
+    assert_eq!((VERSION, sizes), (1, [32, 16, 16, 4, 17, 33, 4, 116_448, 215_008]));
+}
+
+#[test]
+fn parts_do_not_overlap() {
+    let plan = Plan::new(3, 2).unwrap();
+    let mut parts = vec![(0, HEADER_WORDS)];
+    for w in 0..3 {
+        parts.push((plan.worker_commands(w), ring_words::<WorkerCommand>(WORKER_COMMANDS)));
+        parts.push((plan.worker_events(w), ring_words::<WorkerEvent>(WORKER_EVENTS)));
+        parts.push((plan.worker_counters(w), WORKER_BLOCK));
+    }
+    parts.push((plan.table_commands(), ring_words::<TableCommand>(TABLE_COMMANDS)));
+    parts.push((plan.table_events(), ring_words::<TableEvent>(TABLE_EVENTS)));
+    for p in 0..2 {
+        parts.push((plan.port_counters(p), PORT_BLOCK));
+    }
+    parts.sort_unstable();
+    for pair in parts.windows(2) {
+        assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{pair:?}");
+    }
+    let last = parts.last().unwrap();
+    assert_eq!(last.0 + last.1, plan.words());
+    assert!(Plan::new(0, 1).is_none() && Plan::new(65, 1).is_none() && Plan::new(1, 0).is_none());
+}
+
+fn encoded<M: Message>(message: &M) -> (Vec<u8>, usize) {
+    let mut bytes = vec![0; M::WORDS * 8];
+    let mut writer = Writer::new(&mut bytes);
+    message.encode(&mut writer);
+    let left = writer.left();
+    (bytes, left)
+}
+
+fn addr() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
+fn socket() -> impl Strategy<Value = SocketAddr> {
+    (addr(), any::<u16>()).prop_map(|(a, p)| SocketAddr::new(a, p))
+}
+
+fn range() -> impl Strategy<Value = AddrRange> {
+    (any::<u32>(), any::<u32>()).prop_map(|(a, b)| {
+        let v4 = |x: u32| IpAddr::from(x.to_be_bytes());
+        AddrRange::new(v4(a.min(b)), v4(a.max(b))).unwrap()
+    })
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    (range(), range(), any::<Option<u8>>(), any::<u16>()).prop_map(|(local, remote, protocol, port)| {
+        Selector {
+            local,
+            remote,
+            protocol,
+            local_ports: PortRange::new(port, u16::MAX).unwrap(),
+            remote_ports: PortRange::ANY,
+        }
+    })
+}
+
+fn spi() -> impl Strategy<Value = Spi> {
+    (256u32..).prop_map(|raw| Spi::try_from(raw).unwrap())
+}
+
+fn suites() -> impl Strategy<Value = Suite> {
+    prop_oneof![Just(Suite::Aes128Gcm16), Just(Suite::ChaCha20Poly1305), Just(Suite::Aes256CbcSha256)]
+}
+
+fn directions() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)]
+}
+
+fn spec() -> impl Strategy<Value = SaSpec> {
+    let ids = (any::<u64>(), any::<u32>(), spi(), suites(), directions());
+    let key = proptest::collection::vec(any::<u8>(), 0..=KeyMaterial::MAX);
+    let rest =
+        (any::<bool>(), socket(), socket(), any::<u32>(), any::<u16>(), any::<[u64; 4]>(), any::<u16>());
+    (ids, key, rest).prop_map(
+        |((id, tunnel, spi, suite, direction), key, (esn, local, remote, w, mtu, l, n))| SaSpec {
+            id: SaId(id),
+            tunnel: TunnelId(tunnel),
+            direction,
+            spi,
+            suite,
+            keys: KeyMaterial::new(&key).unwrap(),
+            esn,
+            local,
+            remote,
+            mode: Mode::Tunnel,
+            replay_window: w,
+            tunnel_mtu: mtu,
+            outer_df: OuterDf::Copy,
+            soft_bytes: l[0],
+            hard_bytes: l[1],
+            soft_packets: l[2],
+            hard_packets: l[3],
+            selectors: n,
+        },
+    )
+}
+
+fn worker_command() -> impl Strategy<Value = WorkerCommand> {
+    let token = || any::<u64>().prop_map(Token);
+    let sa = || any::<u64>().prop_map(SaId);
+    let tunnel = || any::<u32>().prop_map(TunnelId);
+    prop_oneof![
+        (sa(), selector()).prop_map(|(sa, selector)| WorkerCommand::SaSelector { sa, selector }),
+        (token(), spec()).prop_map(|(token, s)| WorkerCommand::InstallSa { token, spec: Box::new(s) }),
+        (token(), tunnel(), sa(), any::<u16>()).prop_map(|(token, tunnel, sa, w)| {
+            WorkerCommand::UseOutbound { token, tunnel, sa, owner: WorkerId(w) }
+        }),
+        (token(), tunnel()).prop_map(|(token, tunnel)| WorkerCommand::StopOutbound { token, tunnel }),
+        (token(), sa()).prop_map(|(token, sa)| WorkerCommand::RemoveSa { token, sa }),
+        (token(), sa(), socket(), socket()).prop_map(|(token, sa, local, remote)| WorkerCommand::MoveSa {
+            token,
+            sa,
+            local,
+            remote
+        }),
+        token().prop_map(|token| WorkerCommand::ReportSas { token }),
+    ]
+}
+
+fn report() -> impl Strategy<Value = SaReport> {
+    let ids = (any::<u64>(), any::<u32>(), spi(), suites(), directions());
+    (ids, socket(), socket(), any::<[u64; 7]>(), any::<bool>()).prop_map(
+        |((id, tunnel, spi, suite, direction), local, remote, n, in_use)| SaReport {
+            id: SaId(id),
+            tunnel: TunnelId(tunnel),
+            direction,
+            spi,
+            suite,
+            local,
+            remote,
+            sequence: n[0],
+            packets: n[1],
+            bytes: n[2],
+            replay_drops: n[3],
+            icv_drops: n[4],
+            selector_drops: n[5],
+            idle_ms: n[6],
+            in_use,
+        },
+    )
+}
+
+fn worker_event() -> impl Strategy<Value = WorkerEvent> {
+    let sa = || any::<u64>().prop_map(SaId);
+    let limits = || prop_oneof![Just(Limit::Bytes), Just(Limit::Packets), Just(Limit::Sequence)];
+    let outcomes = prop_oneof![Just(Outcome::Ok), Just(Outcome::Refused), Just(Outcome::Full)];
+    prop_oneof![
+        (any::<u64>(), outcomes).prop_map(|(t, outcome)| WorkerEvent::Done { token: Token(t), outcome }),
+        report().prop_map(|r| WorkerEvent::SaReport(Box::new(r))),
+        (sa(), limits()).prop_map(|(sa, limit)| WorkerEvent::SoftLimit { sa, limit }),
+        (sa(), limits()).prop_map(|(sa, limit)| WorkerEvent::HardLimit { sa, limit }),
+        sa().prop_map(|sa| WorkerEvent::FirstPacket { sa }),
+        (sa(), socket()).prop_map(|(sa, from)| WorkerEvent::PeerMoved { sa, from }),
+        (any::<u32>(), addr(), addr(), any::<u8>(), any::<(u16, u16)>()).prop_map(
+            |(t, source, destination, protocol, ports)| WorkerEvent::Acquire {
+                tunnel: TunnelId(t),
+                source,
+                destination,
+                protocol,
+                ports
+            }
+        ),
+        (any::<u16>(), addr()).prop_map(|(p, addr)| WorkerEvent::NeighbourNeeded { port: PortId(p), addr }),
+        (any::<u32>(), addr()).prop_map(|(spi, from)| WorkerEvent::UnknownSpi { spi, from }),
+    ]
+}
+
+fn table_command() -> impl Strategy<Value = TableCommand> {
+    let port = || any::<u16>().prop_map(PortId);
+    let prefix = || (addr(), 0u8..=32).prop_map(|(a, len)| Prefix::of(a, len).unwrap());
+    let hop = prop_oneof![
+        (port(), proptest::option::of(addr())).prop_map(|(port, gateway)| NextHop::Port { port, gateway }),
+        Just(NextHop::Local),
+        Just(NextHop::Tunnel),
+        Just(NextHop::Kernel),
+        Just(NextHop::Blackhole),
+    ];
+    let action = prop_oneof![
+        any::<u32>().prop_map(|t| Action::Protect(TunnelId(t))),
+        Just(Action::Bypass),
+        Just(Action::Discard),
+    ];
+    let route = (prefix(), hop).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
+    prop_oneof![
+        (any::<u32>(), selector(), action, any::<u32>()).prop_map(|(order, selector, action, line)| {
+            TableCommand::AddPolicy(Policy { order, selector, action, line })
+        }),
+        (route, any::<bool>()).prop_map(|(route, add)| {
+            if add { TableCommand::AddRoute(route) } else { TableCommand::RemoveRoute(route) }
+        }),
+        (port(), addr(), any::<[u8; 6]>())
+            .prop_map(|(port, addr, mac)| TableCommand::SetNeighbour(Neighbour { port, addr, mac })),
+        (port(), addr()).prop_map(|(port, addr)| TableCommand::RemoveNeighbour { port, addr }),
+        (port(), any::<[u8; 6]>(), any::<u16>(), any::<bool>())
+            .prop_map(|(port, mac, mtu, up)| TableCommand::SetPort(Port { port, mac, mtu, up })),
+        addr().prop_map(TableCommand::AddGatewayAddress),
+        range().prop_map(TableCommand::AddProtectedRange),
+        any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
+        Just(TableCommand::ClearPolicies),
+        Just(TableCommand::ClearRoutes),
+        Just(TableCommand::ClearGatewayAddresses),
+        Just(TableCommand::ClearProtectedRanges),
+    ]
+}
+
+/// Debug text hides keys, so the keys are compared apart.
+fn keys_of(command: &WorkerCommand) -> Option<Vec<u8>> {
+    if let WorkerCommand::InstallSa { spec, .. } = command {
+        Some(spec.keys.as_slice().to_vec())
+    } else {
+        None
+    }
+}
+
+fn decoded<M: Message>(bytes: &[u8]) -> Result<M, Malformed> {
+    M::decode(&mut Reader::new(bytes))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn worker_commands_round_trip(command in worker_command()) {
+        let (bytes, _) = encoded(&command);
+        let back: WorkerCommand = decoded(&bytes).unwrap();
+        prop_assert_eq!(format!("{back:?}"), format!("{command:?}"));
+        prop_assert_eq!(keys_of(&back), keys_of(&command));
+    }
+
+    #[test]
+    fn worker_events_round_trip(event in worker_event()) {
+        prop_assert_eq!(decoded::<WorkerEvent>(&encoded(&event).0), Ok(event));
+    }
+
+    #[test]
+    fn table_commands_round_trip(command in table_command()) {
+        prop_assert_eq!(decoded::<TableCommand>(&encoded(&command).0), Ok(command));
+    }
+
+    /// Bytes of a stranger, and lawful messages with one byte changed: a message or an error, never a panic.
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(
+        bytes in any::<[u8; 32 * 8]>(),
+        command in worker_command(),
+        at in 0usize..32 * 8,
+        tag in 0u8..16,
+    ) {
+        let mut bytes = bytes;
+        bytes[0] = tag;
+        let _ = decoded::<WorkerCommand>(&bytes);
+        let _ = decoded::<WorkerEvent>(&bytes[..16 * 8]);
+        let _ = decoded::<TableCommand>(&bytes[..16 * 8]);
+        let _ = decoded::<TableEvent>(&bytes[..4 * 8]);
+        let (mut changed, _) = encoded(&command);
+        changed[at] ^= bytes[1];
+        let _ = decoded::<WorkerCommand>(&changed);
+    }
+}
+
+#[test]
+fn table_events_round_trip_and_unknown_tags_are_refused() {
+    for event in [
+        TableEvent::Committed { generation: Generation(7) },
+        TableEvent::Refused { generation: Generation(u64::MAX) },
+        TableEvent::PortState { port: PortId(3), attached: true },
+    ] {
+        assert_eq!(decoded::<TableEvent>(&encoded(&event).0), Ok(event));
+    }
+    for tag in [0, 99] {
+        let mut bytes = [0; 256];
+        bytes[0] = tag;
+        assert!(decoded::<WorkerCommand>(&bytes).is_err());
+        assert!(decoded::<WorkerEvent>(&bytes).is_err());
+        assert!(decoded::<TableCommand>(&bytes).is_err());
+        assert!(decoded::<TableEvent>(&bytes).is_err());
+    }
+}
+
+// R218: a reserved SPI does not pass the ring.
+#[test]
+fn lies_inside_of_a_message_are_refused() {
+    let mut bytes = [0u8; 256];
+    bytes[0] = 2; // InstallSa: token 8, id 8, tunnel 4, direction 1, SPI at 22
+    assert_eq!(decoded::<WorkerCommand>(&bytes).unwrap_err(), Malformed("reserved SPI"));
+    bytes[23] = 1; // SPI 256
+    bytes[26] = 1; // suite
+    bytes[27] = 200; // key length beyond the field
+    assert_eq!(decoded::<WorkerCommand>(&bytes).unwrap_err(), Malformed("key length"));
+}
