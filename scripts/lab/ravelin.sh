@@ -5,6 +5,9 @@
 
 RAVELIN_BIN=${RAVELIN_BIN:-${CARGO_TARGET_DIR:-$REPO/target}/release}
 
+# The last part of a run directory also names what is pinned in the BPF file system, so it differs between the gateways.
+run_dir() { echo "$LAB/$LAB_ID-$1"; }
+
 # ravelin_config SIDE [KEY=VALUE...]: writes the configuration and the secrets of gateway A or B. Keys, with defaults:
 #   start=immediately|on-traffic|respond  ike=…  esp=…  encapsulation=auto|udp  ike_lifetime=4h  lifetime=1h  window=1024
 #   mtu=1500  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
@@ -29,7 +32,7 @@ ravelin_config() {
     me=b.lab peer=a.lab mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A
     : "${cores:=$(($(nproc) > 1))}"
   fi
-  mkdir -p "$dir/run" && chmod 700 "$dir"
+  mkdir -p "$dir" "$(run_dir "$side")" && chmod 700 "$dir"
   {
     for port in $ports; do
       printf '[[port]]\nname = "%s"\nattach = "auto"\n\n' "$port"
@@ -43,7 +46,7 @@ ring-size = 2048
 tun = "ravelin0"
 
 [control]
-run-dir = "$dir/run"
+run-dir = "$(run_dir "$side")"
 secrets = "secrets.toml"
 default-policy = "$policy"
 
@@ -95,10 +98,14 @@ ravelin_start() { # SIDE: both processes, waiting for each socket
 }
 
 ravelin_start_dataplane() {
-  local dir=$LAB/ravelin$1
-  start_process "dataplane$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-dataplane" --run-dir "$dir/run"
-  wait_until 15 test -S "$dir/run/dataplane.sock" || { tail -20 "$LAB/dataplane$1.log" >&2; die "the data plane of gw$1 did not start"; }
+  local dir
+  dir=$(run_dir "$1")
+  start_process "dataplane$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-dataplane" --run-dir "$dir"
+  wait_until 15 dataplane_listens "$1" || { tail -20 "$LAB/dataplane$1.log" >&2; die "the data plane of gw$1 did not start"; }
 }
+
+# A killed process leaves its socket's file behind: somebody must listen on it.
+dataplane_listens() { alive "dataplane$1" && ss -Hlx "src $(run_dir "$1")/dataplane.sock" | grep -q .; }
 
 ravelin_start_control() {
   local dir=$LAB/ravelin$1
@@ -109,7 +116,7 @@ ravelin_start_control() {
 ravelin_do() { # SIDE ARGUMENTS...: the command `ravelin`
   local side=$1
   shift
-  "$RAVELIN_BIN/ravelin" --run-dir "$LAB/ravelin$side/run" "$@"
+  "$RAVELIN_BIN/ravelin" --run-dir "$(run_dir "$side")" "$@"
 }
 
 ravelin_answers() { alive "control$1" && ravelin_do "$1" show workers --json; }

@@ -1,0 +1,31 @@
+# Two Ravelins: plain ESP in each suite, and ESP in UDP where it is asked for
+# quick
+scenario() {
+  local esp
+  for esp in aes128gcm16 aes256gcm16 aes128-sha1 aes256-sha256 chacha20poly1305; do pair "$esp" auto; done
+  pair aes128gcm16 udp
+}
+
+pair() { # ESP ENCAPSULATION
+  local text="$1, encapsulation $2" esp other
+  [ "$2" = udp ] && esp=esp_udp other=esp || esp=esp other=esp_udp
+  watch_start
+  ravelin_config A start=immediately "esp=$1" "encapsulation=$2"
+  ravelin_config B start=respond "esp=$1" "encapsulation=$2"
+  ravelin_start B
+  ravelin_start A
+  check "$text: up on both" both_up
+  wait_path hostA "$HOST_B" 5
+  equal "$text: pings" 20 "$(pings hostA "$HOST_B" 20 -s 1000)"
+  equal "$text: pings back" 20 "$(pings hostB "$HOST_A" 20)"
+  equal "$text: inside address of the other gateway" 5 "$(pings hostA "$IN_B" 5)"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+  watch_stop
+  check_wan
+  at_least "$text: frames of $esp" 80 "$(wan_count $esp)"
+  equal "$text: frames of $other" 0 "$(wan_count $other)"
+}
+both_up() { wait_until 20 tunnel_up A && wait_until 5 tunnel_up B; }
