@@ -84,7 +84,7 @@ fn decoded(name: &str) -> String {
 }
 
 fn ensure_bpffs(root: &Path) -> Result<(), Error> {
-    let existing = root.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+    let existing = root.ancestors().find(|p| p.exists()).unwrap_or_else(|| Path::new("/"));
     if is_bpffs(existing).map_err(Error::pin("look at", existing))? {
         return Ok(());
     }

@@ -143,11 +143,10 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
 
 #[inline(always)]
 fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: &T) -> Steer {
-    let (Some([version, _, _, _, l0, l1, next, hops]), Some(src), Some(dst)) =
-        (frame.array(at), frame.array::<16>(at + 8), frame.array::<16>(at + 24))
-    else {
-        return Steer::DropUnparsable;
-    };
+    // One check after the other: in a tuple the compiler would read before it knows, which the verifier refuses.
+    let Some(dst) = frame.array::<16>(at + 24) else { return Steer::DropUnparsable };
+    let Some(src) = frame.array::<16>(at + 8) else { return Steer::DropUnparsable };
+    let Some([version, _, _, _, l0, l1, next, hops]) = frame.array(at) else { return Steer::DropUnparsable };
     if version >> 4 != 6 {
         return Steer::DropUnparsable;
     }

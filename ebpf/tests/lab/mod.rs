@@ -1,0 +1,193 @@
+//! Two namespaces and a veth pair: a host that sends datagrams, a gateway on whose end the program sits.
+
+use aya::maps::{Array, Map, MapData};
+use aya::programs::{Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use ravelin_ebpf::abi::{self, Config};
+use ravelin_ebpf::{AttachMode, Error, PortConfig, Steering};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Addresses of the gateway's namespace.
+pub const UNPROTECTED: &str = "10.77.0.1";
+pub const PROTECTED: &str = "10.2.0.1";
+const HOST: &str = "10.77.0.2";
+
+pub struct Lab {
+    gateway: String,
+    host: String,
+}
+
+/// A process that attached the program and holds it.
+pub struct Attacher {
+    child: Child,
+    pub mode: String,
+}
+
+impl Attacher {
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Attacher {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lab {
+    pub fn new(name: &str) -> Self {
+        let id = std::process::id();
+        let me = Self { gateway: format!("{name}-{id}-g"), host: format!("{name}-{id}-h") };
+        for ns in [&me.gateway, &me.host] {
+            ip(&["netns", "add", ns]);
+            ip(&["-n", ns, "link", "set", "lo", "up"]);
+        }
+        me.make_devices();
+        me
+    }
+
+    fn make_devices(&self) {
+        let (g, h) = (self.gateway.as_str(), self.host.as_str());
+        // A dot in the name, as VLAN devices have it, must not trouble bpffs.
+        ip(&["-n", g, "link", "add", "w.0", "type", "veth", "peer", "name", "h0", "netns", h]);
+        ip(&["-n", g, "addr", "add", &format!("{UNPROTECTED}/24"), "dev", "w.0"]);
+        ip(&["-n", g, "addr", "add", &format!("{PROTECTED}/32"), "dev", "w.0"]);
+        ip(&["-n", h, "addr", "add", &format!("{HOST}/24"), "dev", "h0"]);
+        ip(&["-n", g, "link", "set", "w.0", "up"]);
+        ip(&["-n", h, "link", "set", "h0", "up"]);
+        ip(&["-n", h, "route", "add", &format!("{PROTECTED}/32"), "via", UNPROTECTED]);
+    }
+
+    pub fn recreate_device(&self) {
+        ip(&["-n", &self.gateway, "link", "del", "w.0"]);
+        self.make_devices();
+    }
+
+    pub fn set_mtu(&self, mtu: u32) {
+        ip(&["-n", &self.gateway, "link", "set", "w.0", "mtu", &mtu.to_string()]);
+        ip(&["-n", &self.host, "link", "set", "h0", "mtu", &mtu.to_string()]);
+    }
+
+    pub fn device(&self) -> String {
+        "w.0".into()
+    }
+
+    pub fn pins(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf").join(&self.gateway)
+    }
+
+    /// Whether any of a few datagrams from the host reaches a socket at this address of the gateway.
+    pub fn arrives(&self, address: &str) -> bool {
+        let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
+        let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        let to = receiver.local_addr().unwrap();
+        (0..4).any(|_| {
+            sender.send_to(b"through", to).unwrap();
+            receiver.recv(&mut [0; 16]).is_ok()
+        })
+    }
+
+    /// Runs with the index of the gateway's device, in its namespace.
+    pub fn in_gateway<T: Send>(&self, f: impl FnOnce(u32) -> T + Send) -> T {
+        inside(&self.gateway, || {
+            // SAFETY: the name ends with a zero byte.
+            let ifindex = unsafe { libc::if_nametoindex(c"w.0".as_ptr()) };
+            assert_ne!(ifindex, 0, "w.0 is missing");
+            f(ifindex)
+        })
+    }
+
+    pub fn attach(&self, mode: AttachMode) -> Result<Steering, Error> {
+        self.in_gateway(|ifindex| {
+            Steering::load_and_attach(&PortConfig { ifindex, name: self.device(), mode }, &self.pins())
+        })
+    }
+
+    pub fn attach_to(&self, ifindex: u32, name: &str) -> Result<Steering, Error> {
+        let port = PortConfig { ifindex, name: name.into(), mode: AttachMode::Auto };
+        self.in_gateway(|_| Steering::load_and_attach(&port, &self.pins()))
+    }
+
+    /// Another owner's program: as long as the value lives.
+    pub fn attach_foreign(&self) -> Ebpf {
+        let mut ebpf = EbpfLoader::new().load(ravelin_ebpf::OBJECT).unwrap();
+        let program: &mut Xdp = ebpf.program_mut(abi::PROGRAM).unwrap().try_into().unwrap();
+        program.load().unwrap();
+        self.in_gateway(|ifindex| program.attach_to_if_index(ifindex, XdpMode::Driver).map(drop)).unwrap();
+        ebpf
+    }
+
+    pub fn stamp_pinned_version(&self, version: u32) {
+        let path = self.pins().join("w%2e0").join(abi::CONFIG);
+        let mut config: Array<_, Config> = Map::Array(MapData::from_pin(path).unwrap()).try_into().unwrap();
+        config.set(0, Config { version, udp_port: 0 }, 0).unwrap();
+    }
+
+    /// A process of its own that attaches; back when it says in which mode.
+    pub fn spawn_attach(&self, protected: &[&str]) -> Attacher {
+        let example = std::env::current_exe().unwrap();
+        let example = example.ancestors().nth(2).unwrap().join("examples/attach");
+        assert!(
+            example.exists(),
+            "{} is not built; `cargo build -p ravelin-ebpf --examples`",
+            example.display()
+        );
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.gateway))
+            .arg(example)
+            .args([self.device().as_ref(), self.pins().as_os_str()])
+            .args(protected)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nsenter (util-linux) is needed");
+        let mut mode = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut mode).unwrap();
+        Attacher { child, mode: mode.trim_end().into() }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = ravelin_ebpf::release(&self.pins());
+        for ns in [&self.gateway, &self.host] {
+            let _ = Command::new("ip").args(["netns", "del", ns]).status();
+        }
+    }
+}
+
+fn ip(args: &[&str]) {
+    let out = Command::new("ip").args(args).output().expect("ip (iproute2) is needed");
+    assert!(
+        out.status.success(),
+        "ip {args:?}: {} (these tests need root)",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+/// Runs on a thread of its own that enters the namespace first: sockets and devices are then of that namespace.
+fn inside<T: Send>(ns: &str, f: impl FnOnce() -> T + Send) -> T {
+    let file = File::open(format!("/run/netns/{ns}")).unwrap();
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                // SAFETY: a descriptor that is open for the whole call; only this thread changes namespace.
+                let rc = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(rc, 0, "setns: {}", std::io::Error::last_os_error());
+                f()
+            })
+            .join()
+            .unwrap()
+    })
+}
