@@ -12,11 +12,13 @@ mod queue;
 mod socket;
 mod error;
 mod sys;
+mod prefetch;
 pub mod tun;
 
 pub use error::Error;
 pub use frame::{Frame, leaked_frames};
 pub use pool::FramePool;
+pub use prefetch::prefetch;
 pub use queue::Anomalies;
 pub use socket::{Mode, Socket, SocketConfig, Statistics};
 pub use umem::{HugePages, Umem, UmemConfig};

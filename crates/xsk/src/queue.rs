@@ -156,6 +156,10 @@ impl Queue {
         done
     }
 
+    pub(crate) fn set_fill_limit(&mut self, frames: u32) {
+        self.fill_limit = frames.min(self.rings.fill.size());
+    }
+
     pub(crate) fn wants_rx_wakeup(&self) -> bool {
         self.rings.fill.needs_wakeup()
     }

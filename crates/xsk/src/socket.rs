@@ -143,6 +143,12 @@ impl Socket {
         self.queue.receive(out, max)
     }
 
+    /// From now on at most so many frames are lent for reception (as far as the ring is long). Frames lent already
+    /// come back as packets.
+    pub fn set_fill_limit(&mut self, frames: u32) {
+        self.queue.set_fill_limit(frames);
+    }
+
     /// Lends the kernel empty frames for reception, up to the configured limit.
     pub fn refill(&mut self, pool: &mut FramePool) {
         self.queue.refill(pool);
