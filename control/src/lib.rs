@@ -9,3 +9,11 @@
 pub mod config;
 pub mod secrets;
 pub mod api;
+pub mod show;
+pub mod net;
+pub mod driver;
+pub mod install;
+pub mod feedback;
+pub mod kernel;
+pub mod metrics;
+pub mod hygiene;

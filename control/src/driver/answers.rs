@@ -1,0 +1,311 @@
+//! `ravelin show`: the state of all parts, as the API's types.
+//!
+//! Decides: a tunnel's one-word state. Reads: the engine's snapshot, the installer, counters, the kernel's links.
+//! Writes: nothing.
+
+use super::core::Core;
+use super::plane::Plane;
+use crate::api::{
+    Answer, Conservation, DropStatus, PortDrops, PortStatus, SaDirection, SaStatus, Traffic, TunnelState,
+    TunnelStatus, WorkerDrops, WorkerStatus,
+};
+use crate::config::{IdText, Tunnel, esp_text, ike_text, selector_text};
+use crate::install::Half;
+use crate::kernel::Model;
+use ravelin_ike::config::{ConnectionId, Start};
+use ravelin_ike::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Role, Snapshot};
+use ravelin_ring::counters::{Counter, Drop as Reason, XdpCounter};
+use ravelin_ring::msg::{Direction, SaReport, Suite};
+use ravelin_ring::{BindMode, WorkerCounters};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Drops of the XDP program itself; its other counters are no drops.
+const XDP_DROPS: [XdpCounter; 2] = [XdpCounter::NoWorker, XdpCounter::Unparsable];
+
+pub(super) fn tunnels(core: &Core, now: Instant, name: Option<&str>) -> Vec<TunnelStatus> {
+    let snapshot = core.snapshot(now);
+    let wanted = core.config.tunnels.iter().filter(|t| name.is_none_or(|n| t.name == n));
+    wanted.map(|t| tunnel(core, &snapshot, now, t)).collect()
+}
+
+/// The engine's view of one tunnel.
+struct View<'a> {
+    connection: Option<&'a ConnectionInfo>,
+    ike: Option<&'a IkeSaInfo>,
+    child: Option<&'a ChildSaInfo>,
+}
+
+impl<'a> View<'a> {
+    fn of(snapshot: &'a Snapshot, id: ConnectionId) -> Self {
+        let mine = || snapshot.ike_sas.iter().filter(|s| s.connection == Some(id));
+        let ike = mine().find(|s| s.state == "established").or_else(|| mine().next());
+        let child = mine().flat_map(|s| &s.children).find(|c| c.outbound_in_use);
+        Self { connection: snapshot.connections.iter().find(|c| c.id == id), ike, child }
+    }
+}
+
+pub(super) fn state(core: &Core, snapshot: &Snapshot, tunnel: &Tunnel) -> TunnelState {
+    let view = View::of(snapshot, tunnel.connection_id());
+    // Also by what an earlier control process left: the tunnel carries traffic.
+    if core.installer.in_use(tunnel.id).is_some() {
+        return TunnelState::Up;
+    }
+    match view.ike.map(|i| i.state) {
+        Some("established") => return TunnelState::IkeOnly,
+        Some("IKE_SA_INIT sent" | "IKE_SA_INIT answered" | "IKE_AUTH sent") => {
+            return TunnelState::Connecting;
+        }
+        Some(_) | None => {}
+    }
+    if view.connection.is_some_and(|c| c.retry_in.is_some()) {
+        return TunnelState::Retrying;
+    }
+    match tunnel.start {
+        Start::OnTraffic | Start::Respond if !core.is_held(tunnel.id) => TunnelState::Waiting,
+        Start::Immediately | Start::OnTraffic | Start::Respond => TunnelState::Down,
+    }
+}
+
+/// Whether anything of the tunnel's IKE SA is left that is not on its way out.
+pub(super) fn has_ike(snapshot: &Snapshot, tunnel: &Tunnel) -> bool {
+    let leaving = |s: &IkeSaInfo| matches!(s.state, "deleting" | "closed" | "rekeyed");
+    snapshot.ike_sas.iter().any(|s| s.connection == Some(tunnel.connection_id()) && !leaving(s))
+}
+
+fn tunnel(core: &Core, snapshot: &Snapshot, now: Instant, t: &Tunnel) -> TunnelStatus {
+    let View { connection, ike, child } = View::of(snapshot, t.connection_id());
+    let (note, totals) = (core.note(t.id), core.installer.totals(t.id));
+    let idle = |d| {
+        let halves = core.installer.halves().filter(move |h| h.tunnel == t.id && h.direction == d);
+        halves.filter_map(|h| h.report.as_ref()).filter_map(idle_seconds).min()
+    };
+    let spi = |i: &IkeSaInfo, ours: bool| {
+        let value = if ours == (i.role == Role::Initiator) { i.initiator_spi } else { i.responder_spi };
+        format!("{value:016x}")
+    };
+    let text = |a: Option<std::net::SocketAddr>, udp: bool| {
+        a.map(|a| if udp { a.to_string() } else { a.ip().to_string() })
+    };
+    let udp = ike.is_some_and(|i| i.udp);
+    let remote = || t.remote.map_or_else(|| "any".to_owned(), |a| a.to_string());
+    let last_error = note.last_error.as_ref();
+    TunnelStatus {
+        name: t.name.clone(),
+        id: t.id.0,
+        state: state(core, snapshot, t),
+        local: text(ike.and_then(|i| i.local), udp).unwrap_or_else(|| t.local.to_string()),
+        remote: text(ike.map(|i| i.remote), udp).unwrap_or_else(remote),
+        local_id: IdText(&t.local_id).to_string(),
+        remote_id: match ike.filter(|i| !i.remote_id.is_empty()) {
+            Some(i) => i.remote_id.clone(),
+            None => IdText(&t.remote_id).to_string(),
+        },
+        encapsulation: child.map(|c| if c.udp { "esp-in-udp" } else { "esp" }.to_owned()),
+        ike_spi_local: ike.map(|i| spi(i, true)),
+        ike_spi_remote: ike.map(|i| spi(i, false)),
+        ike_suite: ike.and_then(|i| i.proposal.as_ref()).map(ike_text),
+        ike_age_s: ike.map(|i| i.age.as_secs()),
+        ike_rekey_in_s: ike.and_then(|i| i.rekey_in).as_ref().map(Duration::as_secs),
+        spi_in: child.map(|c| format!("{:08x}", c.inbound_spi.get())),
+        spi_out: child.map(|c| format!("{:08x}", c.outbound_spi.get())),
+        suite: child.map(|c| esp_text(&c.proposal)),
+        age_s: child.map(|c| c.age.as_secs()),
+        rekey_in_s: child.and_then(|c| c.rekey_in).as_ref().map(Duration::as_secs),
+        traffic_in: Traffic { packets: totals.packets_in, bytes: totals.bytes_in },
+        traffic_out: Traffic { packets: totals.packets_out, bytes: totals.bytes_out },
+        idle_in_s: idle(Direction::Inbound),
+        idle_out_s: idle(Direction::Outbound),
+        selectors: match child {
+            Some(c) => c.selectors.iter().map(selector_text).collect(),
+            None => t.selectors.iter().map(|s| selector_text(&s.selector)).collect(),
+        },
+        rekeys: note.rekeys,
+        last_error: last_error.map(|(why, _)| why.clone()),
+        last_error_age_s: last_error.map(|(_, at)| now.saturating_duration_since(*at).as_secs()),
+        retry_in_s: connection.and_then(|c| c.retry_in).as_ref().map(Duration::as_secs),
+    }
+}
+
+pub(super) fn sas(core: &Core, now: Instant, name: Option<&str>) -> Vec<SaStatus> {
+    let snapshot = core.snapshot(now);
+    let mut out: Vec<SaStatus> = core
+        .installer
+        .halves()
+        .filter_map(|half| {
+            let tunnel = core.config.tunnel_by_id(half.tunnel).map_or("(removed)", |t| t.name.as_str());
+            name.is_none_or(|n| n == tunnel).then(|| sa(core, &snapshot, now, half, tunnel))
+        })
+        .collect();
+    out.sort_by(|a, b| (&a.tunnel, a.id).cmp(&(&b.tunnel, b.id)));
+    out
+}
+
+fn sa(core: &Core, snapshot: &Snapshot, now: Instant, half: &Half, tunnel: &str) -> SaStatus {
+    let children = || snapshot.ike_sas.iter().flat_map(|s| &s.children);
+    let child = half.pair.and_then(|pair| children().find(|c| c.id == pair));
+    let report = half.report.as_ref();
+    let count = |f: fn(&SaReport) -> u64| report.map_or(0, f);
+    let addr = |of_report: fn(&SaReport) -> std::net::SocketAddr,
+                of_child: fn(&ChildSaInfo) -> std::net::SocketAddr| {
+        let addr = report.map(of_report).or_else(|| child.map(of_child));
+        addr.map_or_else(String::new, |a| if a.port() == 0 { a.ip().to_string() } else { a.to_string() })
+    };
+    let suite =
+        report.map(|r| suite_text(r.suite).to_owned()).or_else(|| child.map(|c| esp_text(&c.proposal)));
+    SaStatus {
+        tunnel: tunnel.to_owned(),
+        direction: match half.direction {
+            Direction::Inbound => SaDirection::In,
+            Direction::Outbound => SaDirection::Out,
+        },
+        spi: half.spi.to_string(),
+        id: half.id.0,
+        worker: half.worker.0,
+        suite: suite.unwrap_or_default(),
+        esn: half.esn,
+        local: addr(|r| r.local, |c| c.local),
+        remote: addr(|r| r.remote, |c| c.remote),
+        state: if half.leaving {
+            "expiring"
+        } else if core.installer.in_use(half.tunnel) == Some(half.id) {
+            "in-use"
+        } else {
+            "installed"
+        }
+        .to_owned(),
+        sequence: count(|r| r.sequence),
+        replay_window: half.replay_window,
+        packets: count(|r| r.packets),
+        bytes: count(|r| r.bytes),
+        age_s: now.saturating_duration_since(half.since).as_secs(),
+        idle_s: report.and_then(idle_seconds),
+        rekey_in_s: child.and_then(|c| c.rekey_in).as_ref().map(Duration::as_secs),
+        expires_in_s: child.map(|c| c.expires_in.as_secs()),
+        replay_drops: count(|r| r.replay_drops),
+        icv_drops: count(|r| r.icv_drops),
+        selector_drops: count(|r| r.selector_drops),
+    }
+}
+
+fn suite_text(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Aes128Gcm16 => "aes128gcm16",
+        Suite::Aes256Gcm16 => "aes256gcm16",
+        Suite::ChaCha20Poly1305 => "chacha20poly1305",
+        Suite::Aes128CbcSha1 => "aes128-sha1",
+        Suite::Aes256CbcSha1 => "aes256-sha1",
+        Suite::Aes128CbcSha256 => "aes128-sha256",
+        Suite::Aes256CbcSha256 => "aes256-sha256",
+    }
+}
+
+fn idle_seconds(report: &SaReport) -> Option<u64> {
+    (report.idle_ms != u64::MAX).then_some(report.idle_ms / 1000)
+}
+
+pub(super) fn ports(plane: &Plane, model: &Model, name: Option<&str>) -> Vec<PortStatus> {
+    let reports = (0u16..).zip(&plane.welcome.ports).filter(|(_, p)| name.is_none_or(|n| p.name == n));
+    reports
+        .map(|(id, p)| {
+            let link = model.link_named(&p.name);
+            let counters = plane.counters.port(usize::from(id)).unwrap_or_default();
+            let mac = link.map_or(p.mac, |l| l.mac);
+            PortStatus {
+                name: p.name.clone(),
+                id,
+                ifindex: link.map_or(p.ifindex, |l| l.index),
+                mac: mac.map(|b| format!("{b:02x}")).join(":"),
+                up: link.is_some_and(|l| l.up),
+                mtu: link.map_or(0, |l| l.mtu),
+                attach: p.attached.then(|| p.attach.clone()),
+                bind: p.attached.then(|| {
+                    match p.bind {
+                        BindMode::ZeroCopy => "zero-copy",
+                        BindMode::Copy => "copy",
+                    }
+                    .to_owned()
+                }),
+                queues: p.queues,
+                counters: XdpCounter::ALL
+                    .iter()
+                    .zip(counters)
+                    .map(|(c, n)| (c.name().to_owned(), n))
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+pub(super) fn workers(core: &Core, plane: &Plane, name: Option<&str>) -> Vec<WorkerStatus> {
+    let mut out = Vec::new();
+    for id in 0..plane.workers() {
+        let Some(counters) = plane.counters.worker(usize::from(id)) else { continue };
+        if name.is_some_and(|n| n != id.to_string()) {
+            continue;
+        }
+        let owned =
+            |d| core.installer.halves().filter(|h| h.worker.0 == id && h.direction == d).count() as u64;
+        out.push(WorkerStatus {
+            id,
+            core: core.config.dataplane.cores.get(usize::from(id)).copied().unwrap_or_default(),
+            crypto: Some(plane.welcome.crypto.clone()),
+            sas_in: owned(Direction::Inbound),
+            sas_out: owned(Direction::Outbound),
+            counters: Counter::ALL.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect(),
+            drops: dropped(&counters),
+            conservation: conservation(&[counters]),
+        });
+    }
+    out
+}
+
+pub(super) fn drops(plane: &Plane) -> DropStatus {
+    let workers: Vec<WorkerCounters> =
+        (0..plane.counters.workers()).filter_map(|w| plane.counters.worker(w)).collect();
+    let by_name = |c: &WorkerCounters| -> BTreeMap<String, u64> {
+        Reason::ALL.iter().map(|r| (r.name().to_owned(), c.dropped(*r))).collect()
+    };
+    let mut total: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, n) in workers.iter().flat_map(&by_name) {
+        *total.entry(name).or_default() += n;
+    }
+    let mut ports = Vec::new();
+    for (id, port) in plane.welcome.ports.iter().enumerate() {
+        let counters = plane.counters.port(id).unwrap_or_default();
+        let count = |c: XdpCounter| counters.get(c as usize).copied().unwrap_or(0);
+        let drops: BTreeMap<String, u64> =
+            XDP_DROPS.iter().map(|c| (c.name().to_owned(), count(*c))).collect();
+        for (name, n) in &drops {
+            *total.entry(name.clone()).or_default() += n;
+        }
+        ports.push(PortDrops { port: port.name.clone(), drops });
+    }
+    DropStatus {
+        workers: (0u16..)
+            .zip(&workers)
+            .map(|(worker, c)| WorkerDrops { worker, drops: by_name(c) })
+            .collect(),
+        ports,
+        total,
+        conservation: conservation(&workers),
+    }
+}
+
+fn dropped(counters: &WorkerCounters) -> u64 {
+    counters.drops.iter().sum()
+}
+
+fn conservation(all: &[WorkerCounters]) -> Conservation {
+    let sum = |of: &[Counter]| -> u64 { all.iter().flat_map(|c| of.iter().map(|w| c.get(*w))).sum() };
+    let entered = sum(&[Counter::Received, Counter::Injected, Counter::Generated, Counter::HandedIn]);
+    let left = sum(&[Counter::Forwarded, Counter::Punted, Counter::HandedOut, Counter::Consumed]);
+    Conservation::of(entered, left + all.iter().map(dropped).sum::<u64>())
+}
+
+pub(super) fn no_plane() -> Answer {
+    Answer::refused(
+        "no data plane is connected: start `ravelin-dataplane` with the same --run-dir; \
+         until then nothing that a policy covers passes",
+    )
+}

@@ -1,0 +1,136 @@
+//! Requests of `ravelin`.
+//!
+//! Decides: when a waiting `up` or `down` is answered. Reads: the state of all parts. Writes: answers.
+//! Never: keeps a request beyond its time limit.
+
+use super::Driver;
+use super::answers;
+use crate::api::server::MAX_WAIT;
+use crate::api::{Answer, Call, Outcome, Request, TunnelState, VERSION, VersionStatus, What};
+use ravelin_ring::msg::TunnelId;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Requests that wait at the same time; the API server bounds its clients too.
+const MAX_WAITING: usize = 64;
+
+/// An `up` or `down` that is not done yet.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    tunnel: TunnelId,
+    name: String,
+    up: bool,
+    until: Instant,
+    /// Failures at the time of the request: one more answers it.
+    failures: u64,
+    reply: oneshot::Sender<Answer>,
+}
+
+impl Waiting {
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
+impl Driver {
+    pub(super) async fn call(&mut self, now: Instant, call: Call) {
+        let answer = match call.request {
+            Request::Show { what, name } => self.show(now, what, name.as_deref()),
+            Request::Up { tunnel, timeout_ms } => {
+                return self.ask(now, &tunnel, true, timeout_ms, call.reply);
+            }
+            Request::Down { tunnel, timeout_ms } => {
+                return self.ask(now, &tunnel, false, timeout_ms, call.reply);
+            }
+            Request::Reload => Answer::Reloaded(self.reload(now).await),
+            Request::Version => Answer::Version(self.version()),
+        };
+        // A client that left does not want it any more.
+        let _ = call.reply.send(answer);
+    }
+
+    /// Answers what has come about, failed or run out of time.
+    pub(super) fn answer_waiting(&mut self, now: Instant) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let snapshot = self.core.snapshot(now);
+        for waiting in std::mem::take(&mut self.waiting) {
+            let Some(tunnel) = self.core.config.tunnel_by_id(waiting.tunnel) else {
+                let gone = Answer::refused(format!("tunnel \"{}\" was removed meanwhile", waiting.name));
+                let _ = waiting.reply.send(gone);
+                continue;
+            };
+            let state = answers::state(&self.core, &snapshot, tunnel);
+            let note = self.core.note(waiting.tunnel);
+            let done = match waiting.up {
+                true => state == TunnelState::Up,
+                false => state != TunnelState::Up && !answers::has_ike(&snapshot, tunnel),
+            };
+            let failed = waiting.up && note.failures > waiting.failures;
+            if !done && !failed && waiting.until > now {
+                self.waiting.push(waiting);
+                continue;
+            }
+            let detail = match (done, failed) {
+                (true, _) => String::new(),
+                (false, true) => note.last_error.map_or_else(String::new, |(why, _)| why),
+                (false, false) => "the time ran out; it goes on in the background".to_owned(),
+            };
+            let outcome = Outcome { tunnel: waiting.name, done, state, detail };
+            let _ = waiting.reply.send(Answer::Outcome(outcome));
+        }
+    }
+
+    fn show(&self, now: Instant, what: What, name: Option<&str>) -> Answer {
+        let plane = self.link.plane();
+        match what {
+            What::Tunnels => Answer::Tunnels(answers::tunnels(&self.core, now, name)),
+            What::Sas => Answer::Sas(answers::sas(&self.core, now, name)),
+            What::Ports => plane.map_or_else(answers::no_plane, |p| {
+                Answer::Ports(answers::ports(p, self.mirror.model(), name))
+            }),
+            What::Workers => plane
+                .map_or_else(answers::no_plane, |p| Answer::Workers(answers::workers(&self.core, p, name))),
+            What::Drops => plane.map_or_else(answers::no_plane, |p| Answer::Drops(answers::drops(p))),
+        }
+    }
+
+    fn ask(&mut self, now: Instant, name: &str, up: bool, timeout_ms: u64, reply: oneshot::Sender<Answer>) {
+        let refusal = match self.core.config.tunnel(name).map(|t| (t.id, t.remote)) {
+            None => Answer::refused(format!(
+                "there is no tunnel \"{name}\"; there are: {}",
+                self.core.config.tunnels.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
+            )),
+            Some(_) if self.waiting.len() >= MAX_WAITING => Answer::refused("too many requests wait already"),
+            Some(_) if self.stopping.is_some() => Answer::refused("ravelin-control is shutting down"),
+            Some(_) if up && self.link.plane().is_none() => answers::no_plane(),
+            Some((_, None)) if up => Answer::refused(format!(
+                "tunnel \"{name}\" has no remote address: only its peer can bring it up"
+            )),
+            Some((tunnel, _)) => {
+                let failures = self.core.note(tunnel).failures;
+                match up {
+                    true => self.core.up(now, tunnel),
+                    false => self.core.down(now, tunnel),
+                }
+                let until = now + Duration::from_millis(timeout_ms).min(MAX_WAIT);
+                let name = name.to_owned();
+                self.waiting.push(Waiting { tunnel, name, up, until, failures, reply });
+                return;
+            }
+        };
+        let _ = reply.send(refusal);
+    }
+
+    fn version(&self) -> VersionStatus {
+        VersionStatus {
+            api: VERSION,
+            control: env!("CARGO_PKG_VERSION").to_owned(),
+            dataplane: self.link.plane().map(|p| format!("ring layout {}", p.welcome.version)),
+            uptime_s: self.started.elapsed().as_secs(),
+            config_file: self.options.config.display().to_string(),
+            pid: std::process::id(),
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The engine, the installer and what lies between them, without any I/O.
+//!
+//! Decides: which event of the engine becomes which step of the installer, and what the operator reads of it.
+//! Reads: events of both sides. Writes: commands of both sides. Never: waits, reads a clock, opens anything.
+
+use super::limit::LogLimit;
+use super::spi::Spis;
+use crate::config::{Config, Tunnel};
+use crate::feedback::{self, Reaction};
+use crate::install::Installer;
+use crate::metrics::{Counter, Metrics};
+use getrandom::SysRng;
+use rand_core::UnwrapErr;
+use ravelin_ike::command::Command;
+use ravelin_ike::config::{ChildId, Connection, ConnectionId, Start};
+use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
+use ravelin_ike::event::{ChildSa, Event, InstallToken};
+use ravelin_ike::snapshot::Snapshot;
+use ravelin_ring::msg::{PortId, SaReport, TunnelId, WorkerCommand, WorkerEvent, WorkerId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+use tracing::{debug, info, warn};
+
+/// Neighbours to resolve that wait for the kernel part; more are asked for again by the packets that need them.
+const MAX_RESOLVE: usize = 1024;
+
+/// What `show` says of a tunnel besides the engine's own state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Note {
+    pub rekeys: u64,
+    pub last_error: Option<(String, Instant)>,
+    /// Fails since the last `up`: answers a waiting `ravelin up`.
+    pub failures: u64,
+}
+
+pub(super) struct Core {
+    endpoint: Endpoint,
+    pub installer: Installer,
+    pub config: Config,
+    /// What the engine was configured with, to see what a reload changes and to begin anew.
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Taken down by the operator: traffic does not bring them up.
+    held: BTreeSet<TunnelId>,
+    notes: BTreeMap<TunnelId, Note>,
+    pub metrics: Metrics,
+    /// Whether there is a data plane to install into.
+    connected: bool,
+    adopting: bool,
+    idle: bool,
+    resolve: VecDeque<(PortId, IpAddr)>,
+    limit: LogLimit,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("connected", &self.connected).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(super) fn new(config: Config) -> Self {
+        let spis = Spis::new(1);
+        let mut settings = EndpointConfig::new(Box::new(spis.clone()));
+        settings.ike_port = config.control.ike_port;
+        settings.natt_port = config.control.natt_port;
+        Self {
+            // The kernel's generator cannot fail once it is seeded; without one there is no IKE at all.
+            endpoint: Endpoint::new(settings, Box::new(UnwrapErr(SysRng))),
+            installer: Installer::new(1, spis),
+            config,
+            connections: BTreeMap::new(),
+            held: BTreeSet::new(),
+            notes: BTreeMap::new(),
+            metrics: Metrics::default(),
+            connected: false,
+            adopting: false,
+            idle: false,
+            resolve: VecDeque::new(),
+            limit: LogLimit::default(),
+        }
+    }
+
+    /// A data plane is there, with these workers.
+    pub(super) fn connect(&mut self, workers: u16) {
+        self.installer.reset(workers);
+        self.connected = true;
+    }
+
+    /// The data plane and all its SAs are gone: the peers are told, and nothing is negotiated until there is another.
+    pub(super) fn disconnect(&mut self, now: Instant) {
+        self.connected = false;
+        self.installer.reset(1);
+        self.metrics.count(Counter::DataplaneLost);
+        for id in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.command(now, Command::Remove(id));
+        }
+        self.settle(now);
+    }
+
+    /// Begins to negotiate: every connection anew.
+    pub(super) fn configure_all(&mut self, now: Instant, connections: Vec<Connection>) {
+        self.connections = connections.into_iter().map(|c| (c.id, c)).collect();
+        for connection in self.connections.values().cloned().collect::<Vec<_>>() {
+            self.configure(now, connection);
+        }
+    }
+
+    /// As [`Self::configure_all`], with what was configured before the data plane went.
+    pub(super) fn configure_again(&mut self, now: Instant) {
+        let all = std::mem::take(&mut self.connections).into_values().collect();
+        self.configure_all(now, all);
+    }
+
+    /// A reload: removes, changes and adds what differs; the rest is not touched.
+    pub(super) fn reconfigure(&mut self, now: Instant, connections: Vec<Connection>) {
+        let new: BTreeMap<ConnectionId, Connection> = connections.into_iter().map(|c| (c.id, c)).collect();
+        let old = std::mem::replace(&mut self.connections, new.clone());
+        for id in old.keys().filter(|id| !new.contains_key(id)) {
+            self.held.remove(&TunnelId(id.0));
+            if self.connected {
+                self.command(now, Command::Remove(*id));
+            }
+        }
+        for (id, connection) in new {
+            if old.get(&id) != Some(&connection) && self.connected {
+                self.configure(now, connection);
+            }
+        }
+    }
+
+    /// Tunnels whose secret differs from what is in force.
+    pub(super) fn other_secrets(&self, connections: &[Connection]) -> Vec<String> {
+        let differs = |c: &&Connection| self.connections.get(&c.id).is_some_and(|old| old.secret != c.secret);
+        connections.iter().filter(differs).map(|c| c.name.clone()).collect()
+    }
+
+    pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        self.endpoint.handle_datagram(now, local, remote, bytes);
+        self.settle(now);
+    }
+
+    pub(super) fn command(&mut self, now: Instant, command: Command) {
+        self.endpoint.handle_command(now, command);
+        self.settle(now);
+    }
+
+    pub(super) fn up(&mut self, now: Instant, tunnel: TunnelId) {
+        self.held.remove(&tunnel);
+        self.command(now, feedback::initiate(tunnel));
+    }
+
+    pub(super) fn down(&mut self, now: Instant, tunnel: TunnelId) {
+        self.held.insert(tunnel);
+        self.command(now, Command::Terminate { connection: ConnectionId(tunnel.0) });
+        self.installer.drop_adopted(|half| half.tunnel == tunnel);
+    }
+
+    /// Timers of the engine and the installer.
+    pub(super) fn alarm(&mut self, now: Instant) {
+        self.installer.expire(now);
+        if self.endpoint.poll_alarm().is_some_and(|at| at <= now) {
+            self.endpoint.handle_alarm(now);
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.endpoint.poll_alarm().into_iter().chain(self.installer.deadline()).min()
+    }
+
+    pub(super) fn worker_event(&mut self, now: Instant, worker: WorkerId, event: WorkerEvent) {
+        self.metrics.count(Counter::WorkerEvents);
+        match feedback::reaction(&self.installer, event) {
+            Reaction::Engine(command) => self.endpoint.handle_command(now, command),
+            Reaction::Done(token, outcome) => {
+                if !self.installer.done(token, outcome) {
+                    self.metrics.count(Counter::StrayAnswers);
+                }
+            }
+            Reaction::Report(report) => self.report(now, worker, *report),
+            Reaction::Acquire(tunnel) => self.acquire(now, tunnel),
+            Reaction::Renew(tunnel) => self.endpoint.handle_command(now, feedback::initiate(tunnel)),
+            Reaction::Resolve(port, addr) => {
+                self.metrics.count(Counter::NeighboursAsked);
+                if self.resolve.len() < MAX_RESOLVE {
+                    self.resolve.push_back((port, addr));
+                }
+            }
+            Reaction::UnknownSpi(spi, from) => {
+                self.metrics.count(Counter::UnknownSpi);
+                debug!(spi = format_args!("{spi:#010x}"), %from, "ESP with an SPI that nobody has");
+            }
+            Reaction::Late => self.metrics.count(Counter::LateEvents),
+        }
+        self.settle(now);
+    }
+
+    /// The data plane has SAs of a control process before this one: asks for them.
+    pub(super) fn begin_adoption(&mut self) {
+        self.adopting = true;
+        self.installer.ask_reports();
+    }
+
+    /// Once every worker has reported: what fits no tunnel goes, the rest is known. True when it is over.
+    pub(super) fn adoption_ended(&mut self) -> bool {
+        if self.installer.is_reporting() {
+            return false;
+        }
+        self.adopting = false;
+        let config = &self.config;
+        self.installer.drop_adopted(|half| {
+            let Some(report) = &half.report else { return true };
+            let tunnel = config.tunnel_by_id(half.tunnel);
+            // The number alone is not enough: traffic would go to another peer.
+            !tunnel.is_some_and(|t| {
+                t.local == report.local.ip() && t.remote.is_none_or(|r| r == report.remote.ip())
+            })
+        });
+        info!(
+            kept = self.installer.adopted().filter(|h| !h.leaving).count(),
+            "SAs of the data plane adopted"
+        );
+        true
+    }
+
+    pub(super) fn poll_worker_command(&mut self) -> Option<(WorkerId, WorkerCommand)> {
+        self.installer.poll_command()
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.endpoint.poll_transmit()
+    }
+
+    pub(super) fn poll_resolve(&mut self) -> Option<(PortId, IpAddr)> {
+        self.resolve.pop_front()
+    }
+
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        self.endpoint.snapshot(now)
+    }
+
+    pub(super) fn note(&self, tunnel: TunnelId) -> Note {
+        self.notes.get(&tunnel).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn is_held(&self, tunnel: TunnelId) -> bool {
+        self.held.contains(&tunnel)
+    }
+
+    /// After `Command::Shutdown`: nothing is left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
+    }
+
+    pub(super) fn engine_counters(&self) -> &ravelin_ike::counters::Counters {
+        self.endpoint.counters()
+    }
+
+    /// Forgets what was counted and noted of tunnels that are not in the configuration any more.
+    pub(super) fn forget_removed(&mut self) {
+        let known: BTreeSet<TunnelId> = self.config.tunnels.iter().map(|t| t.id).collect();
+        let gone: Vec<TunnelId> = self.notes.keys().filter(|t| !known.contains(t)).copied().collect();
+        for tunnel in gone {
+            self.notes.remove(&tunnel);
+            self.installer.forget_totals(tunnel);
+        }
+        self.installer.drop_adopted(|half| !known.contains(&half.tunnel));
+    }
+
+    /// Exchanges events and answers until both sides are quiet.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(event) = self.endpoint.poll_event() {
+                self.event(now, event);
+            } else if let Some(answer) = self.installer.poll_answer() {
+                self.endpoint.handle_command(now, answer);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn configure(&mut self, now: Instant, connection: Connection) {
+        self.command(now, Command::Configure(Box::new(connection)));
+    }
+
+    fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
+        if self.adopting && self.installer.half(report.id).is_none() {
+            return self.installer.adopt(now, worker, report);
+        }
+        self.installer.report(report);
+        for pair in self.installer.take_alive() {
+            self.endpoint.handle_command(now, Command::Alive(pair));
+        }
+    }
+
+    fn acquire(&mut self, now: Instant, tunnel: TunnelId) {
+        self.metrics.count(Counter::Acquires);
+        let wanted = self.config.tunnel_by_id(tunnel).is_some_and(|t| match t.start {
+            Start::Immediately | Start::OnTraffic => true,
+            Start::Respond => false,
+        });
+        if wanted && !self.held.contains(&tunnel) {
+            self.endpoint.handle_command(now, feedback::initiate(tunnel));
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Install { token, sa } => self.install(now, token, &sa),
+            Event::UseOutbound { sa, .. } => self.installer.use_outbound(now, sa),
+            Event::Remove { sa, grace, .. } => self.installer.remove(now, sa, grace),
+            Event::Moved { sa, local, remote } => self.installer.moved(sa, local, remote),
+            Event::Idle => self.idle = true,
+            Event::IkeUp { connection, remote, peer_id, .. } => {
+                info!(tunnel = self.name(connection), "IKE SA established");
+                debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");
+            }
+            Event::IkeDown { connection, why, .. } => {
+                info!(tunnel = self.name(connection), why, "IKE SA closed");
+            }
+            Event::Failed { connection, why, retry } => self.failed(now, connection, why, retry),
+            Event::Rejected { connection, remote, why } => self.rejected(now, connection, remote, &why),
+            Event::ChildUp { child, sa } => {
+                info!(tunnel = self.name(ConnectionId(child.0)), pair = sa.0, "tunnel up");
+                self.notes.entry(TunnelId(child.0)).or_default().failures = 0;
+            }
+            Event::ChildDown { child, sa, why } => {
+                info!(tunnel = self.name(ConnectionId(child.0)), pair = sa.0, why, "child SA pair ended");
+            }
+        }
+    }
+
+    fn install(&mut self, now: Instant, token: InstallToken, sa: &ChildSa) {
+        let tunnel = tunnel_of(sa.child);
+        let settings = self.config.child_settings(tunnel).filter(|_| self.connected);
+        let Some(settings) = settings else {
+            warn!(tunnel = tunnel.0, "no data plane, or no such tunnel any more: the SA is refused");
+            return self.endpoint.handle_command(now, Command::Installed { token, ok: false });
+        };
+        if sa.replaces.is_some() {
+            self.notes.entry(tunnel).or_default().rekeys += 1;
+        }
+        self.installer.install(now, token, sa, &settings);
+    }
+
+    fn failed(&mut self, now: Instant, id: ConnectionId, why: String, retry: Option<std::time::Duration>) {
+        warn!(tunnel = self.name(id), why, retry_in = ?retry, "attempt failed");
+        let note = self.notes.entry(TunnelId(id.0)).or_default();
+        note.failures += 1;
+        note.last_error = Some((why, now));
+    }
+
+    /// Strangers can cause these at will: few of them reach the log.
+    fn rejected(&mut self, now: Instant, id: Option<ConnectionId>, remote: SocketAddr, why: &str) {
+        if self.limit.allows(now) {
+            let tunnel = id.map_or("", |id| self.name(id));
+            warn!(tunnel, why, "a peer's attempt was refused");
+            debug!(%remote, "it came from there");
+        } else {
+            self.metrics.count(Counter::LogsSuppressed);
+        }
+        if let Some(id) = id {
+            self.notes.entry(TunnelId(id.0)).or_default().last_error = Some((why.to_owned(), now));
+        }
+    }
+
+    fn name(&self, id: ConnectionId) -> &str {
+        self.config.tunnel_by_id(TunnelId(id.0)).map_or("(removed)", |t: &Tunnel| t.name.as_str())
+    }
+}
+
+fn tunnel_of(child: ChildId) -> TunnelId {
+    TunnelId(child.0)
+}

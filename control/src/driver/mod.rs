@@ -1,0 +1,430 @@
+//! The control process's one loop: everything it waits for, and what follows from it.
+//!
+//! Decides: order. Kernel routes stand before anything else; the data plane has its tables before IKE begins; what a
+//! reload adds is protected before it is negotiated. Reads: sockets, rings, the kernel, signals, the API.
+//! Writes: the same. Never: waits for one of them while another has something (what blocks runs elsewhere).
+
+mod core;
+mod plane;
+mod tables;
+mod spi;
+mod state;
+mod limit;
+mod connection;
+mod reload;
+mod calls;
+mod answers;
+
+pub use spi::Spis;
+pub(crate) use spi::random_u32;
+
+use self::core::Core;
+use crate::api::{self, Call, Server};
+use crate::config::{Config, Errors};
+use crate::kernel::{FailClosed, KernelError, Mirror, ProtectedRoutes};
+use crate::metrics::Counter;
+use crate::net::{Datagram, NetError, Sockets};
+use crate::secrets::Secrets;
+use calls::Waiting;
+use connection::Link;
+use nix::sys::stat::Mode;
+use ravelin_ike::command::Command;
+use ravelin_ike::config::Connection;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tracing::{debug, error, info, warn};
+
+/// Kernel changes within this time are published together.
+const COALESCE: Duration = Duration::from_millis(3);
+/// How often the workers report their SAs.
+const REPORTS: Duration = Duration::from_secs(1);
+/// How often stale neighbours are asked again.
+const REFRESH: Duration = Duration::from_secs(5);
+/// A full ring is tried again after this time.
+const FULL_RING: Duration = Duration::from_millis(1);
+/// For the peers' answers to our Deletes when the process ends.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+/// For the workers to take the SAs out after that.
+const SHUTDOWN_REMOVAL: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub config: PathBuf,
+    /// Instead of what the configuration says.
+    pub run_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    #[error("{0}")]
+    Config(#[from] Errors),
+    #[error("{0}")]
+    Net(#[from] NetError),
+    #[error("{0}\n    cure: run as root, or with CAP_NET_ADMIN")]
+    Kernel(#[from] KernelError),
+    #[error("{what} {path}: {source}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+}
+
+/// The process, from its first port to its last Delete.
+pub async fn run(options: &Options) -> Result<(), DriverError> {
+    let mut driver = Driver::start(options).await?;
+    let result = driver.serve().await;
+    driver.say_goodbye();
+    result
+}
+
+pub(crate) struct Driver {
+    options: Options,
+    core: Core,
+    sockets: Sockets,
+    mirror: Mirror,
+    fail_closed: FailClosed,
+    /// What table 4500 was last brought to, with the TUN device's index.
+    routes: Option<(ProtectedRoutes, Option<u32>)>,
+    /// Routes of what a reload removed go when the data plane has taken its policies.
+    routes_due: bool,
+    link: Link,
+    tables: tables::Queue,
+    calls: Receiver<Call>,
+    waiting: Vec<Waiting>,
+    signals: Signals,
+    started: Instant,
+    kernel_due: Option<Instant>,
+    reports_at: Instant,
+    refresh_at: Instant,
+    /// Something found its ring full.
+    ring_full: bool,
+    stopping: Option<Stopping>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stopping {
+    /// Waits for the peers until then.
+    Peers(Instant),
+    /// Waits for the workers until then.
+    Workers(Instant),
+    Done,
+}
+
+/// Why the loop woke.
+enum Wake {
+    Timer,
+    Datagrams,
+    Kernel(Result<(), KernelError>),
+    Link(connection::News),
+    Call(Option<Call>),
+    Reload,
+    Stop,
+}
+
+impl Driver {
+    async fn start(options: &Options) -> Result<Self, DriverError> {
+        let (config, connections) = load(options)?;
+        for warning in &config.warnings {
+            warn!("{warning}");
+        }
+        let run_dir = config.control.run_dir.clone();
+        make_run_dir(&run_dir)?;
+        let socket = api::socket_path(&run_dir);
+        let io_error = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| DriverError::Io { what, path, source }
+        };
+        let (server, calls) = Server::bind(&socket).map_err(io_error("cannot listen on", &socket))?;
+        let sockets = Sockets::open(config.control.ike_port, config.control.natt_port)?;
+        // Before any other thread exists, which would keep what this one gives up.
+        crate::hygiene::reduce();
+        let signals = Signals::new().map_err(io_error("no signals for", &run_dir))?;
+        tokio::spawn(server.run());
+        let ports = config.ports.iter().map(|p| p.name.to_string()).collect();
+        let mirror = Mirror::open(ports, config.dataplane.tun.to_string()).await?;
+        let fail_closed = FailClosed::new(mirror.handle().clone());
+        let now = Instant::now();
+        let link = Link::new(run_dir.join("dataplane.sock"), connections);
+        let mut me = Self {
+            options: options.clone(),
+            core: Core::new(config),
+            sockets,
+            mirror,
+            fail_closed,
+            routes: None,
+            routes_due: false,
+            link,
+            tables: tables::Queue::new(),
+            calls,
+            waiting: Vec::new(),
+            signals,
+            started: now,
+            kernel_due: None,
+            reports_at: now,
+            refresh_at: now + REFRESH,
+            ring_full: false,
+            stopping: None,
+        };
+        // Before the data plane is there: nothing protected leaves by the kernel from here on.
+        me.update_routes().await?;
+        info!(tunnels = me.core.config.tunnels.len(), "ravelin-control is ready; waiting for the data plane");
+        Ok(me)
+    }
+
+    async fn serve(&mut self) -> Result<(), DriverError> {
+        loop {
+            self.turn().await?;
+            if matches!(self.stopping, Some(Stopping::Done)) {
+                return Ok(());
+            }
+            let wake = self.wait().await;
+            let now = Instant::now();
+            match wake {
+                Wake::Timer => {}
+                Wake::Datagrams => self.datagrams(now),
+                Wake::Kernel(result) => {
+                    result?;
+                    self.kernel_due = Some(now + COALESCE);
+                }
+                Wake::Link(news) => self.news(now, news).await?,
+                Wake::Call(Some(call)) => self.call(now, call).await,
+                Wake::Call(None) => {}
+                Wake::Reload => drop(self.reload(now).await),
+                Wake::Stop => self.stop(now),
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let deadline = self.deadline();
+        tokio::select! {
+            () = tokio::time::sleep_until(deadline.into()) => Wake::Timer,
+            () = self.sockets.readable() => Wake::Datagrams,
+            changed = self.mirror.changed(), if self.kernel_due.is_none() => Wake::Kernel(changed),
+            news = self.link.news() => Wake::Link(news),
+            call = self.calls.recv() => Wake::Call(call),
+            _ = self.signals.hangup.recv() => Wake::Reload,
+            _ = self.signals.terminate.recv() => Wake::Stop,
+            _ = self.signals.interrupt.recv() => Wake::Stop,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let mut at = self.reports_at.min(self.refresh_at);
+        let times = [self.core.deadline(), self.kernel_due, self.link.deadline(), self.stop_deadline()];
+        for time in times.into_iter().flatten().chain(self.waiting.iter().map(Waiting::until)) {
+            at = at.min(time);
+        }
+        if self.ring_full { at.min(Instant::now() + FULL_RING) } else { at }
+    }
+
+    /// What is due by the clock, and what gathered: all of it, in this order.
+    async fn turn(&mut self) -> Result<(), DriverError> {
+        let now = Instant::now();
+        self.core.alarm(now);
+        if self.kernel_due.is_some_and(|at| at <= now) {
+            self.kernel_due = None;
+            self.publish_kernel().await?;
+        }
+        self.link.maybe_connect(now, &self.core.config);
+        self.drain_rings(now);
+        self.begin_when_ready(now);
+        self.periodic(now);
+        while let Some((port, addr)) = self.core.poll_resolve() {
+            self.mirror.resolve(port, addr);
+        }
+        if self.routes_due && self.tables.all_answered() {
+            self.routes_due = false;
+            self.update_routes().await?;
+        }
+        self.answer_waiting(now);
+        self.progress_stop(now);
+        self.flush();
+        Ok(())
+    }
+
+    fn periodic(&mut self, now: Instant) {
+        if self.reports_at <= now {
+            self.reports_at = now + REPORTS;
+            if self.link.plane().is_some() {
+                self.core.installer.ask_reports();
+            }
+        }
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH;
+            self.mirror.refresh();
+        }
+    }
+
+    /// Commands into rings, datagrams onto the wire.
+    fn flush(&mut self) {
+        while let Some((worker, command)) = self.core.poll_worker_command() {
+            if let Some(plane) = self.link.plane_mut() {
+                plane.queue(worker, command);
+            }
+        }
+        self.ring_full = match self.link.plane_mut() {
+            Some(plane) => !plane.flush(&mut self.tables, &mut self.core.metrics),
+            None => false,
+        };
+        while let Some(t) = self.core.poll_transmit() {
+            self.sockets.send(t.local, t.remote, t.natt, &t.datagram());
+        }
+    }
+
+    fn datagrams(&mut self, now: Instant) {
+        let mut taken = Vec::new();
+        self.sockets.receive(&mut taken);
+        for Datagram { local, remote, bytes } in taken {
+            self.core.datagram(now, local, remote, &bytes);
+        }
+    }
+
+    /// What the kernel changed, for the data plane; and our own routes, if they depend on it.
+    async fn publish_kernel(&mut self) -> Result<(), DriverError> {
+        if self.link.plane().is_some() {
+            let changes = self.mirror.difference().await?;
+            if !changes.is_empty() {
+                debug!(changes = changes.len(), "kernel tables changed");
+                self.publish(changes);
+            }
+        } else {
+            self.mirror.catch_up().await?;
+        }
+        self.update_routes().await
+    }
+
+    fn publish(&mut self, commands: Vec<ravelin_ring::msg::TableCommand>) {
+        self.core.metrics.count(Counter::Generations);
+        self.tables.publish(commands);
+    }
+
+    /// Brings table 4500 to what the configuration and the host's addresses ask for.
+    async fn update_routes(&mut self) -> Result<(), DriverError> {
+        let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
+        let wanted = tables::protected_routes(&self.core.config, &addresses);
+        self.set_routes(wanted).await
+    }
+
+    async fn set_routes(&mut self, wanted: ProtectedRoutes) -> Result<(), DriverError> {
+        let tun = self.mirror.model().link_named(self.core.config.dataplane.tun.as_str());
+        // A device that is down takes no routes; the blackholes stand alone until it is up.
+        let tun = tun.filter(|l| l.up).map(|l| l.index);
+        let wanted = (wanted, tun);
+        if self.routes.as_ref() != Some(&wanted) {
+            self.fail_closed.apply(&wanted.0, tun).await?;
+            self.routes = Some(wanted);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if self.stopping.is_none() {
+            info!("stopping: tunnels are taken down");
+            self.stopping = Some(Stopping::Peers(now + SHUTDOWN));
+            self.core.command(now, Command::Shutdown);
+        }
+    }
+
+    fn stop_deadline(&self) -> Option<Instant> {
+        match self.stopping {
+            Some(Stopping::Peers(at) | Stopping::Workers(at)) => Some(at),
+            Some(Stopping::Done) | None => None,
+        }
+    }
+
+    /// Peers first, then our own SAs; policies stay in force in the data plane (fail closed).
+    fn progress_stop(&mut self, now: Instant) {
+        match self.stopping {
+            Some(Stopping::Peers(until)) if self.core.is_idle() || until <= now => {
+                self.core.installer.remove_everything(now);
+                self.stopping = Some(Stopping::Workers(now + SHUTDOWN_REMOVAL));
+                self.flush();
+                if self.link.plane().is_none() {
+                    self.stopping = Some(Stopping::Done);
+                }
+            }
+            Some(Stopping::Workers(until)) if self.core.installer.is_quiet() || until <= now => {
+                self.stopping = Some(Stopping::Done);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        self.flush();
+        for (counter, n) in self.core.metrics.iter().filter(|(_, n)| *n > 0) {
+            debug!(counter = counter.name(), n, "counted");
+        }
+        for (counter, n) in self.core.engine_counters().iter().filter(|(_, n)| *n > 0) {
+            debug!(counter = counter.name(), n, "counted by the engine");
+        }
+        debug!(counts = ?self.sockets.counts, "counted by the sockets");
+        info!("stopped; routes into the tunnel and policies stay in force (`ravelin release` removes them)");
+    }
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// Configuration and secrets, checked, and what the engine makes of them. Secrets live on in the connections only.
+fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
+    let mut config = Config::load(&options.config)?;
+    if let Some(run_dir) = &options.run_dir {
+        config.control.run_dir.clone_from(run_dir);
+    }
+    let secrets = Secrets::load(&config.control.secrets)?;
+    secrets.check(&config)?;
+    config.warnings.extend(secrets.all_warnings(&config));
+    let run_dir = config.control.run_dir.clone();
+    state::restore(&run_dir, &mut config);
+    let connections = config.connections(&secrets)?;
+    Ok((config, connections))
+}
+
+fn make_run_dir(path: &Path) -> Result<(), DriverError> {
+    let fail = |source: io::Error| DriverError::Io {
+        what: "cannot create the run directory",
+        path: path.into(),
+        source,
+    };
+    if !path.exists() {
+        std::fs::create_dir_all(path).map_err(fail)?;
+        nix::sys::stat::fchmodat(
+            nix::fcntl::AT_FDCWD,
+            path,
+            Mode::S_IRWXU,
+            nix::sys::stat::FchmodatFlags::FollowSymlink,
+        )
+        .map_err(|e| fail(e.into()))?;
+    }
+    Ok(())
+}
+
+/// A failure that does not end the process.
+fn report(what: &str, result: Result<(), DriverError>) {
+    if let Err(why) = result {
+        error!(%why, "{what}");
+    }
+}

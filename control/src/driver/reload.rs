@@ -1,0 +1,86 @@
+//! SIGHUP and `ravelin reload`: the file again, the difference, and nothing else.
+//!
+//! Decides: the order. First the kernel keeps back what is new, then the data plane has the new policies, then IKE
+//! begins or ends tunnels; what protected the removed ones goes last. Reads: configuration and secrets.
+//! Never: touches a tunnel that did not change; changes anything when the file has an error.
+
+use super::{Driver, DriverError, load, report, state, tables};
+use crate::api::Reloaded;
+use crate::config::{Config, Difference, Errors, diff};
+use crate::metrics::Counter;
+use ravelin_ike::config::Connection;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+use tracing::{error, info, warn};
+
+impl Driver {
+    pub(super) async fn reload(&mut self, now: Instant) -> Reloaded {
+        match self.prepare() {
+            Ok((config, connections, difference)) => {
+                let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+                warnings.iter().for_each(|w| warn!("{w}"));
+                let lines = difference.lines();
+                match lines.is_empty() {
+                    true => info!("configuration read again: nothing changed"),
+                    false => info!(changes = lines.len(), "configuration read again"),
+                }
+                lines.iter().for_each(|line| info!("{line}"));
+                self.core.metrics.count(Counter::Reloads);
+                self.apply(now, config, connections).await;
+                Reloaded::Applied { difference: lines, warnings }
+            }
+            Err(errors) => {
+                self.core.metrics.count(Counter::ReloadsRefused);
+                errors.errors.iter().for_each(|e| error!("{e}"));
+                error!(
+                    errors = errors.errors.len() + errors.more,
+                    "configuration refused; nothing was changed"
+                );
+                Reloaded::Refused { errors }
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Result<(Config, Vec<Connection>, Difference), Errors> {
+        let (mut config, mut connections) = load(&self.options)?;
+        // Numbers first: what is compared and configured below goes by them.
+        config.keep_ids(&self.core.config);
+        for (connection, tunnel) in connections.iter_mut().zip(&config.tunnels) {
+            connection.id = tunnel.connection_id();
+            connection.children.iter_mut().for_each(|c| c.id = tunnel.child_id());
+        }
+        let mut difference = diff(&self.core.config, &config);
+        let others = self.core.other_secrets(&connections);
+        difference.add_secrets(&config, &others.iter().map(String::as_str).collect::<Vec<_>>());
+        // What takes a restart stays as it is, and is said again at the next reload.
+        let old = &self.core.config;
+        config.ports.clone_from(&old.ports);
+        config.dataplane.clone_from(&old.dataplane);
+        config.control.run_dir.clone_from(&old.control.run_dir);
+        config.control.ike_port = old.control.ike_port;
+        config.control.natt_port = old.control.natt_port;
+        Ok((config, connections, difference))
+    }
+
+    async fn apply(&mut self, now: Instant, config: Config, connections: Vec<Connection>) {
+        let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
+        let mut both = tables::protected_routes(&self.core.config, &addresses);
+        both.extend(tables::protected_routes(&config, &addresses));
+        let set: Result<(), DriverError> = self.set_routes(both).await;
+        report("routes of the new configuration", set);
+        self.core.config = config;
+        if self.link.plane().is_some() {
+            self.publish(tables::of_config(&self.core.config));
+        }
+        match self.link.not_begun() {
+            Some(waiting) => *waiting = connections,
+            None => self.core.reconfigure(now, connections),
+        }
+        self.core.forget_removed();
+        self.routes_due = true;
+        if let Err(why) = state::save(&self.core.config.control.run_dir, &self.core.config) {
+            warn!(%why, "the numbers of the tunnels could not be saved");
+        }
+    }
+}

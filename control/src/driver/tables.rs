@@ -1,0 +1,162 @@
+//! Tables of the data plane and routes of the kernel, as the configuration asks for them.
+//!
+//! Decides: what goes out under one generation; which source address the host's own packets get.
+//! Reads: configuration, the host's addresses. Writes: commands for the data plane's main thread, in order.
+//! Never: publishes a part of a change.
+
+use crate::config::Config;
+use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
+use ravelin_ring::msg::{Generation, TableCommand};
+use ravelin_wire::Prefix;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Policies, protected ranges and gateway addresses, each list whole.
+pub(super) fn of_config(config: &Config) -> Vec<TableCommand> {
+    let gateway: BTreeSet<IpAddr> = config.tunnels.iter().map(|t| t.local).collect();
+    let mut out = vec![TableCommand::ClearPolicies];
+    out.extend(config.policies().into_iter().map(TableCommand::AddPolicy));
+    out.push(TableCommand::ClearProtectedRanges);
+    out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
+    out.push(TableCommand::ClearGatewayAddresses);
+    out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
+    out
+}
+
+/// The routes of table 4500. `addresses` are the host's.
+pub(super) fn protected_routes(config: &Config, addresses: &BTreeSet<IpAddr>) -> ProtectedRoutes {
+    let mut out = ProtectedRoutes::new();
+    let selectors = || config.tunnels.iter().flat_map(|t| &t.selectors).map(|s| &s.selector);
+    for selector in selectors() {
+        let source = addresses.iter().find(|a| selector.local.contains(**a)).copied();
+        for prefix in prefixes_of(&selector.remote) {
+            // The first selector of a prefix is the one whose policy matches first.
+            out.entry(prefix).or_insert(ProtectedRoute::Tunnel { source });
+        }
+    }
+    let remotes: Vec<Prefix> = out.keys().copied().collect();
+    for selector in selectors() {
+        for local in prefixes_of(&selector.local) {
+            let inside = remotes.iter().any(|r| r.len() < local.len() && r.contains(local.addr()));
+            if inside {
+                out.entry(local).or_insert(ProtectedRoute::Throw);
+            }
+        }
+    }
+    out
+}
+
+/// Commands on their way to the data plane; the ring takes them as it has room. Bounded by what the kernel and the
+/// configuration hold.
+#[derive(Debug)]
+pub(super) struct Queue {
+    commands: VecDeque<TableCommand>,
+    last: u64,
+    /// Commits on their way or not yet answered.
+    open: VecDeque<Generation>,
+}
+
+impl Queue {
+    pub(super) fn new() -> Self {
+        // Of milliseconds since 1970: higher than any generation of a control process before this one.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let last = u64::try_from(now.as_millis()).unwrap_or(0);
+        Self { commands: VecDeque::new(), last, open: VecDeque::new() }
+    }
+
+    /// One generation of these changes.
+    pub(super) fn publish(&mut self, commands: Vec<TableCommand>) -> Generation {
+        self.last += 1;
+        let generation = Generation(self.last);
+        self.commands.extend(commands);
+        self.commands.push_back(TableCommand::Commit { generation });
+        self.open.push_back(generation);
+        generation
+    }
+
+    pub(super) fn front(&self) -> Option<&TableCommand> {
+        self.commands.front()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.commands.pop_front();
+    }
+
+    /// An answer to a commit; the ones before it are answered by it too.
+    pub(super) fn answered(&mut self, generation: Generation) {
+        self.open.retain(|g| *g > generation);
+    }
+
+    pub(super) fn all_answered(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The data plane is another one.
+    pub(super) fn clear(&mut self) {
+        self.commands.clear();
+        self.open.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(selectors: &str) -> Config {
+        let text = format!(
+            r#"
+[[port]]
+name = "wan0"
+[control]
+secrets = "secrets.toml"
+[[tunnel]]
+name = "a"
+local = "198.18.0.1"
+remote = "198.18.0.2"
+local-id = "a.lab"
+remote-id = "b.lab"
+selectors = [{selectors}]
+"#
+        );
+        Config::parse(Path::new("test.toml"), &text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn p(s: &str) -> Prefix {
+        s.parse().unwrap()
+    }
+
+    #[test]
+    fn the_hosts_own_packets_get_an_address_that_the_tunnel_covers() {
+        let c = config(r#"{ local = "10.1.0.0/24", remote = "10.2.0.0/24" }"#);
+        let addresses = ["198.18.0.1".parse().unwrap(), "10.1.0.1".parse().unwrap()].into();
+        let routes = protected_routes(&c, &addresses);
+        let source = Some("10.1.0.1".parse().unwrap());
+        assert_eq!(routes, [(p("10.2.0.0/24"), ProtectedRoute::Tunnel { source })].into());
+        assert_eq!(
+            protected_routes(&c, &BTreeSet::new())[&p("10.2.0.0/24")],
+            ProtectedRoute::Tunnel { source: None }
+        );
+    }
+
+    #[test]
+    fn with_everything_remote_the_local_network_stays_local() {
+        let c = config(r#"{ local = "10.1.0.0/24", remote = "0.0.0.0/0" }"#);
+        let routes = protected_routes(&c, &BTreeSet::new());
+        assert_eq!(routes[&p("0.0.0.0/0")], ProtectedRoute::Tunnel { source: None });
+        assert_eq!(routes[&p("10.1.0.0/24")], ProtectedRoute::Throw);
+        assert_eq!(routes.len(), 2);
+    }
+
+    #[test]
+    fn generations_rise_and_one_answer_covers_those_before() {
+        let mut q = Queue::new();
+        let first = q.publish(vec![]);
+        let second = q.publish(vec![]);
+        assert!(second > first);
+        q.answered(second);
+        assert!(q.all_answered());
+        assert!(Queue::new().publish(vec![]) > Generation(1_600_000_000_000));
+    }
+}

@@ -1,0 +1,540 @@
+//! From a negotiated pair to SAs on workers, and back out again.
+//!
+//! Decides: ids, owners and order: an inbound SA is in force before the engine may let the peer use it, an outbound one
+//! is used after its inbound, what leaves is reported once more before it goes (so that no packet is uncounted).
+//! Reads: the engine's events, the workers' answers. Writes: commands for the workers, in order per worker.
+//! Never: keeps a key longer than it takes to put it into a command.
+
+use crate::config::ChildSettings;
+use crate::driver::Spis;
+use crate::metrics::Totals;
+use ravelin_ike::command::Command;
+use ravelin_ike::config::{Encryption, EspProposal, Integrity};
+use ravelin_ike::event::{ChildSa, ChildSaId, InstallToken};
+use ravelin_ring::msg::{
+    Direction, KeyMaterial, Mode, Outcome, SaId, SaReport, SaSpec, Suite, Token, TunnelId, WorkerCommand,
+    WorkerId,
+};
+use ravelin_wire::Spi;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tracing::{debug, warn};
+
+/// A worker that does not answer within this time is taken for unable.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long SAs of the control process before this one stay after their successors carry traffic.
+const ADOPTED_GRACE: Duration = Duration::from_secs(10);
+
+/// One direction of a pair.
+#[derive(Clone, Debug)]
+pub struct Half {
+    pub id: SaId,
+    pub tunnel: TunnelId,
+    pub direction: Direction,
+    pub spi: Spi,
+    pub worker: WorkerId,
+    /// `None`: installed by the control process before this one.
+    pub pair: Option<ChildSaId>,
+    pub since: Instant,
+    pub report: Option<SaReport>,
+    /// It is to go: superseded, or within its grace time.
+    pub leaving: bool,
+    pub esn: bool,
+    pub replay_window: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    inbound: SaId,
+    outbound: SaId,
+    tunnel: TunnelId,
+    owner: WorkerId,
+}
+
+#[derive(Debug)]
+struct Installing {
+    pair: ChildSaId,
+    answer: InstallToken,
+    missing: u8,
+    ok: bool,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Install(ChildSaId),
+    Removal(SaId),
+    Report,
+    Other,
+}
+
+/// Bounded by the SAs that the engine and the data plane allow.
+#[derive(Debug)]
+pub struct Installer {
+    spis: Spis,
+    workers: u16,
+    /// Random high half, so that ids of an earlier control process are never met again.
+    next_sa: u64,
+    next_token: u64,
+    halves: BTreeMap<SaId, Half>,
+    pairs: BTreeMap<ChildSaId, Pair>,
+    installing: Vec<Installing>,
+    waiting: HashMap<Token, Waiting>,
+    /// The outbound SA each tunnel sends by.
+    in_use: BTreeMap<TunnelId, SaId>,
+    /// Inbound SAs in their grace time.
+    later: Vec<(Instant, SaId)>,
+    doomed: Vec<SaId>,
+    /// SAs gone, per tunnel.
+    gone: BTreeMap<TunnelId, Totals>,
+    alive: Vec<ChildSaId>,
+    reporting: u16,
+    out: VecDeque<(WorkerId, WorkerCommand)>,
+    answers: VecDeque<Command>,
+}
+
+impl Installer {
+    pub fn new(workers: u16, spis: Spis) -> Self {
+        Self {
+            spis,
+            workers: workers.max(1),
+            next_sa: u64::from(crate::driver::random_u32()) << 32,
+            next_token: 1,
+            halves: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            installing: Vec::new(),
+            waiting: HashMap::new(),
+            in_use: BTreeMap::new(),
+            later: Vec::new(),
+            doomed: Vec::new(),
+            gone: BTreeMap::new(),
+            alive: Vec::new(),
+            reporting: 0,
+            out: VecDeque::new(),
+            answers: VecDeque::new(),
+        }
+    }
+
+    /// The data plane is another one: what was installed is gone, the counts stay.
+    pub fn reset(&mut self, workers: u16) {
+        for id in self.halves.keys().copied().collect::<Vec<_>>() {
+            self.forget(id);
+        }
+        for i in std::mem::take(&mut self.installing) {
+            self.answers.push_back(Command::Installed { token: i.answer, ok: false });
+        }
+        self.workers = workers.max(1);
+        self.spis.reset(self.workers);
+        self.pairs.clear();
+        self.waiting.clear();
+        self.in_use.clear();
+        self.later.clear();
+        self.doomed.clear();
+        self.out.clear();
+        self.reporting = 0;
+    }
+
+    /// Step 1 of `Event::Install`; the answer comes by [`Self::poll_answer`].
+    pub fn install(&mut self, now: Instant, answer: InstallToken, sa: &ChildSa, settings: &ChildSettings) {
+        match self.specs(sa, settings) {
+            Some(specs) => self.put(now, answer, sa, specs),
+            None => {
+                warn!(spi = %sa.inbound_spi, proposal = ?sa.proposal, "the data plane has no such suite");
+                self.answers.push_back(Command::Installed { token: answer, ok: false });
+            }
+        }
+    }
+
+    /// Step 2: all workers learn by which SA the tunnel sends, and who owns it.
+    pub fn use_outbound(&mut self, now: Instant, child: ChildSaId) {
+        let Some(pair) = self.pairs.get(&child).copied() else {
+            return warn!(?child, "use of a pair that is not installed");
+        };
+        self.in_use.insert(pair.tunnel, pair.outbound);
+        for worker in (0..self.workers).map(WorkerId) {
+            let token = self.token(Waiting::Other);
+            let (tunnel, sa, owner) = (pair.tunnel, pair.outbound, pair.owner);
+            self.push(worker, WorkerCommand::UseOutbound { token, tunnel, sa, owner });
+        }
+        self.retire_adopted(now, pair.tunnel);
+    }
+
+    /// Step 3: the outbound SA at once, the inbound one after `grace`.
+    pub fn remove(&mut self, now: Instant, child: ChildSaId, grace: Duration) {
+        let Some(pair) = self.pairs.remove(&child) else { return };
+        if let Some(at) = self.installing.iter().position(|i| i.pair == child) {
+            let i = self.installing.swap_remove(at);
+            self.answers.push_back(Command::Installed { token: i.answer, ok: false });
+        }
+        self.stop_if_used(pair.tunnel, pair.outbound);
+        self.doom(pair.outbound);
+        if let Some(half) = self.halves.get_mut(&pair.inbound) {
+            half.leaving = true;
+            self.later.push((now + grace, pair.inbound));
+        }
+    }
+
+    /// New outer addresses of both directions.
+    pub fn moved(&mut self, child: ChildSaId, local: SocketAddr, remote: SocketAddr) {
+        let Some(pair) = self.pairs.get(&child).copied() else { return };
+        for sa in [pair.inbound, pair.outbound] {
+            let token = self.token(Waiting::Other);
+            self.push(pair.owner, WorkerCommand::MoveSa { token, sa, local, remote });
+        }
+    }
+
+    /// An SA of an earlier control process, as a worker reported it.
+    pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
+        if report.direction == Direction::Inbound {
+            self.spis.take(report.spi);
+        }
+        if report.in_use {
+            self.in_use.insert(report.tunnel, report.id);
+        }
+        let half = Half {
+            id: report.id,
+            tunnel: report.tunnel,
+            direction: report.direction,
+            spi: report.spi,
+            worker,
+            pair: None,
+            since: now,
+            report: Some(report),
+            leaving: false,
+            esn: false,
+            replay_window: 0,
+        };
+        self.halves.insert(half.id, half);
+    }
+
+    /// Takes out what was adopted for a tunnel that is not wanted (any more).
+    pub fn drop_adopted(&mut self, unwanted: impl Fn(&Half) -> bool) {
+        let ids: Vec<SaId> = self.adopted().filter(|h| unwanted(h)).map(|h| h.id).collect();
+        for id in ids {
+            let Some(tunnel) = self.halves.get(&id).map(|h| h.tunnel) else { continue };
+            self.stop_if_used(tunnel, id);
+            self.doom(id);
+        }
+    }
+
+    /// Takes everything out of the data plane; its policies stay, so what they cover is dropped from now on.
+    pub fn remove_everything(&mut self, now: Instant) {
+        for child in self.pairs.keys().copied().collect::<Vec<_>>() {
+            self.remove(now, child, Duration::ZERO);
+        }
+        self.drop_adopted(|_| true);
+        self.expire(now);
+    }
+
+    /// Asks every worker for its SAs, unless the last question is still open.
+    pub fn ask_reports(&mut self) {
+        if self.reporting > 0 {
+            return;
+        }
+        for worker in (0..self.workers).map(WorkerId) {
+            self.ask_report(worker);
+        }
+    }
+
+    /// A worker's answer. True: it concerned something known.
+    pub fn done(&mut self, token: Token, outcome: Outcome) -> bool {
+        match self.waiting.remove(&token) {
+            Some(Waiting::Install(pair)) => self.installed(pair, outcome),
+            Some(Waiting::Removal(id)) => self.forget(id),
+            Some(Waiting::Report) => self.reporting = self.reporting.saturating_sub(1),
+            Some(Waiting::Other) => {
+                if outcome != Outcome::Ok {
+                    warn!(?outcome, "a worker refused a command");
+                }
+            }
+            None => return false,
+        }
+        true
+    }
+
+    pub fn report(&mut self, report: SaReport) {
+        let Some(half) = self.halves.get_mut(&report.id) else {
+            return debug!(sa = report.id.0, "report of an SA that is not ours");
+        };
+        let before = half.report.as_ref().map_or(0, |r| r.packets);
+        if report.direction == Direction::Inbound && report.packets > before {
+            self.alive.extend(half.pair);
+        }
+        half.report = Some(report);
+    }
+
+    /// Pairs that received packets since this was last asked.
+    pub fn take_alive(&mut self) -> Vec<ChildSaId> {
+        std::mem::take(&mut self.alive)
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let grace = self.later.iter().map(|(at, _)| *at).min();
+        let install = self.installing.iter().map(|i| i.deadline).min();
+        grace.into_iter().chain(install).min()
+    }
+
+    /// Grace times that ended, workers that did not answer.
+    pub fn expire(&mut self, now: Instant) {
+        let (due, later): (Vec<_>, Vec<_>) = self.later.drain(..).partition(|(at, _)| *at <= now);
+        self.later = later;
+        due.into_iter().for_each(|(_, id)| self.doom(id));
+        let late: Vec<ChildSaId> =
+            self.installing.iter().filter(|i| i.deadline <= now).map(|i| i.pair).collect();
+        for pair in late {
+            warn!(?pair, "a worker did not answer an installation in time");
+            self.give_up(pair);
+        }
+    }
+
+    /// The next command for a worker. What is doomed leaves here, with one last report before it per worker.
+    pub fn poll_command(&mut self) -> Option<(WorkerId, WorkerCommand)> {
+        if !self.doomed.is_empty() {
+            self.flush_doomed();
+        }
+        self.out.pop_front()
+    }
+
+    /// The next answer for the engine.
+    pub fn poll_answer(&mut self) -> Option<Command> {
+        self.answers.pop_front()
+    }
+
+    pub fn half(&self, id: SaId) -> Option<&Half> {
+        self.halves.get(&id)
+    }
+
+    pub fn halves(&self) -> impl Iterator<Item = &Half> {
+        self.halves.values()
+    }
+
+    pub fn adopted(&self) -> impl Iterator<Item = &Half> {
+        self.halves.values().filter(|h| h.pair.is_none())
+    }
+
+    pub fn in_use(&self, tunnel: TunnelId) -> Option<SaId> {
+        self.in_use.get(&tunnel).copied()
+    }
+
+    /// Whether a question for reports is still open.
+    pub fn is_reporting(&self) -> bool {
+        self.reporting > 0
+    }
+
+    /// Whether any worker has something to answer yet.
+    pub fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.out.is_empty() && self.doomed.is_empty()
+    }
+
+    /// Of all SAs the tunnel ever had: never goes down (R309).
+    pub fn totals(&self, tunnel: TunnelId) -> Totals {
+        let mut totals = self.gone.get(&tunnel).copied().unwrap_or_default();
+        for half in self.halves.values().filter(|h| h.tunnel == tunnel) {
+            half.report.iter().for_each(|r| totals.add(r));
+        }
+        totals
+    }
+
+    /// A tunnel that was taken out of the configuration.
+    pub fn forget_totals(&mut self, tunnel: TunnelId) {
+        self.gone.remove(&tunnel);
+    }
+
+    fn specs(&mut self, sa: &ChildSa, settings: &ChildSettings) -> Option<[SaSpec; 2]> {
+        let suite = suite_of(&sa.proposal)?;
+        let selectors = u16::try_from(sa.selectors.len()).ok().filter(|n| *n > 0)?;
+        let outer = |addr: SocketAddr| SocketAddr::new(addr.ip(), if sa.udp { addr.port() } else { 0 });
+        let mut spec = |direction, spi, keys: &[u8]| {
+            self.next_sa += 1;
+            Some(SaSpec {
+                id: SaId(self.next_sa),
+                tunnel: settings.tunnel,
+                direction,
+                spi,
+                suite,
+                keys: KeyMaterial::new(keys)?,
+                esn: sa.proposal.esn,
+                local: outer(sa.local),
+                remote: outer(sa.remote),
+                mode: Mode::Tunnel,
+                replay_window: settings.replay_window,
+                tunnel_mtu: settings.tunnel_mtu,
+                outer_df: settings.outer_df,
+                soft_bytes: settings.bytes.soft,
+                hard_bytes: settings.bytes.hard,
+                soft_packets: settings.packets.soft,
+                hard_packets: settings.packets.hard,
+                selectors,
+            })
+        };
+        let inbound = spec(Direction::Inbound, sa.inbound_spi, &sa.inbound_keys.0)?;
+        let outbound = spec(Direction::Outbound, sa.outbound_spi, &sa.outbound_keys.0)?;
+        Some([inbound, outbound])
+    }
+
+    fn put(&mut self, now: Instant, answer: InstallToken, sa: &ChildSa, specs: [SaSpec; 2]) {
+        let owner = self.spis.owner(sa.inbound_spi);
+        self.spis.take(sa.inbound_spi);
+        let [inbound, outbound] = [specs[0].id, specs[1].id];
+        let tunnel = specs[0].tunnel;
+        self.pairs.insert(sa.id, Pair { inbound, outbound, tunnel, owner });
+        self.installing.push(Installing {
+            pair: sa.id,
+            answer,
+            missing: 2,
+            ok: true,
+            deadline: now + PATIENCE,
+        });
+        for spec in specs {
+            self.halves.insert(spec.id, half_of(now, sa.id, owner, &spec));
+            for selector in &sa.selectors {
+                self.push(owner, WorkerCommand::SaSelector { sa: spec.id, selector: *selector });
+            }
+            let token = self.token(Waiting::Install(sa.id));
+            self.push(owner, WorkerCommand::InstallSa { token, spec: Box::new(spec) });
+        }
+    }
+
+    fn installed(&mut self, pair: ChildSaId, outcome: Outcome) {
+        let Some(at) = self.installing.iter().position(|i| i.pair == pair) else { return };
+        let Some(i) = self.installing.get_mut(at) else { return };
+        i.missing = i.missing.saturating_sub(1);
+        i.ok &= outcome == Outcome::Ok;
+        if i.missing > 0 {
+            return;
+        }
+        if !i.ok {
+            warn!(?pair, ?outcome, "the data plane did not take an SA");
+            return self.give_up(pair);
+        }
+        let answer = self.installing.swap_remove(at).answer;
+        self.answers.push_back(Command::Installed { token: answer, ok: true });
+    }
+
+    /// Takes both directions out and tells the engine.
+    fn give_up(&mut self, pair: ChildSaId) {
+        if let Some(at) = self.installing.iter().position(|i| i.pair == pair) {
+            let answer = self.installing.swap_remove(at).answer;
+            self.answers.push_back(Command::Installed { token: answer, ok: false });
+        }
+        if let Some(pair) = self.pairs.remove(&pair) {
+            self.stop_if_used(pair.tunnel, pair.outbound);
+            self.doom(pair.outbound);
+            self.doom(pair.inbound);
+        }
+    }
+
+    /// The tunnel's own SAs carry traffic: those of the process before go, after what is on its way has come.
+    fn retire_adopted(&mut self, now: Instant, tunnel: TunnelId) {
+        let old = self.halves.values_mut().filter(|h| h.tunnel == tunnel && h.pair.is_none() && !h.leaving);
+        for half in old {
+            half.leaving = true;
+            self.later.push((now + ADOPTED_GRACE, half.id));
+        }
+    }
+
+    fn stop_if_used(&mut self, tunnel: TunnelId, outbound: SaId) {
+        if self.in_use.get(&tunnel) != Some(&outbound) {
+            return;
+        }
+        self.in_use.remove(&tunnel);
+        for worker in (0..self.workers).map(WorkerId) {
+            let token = self.token(Waiting::Other);
+            self.push(worker, WorkerCommand::StopOutbound { token, tunnel });
+        }
+    }
+
+    fn doom(&mut self, id: SaId) {
+        self.later.retain(|(_, later)| *later != id);
+        if let Some(half) = self.halves.get_mut(&id) {
+            half.leaving = true;
+            if !self.doomed.contains(&id) {
+                self.doomed.push(id);
+            }
+        }
+    }
+
+    fn flush_doomed(&mut self) {
+        let mut per_worker: BTreeMap<WorkerId, Vec<SaId>> = BTreeMap::new();
+        for id in std::mem::take(&mut self.doomed) {
+            if let Some(half) = self.halves.get(&id) {
+                per_worker.entry(half.worker).or_default().push(id);
+            }
+        }
+        for (worker, ids) in per_worker {
+            self.ask_report(worker);
+            for sa in ids {
+                let token = self.token(Waiting::Removal(sa));
+                self.push(worker, WorkerCommand::RemoveSa { token, sa });
+            }
+        }
+    }
+
+    fn ask_report(&mut self, worker: WorkerId) {
+        self.reporting += 1;
+        let token = self.token(Waiting::Report);
+        self.push(worker, WorkerCommand::ReportSas { token });
+    }
+
+    /// The SA is gone; what it counted stays with its tunnel.
+    fn forget(&mut self, id: SaId) {
+        let Some(half) = self.halves.remove(&id) else { return };
+        if half.direction == Direction::Inbound {
+            self.spis.release(half.spi);
+        }
+        if let Some(report) = &half.report {
+            self.gone.entry(half.tunnel).or_default().add(report);
+        }
+    }
+
+    fn token(&mut self, waiting: Waiting) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.waiting.insert(token, waiting);
+        token
+    }
+
+    fn push(&mut self, worker: WorkerId, command: WorkerCommand) {
+        self.out.push_back((worker, command));
+    }
+}
+
+fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &SaSpec) -> Half {
+    Half {
+        id: spec.id,
+        tunnel: spec.tunnel,
+        direction: spec.direction,
+        spi: spec.spi,
+        worker,
+        pair: Some(pair),
+        since: now,
+        report: None,
+        leaving: false,
+        esn: spec.esn,
+        replay_window: spec.replay_window,
+    }
+}
+
+fn suite_of(proposal: &EspProposal) -> Option<Suite> {
+    match (proposal.encryption, proposal.integrity) {
+        (Encryption::AesGcm16_128, None) => Some(Suite::Aes128Gcm16),
+        (Encryption::AesGcm16_256, None) => Some(Suite::Aes256Gcm16),
+        (Encryption::ChaCha20Poly1305, None) => Some(Suite::ChaCha20Poly1305),
+        (Encryption::AesCbc128, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes128CbcSha1),
+        (Encryption::AesCbc256, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes256CbcSha1),
+        (Encryption::AesCbc128, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes128CbcSha256),
+        (Encryption::AesCbc256, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes256CbcSha256),
+        (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
+        | (Encryption::AesCbc128 | Encryption::AesCbc256, None)
+        | (
+            Encryption::AesCbc128 | Encryption::AesCbc256,
+            Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256),
+        ) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! What the kernel is known to know, and what of it the data plane was told.
+//!
+//! Decides: which of several routes to one prefix counts, and which next hop it is for the data plane.
+//! Reads: [`Change`]s. Writes: the difference to what was told before, as [`TableCommand`]s.
+//! Never: talks to the kernel or the data plane itself.
+
+use ravelin_ring::msg::{Neighbour, NextHop, Port, PortId, Route, TableCommand};
+use ravelin_wire::Prefix;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    pub up: bool,
+}
+
+/// The tables that are mirrored; the kernel asks `local` first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    Local,
+    Main,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Of several next hops of one route, the first that leaves by a port of ours, else the first.
+    Device {
+        index: u32,
+        gateway: Option<IpAddr>,
+    },
+    Local,
+    Blackhole,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelRoute {
+    pub prefix: Prefix,
+    pub table: Table,
+    pub metric: u32,
+    pub targets: Vec<Target>,
+}
+
+/// One thing that changed in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Link(Link),
+    LinkGone(u32),
+    Address {
+        index: u32,
+        addr: IpAddr,
+        present: bool,
+    },
+    /// `replaces`: takes the place of the routes of the same prefix, table and metric.
+    RouteAdded {
+        route: KernelRoute,
+        replaces: bool,
+    },
+    RouteGone(KernelRoute),
+    /// `mac` None: not resolved (any more). `stale`: usable, but the kernel would ask again.
+    Neighbour {
+        index: u32,
+        addr: IpAddr,
+        mac: Option<[u8; 6]>,
+        stale: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    mac: [u8; 6],
+    stale: bool,
+}
+
+/// Grows as the kernel's own tables do, which bound themselves.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// Names of the ports, in the order of their ids.
+    ports: Vec<String>,
+    tun: String,
+    links: HashMap<u32, Link>,
+    addresses: BTreeSet<(u32, IpAddr)>,
+    routes: BTreeMap<Prefix, Vec<KernelRoute>>,
+    neighbours: BTreeMap<(u32, IpAddr), Known>,
+    dirty: BTreeSet<Prefix>,
+    dirty_neighbours: BTreeSet<(u32, IpAddr)>,
+    told_routes: BTreeMap<Prefix, NextHop>,
+    told_neighbours: BTreeMap<(u16, IpAddr), [u8; 6]>,
+    told_ports: BTreeMap<u16, Port>,
+}
+
+impl Model {
+    pub fn new(ports: Vec<String>, tun: String) -> Self {
+        Self { ports, tun, ..Self::default() }
+    }
+
+    /// Applies one change. True: routes may have gone without a word (a link or address went), a dump is due.
+    pub fn apply(&mut self, change: Change) -> bool {
+        match change {
+            Change::Link(link) => return self.set_link(link),
+            Change::LinkGone(index) => {
+                self.all_dirty();
+                return self.links.remove(&index).is_some();
+            }
+            Change::Address { index, addr, present: true } => {
+                self.addresses.insert((index, addr));
+            }
+            Change::Address { index, addr, present: false } => {
+                return self.addresses.remove(&(index, addr));
+            }
+            Change::RouteAdded { route, replaces } => self.add_route(route, replaces),
+            Change::RouteGone(route) => {
+                self.dirty.insert(route.prefix);
+                if let Some(list) = self.routes.get_mut(&route.prefix) {
+                    list.retain(|r| *r != route);
+                }
+            }
+            Change::Neighbour { index, addr, mac, stale } => self.set_neighbour(index, addr, mac, stale),
+        }
+        false
+    }
+
+    /// A dump begins: routes and neighbours are forgotten (what the data plane was told is not).
+    pub fn begin_dump(&mut self) {
+        self.all_dirty();
+        self.dirty_neighbours.extend(self.neighbours.keys());
+        self.links.clear();
+        self.addresses.clear();
+        self.routes.clear();
+        self.neighbours.clear();
+    }
+
+    /// A data plane that was told nothing yet.
+    pub fn forget_told(&mut self) {
+        self.told_routes.clear();
+        self.told_neighbours.clear();
+        self.told_ports.clear();
+        self.all_dirty();
+        self.dirty_neighbours.extend(self.neighbours.keys());
+    }
+
+    /// What the data plane has to be told, ports first; empty when nothing changed that concerns it.
+    pub fn difference(&mut self) -> Vec<TableCommand> {
+        let mut out = Vec::new();
+        self.tell_ports(&mut out);
+        self.tell_routes(&mut out);
+        self.tell_neighbours(&mut out);
+        out
+    }
+
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(_, addr)| *addr)
+    }
+
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.links.values().find(|l| l.name == name)
+    }
+
+    /// The kernel's index of a port's device.
+    pub fn port_index(&self, port: PortId) -> Option<u32> {
+        let name = self.ports.get(usize::from(port.0))?;
+        Some(self.link_named(name)?.index)
+    }
+
+    /// Neighbours on ports that the kernel would ask again, since it does not see them being used.
+    pub fn stale_neighbours(&self) -> Vec<(u32, IpAddr)> {
+        self.neighbours
+            .iter()
+            .filter(|((index, _), known)| known.stale && self.port_of(*index).is_some())
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    fn set_link(&mut self, link: Link) -> bool {
+        let before = self.links.insert(link.index, link.clone());
+        let Some(before) = before else {
+            self.all_dirty();
+            return false;
+        };
+        if before.name != link.name {
+            self.all_dirty();
+        }
+        before.up != link.up
+    }
+
+    fn add_route(&mut self, route: KernelRoute, replaces: bool) {
+        self.dirty.insert(route.prefix);
+        let list = self.routes.entry(route.prefix).or_default();
+        if replaces {
+            list.retain(|r| (r.table, r.metric) != (route.table, route.metric));
+        }
+        if !list.contains(&route) {
+            list.push(route);
+        }
+    }
+
+    fn set_neighbour(&mut self, index: u32, addr: IpAddr, mac: Option<[u8; 6]>, stale: bool) {
+        match mac {
+            Some(mac) => self.neighbours.insert((index, addr), Known { mac, stale }),
+            None => self.neighbours.remove(&(index, addr)),
+        };
+        self.dirty_neighbours.insert((index, addr));
+    }
+
+    fn all_dirty(&mut self) {
+        self.dirty.extend(self.routes.keys());
+        self.dirty.extend(self.told_routes.keys());
+    }
+
+    fn port_of(&self, index: u32) -> Option<PortId> {
+        let name = &self.links.get(&index)?.name;
+        let at = self.ports.iter().position(|p| p == name)?;
+        u16::try_from(at).ok().map(PortId)
+    }
+
+    fn next_hop(&self, prefix: &Prefix) -> Option<NextHop> {
+        let best = self.routes.get(prefix)?.iter().min_by_key(|r| (r.table, r.metric))?;
+        let hops: Vec<NextHop> = best.targets.iter().map(|t| self.hop_of(t)).collect();
+        hops.iter().find(|h| matches!(h, NextHop::Port { .. })).or_else(|| hops.first()).copied()
+    }
+
+    fn hop_of(&self, target: &Target) -> NextHop {
+        match *target {
+            Target::Local => NextHop::Local,
+            Target::Blackhole => NextHop::Blackhole,
+            Target::Device { index, gateway } => match self.port_of(index) {
+                Some(port) => NextHop::Port { port, gateway },
+                None if self.links.get(&index).is_some_and(|l| l.name == self.tun) => NextHop::Tunnel,
+                None => NextHop::Kernel,
+            },
+        }
+    }
+
+    fn tell_ports(&mut self, out: &mut Vec<TableCommand>) {
+        for (at, name) in self.ports.iter().enumerate() {
+            let Ok(at) = u16::try_from(at) else { return };
+            let id = PortId(at);
+            let port = match self.links.values().find(|l| l.name == *name) {
+                Some(l) => {
+                    Port { port: id, mac: l.mac, mtu: u16::try_from(l.mtu).unwrap_or(u16::MAX), up: l.up }
+                }
+                // The device is gone: what was told last, but down.
+                None => match self.told_ports.get(&at) {
+                    Some(told) => Port { up: false, ..*told },
+                    None => continue,
+                },
+            };
+            if self.told_ports.insert(at, port) != Some(port) {
+                out.push(TableCommand::SetPort(port));
+            }
+        }
+    }
+
+    fn tell_routes(&mut self, out: &mut Vec<TableCommand>) {
+        for prefix in std::mem::take(&mut self.dirty) {
+            if self.routes.get(&prefix).is_some_and(Vec::is_empty) {
+                self.routes.remove(&prefix);
+            }
+            let wanted = self.next_hop(&prefix);
+            let told = self.told_routes.get(&prefix).copied();
+            if wanted == told {
+                continue;
+            }
+            if let Some(next_hop) = told {
+                out.push(TableCommand::RemoveRoute(Route { prefix, next_hop }));
+                self.told_routes.remove(&prefix);
+            }
+            if let Some(next_hop) = wanted {
+                out.push(TableCommand::AddRoute(Route { prefix, next_hop }));
+                self.told_routes.insert(prefix, next_hop);
+            }
+        }
+    }
+
+    fn tell_neighbours(&mut self, out: &mut Vec<TableCommand>) {
+        for (index, addr) in std::mem::take(&mut self.dirty_neighbours) {
+            let Some(port) = self.port_of(index) else { continue };
+            let known = self.neighbours.get(&(index, addr)).map(|k| k.mac);
+            let told = self.told_neighbours.get(&(port.0, addr)).copied();
+            match known {
+                Some(mac) if told != Some(mac) => {
+                    self.told_neighbours.insert((port.0, addr), mac);
+                    out.push(TableCommand::SetNeighbour(Neighbour { port, addr, mac }));
+                }
+                None if told.is_some() => {
+                    self.told_neighbours.remove(&(port.0, addr));
+                    out.push(TableCommand::RemoveNeighbour { port, addr });
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! UDP sockets of IKE: ports 500 and 4500, of both address families.
+//!
+//! Decides: what a datagram on port 4500 is (RFC 3948 §2), which address an answer leaves by. Reads and writes: the
+//! sockets. Never: sees ESP of a live data plane (XDP takes it before the kernel does); reads without bound in a turn.
+//!
+//! The sockets keep the kernel's default of path MTU discovery for datagrams (IP_PMTUDISC_WANT): what is larger than
+//! the known path MTU is fragmented by IP, as large IKE messages have to be (RFC 7296 §2).
+
+use crate::kernel::IKE_MARK;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tracing::{debug, warn};
+
+/// Datagrams taken from one socket in one turn; more wait in the socket's buffer.
+pub const PER_TURN: usize = 64;
+
+/// No UDP datagram is larger.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// The kernel keeps this much for a burst of peers (it doubles the figure and caps it by net.core.rmem_max).
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    #[error(
+        "UDP port {port} ({family}) is in use by another program\n    cure: find it by `ss -ulpn 'sport = :{port}'` and stop it (strongSwan's charon, another ravelin-control), or set {key} in [control]"
+    )]
+    InUse { port: u16, family: &'static str, key: &'static str },
+    #[error(
+        "UDP port {port} ({family}) cannot be opened: {source}\n    cure: run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_ADMIN"
+    )]
+    Socket { port: u16, family: &'static str, source: io::Error },
+}
+
+/// What came in; counters of the sockets go with [`Counts`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Datagram {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// Without the non-ESP marker.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub received: u64,
+    pub sent: u64,
+    pub send_errors: u64,
+    pub keepalives: u64,
+    /// ESP in UDP that reached the kernel: the data plane is not there (fail closed: nobody reads it).
+    pub esp: u64,
+    /// Too short, or not sent to an address of ours alone.
+    pub malformed: u64,
+}
+
+/// Up to four sockets; IPv6 ones only where the host has IPv6.
+pub struct Sockets {
+    all: Vec<Port>,
+    buffer: Box<[u8]>,
+    pub counts: Counts,
+}
+
+struct Port {
+    socket: UdpSocket,
+    number: u16,
+    natt: bool,
+    ipv6: bool,
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sockets").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+impl Sockets {
+    pub fn open(ike: u16, natt: u16) -> Result<Self, NetError> {
+        let mut all = Vec::new();
+        for (number, is_natt) in [(ike, false), (natt, true)] {
+            all.push(Port::open(number, is_natt, false)?);
+            match Port::open(number, is_natt, true) {
+                Ok(port) => all.push(port),
+                Err(NetError::InUse { port, family, key }) => {
+                    return Err(NetError::InUse { port, family, key });
+                }
+                Err(NetError::Socket { source, .. }) => debug!(%source, "no IPv6 on this host"),
+            }
+        }
+        Ok(Self { all, buffer: vec![0; MAX_DATAGRAM].into(), counts: Counts::default() })
+    }
+
+    /// Waits until a socket has something to read. Safe to cancel.
+    pub async fn readable(&self) {
+        let waits = self.all.iter().map(|p| Box::pin(p.socket.readable()));
+        let _ = futures::future::select_all(waits).await;
+    }
+
+    /// Reads what is there, at most [`PER_TURN`] datagrams of each socket.
+    pub fn receive(&mut self, out: &mut Vec<Datagram>) {
+        for port in &self.all {
+            for _ in 0..PER_TURN {
+                let read = port.socket.try_io(Interest::READABLE, || port.read(&mut self.buffer));
+                match read {
+                    Ok(read) => {
+                        let Some(bytes) = self.buffer.get(..read.length) else { break };
+                        out.extend(judge(bytes, port.natt, read, &mut self.counts));
+                    }
+                    Err(why) if why.kind() == io::ErrorKind::WouldBlock => break,
+                    // An ICMP error for something sent before; the next read goes on.
+                    Err(why) => debug!(%why, port = port.number, "receive"),
+                }
+            }
+        }
+    }
+
+    /// `payload` is the whole UDP payload. What cannot be sent is lost like any datagram; IKE sends again.
+    pub fn send(&mut self, local: Option<IpAddr>, remote: SocketAddr, natt: bool, payload: &[u8]) {
+        let ipv6 = remote.is_ipv6();
+        let Some(port) = self.all.iter().find(|p| p.natt == natt && p.ipv6 == ipv6) else {
+            self.counts.send_errors += 1;
+            return warn!(%remote, "no socket for this address family");
+        };
+        match port.write(local, remote, payload) {
+            Ok(()) => self.counts.sent += 1,
+            Err(why) => {
+                self.counts.send_errors += 1;
+                debug!(%why, %remote, "a datagram could not be sent");
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    length: usize,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+}
+
+impl Port {
+    fn open(number: u16, natt: bool, ipv6: bool) -> Result<Self, NetError> {
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        let key = if natt { "natt-port" } else { "ike-port" };
+        let made = bind(number, ipv6).and_then(|s| UdpSocket::from_std(s.into()));
+        let socket = made.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => NetError::InUse { port: number, family, key },
+            _ => NetError::Socket { port: number, family, source },
+        })?;
+        Ok(Self { socket, number, natt, ipv6 })
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
+        let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let got = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let mut local = None;
+        for message in got.cmsgs()? {
+            #[allow(clippy::wildcard_enum_match_arm)] // only what was asked for can come
+            match message {
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    local = Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr))));
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    local = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                }
+                _ => {}
+            }
+        }
+        let local = local.map(|ip| SocketAddr::new(ip, self.number));
+        Ok(Read { length: got.bytes, local, remote: got.address.as_ref().and_then(to_socket_addr) })
+    }
+
+    fn write(&self, local: Option<IpAddr>, remote: SocketAddr, payload: &[u8]) -> io::Result<()> {
+        let socket = self.socket.as_raw_fd();
+        let parts = [IoSlice::new(payload)];
+        let to = SockaddrStorage::from(remote);
+        let flags = MsgFlags::MSG_DONTWAIT;
+        match local {
+            Some(IpAddr::V4(from)) => {
+                let from = libc::in_addr { s_addr: from.to_bits().to_be() };
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: from,
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                sendmsg(socket, &parts, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))
+            }
+            Some(IpAddr::V6(from)) => {
+                let from = libc::in6_addr { s6_addr: from.octets() };
+                let info = libc::in6_pktinfo { ipi6_addr: from, ipi6_ifindex: 0 };
+                sendmsg(socket, &parts, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))
+            }
+            None => sendmsg(socket, &parts, &[], flags, Some(&to)),
+        }?;
+        Ok(())
+    }
+}
+
+fn bind(number: u16, ipv6: bool) -> io::Result<Socket> {
+    let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    socket.set_mark(IKE_MARK)?;
+    let any: SocketAddr = if ipv6 {
+        socket.set_only_v6(true)?;
+        setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        (Ipv6Addr::UNSPECIFIED, number).into()
+    } else {
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        (Ipv4Addr::UNSPECIFIED, number).into()
+    };
+    if let Err(why) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
+        debug!(%why, "receive buffer stays at its default");
+    }
+    socket.bind(&any.into())?;
+    Ok(socket)
+}
+
+fn to_socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage.as_sockaddr_in().map(|a| SocketAddr::V4((*a).into()));
+    v4.or_else(|| storage.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
+}
+
+/// What a datagram is. On port 4500: IKE behind four zero bytes, a keepalive, or ESP (RFC 3948 §2).
+fn judge(bytes: &[u8], natt: bool, read: Read, counts: &mut Counts) -> Option<Datagram> {
+    let (Some(local), Some(remote)) = (read.local, read.remote) else {
+        counts.malformed += 1;
+        return None;
+    };
+    let unicast = !local.ip().is_multicast() && local.ip() != IpAddr::V4(Ipv4Addr::BROADCAST);
+    if !unicast || remote.port() == 0 {
+        counts.malformed += 1;
+        return None;
+    }
+    let ike = match (natt, bytes) {
+        (false, bytes) => bytes,
+        (true, [0xff]) => {
+            counts.keepalives += 1;
+            return None;
+        }
+        (true, [0, 0, 0, 0, rest @ ..]) => rest,
+        (true, [_, _, _, _, ..]) => {
+            counts.esp += 1;
+            return None;
+        }
+        (true, _) => {
+            counts.malformed += 1;
+            return None;
+        }
+    };
+    counts.received += 1;
+    Some(Datagram { local, remote, bytes: ike.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::UdpSocket as StdSocket;
+    use std::time::Duration;
+
+    fn read(length: usize) -> Read {
+        Read { length, local: "10.0.0.1:4500".parse().ok(), remote: "10.0.0.2:4500".parse().ok() }
+    }
+
+    #[test]
+    fn port_4500_tells_ike_esp_and_keepalives_apart() {
+        let mut counts = Counts::default();
+        let mut on = |bytes: &[u8]| judge(bytes, true, read(bytes.len()), &mut counts).map(|d| d.bytes);
+        assert_eq!(on(&[0, 0, 0, 0, 7]), Some(vec![7]));
+        assert_eq!(on(&[0xff]), None);
+        assert_eq!(on(&[0, 0, 1, 0, 7]), None);
+        assert_eq!(on(&[0, 0, 0]), None);
+        assert_eq!(on(&[]), None);
+        let expected = Counts { received: 1, keepalives: 1, esp: 1, malformed: 2, ..Counts::default() };
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn what_was_sent_to_a_group_is_not_answered() {
+        let mut counts = Counts::default();
+        for local in ["224.0.0.1:500", "255.255.255.255:500"] {
+            let read = Read { local: local.parse().ok(), ..read(4) };
+            assert_eq!(judge(&[1; 4], false, read, &mut counts), None);
+        }
+        assert_eq!(counts.malformed, 2);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn every_datagram_is_counted_once(bytes in proptest::collection::vec(any::<u8>(), 0..64), natt: bool) {
+            let mut counts = Counts::default();
+            let taken = judge(&bytes, natt, read(bytes.len()), &mut counts).is_some();
+            let Counts { received, keepalives, esp, malformed, .. } = counts;
+            prop_assert_eq!(received + keepalives + esp + malformed, 1);
+            prop_assert_eq!(taken, received == 1);
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// On loopback, with ports that the kernel chose (SO_MARK asks for root).
+    #[test]
+    fn the_address_a_datagram_was_sent_to_is_the_one_the_answer_comes_from() {
+        runtime().block_on(async {
+            let free = || StdSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+            let (ike, natt) = (free(), free());
+            let mut ours = Sockets::open(ike, natt).unwrap();
+            let peer = StdSocket::bind("127.0.0.1:0").unwrap();
+            peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            peer.send_to(&[0, 0, 0, 0, 42], ("127.0.0.77", natt)).unwrap();
+            let mut got = Vec::new();
+            while got.is_empty() {
+                ours.readable().await;
+                ours.receive(&mut got);
+            }
+            assert_eq!(got[0].local, SocketAddr::from(([127, 0, 0, 77], natt)));
+            assert_eq!(got[0].remote, peer.local_addr().unwrap());
+            assert_eq!(got[0].bytes, [42]);
+            ours.send(Some(got[0].local.ip()), got[0].remote, true, &[0, 0, 0, 0, 43]);
+            let mut buffer = [0; 16];
+            let (n, from) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!((&buffer[..n], from), (&[0, 0, 0, 0, 43][..], got[0].local));
+        });
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_the_cure() {
+        runtime().block_on(async {
+            let taken = StdSocket::bind("0.0.0.0:0").unwrap();
+            let port = taken.local_addr().unwrap().port();
+            let why = Sockets::open(port, 0).unwrap_err().to_string();
+            assert!(why.contains(&port.to_string()) && why.contains("ss -ulpn"), "{why}");
+        });
+    }
+}
