@@ -329,18 +329,27 @@ pub(crate) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     distances.min().filter(|(wrong, word)| *wrong * 3 <= word.len().max(3)).map(|(_, word)| word)
 }
 
-/// Letters to insert, remove or replace (Levenshtein), `_` and case aside.
+/// Letters to insert, remove, replace or swap with their neighbour (optimal string alignment), `_` and case aside.
 fn distance(a: &str, b: &str) -> usize {
     let plain = |c: char| if c == '_' { '-' } else { c.to_ascii_lowercase() };
+    let a: Vec<char> = a.chars().map(plain).collect();
     let b: Vec<char> = b.chars().map(plain).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().map(plain).enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above), corner) in b.iter().zip(row.iter().skip(1)).zip(&row) {
-            let left = next.last().copied().unwrap_or(usize::MAX);
-            next.push((corner + usize::from(*y != x)).min(above + 1).min(left + 1));
+    // Row i, column j: distance of the first i letters of `a` from the first j of `b`.
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    let at = |rows: &[Vec<usize>], i: usize, j: usize| {
+        rows.get(i).and_then(|row| row.get(j)).copied().unwrap_or(usize::MAX / 2)
+    };
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replaced = at(&rows, i, j) + usize::from(x != y);
+            let removed = at(&rows, i, j + 1) + 1;
+            let put_in = row.last().copied().unwrap_or(usize::MAX / 2) + 1;
+            let crossed = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            let swapped = if crossed { at(&rows, i - 1, j - 1) + 1 } else { usize::MAX };
+            row.push(replaced.min(removed).min(put_in).min(swapped));
         }
-        row = next;
+        rows.push(row);
     }
-    row.last().copied().unwrap_or(usize::MAX)
+    at(&rows, a.len(), b.len())
 }

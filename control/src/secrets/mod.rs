@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Errors, Tunnel};
+use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Tunnel};
 
 /// 4,096 tunnels with generous keys and comments fit.
 pub const MAX_SIZE: u64 = 1024 * 1024;
@@ -29,7 +29,7 @@ pub const SHORT_SECRET: usize = 16;
 pub struct Secrets {
     file: PathBuf,
     entries: Vec<Entry>,
-    warnings: Vec<crate::config::Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Secrets {
         Ok(Self { file: path.to_owned(), entries, warnings })
     }
 
-    pub fn warnings(&self) -> &[crate::config::Diagnostic] {
+    pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 
@@ -78,7 +78,7 @@ impl Secrets {
 
     /// Every tunnel has one, or the errors name the tunnels' lines.
     pub fn check(&self, config: &Config) -> Result<(), Errors> {
-        let mut findings = crate::config::Findings::of(&config.file);
+        let mut findings = Findings::of(&config.file);
         for tunnel in config.tunnels.iter().filter(|tunnel| self.of(tunnel).is_none()) {
             let (local, remote) = (IdText(&tunnel.local_id), IdText(&tunnel.remote_id));
             findings.error(
@@ -97,8 +97,26 @@ impl Secrets {
         findings.finish().map(|_| ())
     }
 
-    /// Secrets that no tunnel of `config` uses, by their lines.
-    pub fn unused(&self, config: &Config) -> Vec<u32> {
+    /// Those of the file, and one for each secret that no tunnel uses.
+    pub fn all_warnings(&self, config: &Config) -> Vec<Diagnostic> {
+        let mut findings = Findings::of(&self.file);
+        for line in self.unused(config) {
+            let cure = "remove it, or correct its identities";
+            findings.warning(line, "this secret belongs to no tunnel", cure);
+        }
+        self.warnings.iter().cloned().chain(findings.finish().unwrap_or_default()).collect()
+    }
+
+    /// Names of the tunnels in both configurations whose secret is another one in `new`.
+    pub fn changed<'n>(&self, config: &Config, new: &Self, new_config: &'n Config) -> Vec<&'n str> {
+        let tunnels = new_config.tunnels.iter().filter(|after| {
+            config.tunnel(&after.name).is_some_and(|before| self.of(before) != new.of(after))
+        });
+        tunnels.map(|tunnel| tunnel.name.as_str()).collect()
+    }
+
+    /// Lines of secrets that no tunnel uses.
+    fn unused(&self, config: &Config) -> Vec<u32> {
         let used = |entry: &Entry| {
             config.tunnels.iter().any(|tunnel| {
                 entry.local == tunnel.local_id
@@ -108,8 +126,6 @@ impl Secrets {
         self.entries.iter().filter(|entry| !used(entry)).map(|entry| entry.line).collect()
     }
 }
-
-pub(crate) use crate::config::IdText;
 
 /// The text, in a buffer that is wiped on drop. The open file is judged, not the path: it cannot be swapped between.
 fn read(path: &Path) -> Result<Zeroizing<String>, Errors> {

@@ -1,1 +1,165 @@
+use super::*;
+use proptest::prelude::*;
+use std::os::unix::fs::PermissionsExt;
 
+const GOOD: &str = "# keys\n[[secret]] # one\nlocal-id = \"a.lab\"\nremote-id = 'b.lab'\npsk = 'top \"secret\" value'  # note\n\
+                    \n[[secret]]\nlocal-id = \"a.lab\"\nremote-id = \"any\"\npsk-hex = \"00ff10000000000000000000000000ab\"\n";
+
+fn parse(text: &str) -> Result<Secrets, Errors> {
+    Secrets::parse(Path::new("secrets.toml"), text)
+}
+
+fn tunnel(remote: &str) -> Config {
+    let text = format!(
+        "[[port]]\nname = 'p'\n[[tunnel]]\nname = 't'\nlocal = '198.18.0.1'\nremote = '198.18.0.2'\n\
+         local-id = 'a.lab'\nremote-id = '{remote}'\n\
+         selectors = [{{ local = '10.1.0.0/24', remote = '10.2.0.0/24' }}]\n"
+    );
+    Config::parse(Path::new("gw.toml"), &text).unwrap()
+}
+
+/// R8: the key is chosen by identities, the exact pair before "any".
+#[test]
+fn matched_by_both_identities() {
+    let secrets = parse(GOOD).unwrap();
+    assert_eq!(secrets.len(), 2);
+    let of = |remote: &str| secrets.of(&tunnel(remote).tunnels[0]).unwrap();
+    assert_eq!(of("b.lab").expose(), b"top \"secret\" value");
+    assert_eq!(of("c.lab").expose()[..3], [0, 0xff, 0x10]);
+    assert_eq!(of("c.lab").expose().len(), 16);
+    let other = parse(&GOOD.replace("a.lab", "x.lab")).unwrap();
+    assert!(other.of(&tunnel("b.lab").tunnels[0]).is_none());
+    assert!(!other.is_empty());
+}
+
+/// R8: what is wrong is said by line, and no part of a value with it.
+#[test]
+fn errors_name_lines_and_hide_values() {
+    let cases = [
+        ("psk = 'hunter2hunter2hunter2'\n", 1, "outside of any [[secret]]"),
+        ("[secret]\npsk = 'hunter2hunter2'\n", 1, "an unknown section"),
+        ("[[secret]]\nhunter2hunter2hunter2\n", 2, "a line that is not KEY"),
+        ("[[secret]]\nhunter2 = 'x'\n", 2, "an unknown key"),
+        ("[[secret]]\npks = 'hunter2hunter2'\n", 2, "did you mean `psk`?"),
+        ("[[secret]]\npsk = hunter2hunter2\n", 2, "not a simple string"),
+        ("[[secret]]\npsk = \"hunter2\\nhunter2\"\n", 2, "not a simple string"),
+        ("[[secret]]\npsk = 'hunter2hunter2' hunter2\n", 2, "not a simple string"),
+        ("[[secret]]\npsk = 'hunter2\n", 2, "not a simple string"),
+        ("[[secret]]\npsk-hex = 'hunter2'\n", 2, "pairs of hexadecimal digits"),
+        ("[[secret]]\npsk-hex = 'abc'\n", 2, "pairs of hexadecimal digits"),
+        ("[[secret]]\npsk = ''\n", 2, "empty or too long"),
+        ("[[secret]]\npsk = 'hunter2hunter2'\npsk = 'hunter2hunter2'\n", 3, "stands twice"),
+        ("[[secret]]\npsk = 'hunter2hunter2'\npsk-hex = 'abcd'\n", 3, "both `psk` and `psk-hex`"),
+        ("[[secret]]\nlocal-id = 'a'\npsk = 'hunter2hunter2'\n", 1, "an incomplete [[secret]]"),
+        ("[[secret]]\nlocal-id = 'a b'\n", 2, "`local-id`"),
+        ("[[secret]]\nlocal-id = 'any'\n", 2, "as our own identity"),
+    ];
+    for (text, line, part) in cases {
+        let errors = parse(text).expect_err(text);
+        let hit = errors.errors.iter().find(|e| e.to_string().contains(part));
+        let hit = hit.unwrap_or_else(|| panic!("{text}: {errors}"));
+        assert_eq!(hit.line, line, "{text}");
+        assert!(!errors.to_string().contains("hunter2"), "{text}: {errors}");
+    }
+    let twice = format!("{GOOD}\n[[secret]]\nlocal-id='a.lab'\nremote-id='b.lab'\npsk='another one of these'\n");
+    assert!(parse(&twice).unwrap_err().to_string().contains("a second secret for the same identities"));
+}
+
+#[test]
+fn values_are_never_printed() {
+    let secrets = parse(GOOD).unwrap();
+    let shown = format!("{secrets:?} {:?}", secrets.of(&tunnel("b.lab").tunnels[0]));
+    assert!(!shown.contains("top") && !shown.contains("255"), "{shown}");
+    assert!(shown.contains("Secret(…)"));
+}
+
+#[test]
+fn short_and_unused_secrets_warn() {
+    let secrets = parse(&GOOD.replace("top \"secret\" value", "short")).unwrap();
+    assert_eq!(secrets.warnings().len(), 1);
+    assert_eq!(secrets.warnings()[0].line, 5);
+    let all = parse(&GOOD.replace("a.lab", "z.lab")).unwrap().all_warnings(&tunnel("b.lab"));
+    let lines: Vec<u32> = all.iter().map(|w| w.line).collect();
+    assert_eq!(lines, [2, 7], "{all:?}");
+    assert!(parse(GOOD).unwrap().all_warnings(&tunnel("b.lab")).is_empty());
+}
+
+/// R8: file mode check; the error says the cure.
+#[test]
+fn a_file_that_others_can_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    let load = |mode: u32| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Secrets::load(&path)
+    };
+    for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o666] {
+        let text = load(mode).expect_err("must be refused").to_string();
+        assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
+        assert!(text.contains(&format!("chmod 600 {}", path.display())), "{text}");
+    }
+    assert_eq!(load(0o600).unwrap().len(), 2);
+    assert_eq!(load(0o400).unwrap().len(), 2);
+}
+
+/// Only root can give a file away; where the test is not root, it is refused to say it passed.
+#[test]
+fn a_file_of_somebody_else_is_refused() {
+    assert!(nix::unistd::geteuid().is_root(), "this test must run as root: it gives a file to another user");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secrets.toml");
+    std::fs::write(&path, GOOD).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+    let text = Secrets::load(&path).unwrap_err().to_string();
+    assert!(text.contains("belongs to user 12345") && text.contains("chown 0"), "{text}");
+}
+
+#[test]
+fn what_is_no_secrets_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |path: &Path| Secrets::load(path).unwrap_err().to_string();
+    assert!(error(&folder.path().join("none")).contains("cannot be read: No such file"));
+    assert!(error(folder.path()).contains("not a regular file"));
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(error(&pipe).contains("not a regular file"), "must not wait for a writer");
+    let path = folder.path().join("large");
+    let file = File::create(&path).unwrap();
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
+    file.set_len(MAX_SIZE + 1).unwrap();
+    assert!(error(&path).contains("larger than"));
+    std::fs::write(&path, b"psk = \"\xff\"").unwrap();
+    assert!(error(&path).contains("not UTF-8"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "(\\PC{0,30}\n){0,8}") {
+        let _ = parse(&text);
+    }
+
+    /// What our small reader takes is TOML, and means there what it means here.
+    #[test]
+    fn agrees_with_toml(
+        lines in proptest::collection::vec(prop_oneof![
+            Just("[[secret]]".to_owned()), Just("# note".to_owned()), Just("local-id = \"a\"".to_owned()),
+            Just("remote-id = 'b'".to_owned()), Just("[[ secret ]]  # x".to_owned()),
+            "psk ?= ?['\"][ -~]{0,12}['\"] ?(# [a-z]*)?", "psk-hex = \"[0-9a-f]{0,8}\"",
+        ], 0..10),
+    ) {
+        let text = lines.join("\n");
+        let Ok(secrets) = parse(&text) else { return Ok(()) };
+        let table: toml::Table = text.parse().expect("accepted by us, refused by toml");
+        let all = table.get("secret").and_then(|all| all.as_array()).cloned().unwrap_or_default();
+        prop_assert_eq!(all.len(), secrets.len());
+        for (ours, theirs) in secrets.entries.iter().zip(&all) {
+            if let Some(psk) = theirs.get("psk") {
+                prop_assert_eq!(ours.secret.expose(), psk.as_str().unwrap().as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `show ports` and `show workers`.
+
+use super::table::{Column, Side::Left, Side::Right, table as draw};
+use super::units::or_dash;
+use super::{What, nothing};
+use crate::api::{PortStatus, WorkerStatus};
+use ravelin_ring::counters::{Counter, XdpCounter};
+use std::collections::BTreeMap;
+
+pub(super) fn ports(all: &[PortStatus]) -> String {
+    if all.is_empty() {
+        return nothing(What::Ports).to_owned();
+    }
+    let columns = [
+        Column("PORT", Left),
+        Column("LINK", Left),
+        Column("XDP", Left),
+        Column("BIND", Left),
+        Column("QUEUES", Right),
+        Column("MTU", Right),
+        Column("MAC", Left),
+        Column("PASSED", Right),
+        Column("STEERED", Right),
+        Column("DROPPED", Right),
+    ];
+    let rows = all.iter().map(|port| {
+        let count = |counter: XdpCounter| of(&port.counters, counter.name());
+        vec![
+            port.name.clone(),
+            if port.up { "up" } else { "down" }.to_owned(),
+            or_dash(port.attach.as_deref()),
+            or_dash(port.bind.as_deref()),
+            port.queues.to_string(),
+            port.mtu.to_string(),
+            port.mac.clone(),
+            count(XdpCounter::Passed).to_string(),
+            count(XdpCounter::Steered).to_string(),
+            count(XdpCounter::NoWorker).saturating_add(count(XdpCounter::Unparsable)).to_string(),
+        ]
+    });
+    let mut text = draw(&columns, rows);
+    for port in all {
+        if port.attach.as_deref() == Some("generic") {
+            text.push_str(&format!(
+                "{}: generic XDP: every packet is copied; native mode would be faster\n",
+                port.name
+            ));
+        }
+    }
+    text
+}
+
+pub(super) fn workers(all: &[WorkerStatus]) -> String {
+    if all.is_empty() {
+        return nothing(What::Workers).to_owned();
+    }
+    let columns = [
+        Column("WORKER", Right),
+        Column("CORE", Right),
+        Column("SAS IN", Right),
+        Column("SAS OUT", Right),
+        Column("RECEIVED", Right),
+        Column("ENCRYPTED", Right),
+        Column("DECRYPTED", Right),
+        Column("FORWARDED", Right),
+        Column("PUNTED", Right),
+        Column("DROPS", Right),
+        Column("ON WAY", Right),
+    ];
+    let rows = all.iter().map(|worker| {
+        let count = |counter: Counter| of(&worker.counters, counter.name()).to_string();
+        vec![
+            worker.id.to_string(),
+            worker.core.to_string(),
+            worker.sas_in.to_string(),
+            worker.sas_out.to_string(),
+            count(Counter::Received),
+            count(Counter::Encrypted),
+            count(Counter::Decrypted),
+            count(Counter::Forwarded),
+            count(Counter::Punted),
+            worker.drops.to_string(),
+            worker.conservation.difference.to_string(),
+        ]
+    });
+    let mut text = draw(&columns, rows);
+    for worker in all {
+        if let Some(kernels) = &worker.crypto {
+            text.push_str(&format!("worker {} crypto: {kernels}\n", worker.id));
+        }
+    }
+    text
+}
+
+fn of(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
+    counters.get(name).copied().unwrap_or(0)
+}
