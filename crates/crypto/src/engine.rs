@@ -8,7 +8,7 @@ use core::fmt;
 use crate::frame;
 use crate::mac;
 use crate::portable;
-use crate::suite::{Cipher, Integrity};
+use crate::suite::{Cipher, HEADER, Integrity};
 use crate::{OpenError, OpenJob, SealJob, Suite};
 
 /// Jobs are treated in groups of this many; longer bursts are cut.
@@ -124,7 +124,7 @@ impl Engine {
         if groups.macs() != 0 {
             self.encrypt_cbc(jobs, groups.cbc);
             for (integrity, group) in groups.by_integrity() {
-                mac::seal(self.mac_kernel(integrity), jobs, group);
+                mac::seal(self.mac_kernel(integrity), integrity, jobs, group);
             }
         }
         refused
@@ -145,7 +145,7 @@ impl Engine {
         authentic |= self.open_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
             for (integrity, group) in groups.by_integrity() {
-                authentic |= mac::verify(self.mac_kernel(integrity), jobs, group);
+                authentic |= mac::verify(self.mac_kernel(integrity), integrity, jobs, group);
             }
             self.decrypt_cbc(jobs, groups.cbc & authentic);
         }
@@ -188,10 +188,14 @@ impl Engine {
     }
 
     fn encrypt_cbc(&self, jobs: &mut [SealJob], group: Group) {
+        #[cfg(target_arch = "x86_64")]
+        if self.cbc != Kernel::Portable {
+            return crate::x86::encrypt_cbc(self.cbc, jobs, group);
+        }
         for n in members(group) {
             let job = &mut jobs[n];
             let end = job.packet.len() - job.key.suite().icv_len();
-            portable::encrypt_cbc(job.key, job.seq, &mut job.packet[8..end]);
+            portable::encrypt_cbc(job.key, job.seq, &mut job.packet[HEADER..end]);
         }
     }
 
@@ -199,7 +203,12 @@ impl Engine {
         for n in members(group) {
             let job = &mut jobs[n];
             let end = job.packet.len() - job.key.suite().icv_len();
-            portable::decrypt_cbc(job.key, &mut job.packet[8..end]);
+            let unit = &mut job.packet[HEADER..end];
+            match self.cbc {
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Vaes512 | Kernel::AesNi => crate::x86::decrypt_cbc(self.cbc, job.key, unit),
+                _ => portable::decrypt_cbc(job.key, unit),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::engine::{BURST, Group, Kernel, members};
 use crate::portable::{self, Digest};
+use crate::suite::Integrity;
 use crate::{Key, OpenJob, SealJob};
 
 /// One message: the packet without its ICV, and the sequence number if its upper half is authenticated too.
@@ -16,7 +17,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Writes the ICV of every packet of the group.
-pub(crate) fn seal(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+pub(crate) fn seal(kernel: Kernel, integrity: Integrity, jobs: &mut [SealJob], group: Group) {
     if group == 0 {
         return;
     }
@@ -26,7 +27,7 @@ pub(crate) fn seal(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
         let end = job.packet.len() - job.key.suite().icv_len();
         Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
     });
-    digest(kernel, messages, &mut digests);
+    digest(kernel, integrity, group.count_ones() as usize, messages, &mut digests);
     for (n, digest) in members(group).zip(&digests) {
         let job = &mut jobs[n];
         let icv = job.key.suite().icv_len();
@@ -36,7 +37,7 @@ pub(crate) fn seal(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
 }
 
 /// The authentic ones of the group.
-pub(crate) fn verify(kernel: Kernel, jobs: &[OpenJob], group: Group) -> Group {
+pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], group: Group) -> Group {
     if group == 0 {
         return 0;
     }
@@ -46,7 +47,7 @@ pub(crate) fn verify(kernel: Kernel, jobs: &[OpenJob], group: Group) -> Group {
         let end = job.packet.len() - job.key.suite().icv_len();
         Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
     });
-    digest(kernel, messages, &mut digests);
+    digest(kernel, integrity, group.count_ones() as usize, messages, &mut digests);
     let mut authentic = 0;
     for (n, digest) in members(group).zip(&digests) {
         let job = &jobs[n];
@@ -59,13 +60,20 @@ pub(crate) fn verify(kernel: Kernel, jobs: &[OpenJob], group: Group) -> Group {
     authentic
 }
 
-/// Hashes every message with the kernel of its algorithm; digests stand in the messages' order.
+/// Hashes the messages, all of one algorithm, with its kernel; digests stand in the messages' order.
 pub(crate) fn digest<'a>(
     kernel: Kernel,
+    integrity: Integrity,
+    count: usize,
     messages: impl Iterator<Item = Message<'a>>,
-    out: &mut [Digest; BURST],
+    out: &mut [Digest],
 ) {
-    let _ = kernel;
+    #[cfg(target_arch = "x86_64")]
+    if matches!(kernel, Kernel::Avx512 | Kernel::ShaNi)
+        && matches!(integrity, Integrity::Sha1 | Integrity::Sha256)
+    {
+        return crate::x86::hmac(kernel, integrity, count, messages, out);
+    }
     for (message, digest) in messages.zip(out) {
         *digest = portable::hmac(message.key, message.data, message.esn);
     }

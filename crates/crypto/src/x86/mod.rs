@@ -6,11 +6,16 @@
 
 mod tables;
 mod gcm_vaes;
+mod cbc;
+mod sha_avx512;
+mod sha_ni;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-use crate::engine::{Group, Kernel, Tier};
-use crate::suite::{Cipher, Integrity};
+use crate::engine::{Group, Kernel, Tier, members};
+use crate::mac::Message;
+use crate::portable::Digest;
+use crate::suite::{Cipher, HEADER, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
 /// AES, carry-less multiplication and byte shuffles on 128 bits: what the tables of [`Key`] are made with.
@@ -37,16 +42,33 @@ pub(crate) fn gcm_kernel(tier: Tier) -> Kernel {
     if tier >= Tier::Avx512 && has_vaes512() { Kernel::Vaes512 } else { Kernel::Portable }
 }
 
-pub(crate) fn cbc_kernel(_tier: Tier) -> Kernel {
-    Kernel::Portable
+pub(crate) fn cbc_kernel(tier: Tier) -> Kernel {
+    if tier >= Tier::Avx512 && has_vaes512() {
+        Kernel::Vaes512
+    } else if tier >= Tier::Sse && has_aes() {
+        Kernel::AesNi
+    } else {
+        Kernel::Portable
+    }
 }
 
 pub(crate) fn chacha_kernel(_tier: Tier) -> Kernel {
     Kernel::Portable
 }
 
-pub(crate) fn sha_kernel(_tier: Tier) -> Kernel {
-    Kernel::Portable
+/// For SHA-1 and SHA-256 alike.
+pub(crate) fn sha_kernel(tier: Tier) -> Kernel {
+    if tier >= Tier::Avx512 && has_avx512() {
+        Kernel::Avx512
+    } else if tier >= Tier::Sse && has_sha_ni() {
+        Kernel::ShaNi
+    } else {
+        Kernel::Portable
+    }
+}
+
+fn has_sha_ni() -> bool {
+    is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
 }
 
 /// Asks for the cache lines that the suite's kernels will read.
@@ -90,6 +112,52 @@ pub(crate) fn seal_gcm(_kernel: Kernel, jobs: &mut [SealJob], group: Group) {
 pub(crate) fn open_gcm(_kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
     // SAFETY: as in `seal_gcm`.
     unsafe { gcm_vaes::open(jobs, group) }
+}
+
+/// Encrypts the jobs of `group`, which are prepared AES-CBC jobs, and writes their IVs.
+pub(crate) fn encrypt_cbc(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+    for rounds in [10, 12, 14] {
+        let of_these =
+            members(group).filter(|&n| jobs[n].key.rounds == rounds).fold(0, |set: Group, n| set | 1 << n);
+        if of_these == 0 {
+            continue;
+        }
+        let units = members(of_these).map(|n| {
+            let job = &mut jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            let unit = &mut job.packet[HEADER..end];
+            cbc::Unit { key: job.key, seq: job.seq, blocks: unit.len() / 16, at: unit.as_mut_ptr() }
+        });
+        // SAFETY: the engine has a kernel other than the portable one only where `cbc_kernel` answered it. Each unit is
+        // a packet of its own; `frame::prepare` checked that IV and body are whole blocks.
+        unsafe { cbc::encrypt(kernel, rounds, units) };
+    }
+}
+
+/// Decrypts IV and body of one packet in place.
+pub(crate) fn decrypt_cbc(kernel: Kernel, key: &Key, unit: &mut [u8]) {
+    // SAFETY: as in `encrypt_cbc`.
+    unsafe { cbc::decrypt(kernel, key, unit) }
+}
+
+/// HMAC of every message, `count` of them, with SHA-1 or SHA-256. Where the vector kernel would leave too many lanes
+/// empty, the SHA instructions are the faster choice, on CPUs that have them.
+pub(crate) fn hmac<'a>(
+    kernel: Kernel,
+    integrity: Integrity,
+    count: usize,
+    messages: impl Iterator<Item = Message<'a>>,
+    out: &mut [Digest],
+) {
+    let worthwhile = if integrity == Integrity::Sha1 { 5 } else { 9 };
+    match (kernel == Kernel::Avx512 && count >= worthwhile, integrity) {
+        // SAFETY: the engine has this kernel only where `sha_kernel` answered it.
+        (true, Integrity::Sha1) => unsafe { sha_avx512::hmac::<sha_avx512::Sha1>(messages, out) },
+        // SAFETY: as above.
+        (true, _) => unsafe { sha_avx512::hmac::<sha_avx512::Sha256>(messages, out) },
+        (false, Integrity::Sha1) => sha_ni::hmac_sha1(messages, out),
+        (false, _) => sha_ni::hmac_sha256(messages, out),
+    }
 }
 
 /// The bare primitive of [`seal_gcm`] for vectors with other associated data than ESP's: at most one block of it.

@@ -57,7 +57,7 @@ fn expand(key: &mut Key, cipher_key: &[u8]) {
         let mut word = words[i - 1];
         if i % nk == 0 {
             word = sub_word(word.rotate_right(8)) ^ rcon;
-            rcon = (rcon << 1) ^ (rcon >> 7) * 0x11b;
+            rcon = (rcon << 1) ^ ((rcon >> 7) * 0x11b);
         } else if nk > 6 && i % nk == 4 {
             word = sub_word(word);
         }
