@@ -1,2 +1,28 @@
-//! To be written.
-fn main() {}
+//! `ravelin-bench`: how fast the gateway is, measured beside what limits it.
+//!
+//! Decides: what is measured and how it is said. Reads and writes: namespaces and processes of its own making.
+//! Never: sends a packet outside of them, judges a figure by a threshold.
+
+mod wire;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "ravelin-bench", version, about = "Measures Ravelin beside the limits of the machine")]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Packets per second through real AF_XDP sockets on veth, beside a plain AF_XDP forwarder in the same run
+    #[command(after_help = wire::EXAMPLES)]
+    Wire(wire::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().what {
+        What::Wire(options) => wire::run(&options),
+    }
+}
