@@ -102,6 +102,21 @@ pub(crate) fn os_error(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
     None
 }
 
+/// The error and all its sources in one line, for the log.
+pub(crate) fn chain(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = e.to_string();
+    let mut next = e.source();
+    while let Some(e) = next {
+        let cause = e.to_string();
+        // Some errors print their source themselves.
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = e.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

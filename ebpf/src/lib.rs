@@ -9,11 +9,14 @@
 //! a program and none with empty tables. Only [`Steering::detach`] and [`release`] let go.
 
 pub mod abi;
-mod error;
-mod netlink;
-mod pin;
 mod steering;
+mod program;
+mod maps;
 mod tables;
+mod pin;
+mod netlink;
+mod sys;
+mod error;
 
 pub use error::Error;
 pub use netlink::attached_program;

@@ -1,6 +1,7 @@
 //! Where the state that outlives the process is kept: one directory per port in bpffs, with the link and the maps.
 
 use crate::error::Error;
+use crate::sys;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl PinDir {
         self.0.join(name)
     }
 
-    /// Removes everything, the link first: with it the program leaves its port once nobody holds the link open.
+    /// Takes the program off its port and removes everything.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         remove_dir(&self.0)?;
         if let Some(root) = self.0.parent() {
@@ -43,8 +44,8 @@ impl PinDir {
     }
 }
 
-/// Detaches every port pinned below `root` and removes the pins, without a running data plane. Returns the ports.
-/// A data plane that still runs keeps its own hold on the program until it ends.
+/// Detaches every port pinned below `root` and removes the pins, by preference without a running data plane: one
+/// that runs loses its frames. Returns the ports.
 pub fn release(root: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
@@ -67,7 +68,11 @@ fn remove_dir(dir: &Path) -> Result<(), Error> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::pin("remove", path)(e)),
         _ => Ok(()),
     };
-    remove(&dir.join(LINK))?;
+    let link = dir.join(LINK);
+    if link.exists() {
+        sys::detach_pinned(&link).map_err(Error::pin("detach", &link))?;
+        remove(&link)?;
+    }
     for entry in fs::read_dir(dir).map_err(Error::pin("read", dir))? {
         remove(&entry.map_err(Error::pin("read", dir))?.path())?;
     }

@@ -1,14 +1,13 @@
-//! One port's program: loaded, attached, pinned, adopted from an earlier process, let go.
+//! One port's steering: attached when made, changed while it runs, let go on demand.
 
 use crate::abi::{self, Config, Counted};
 use crate::error::{Error, os_error};
+use crate::maps::Maps;
+use crate::netlink;
 use crate::pin::PinDir;
-use crate::{OBJECT, netlink, tables};
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap};
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader};
+use crate::program::Program;
+use crate::tables;
+use aya::maps::MapError;
 use ravelin_wire::Prefix;
 use std::fmt;
 use std::net::IpAddr;
@@ -149,9 +148,10 @@ impl Steering {
 
     /// Takes the program off the port and removes the pins: the kernel gets every frame again.
     pub fn detach(self) -> Result<(), Error> {
-        self.pins.remove()?;
-        drop(self.program.link);
-        tracing::info!(port = self.name, "XDP program detached");
+        let Self { name, pins, program, .. } = self;
+        pins.remove()?;
+        drop(program); // its link is without a device by now
+        tracing::info!(port = name, "XDP program detached");
         Ok(())
     }
 }
@@ -164,211 +164,6 @@ fn require_device(port: &PortConfig) -> Result<(), Error> {
         }
         Err(source) => Err(Error::Netlink { name: port.name.clone(), source }),
     }
-}
-
-/// The loaded object and what holds it to the port.
-#[derive(Debug)]
-struct Program {
-    ebpf: Ebpf,
-    link: Option<PinnedLink>,
-}
-
-impl Program {
-    fn load(name: &str, pins: &PinDir) -> Result<Self, Error> {
-        check_version(name, pins)?;
-        let mut loader = EbpfLoader::new();
-        for map in MAPS {
-            loader.map_pin_path(map, pins.map(map));
-        }
-        let mut ebpf = loader.load(OBJECT).map_err(Error::bpf(name, "create the maps of the XDP program"))?;
-        xdp(&mut ebpf).load().map_err(Error::bpf(name, "load the XDP program"))?;
-        Ok(Self { ebpf, link: None })
-    }
-
-    /// Puts this program in the place of the one that an earlier process left. `None`: there is none on this device.
-    fn adopt(&mut self, port: &PortConfig, pins: &PinDir) -> Result<Option<Attached>, Error> {
-        let Ok(old) = PinnedLink::from_pin(pins.link()) else { return Ok(None) };
-        let stale = |old: PinnedLink| {
-            // The device went away, or another one has its name now.
-            old.unpin().map(drop).map_err(Error::pin("remove the stale link", pins.link()))
-        };
-        let found = netlink::attached_program(port.ifindex).map_err(|e| query_failed(port, e))?;
-        let old_id = FdLink::from(
-            PinnedLink::from_pin(pins.link()).map_err(Error::bpf(&port.name, "open the pinned link"))?,
-        )
-        .info()
-        .map_err(Error::bpf(&port.name, "read the pinned link"))?
-        .program_id();
-        let Some((_, mode)) = found.filter(|(id, _)| *id == old_id) else {
-            stale(old)?;
-            return Ok(None);
-        };
-        fits(port, mode)?;
-        let link =
-            XdpLink::try_from(FdLink::from(old)).map_err(Error::bpf(&port.name, "use the pinned link"))?;
-        xdp(&mut self.ebpf)
-            .attach_to_link(link)
-            .map_err(Error::bpf(&port.name, "replace the XDP program"))?;
-        self.link =
-            Some(PinnedLink::from_pin(pins.link()).map_err(Error::bpf(&port.name, "open the pinned link"))?);
-        self.attached(port).map(Some)
-    }
-
-    /// Attaches afresh and pins.
-    fn attach(&mut self, port: &PortConfig, pins: &PinDir) -> Result<Attached, Error> {
-        let link = match port.mode {
-            AttachMode::Native => self.link_in(port, XdpMode::Driver)?,
-            AttachMode::Generic => self.link_in(port, XdpMode::Skb)?,
-            AttachMode::Auto => match self.link_in(port, XdpMode::Driver) {
-                Err(why @ (Error::MtuTooLarge { .. } | Error::NoNative { .. })) => {
-                    tracing::warn!(port = port.name, %why, "no native XDP here; falling back to generic, which is slower");
-                    self.link_in(port, XdpMode::Skb)?
-                }
-                other => other?,
-            },
-        };
-        let pinned = link.pin(pins.link()).map_err(Error::bpf(&port.name, "pin the XDP program"))?;
-        self.link = Some(pinned);
-        self.attached(port)
-    }
-
-    fn link_in(&mut self, port: &PortConfig, mode: XdpMode) -> Result<FdLink, Error> {
-        let program = xdp(&mut self.ebpf);
-        let id = match program.attach_to_if_index(port.ifindex, mode) {
-            Ok(id) => id,
-            Err(e) => return Err(refused(port, mode, e)),
-        };
-        let link = program.take_link(id).map_err(Error::bpf(&port.name, "hold the XDP program"))?;
-        // Anything but a BPF link cannot be pinned; dropped here, it detaches.
-        FdLink::try_from(link).map_err(|_| Error::NoLinks { name: port.name.clone() })
-    }
-
-    /// What the kernel says is on the port; it must be this program.
-    fn attached(&mut self, port: &PortConfig) -> Result<Attached, Error> {
-        let ours =
-            xdp(&mut self.ebpf).info().map_err(Error::bpf(&port.name, "ask for the XDP program's id"))?.id();
-        match netlink::attached_program(port.ifindex).map_err(|e| query_failed(port, e))? {
-            Some((id, mode)) if id == ours => Ok(mode),
-            other => Err(Error::Occupied { name: port.name.clone(), id: other.map_or(0, |(id, _)| id) }),
-        }
-    }
-}
-
-/// The one program of the object.
-fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
-    ebpf.program_mut(abi::PROGRAM)
-        .and_then(|p| p.try_into().ok())
-        .expect("the object was built with this program in it")
-}
-
-fn query_failed(port: &PortConfig, source: std::io::Error) -> Error {
-    Error::Netlink { name: port.name.clone(), source }
-}
-
-/// A mode in force that is not the wanted one cannot be changed without taking the program off first.
-fn fits(port: &PortConfig, found: Attached) -> Result<(), Error> {
-    let fits = match port.mode {
-        AttachMode::Auto => true,
-        AttachMode::Native => found != Attached::Generic,
-        AttachMode::Generic => found == Attached::Generic,
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(Error::ModeInForce { name: port.name.clone(), found, wanted: port.mode })
-}
-
-/// Why the kernel did not attach, in words.
-fn refused(port: &PortConfig, mode: XdpMode, e: aya::programs::ProgramError) -> Error {
-    let name = port.name.clone();
-    match os_error(&e) {
-        Some(libc::EBUSY | libc::EEXIST) => match netlink::attached_program(port.ifindex) {
-            Ok(Some((id, _))) => Error::Occupied { name, id },
-            _ => Error::bpf(&port.name, "attach the XDP program")(e),
-        },
-        Some(libc::ENODEV) => Error::NoDevice { name, ifindex: port.ifindex },
-        Some(libc::ERANGE | libc::E2BIG | libc::EMSGSIZE) if mode == XdpMode::Driver => {
-            Error::MtuTooLarge { name }
-        }
-        Some(libc::EOPNOTSUPP) if mode == XdpMode::Driver => Error::NoNative { name },
-        _ => Error::bpf(&port.name, "attach the XDP program")(e),
-    }
-}
-
-/// Refuses pinned maps of another layout before anything is changed.
-fn check_version(name: &str, pins: &PinDir) -> Result<(), Error> {
-    let path = pins.map(abi::CONFIG);
-    if !path.exists() {
-        return Ok(());
-    }
-    let data = MapData::from_pin(&path).map_err(Error::bpf(name, "open the pinned maps"))?;
-    let config = Array::<_, Config>::try_from(Map::Array(data)).and_then(|a| a.get(&0, 0));
-    let found = config.map_or(0, |c| c.version);
-    // 0: its maker died between making and stamping it, before it attached anything.
-    if found == abi::VERSION || (found == 0 && !pins.link().exists()) {
-        return Ok(());
-    }
-    Err(Error::PinnedByOther { path: path.parent().unwrap_or(&path).into(), found, ours: abi::VERSION })
-}
-
-const MAPS: [&str; 7] = [
-    abi::SOCKETS,
-    abi::GATEWAYS_V4,
-    abi::GATEWAYS_V6,
-    abi::PROTECTED_V4,
-    abi::PROTECTED_V6,
-    abi::CONFIG,
-    abi::COUNTERS,
-];
-
-struct Maps {
-    sockets: XskMap<MapData>,
-    gateways_v4: HashMap<MapData, [u8; 4], u32>,
-    gateways_v6: HashMap<MapData, [u8; 16], u32>,
-    protected_v4: LpmTrie<MapData, [u8; 4], u32>,
-    protected_v6: LpmTrie<MapData, [u8; 16], u32>,
-    config: Array<MapData, Config>,
-    counters: PerCpuArray<MapData, u64>,
-}
-
-// SAFETY: `repr(C)`, two words, no padding, any bits are a value.
-unsafe impl aya::Pod for Config {}
-
-/// The library's map types do not print themselves.
-impl fmt::Debug for Maps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Maps(…)")
-    }
-}
-
-impl Maps {
-    fn open(name: &str, ebpf: &mut Ebpf) -> Result<Self, Error> {
-        Ok(Self {
-            sockets: typed(name, ebpf, abi::SOCKETS)?,
-            gateways_v4: typed(name, ebpf, abi::GATEWAYS_V4)?,
-            gateways_v6: typed(name, ebpf, abi::GATEWAYS_V6)?,
-            protected_v4: typed(name, ebpf, abi::PROTECTED_V4)?,
-            protected_v6: typed(name, ebpf, abi::PROTECTED_V6)?,
-            config: typed(name, ebpf, abi::CONFIG)?,
-            counters: typed(name, ebpf, abi::COUNTERS)?,
-        })
-    }
-
-    /// Marks new maps with the layout's version; those of an earlier process have it, and keep their UDP port.
-    fn stamp(&mut self, name: &str) -> Result<(), Error> {
-        let mut config = self.config.get(&0, 0).map_err(Error::bpf(name, "read the configuration map"))?;
-        config.version = abi::VERSION;
-        self.config.set(0, config, 0).map_err(Error::bpf(name, "write the configuration map"))
-    }
-}
-
-fn typed<T: TryFrom<Map, Error = MapError>>(
-    name: &str,
-    ebpf: &mut Ebpf,
-    map: &'static str,
-) -> Result<T, Error> {
-    let map = ebpf.take_map(map).expect("the object was built with this map in it");
-    T::try_from(map).map_err(Error::bpf(name, "use a map of the XDP program"))
 }
 
 impl fmt::Display for Attached {

@@ -1,5 +1,6 @@
 //! The kernel's verdict equals user space's, for a corpus and for generated frames (BPF_PROG_TEST_RUN; no interface is
 //! touched). Needs the rights to load programs and says so where they are missing.
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test's helpers are test code")]
 
 mod frames;
 
@@ -25,7 +26,6 @@ struct Kernel {
     gateways: Vec<IpAddr>,
     protected: Vec<Prefix>,
     /// Unbound, which is enough for a redirect to succeed in a test run.
-    #[expect(dead_code, reason = "held open")]
     socket: Option<OwnedFd>,
 }
 

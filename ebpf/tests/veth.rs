@@ -2,12 +2,13 @@
 //!
 //! A datagram from the host's namespace to an address of the gateway's namespace arrives, or it does not: that is all
 //! these tests look at, besides what the kernel says is attached.
+#![allow(clippy::unwrap_used, reason = "a test's helpers are test code")]
 
 mod lab;
 
 use lab::{Lab, PROTECTED, UNPROTECTED};
 use ravelin_ebpf::abi::VERSION;
-use ravelin_ebpf::{AttachMode, Attached, Error, Steering, attached_program, release};
+use ravelin_ebpf::{AttachMode, Attached, Error, attached_program, release};
 
 #[test]
 fn a_killed_process_leaves_protected_traffic_dropped() {

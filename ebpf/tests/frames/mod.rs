@@ -18,18 +18,18 @@ const INSIDE6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0x10);
 const REMOTE6: Ipv6Addr = Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, 0, 0x10);
 const SPI: [u8; 16] = [0, 0, 0x10, 0x01, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
 
-pub fn gateways() -> Vec<IpAddr> {
+pub(crate) fn gateways() -> Vec<IpAddr> {
     vec![GATEWAY.into(), Ipv4Addr::new(10, 1, 0, 1).into(), GATEWAY6.into()]
 }
 
 /// Odd lengths, a host prefix, and one inside another.
-pub fn protected() -> Vec<Prefix> {
+pub(crate) fn protected() -> Vec<Prefix> {
     ["10.2.0.0/24", "10.2.0.10/32", "172.16.0.0/13", "192.0.2.129/32", "fd02::/16", "2001:db8:8000::/33"]
         .map(|p| p.parse().unwrap())
         .to_vec()
 }
 
-pub const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 9] = [
     "pass",
     "unparsable",
     "esp",
@@ -41,7 +41,7 @@ pub const NAMES: [&str; 9] = [
     "protected",
 ];
 
-pub fn name(steer: Steer) -> &'static str {
+pub(crate) fn name(steer: Steer) -> &'static str {
     match steer {
         Steer::Pass => "pass",
         Steer::DropUnparsable => "unparsable",
@@ -128,7 +128,7 @@ fn chained(kinds: &[u8], last: u8, payload: &[u8]) -> (u8, Vec<u8>) {
 }
 
 /// What it is, the frame, and what must become of it.
-pub fn corpus() -> Vec<(&'static str, Vec<u8>, Steer)> {
+pub(crate) fn corpus() -> Vec<(&'static str, Vec<u8>, Steer)> {
     let mut all = plain();
     all.extend(encapsulated());
     all.extend(fragments());
@@ -282,10 +282,10 @@ fn broken() -> Vec<(&'static str, Vec<u8>, Steer)> {
 }
 
 /// A small generator (SplitMix64): the same seed makes the same frames everywhere.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -319,7 +319,7 @@ impl Random {
 }
 
 /// 1. A lawful frame with random dress; 2. perhaps a few bytes changed; 3. perhaps cut or padded.
-pub fn generated(r: &mut Random) -> Vec<u8> {
+pub(crate) fn generated(r: &mut Random) -> Vec<u8> {
     let tags: Vec<u16> =
         (0..r.pick(&[0, 0, 0, 1, 1, 2, 3])).map(|_| r.pick(&[0x8100, 0x88a8, 0x9100])).collect();
     let (protocol, payload) = transport(r);

@@ -14,24 +14,24 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Addresses of the gateway's namespace.
-pub const UNPROTECTED: &str = "10.77.0.1";
-pub const PROTECTED: &str = "10.2.0.1";
+pub(crate) const UNPROTECTED: &str = "10.77.0.1";
+pub(crate) const PROTECTED: &str = "10.2.0.1";
 const HOST: &str = "10.77.0.2";
 
-pub struct Lab {
+pub(crate) struct Lab {
     gateway: String,
     host: String,
 }
 
 /// A process that attached the program and holds it.
-pub struct Attacher {
+pub(crate) struct Attacher {
     child: Child,
-    pub mode: String,
+    pub(crate) mode: String,
 }
 
 impl Attacher {
     /// SIGKILL, and waits until it is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -45,7 +45,7 @@ impl Drop for Attacher {
 }
 
 impl Lab {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let id = std::process::id();
         let me = Self { gateway: format!("{name}-{id}-g"), host: format!("{name}-{id}-h") };
         for ns in [&me.gateway, &me.host] {
@@ -68,26 +68,26 @@ impl Lab {
         ip(&["-n", h, "route", "add", &format!("{PROTECTED}/32"), "via", UNPROTECTED]);
     }
 
-    pub fn recreate_device(&self) {
+    pub(crate) fn recreate_device(&self) {
         ip(&["-n", &self.gateway, "link", "del", "w.0"]);
         self.make_devices();
     }
 
-    pub fn set_mtu(&self, mtu: u32) {
+    pub(crate) fn set_mtu(&self, mtu: u32) {
         ip(&["-n", &self.gateway, "link", "set", "w.0", "mtu", &mtu.to_string()]);
         ip(&["-n", &self.host, "link", "set", "h0", "mtu", &mtu.to_string()]);
     }
 
-    pub fn device(&self) -> String {
+    pub(crate) fn device(&self) -> String {
         "w.0".into()
     }
 
-    pub fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         Path::new("/sys/fs/bpf").join(&self.gateway)
     }
 
     /// Whether any of a few datagrams from the host reaches a socket at this address of the gateway.
-    pub fn arrives(&self, address: &str) -> bool {
+    pub(crate) fn arrives(&self, address: &str) -> bool {
         let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
         let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
@@ -99,7 +99,7 @@ impl Lab {
     }
 
     /// Runs with the index of the gateway's device, in its namespace.
-    pub fn in_gateway<T: Send>(&self, f: impl FnOnce(u32) -> T + Send) -> T {
+    pub(crate) fn in_gateway<T: Send>(&self, f: impl FnOnce(u32) -> T + Send) -> T {
         inside(&self.gateway, || {
             // SAFETY: the name ends with a zero byte.
             let ifindex = unsafe { libc::if_nametoindex(c"w.0".as_ptr()) };
@@ -108,19 +108,19 @@ impl Lab {
         })
     }
 
-    pub fn attach(&self, mode: AttachMode) -> Result<Steering, Error> {
+    pub(crate) fn attach(&self, mode: AttachMode) -> Result<Steering, Error> {
         self.in_gateway(|ifindex| {
             Steering::load_and_attach(&PortConfig { ifindex, name: self.device(), mode }, &self.pins())
         })
     }
 
-    pub fn attach_to(&self, ifindex: u32, name: &str) -> Result<Steering, Error> {
+    pub(crate) fn attach_to(&self, ifindex: u32, name: &str) -> Result<Steering, Error> {
         let port = PortConfig { ifindex, name: name.into(), mode: AttachMode::Auto };
         self.in_gateway(|_| Steering::load_and_attach(&port, &self.pins()))
     }
 
     /// Another owner's program: as long as the value lives.
-    pub fn attach_foreign(&self) -> Ebpf {
+    pub(crate) fn attach_foreign(&self) -> Ebpf {
         let mut ebpf = EbpfLoader::new().load(ravelin_ebpf::OBJECT).unwrap();
         let program: &mut Xdp = ebpf.program_mut(abi::PROGRAM).unwrap().try_into().unwrap();
         program.load().unwrap();
@@ -128,14 +128,14 @@ impl Lab {
         ebpf
     }
 
-    pub fn stamp_pinned_version(&self, version: u32) {
+    pub(crate) fn stamp_pinned_version(&self, version: u32) {
         let path = self.pins().join("w%2e0").join(abi::CONFIG);
         let mut config: Array<_, Config> = Map::Array(MapData::from_pin(path).unwrap()).try_into().unwrap();
         config.set(0, Config { version, udp_port: 0 }, 0).unwrap();
     }
 
     /// A process of its own that attaches; back when it says in which mode.
-    pub fn spawn_attach(&self, protected: &[&str]) -> Attacher {
+    pub(crate) fn spawn_attach(&self, protected: &[&str]) -> Attacher {
         let example = std::env::current_exe().unwrap();
         let example = example.ancestors().nth(2).unwrap().join("examples/attach");
         assert!(
