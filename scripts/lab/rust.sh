@@ -4,6 +4,8 @@
 # fetches as root goes to root's own cache.
 
 find_cargo() {
+  # What `cargo install` puts there is needed as well (bpf-linker).
+  export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
   command -v cargo >/dev/null && return 0
   local home
   for home in "${SUDO_USER:+$(getent passwd "$SUDO_USER" | cut -d: -f6)}" /root; do
