@@ -7,6 +7,8 @@
 //! their map entries, and the program goes on dropping what a worker should get. The next process opens the same maps,
 //! with what they protect, and replaces the program behind the same link atomically: there is no moment without
 //! a program and none with empty tables. Only [`Steering::detach`] and [`release`] let go.
+//!
+//! VLAN tags that the NIC strips before XDP are not seen here; what they wrapped is steered as if untagged.
 
 pub mod abi;
 mod steering;

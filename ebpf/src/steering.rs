@@ -73,18 +73,34 @@ pub struct Steering {
 impl Steering {
     /// 1. Load the program on the pinned maps of an earlier process, or on new ones. 2. Replace the earlier program
     ///    behind its pinned link, or attach and pin. 3. Ask the kernel how it is attached.
+    ///
+    /// On an error, what an earlier process left in force stays so; where there was nothing, nothing is left.
     pub fn load_and_attach(port: &PortConfig, pin_dir: &Path) -> Result<Self, Error> {
         require_device(port)?;
         let pins = PinDir::create(pin_dir, &port.name)?;
-        let mut program = Program::load(&port.name, &pins)?;
+        match Self::start(port, &pins) {
+            Ok((program, maps, attached)) => {
+                tracing::info!(port = port.name, mode = %attached, "XDP program attached");
+                Ok(Self { name: port.name.clone(), ifindex: port.ifindex, attached, pins, program, maps })
+            }
+            Err(e) => {
+                if !pins.link().exists() {
+                    let _ = pins.remove(); // the error that matters is `e`
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn start(port: &PortConfig, pins: &PinDir) -> Result<(Program, Maps, Attached), Error> {
+        let mut program = Program::load(&port.name, pins)?;
         let mut maps = Maps::open(&port.name, &mut program.ebpf)?;
         maps.stamp(&port.name)?;
-        let attached = match program.adopt(port, &pins)? {
+        let attached = match program.adopt(port, pins)? {
             Some(attached) => attached,
-            None => program.attach(port, &pins)?,
+            None => program.attach(port, pins)?,
         };
-        tracing::info!(port = port.name, mode = %attached, "XDP program attached");
-        Ok(Self { name: port.name.clone(), ifindex: port.ifindex, attached, pins, program, maps })
+        Ok((program, maps, attached))
     }
 
     /// Frames of this queue that the data plane is to have go to this socket from now on.
@@ -98,9 +114,9 @@ impl Steering {
     /// They are dropped from now on. A queue without socket is no error.
     pub fn clear_socket(&mut self, queue: u32) -> Result<(), Error> {
         match self.maps.sockets.unset(queue) {
-            Err(e) if os_error(&e) == Some(libc::ENOENT) => Ok(()),
-            // The map answers EINVAL for an empty entry on some kernels.
-            Err(e) if os_error(&e) == Some(libc::EINVAL) => Ok(()),
+            Err(MapError::OutOfBounds { .. }) => Err(Error::Queue { name: self.name.clone(), queue }),
+            // Kernels differ in what they answer for an empty entry.
+            Err(e) if matches!(os_error(&e), Some(libc::ENOENT | libc::EINVAL)) => Ok(()),
             other => other.map_err(Error::bpf(&self.name, "remove a socket from the XDP program's map")),
         }
     }

@@ -7,7 +7,7 @@
 mod lab;
 
 use lab::{Lab, PROTECTED, UNPROTECTED};
-use ravelin_ebpf::abi::VERSION;
+use ravelin_ebpf::abi::{MAX_QUEUES, VERSION};
 use ravelin_ebpf::{AttachMode, Attached, Error, attached_program, release};
 
 #[test]
@@ -53,27 +53,51 @@ fn dropping_keeps_the_program_and_release_removes_it() {
 }
 
 #[test]
-fn tables_can_be_changed_while_attached() {
+fn a_restart_has_no_moment_in_which_protected_traffic_passes() {
+    let lab = Lab::new("wire-gap");
+    let mut steering = lab.attach(AttachMode::Native).unwrap();
+    steering.set_protected(&["10.2.0.0/24".parse().unwrap()]).unwrap();
+    let (restarts, arrived) = lab.flood(PROTECTED, || {
+        let next = lab.attach(AttachMode::Native).unwrap();
+        drop(std::mem::replace(&mut steering, next));
+    });
+    assert_eq!(arrived, 0, "in {restarts} restarts");
+    assert!(restarts > 2);
+    steering.detach().unwrap();
+}
+
+#[test]
+fn changing_tables_has_no_moment_in_which_protected_traffic_passes() {
     let lab = Lab::new("wire-tab");
     let mut steering = lab.attach(AttachMode::Auto).unwrap();
     let prefixes = |all: &[&str]| all.iter().map(|p| p.parse().unwrap()).collect::<Vec<_>>();
-    for (set, arrives) in [
-        (&["10.2.0.0/24", "fd02::/16"][..], false),
-        (&["10.0.0.0/8"], false), // wider instead of narrower
-        (&["10.2.0.1/32"], false),
-        (&["10.3.0.0/24"], true),
-        (&[], true),
-    ] {
-        steering.set_protected(&prefixes(set)).unwrap();
-        // UNPROTECTED lies in 10.0.0.0/8 as well.
-        assert_eq!(lab.arrives(PROTECTED), arrives, "{set:?}");
-    }
+    steering.set_protected(&prefixes(&["10.2.0.0/24"])).unwrap();
+    let (rounds, arrived) = lab.flood(PROTECTED, || {
+        for set in [&["10.2.0.0/16", "fd02::/16"][..], &["0.0.0.0/0"], &["10.2.0.1/32"], &["10.2.0.0/24"]] {
+            steering.set_protected(&prefixes(set)).unwrap();
+        }
+    });
+    assert_eq!(arrived, 0, "in {rounds} rounds");
+    assert!(rounds > 2);
+    steering.set_protected(&prefixes(&["10.3.0.0/24"])).unwrap();
+    assert!(lab.arrives(PROTECTED), "no longer protected");
+    steering.detach().unwrap();
+}
+
+#[test]
+fn sockets_addresses_and_port_are_set_and_cleared() {
+    let lab = Lab::new("wire-set");
+    let mut steering = lab.attach(AttachMode::Auto).unwrap();
     let gateways = ["198.18.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
     steering.set_gateway_addresses(&gateways).unwrap();
     steering.set_gateway_addresses(&gateways[1..]).unwrap();
     steering.set_udp_port(Some(4565)).unwrap();
+    let socket = lab.xdp_socket();
+    steering.set_socket(0, &socket).unwrap();
     steering.clear_socket(0).unwrap();
-    assert!(matches!(steering.clear_socket(u32::MAX), Err(Error::Bpf { .. })));
+    steering.clear_socket(0).unwrap();
+    assert!(matches!(steering.set_socket(MAX_QUEUES, &socket), Err(Error::Queue { queue: MAX_QUEUES, .. })));
+    assert!(matches!(steering.clear_socket(u32::MAX), Err(Error::Queue { .. })));
     steering.detach().unwrap();
 }
 
@@ -85,6 +109,7 @@ fn a_large_mtu_falls_back_to_generic_or_says_why_not() {
     assert!(matches!(e, Error::MtuTooLarge { .. }), "{e:?}");
     assert!(e.to_string().contains("mtu 1500"), "{e}");
     assert_eq!(lab.in_gateway(attached_program).unwrap(), None);
+    assert!(!lab.pins().exists(), "nothing is left of a failed start");
     let mut steering = lab.attach(AttachMode::Auto).unwrap();
     assert_eq!(steering.attached_mode(), Attached::Generic);
     steering.set_protected(&["10.2.0.0/24".parse().unwrap()]).unwrap();

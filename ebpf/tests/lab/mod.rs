@@ -8,7 +8,7 @@ use ravelin_ebpf::{AttachMode, Error, PortConfig, Steering};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -17,6 +17,9 @@ use std::time::Duration;
 pub(crate) const UNPROTECTED: &str = "10.77.0.1";
 pub(crate) const PROTECTED: &str = "10.2.0.1";
 const HOST: &str = "10.77.0.2";
+/// Datagrams of a flood, and the time between two.
+const FLOOD: usize = 4000;
+const PAUSE: Duration = Duration::from_micros(100);
 
 pub(crate) struct Lab {
     gateway: String,
@@ -96,6 +99,34 @@ impl Lab {
             sender.send_to(b"through", to).unwrap();
             receiver.recv(&mut [0; 16]).is_ok()
         })
+    }
+
+    /// Does `f` again and again while datagrams go to this address of the gateway: how often, and how many arrived.
+    pub(crate) fn flood(&self, address: &str, mut f: impl FnMut()) -> (usize, usize) {
+        let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
+        let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let to = receiver.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                for _ in 0..FLOOD {
+                    sender.send_to(b"through", to).unwrap();
+                    std::thread::sleep(PAUSE); // gives `f` its turn
+                }
+            });
+            let rounds = std::iter::repeat_with(&mut f).take_while(|()| !sending.is_finished()).count();
+            sending.join().unwrap();
+            (rounds, std::iter::from_fn(|| receiver.recv(&mut [0; 16]).ok()).count())
+        })
+    }
+
+    /// An unbound AF_XDP socket.
+    pub(crate) fn xdp_socket(&self) -> OwnedFd {
+        // SAFETY: no pointers are passed.
+        let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: a new descriptor which nobody else owns.
+        unsafe { OwnedFd::from_raw_fd(fd) }
     }
 
     /// Runs with the index of the gateway's device, in its namespace.
