@@ -43,7 +43,9 @@ async fn echo(mut calls: mpsc::Receiver<Call>) {
         let answer = match call.request {
             Request::Show { what: What::Ports, .. } => Answer::Ports(Vec::new()),
             Request::Down { .. } => continue, // dropped without an answer
-            other => Answer::refused(format!("{other:?}")),
+            other @ (Request::Show { .. } | Request::Up { .. } | Request::Reload | Request::Version) => {
+                Answer::refused(format!("{other:?}"))
+            }
         };
         let _ = call.reply.send(answer);
     }

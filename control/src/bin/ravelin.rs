@@ -88,6 +88,7 @@ enum Command {
     Down(Switch),
     /// Read the configuration again and apply what changed; an invalid file changes nothing.
     #[command(after_help = "Examples:
+  ravelin reload
   ravelin check /etc/ravelin/ravelin.toml && ravelin reload
 
 Tunnels that did not change keep their SAs and lose no packet.")]

@@ -38,7 +38,13 @@ fn with(keys: &str) -> String {
 fn selecting(selectors: &str) -> String {
     MINIMAL
         .lines()
-        .map(|line| if line.starts_with("selectors") { format!("selectors = {selectors}\n") } else { format!("{line}\n") })
+        .map(|line| {
+            if line.starts_with("selectors") {
+                format!("selectors = {selectors}\n")
+            } else {
+                format!("{line}\n")
+            }
+        })
         .collect()
 }
 

@@ -61,7 +61,8 @@ fn errors_name_lines_and_hide_values() {
         assert_eq!(hit.line, line, "{text}");
         assert!(!errors.to_string().contains("hunter2"), "{text}: {errors}");
     }
-    let twice = format!("{GOOD}\n[[secret]]\nlocal-id='a.lab'\nremote-id='b.lab'\npsk='another one of these'\n");
+    let twice =
+        format!("{GOOD}\n[[secret]]\nlocal-id='a.lab'\nremote-id='b.lab'\npsk='another one of these'\n");
     assert!(parse(&twice).unwrap_err().to_string().contains("a second secret for the same identities"));
 }
 

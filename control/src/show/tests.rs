@@ -137,7 +137,9 @@ factory: the peer does not answer (5s ago); next attempt in 15s
 
 #[test]
 fn one_tunnel_in_detail() {
-    assert_text(&Answer::Tunnels(vec![tunnel("office", true)]), true,
+    assert_text(
+        &Answer::Tunnels(vec![tunnel("office", true)]),
+        true,
         "
 tunnel office
   state          up
@@ -159,7 +161,9 @@ tunnel office
 
 #[test]
 fn a_failing_tunnel_in_detail() {
-    assert_text(&Answer::Tunnels(vec![tunnel("factory", false)]), true,
+    assert_text(
+        &Answer::Tunnels(vec![tunnel("factory", false)]),
+        true,
         "
 tunnel factory
   state          retrying
@@ -179,7 +183,9 @@ tunnel factory
 /// R107.
 #[test]
 fn sas_as_a_table() {
-    assert_text(&Answer::Sas(vec![sa(SaDirection::In), sa(SaDirection::Out)]), false,
+    assert_text(
+        &Answer::Sas(vec![sa(SaDirection::In), sa(SaDirection::Out)]),
+        false,
         "
 TUNNEL  DIR  SPI         SUITE        STATE      WORKER  PACKETS    BYTES  DROPS    AGE   IDLE
 office  in   0xc0000101  aes256gcm16  installed       1  1234567  1.6 GiB      3  12m5s     0s
@@ -191,7 +197,9 @@ office  out  0xc0000101  aes256gcm16  in-use          1  1234567  1.6 GiB      3
 /// R107.
 #[test]
 fn one_sa_in_detail() {
-    assert_text(&Answer::Sas(vec![sa(SaDirection::In), sa(SaDirection::Out)]), true,
+    assert_text(
+        &Answer::Sas(vec![sa(SaDirection::In), sa(SaDirection::Out)]),
+        true,
         "
 SA 0xc0000101 in
   tunnel         office
@@ -220,7 +228,9 @@ SA 0xc0000101 out
 
 #[test]
 fn ports_as_a_table() {
-    assert_text(&Answer::Ports(vec![port("lan0", "native"), port("wan0", "generic")]), false,
+    assert_text(
+        &Answer::Ports(vec![port("lan0", "native"), port("wan0", "generic")]),
+        false,
         "
 PORT  LINK  XDP      BIND  QUEUES   MTU  MAC                PASSED  STEERED  DROPPED
 lan0  up    native   copy       1  1500  02:00:00:00:00:01       1        2        7
@@ -232,7 +242,9 @@ wan0: generic XDP: every packet is copied; native mode would be faster
 
 #[test]
 fn workers_as_a_table() {
-    assert_text(&Answer::Workers(vec![worker(0), worker(1)]), false,
+    assert_text(
+        &Answer::Workers(vec![worker(0), worker(1)]),
+        false,
         "
 WORKER  CORE  SAS IN  SAS OUT  RECEIVED  ENCRYPTED  DECRYPTED  FORWARDED  PUNTED  DROPS  ON WAY
      0     1       2        1         1         11         12          5       6      9       2
@@ -246,7 +258,9 @@ worker 1 crypto: aes-gcm: vaes-avx512
 /// R91: one line per reason.
 #[test]
 fn drops_as_a_table() {
-    assert_text(&Answer::Drops(drops()), false,
+    assert_text(
+        &Answer::Drops(drops()),
+        false,
         "
 WHERE            REASON      PACKETS
 worker 0         bad_icv           3
@@ -302,7 +316,9 @@ fn names_choose_and_wrong_ones_are_answered() {
     assert_eq!(only(both(), "ofice").unwrap_err(), "no tunnel \"ofice\"; did you mean \"office\"?");
     assert_eq!(only(both(), "x").unwrap_err(), "no tunnel \"x\"; there are: office, factory");
     assert_eq!(only(Answer::Ports(vec![]), "x").unwrap_err(), "no port \"x\": there is none at all");
-    assert!(matches!(only(Answer::Workers(vec![worker(0), worker(1)]), "1"), Ok(Answer::Workers(w)) if w[0].id == 1));
+    assert!(
+        matches!(only(Answer::Workers(vec![worker(0), worker(1)]), "1"), Ok(Answer::Workers(w)) if w[0].id == 1)
+    );
     assert!(only(Answer::Drops(drops()), "lan9").unwrap_err().contains("wan0"));
     assert!(only(Answer::Sas(vec![sa(SaDirection::In)]), "office").is_ok());
 }
@@ -354,7 +370,8 @@ fn numbers_read_well() {
     for (count, text) in cases {
         assert_eq!(bytes(count), text);
     }
-    let cases = [(0, "0s"), (59, "59s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (7260, "2h1m"), (93_600, "1d2h")];
+    let cases =
+        [(0, "0s"), (59, "59s"), (60, "1m"), (61, "1m1s"), (3600, "1h"), (7260, "2h1m"), (93_600, "1d2h")];
     for (seconds, text) in cases {
         assert_eq!(span(seconds), text);
     }

@@ -1,7 +1,7 @@
 //! `show tunnels [NAME]`.
 
-use super::table::{Column, Side::Left, Side::Right, fields, table as draw};
 use super::sas::last_used;
+use super::table::{Column, Side::Left, Side::Right, fields, table as draw};
 use super::units::{bytes, or_dash, span, span_or};
 use super::{What, nothing};
 use crate::api::{Traffic, TunnelStatus};
@@ -61,7 +61,10 @@ fn detail(t: &TunnelStatus) -> String {
     ];
     lines.extend(t.selectors.iter().map(|selector| ("selector", selector.clone())));
     if let (Some(local), Some(remote)) = (&t.ike_spi_local, &t.ike_spi_remote) {
-        lines.push(("IKE SA", format!("{local} (ours) {remote} (theirs), {}", or_dash(t.ike_suite.as_deref()))));
+        lines.push((
+            "IKE SA",
+            format!("{local} (ours) {remote} (theirs), {}", or_dash(t.ike_suite.as_deref())),
+        ));
         lines.push(("IKE age", age(t.ike_age_s, t.ike_rekey_in_s)));
     }
     if let (Some(inbound), Some(outbound)) = (&t.spi_in, &t.spi_out) {

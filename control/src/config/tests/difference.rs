@@ -80,10 +80,17 @@ fn every_key_of_a_tunnel_is_seen() {
 fn what_needs_a_restart_says_so() {
     let new = format!("{}\n[dataplane]\nframes = 32768\n", MINIMAL.replace("lan0", "lan1"));
     let got = lines(MINIMAL, &new);
-    assert!(got.contains(&"! port lan0 attach=auto -> (none): takes effect when ravelin-dataplane is restarted".into()));
-    assert!(got.contains(&"! port lan1 (none) -> attach=auto: takes effect when ravelin-dataplane is restarted".into()));
-    assert!(got.contains(&"! frames 16384 -> 32768: takes effect when ravelin-dataplane is restarted".into()));
-    let got = lines(MINIMAL, &format!("{MINIMAL}\n[control]\nike-port = 5000\ndefault-policy = \"discard\"\n"));
+    assert!(got.contains(
+        &"! port lan0 attach=auto -> (none): takes effect when ravelin-dataplane is restarted".into()
+    ));
+    assert!(got.contains(
+        &"! port lan1 (none) -> attach=auto: takes effect when ravelin-dataplane is restarted".into()
+    ));
+    assert!(
+        got.contains(&"! frames 16384 -> 32768: takes effect when ravelin-dataplane is restarted".into())
+    );
+    let got =
+        lines(MINIMAL, &format!("{MINIMAL}\n[control]\nike-port = 5000\ndefault-policy = \"discard\"\n"));
     assert_eq!(
         got,
         [

@@ -25,7 +25,10 @@ fn all_errors_are_said() {
     let errors = bad(text);
     let at = |line: u32, part: &str| {
         let prefix = format!("{line}: ");
-        assert!(errors.iter().any(|e| e.starts_with(&prefix) && e.contains(part)), "{line} {part}: {errors:#?}");
+        assert!(
+            errors.iter().any(|e| e.starts_with(&prefix) && e.contains(part)),
+            "{line} {part}: {errors:#?}"
+        );
     };
     at(2, "unknown key `nmae`");
     at(2, "did you mean `name`?");
@@ -53,11 +56,20 @@ fn syntax_errors_have_lines() {
 
 #[test]
 fn unknown_keys_suggest_the_nearest() {
-    assert_error(&with("replay_window = 64"), &["unknown key `replay_window`", "did you mean `replay-window`?"]);
+    assert_error(
+        &with("replay_window = 64"),
+        &["unknown key `replay_window`", "did you mean `replay-window`?"],
+    );
     assert_error(&with("lifetme = \"1h\""), &["did you mean `lifetime`?"]);
-    assert_error(&format!("{MINIMAL}\n[datplane]\n"), &["unknown key `datplane`", "did you mean `dataplane`?"]);
+    assert_error(
+        &format!("{MINIMAL}\n[datplane]\n"),
+        &["unknown key `datplane`", "did you mean `dataplane`?"],
+    );
     assert_error(&with("colour = 1"), &["unknown key `colour`", "remove it"]);
-    assert_error(&selecting("[{ lokal = \"10.0.0.0/8\", remote = \"10.2.0.0/24\" }]"), &["did you mean `local`?"]);
+    assert_error(
+        &selecting("[{ lokal = \"10.0.0.0/8\", remote = \"10.2.0.0/24\" }]"),
+        &["did you mean `local`?"],
+    );
 }
 
 #[test]
@@ -92,7 +104,11 @@ fn weak_and_broken_proposals_are_refused() {
     let esp = |word: &str| with(&format!("esp-proposals = [\"{word}\"]"));
     let ike = |word: &str| with(&format!("ike-proposals = [\"{word}\"]"));
     for weak in ["des-sha256", "3des-sha256", "null-sha256", "aes128-md5", "aes256gcm16-modp1024"] {
-        assert_error(&esp(weak), &["is refused as too weak", "RFC"].map(|part| if weak.starts_with("null") && part == "RFC" { "encrypt" } else { part }));
+        assert_error(
+            &esp(weak),
+            &["is refused as too weak", "RFC"]
+                .map(|part| if weak.starts_with("null") && part == "RFC" { "encrypt" } else { part }),
+        );
     }
     assert_error(&ike("aes256-sha256-modp1024"), &["\"modp1024\" is refused", "x25519"]);
     assert_error(&ike("aes256-md5-modp2048"), &["\"md5\" is refused"]);
@@ -103,7 +119,10 @@ fn weak_and_broken_proposals_are_refused() {
     assert_error(&ike("sha256-modp2048"), &["no encryption"]);
     assert_error(&ike("aes256-sha256-modp2048-esn"), &["esn belongs to ESP"]);
     assert_error(&ike("aes256-aes128-sha256-modp2048"), &["second of its kind"]);
-    assert_error(&ike("aes256-sha256-modp2049"), &["unknown algorithm \"modp2049\"", "did you mean \"modp2048\"?"]);
+    assert_error(
+        &ike("aes256-sha256-modp2049"),
+        &["unknown algorithm \"modp2049\"", "did you mean \"modp2048\"?"],
+    );
     assert_error(&ike(""), &["unknown algorithm \"\"", "one of aes128gcm16"]);
     assert_error(&esp("aes256"), &["a cipher without integrity"]);
     assert_error(&esp("aes256-sha512"), &["the data plane has no ESP"]);
@@ -138,12 +157,18 @@ fn encapsulation_port_range() {
 
 #[test]
 fn lifetimes_end_after_they_begin() {
-    assert_error(&with("lifetime = \"1h\"\nhard-lifetime = \"1h\""), &["`hard-lifetime` 1h is not after `lifetime` 1h"]);
+    assert_error(
+        &with("lifetime = \"1h\"\nhard-lifetime = \"1h\""),
+        &["`hard-lifetime` 1h is not after `lifetime` 1h"],
+    );
     assert_error(&with("lifetime = \"0s\""), &["1s to 30d"]);
     assert_error(&with("lifetime = \"31d\""), &["1s to 30d"]);
     assert_error(&with("lifetime = \"1 hour\""), &["\"1 hour\""]);
     assert_error(&with("lifetime = \"99999999999999999999d\""), &["expected a time"]);
-    assert_error(&with("lifebytes = \"2GiB\"\nhard-lifebytes = \"1GiB\""), &["`hard-lifebytes` is not above"]);
+    assert_error(
+        &with("lifebytes = \"2GiB\"\nhard-lifebytes = \"1GiB\""),
+        &["`hard-lifebytes` is not above"],
+    );
     assert_error(&with("hard-lifebytes = \"1GiB\""), &["without `lifebytes`"]);
     assert_error(&with("lifebytes = \"12\""), &["a size with its unit"]);
     assert_error(&with("lifebytes = 12"), &["add the unit: \"12B\""]);
@@ -176,7 +201,11 @@ fn numbers_have_ranges() {
     assert_error(&plane("huge-pages = \"yes\""), &["true or false"]);
     assert_error(&plane("tun = \"a-name-that-is-too-long\""), &["1 to 15"]);
     assert_eq!(good(&plane("frames = 0x8000\nframe-size = 4_096")).dataplane.frames, 0x8000);
-    assert_eq!(good(&format!("{}\n", with("tunnel-mtu = 3000\n[dataplane]\nframe-size = 4096"))).tunnels[0].tunnel_mtu, 3000);
+    assert_eq!(
+        good(&format!("{}\n", with("tunnel-mtu = 3000\n[dataplane]\nframe-size = 4096"))).tunnels[0]
+            .tunnel_mtu,
+        3000
+    );
     let control = |keys: &str| format!("{MINIMAL}\n[control]\n{keys}\n");
     assert_error(&control("ike-port = 0"), &["1 to 65535"]);
     assert_error(&control("natt-port = 500"), &["both 500"]);
@@ -195,10 +224,16 @@ fn selectors_are_checked() {
     assert_error(&pair("10.1.0.9-10.1.0.1", "10.2.0.0/24", ""), &["the lower address first"]);
     assert_error(&pair("lan", "10.2.0.0/24", ""), &["`local`: \"lan\""]);
     assert_error(&pair("10.1.0.0/24", "10.2.0.0/24", ", local-port = \"80\""), &["without a protocol"]);
-    assert_error(&pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = \"icmp\", local-port = 8"), &["without a protocol"]);
+    assert_error(
+        &pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = \"icmp\", local-port = 8"),
+        &["without a protocol"],
+    );
     assert_error(&pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = \"tpc\""), &["did you mean \"tcp\"?"]);
     assert_error(&pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = 256"), &["1 to 255"]);
-    assert_error(&pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = \"tcp\", remote-port = \"9-1\""), &["lower port first"]);
+    assert_error(
+        &pair("10.1.0.0/24", "10.2.0.0/24", ", protocol = \"tcp\", remote-port = \"9-1\""),
+        &["lower port first"],
+    );
     assert_error(&selecting("[]"), &["a list of 0"]);
     assert_error(&selecting("[[1]]"), &["a selector is an array"]);
     let lawful = good(&pair("10.1.0.7", "10.2.0.0/24", ", protocol = 6, remote-port = 443"));
@@ -217,7 +252,10 @@ fn names_stand_once() {
     let twice = format!("{MINIMAL}\n[[port]]\nname = \"wan0\"\n");
     assert_error(&twice, &["port \"wan0\" stands twice", "first in line"]);
     assert_error(&MINIMAL.replace("lan0", "ravelin0"), &["the name of the TUN device"]);
-    assert_error(&MINIMAL.replace("[[port]]\nname = \"lan0\"", "").replace("[[port]]\nname = \"wan0\"", ""), &["no [[port]]"]);
+    assert_error(
+        &MINIMAL.replace("[[port]]\nname = \"lan0\"", "").replace("[[port]]\nname = \"wan0\"", ""),
+        &["no [[port]]"],
+    );
     let tunnel = &TWO[TWO.find("[[tunnel]]").unwrap()..];
     assert_error(&format!("{TWO}\n{tunnel}"), &["tunnel \"office\" stands twice"]);
 }
@@ -235,11 +273,13 @@ fn selectors_do_not_hide_each_other() {
 
 #[test]
 fn one_peer_in_two_tunnels_warns() {
-    let text = TWO
-        .replace("remote = \"any\"", "remote = \"198.18.0.2\"")
-        .replace("van.lab", "b.lab");
+    let text = TWO.replace("remote = \"any\"", "remote = \"198.18.0.2\"").replace("van.lab", "b.lab");
     let config = good(&text);
-    assert!(config.warnings.iter().any(|w| w.found.contains("the peer and the identities")), "{:?}", config.warnings);
+    assert!(
+        config.warnings.iter().any(|w| w.found.contains("the peer and the identities")),
+        "{:?}",
+        config.warnings
+    );
 }
 
 #[test]
@@ -263,7 +303,8 @@ fn identities_are_told_apart() {
     for identity in ["192.0.2.1", "gw.example", "op@example", "keyid:00c0ffee", "any"] {
         assert_eq!(IdText(&remote(identity).unwrap()).to_string(), identity);
     }
-    for wrong in ["", "10.1.0.300", "a b", "10.0.0.0/8", "keyid:", "keyid:0", "keyid:xx", "ä.lab", "fe80::x"] {
+    for wrong in ["", "10.1.0.300", "a b", "10.0.0.0/8", "keyid:", "keyid:0", "keyid:xx", "ä.lab", "fe80::x"]
+    {
         assert!(remote(wrong).is_err(), "{wrong}");
     }
     assert!(parse_identity("any", false).is_err());

@@ -61,7 +61,7 @@ fn reference_reads_every_key() {
     assert_eq!(selector_text(&selector), "10.1.0.0/24:1024-65535 = 10.2.0.0/24:443 tcp");
     assert_eq!(selector_text(&tunnel.selectors[1].selector), "10.1.0.1-10.1.0.9 = 10.2.1.0/24");
     // Lines are where the selectors stand.
-    let line = |n: usize| REFERENCE.lines().nth(n as usize - 1).unwrap();
+    let line = |n: usize| REFERENCE.lines().nth(n - 1).unwrap();
     for s in &tunnel.selectors {
         assert!(line(s.line as usize).contains("[[tunnel.selectors]]"), "line {}", s.line);
     }
@@ -151,9 +151,11 @@ fn connections_carry_what_the_engine_needs() {
 #[test]
 fn a_missing_secret_names_the_tunnel() {
     let config = good(TWO);
-    let secrets =
-        Secrets::parse(Path::new("s.toml"), "[[secret]]\nlocal-id='a.lab'\nremote-id='b.lab'\npsk='0123456789abcdef'")
-            .unwrap();
+    let secrets = Secrets::parse(
+        Path::new("s.toml"),
+        "[[secret]]\nlocal-id='a.lab'\nremote-id='b.lab'\npsk='0123456789abcdef'",
+    )
+    .unwrap();
     let errors = config.connections(&secrets).unwrap_err();
     assert_eq!(errors.errors.len(), 1);
     let text = errors.to_string();
