@@ -107,7 +107,7 @@ fn source(packet: &Packet, tables: &Tables) -> Option<u32> {
         Door::Sa => tables.locals().iter().copied().find(|local| {
             let query =
                 Query { local: *local, remote: packet.meta.ip.src, protocol: protocol::ICMP, ports: None };
-            matches!(tables.spd.lookup(&query), Answer::Protect(_))
+            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _))
         }),
     }
 }

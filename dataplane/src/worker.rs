@@ -149,7 +149,6 @@ impl Way {
         let Self { db, engine, events, requests, stats, tables, epoch, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
         let clear = &classes.clear;
-        outbound::policy::guard(batch, clear, tables);
         route::resolve(batch, clear, tables);
         // NAT of what leaves belongs here, before the policies.
         outbound::policy::run(batch, clear, tables, protect, bypass);

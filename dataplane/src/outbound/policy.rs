@@ -3,31 +3,18 @@
 //! Decides: PROTECT, BYPASS or DISCARD; and that a clear packet from a port is none that should have come in ESP.
 //! Reads: the SPD of the snapshot. Writes: `Meta::sa` (for now the tunnel's place), the two lists. Never: lets a packet
 //! on whose ports are hidden where ports decide.
+//!
+//! This gateway has no inner and outer side: every packet is looked at in both directions, as one that came from
+//! behind a peer and as one that goes there. Where both have something to say, the policy of lower order does.
 
 use crate::batch::{Batch, Places};
-use crate::packet::Door;
+use crate::packet::{Door, Packet};
 use crate::route::Hop;
-use crate::spd::{Answer, Query};
+use crate::spd::{Answer, Query, Spd};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 
-/// A clear packet that a PROTECT policy covers, seen from the peer's side, is dropped whichever port it came by (R41).
-/// What came from the host itself or out of an SA is none of these.
-pub(crate) fn guard(batch: &mut Batch, clear: &[u16], tables: &Tables) {
-    batch.each(clear, |packet| {
-        if !matches!(packet.door, Door::Port(_)) {
-            return Ok(());
-        }
-        match tables.spd.lookup(&Query::inbound(&packet.meta.ip)) {
-            Answer::Bypass => Ok(()),
-            Answer::Protect(_) => Err(Drop::PlainOnProtected),
-            Answer::Discard => Err(Drop::PolicyDiscard),
-            Answer::Unknown => Err(Drop::Fragment),
-        }
-    });
-}
-
-/// What leaves this host is protected or not; what stays here has no policy to ask.
+/// What stays in this host goes with the bypassed ones.
 pub(crate) fn run(
     batch: &mut Batch,
     clear: &[u16],
@@ -39,18 +26,44 @@ pub(crate) fn run(
     bypass.clear();
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { continue };
-        if tables.hop(packet.meta.hop) == Hop::Local {
-            bypass.push(at);
-            continue;
-        }
-        match tables.spd.lookup(&Query::outbound(&packet.meta.ip)) {
-            Answer::Protect(tunnel) => {
+        let stays = tables.hop(packet.meta.hop) == Hop::Local;
+        match judge(packet, &tables.spd, stays) {
+            Ok(Some(tunnel)) => {
                 packet.meta.sa = tunnel;
                 protect.push(at);
             }
-            Answer::Bypass => bypass.push(at),
-            Answer::Discard => packet.drop(Drop::PolicyDiscard),
-            Answer::Unknown => packet.drop(Drop::Fragment),
+            Ok(None) => bypass.push(at),
+            Err(why) => packet.drop(why),
         }
+    }
+}
+
+/// The tunnel's place, or `None` for a packet that may go on in clear.
+fn judge(packet: &Packet, spd: &Spd, stays: bool) -> Result<Option<u32>, Drop> {
+    let ip = &packet.meta.ip;
+    let (came, came_order) = match packet.door {
+        Door::Port(_) => guard(spd.lookup(&Query::inbound(ip)))?,
+        // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.
+        Door::Sa => spd.lookup(&Query::inbound(ip)),
+        Door::Tun => (Answer::Bypass, u64::MAX),
+    };
+    let (goes, goes_order) =
+        if stays { (Answer::Bypass, u64::MAX) } else { spd.lookup(&Query::outbound(ip)) };
+    let discarded = (came == Answer::Discard && came_order <= goes_order)
+        || (goes == Answer::Discard && goes_order <= came_order && !packet.meta.made_here);
+    match goes {
+        _ if discarded => Err(Drop::PolicyDiscard),
+        Answer::Protect(tunnel) => Ok(Some(tunnel)),
+        Answer::Unknown => Err(Drop::Fragment),
+        Answer::Bypass | Answer::Discard => Ok(None),
+    }
+}
+
+/// A clear packet that a PROTECT policy covers, seen from the peer's side, is dropped whichever port it came by (R41).
+fn guard(came: (Answer, u64)) -> Result<(Answer, u64), Drop> {
+    match came.0 {
+        Answer::Protect(_) => Err(Drop::PlainOnProtected),
+        Answer::Unknown => Err(Drop::Fragment),
+        Answer::Bypass | Answer::Discard => Ok(came),
     }
 }

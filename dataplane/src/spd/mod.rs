@@ -100,6 +100,9 @@ enum Match {
     Maybe,
 }
 
+/// The order of "no policy matches": after all others.
+pub(crate) const NO_POLICY: u64 = u64::MAX;
+
 /// A policy that would need more pairs of prefixes goes into the list of ranges.
 const MAX_PAIRS: usize = 64;
 
@@ -158,8 +161,9 @@ impl Spd {
         &self.tunnels
     }
 
+    /// The answer, and the order of the policy that gave it; `NO_POLICY` when none matches.
     #[inline]
-    pub(crate) fn lookup(&self, query: &Query) -> Answer {
+    pub(crate) fn lookup(&self, query: &Query) -> (Answer, u64) {
         let mut best: Option<Entry> = None;
         let mut unsure = false;
         let mut take = |entry: &Entry, best: &mut Option<Entry>| match entry.matches(query) {
@@ -194,9 +198,9 @@ impl Spd {
             }
         }
         if unsure && self.ports_would_decide(query, best) {
-            return Answer::Unknown;
+            return (Answer::Unknown, 0);
         }
-        best.map_or(Answer::Bypass, |b| b.answer)
+        best.map_or((Answer::Bypass, NO_POLICY), |b| (b.answer, b.order.into()))
     }
 
     /// Whether an entry before `best` would match with the right ports, and says something else.

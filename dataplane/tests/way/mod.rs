@@ -1,0 +1,392 @@
+#![allow(dead_code, reason = "each test binary uses a part")]
+//! Two gateways without a kernel: workers over a UMEM, frames as bytes in and out.
+//!
+//! hostA 10.1.0.10 - (port 0) A (port 1) 198.18.0.1 - 198.18.0.2 (port 1) B (port 0) - 10.2.0.10 hostB
+
+use ravelin_dataplane::{
+    Batch, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
+};
+use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::*;
+use ravelin_wire::ethernet::{self, Ethernet};
+use ravelin_wire::ipv4::{Ipv4, Ipv4Header, Ipv4Mut};
+use ravelin_wire::{AddrRange, MacAddr, PortRange, Prefix, Selector, Spi};
+use ravelin_xsk::{FramePool, Umem, UmemConfig};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub(crate) const INSIDE: PortId = PortId(0);
+pub(crate) const WAN: PortId = PortId(1);
+pub(crate) const TUNNEL: TunnelId = TunnelId(7);
+pub(crate) const HOST_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
+pub(crate) const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 10);
+pub(crate) const GATE_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub(crate) const GATE_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+pub(crate) const WAN_A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const WAN_B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub(crate) const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+
+pub(crate) const SUITES: [(Suite, usize); 7] = [
+    (Suite::Aes128Gcm16, 20),
+    (Suite::Aes256Gcm16, 36),
+    (Suite::ChaCha20Poly1305, 36),
+    (Suite::Aes128CbcSha1, 36),
+    (Suite::Aes256CbcSha1, 52),
+    (Suite::Aes128CbcSha256, 48),
+    (Suite::Aes256CbcSha256, 64),
+];
+
+pub(crate) fn mac(n: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, n]
+}
+
+pub(crate) fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+pub(crate) fn selector(local: &str, remote: &str) -> Selector {
+    Selector {
+        local: AddrRange::from(prefix(local)),
+        remote: AddrRange::from(prefix(remote)),
+        protocol: None,
+        local_ports: PortRange::ANY,
+        remote_ports: PortRange::ANY,
+    }
+}
+
+/// The same, seen from the other end.
+pub(crate) fn mirror(s: Selector) -> Selector {
+    Selector {
+        local: s.remote,
+        remote: s.local,
+        protocol: s.protocol,
+        local_ports: s.remote_ports,
+        remote_ports: s.local_ports,
+    }
+}
+
+/// How the SAs of a pair are made; tests change what they are about.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) suite: Suite,
+    pub(crate) udp: bool,
+    pub(crate) esn: bool,
+    pub(crate) window: u32,
+    pub(crate) tunnel_mtu: u16,
+    pub(crate) df: OuterDf,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) hard_packets: u64,
+    pub(crate) soft_packets: u64,
+    /// Of the SA from A to B; the one back has the next but one.
+    pub(crate) spi: u32,
+    pub(crate) id: u64,
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self {
+            suite: Suite::Aes256Gcm16,
+            udp: false,
+            esn: false,
+            window: 1024,
+            tunnel_mtu: 1500,
+            df: OuterDf::Copy,
+            selectors: vec![selector("10.1.0.0/24", "10.2.0.0/24")],
+            hard_packets: 0,
+            soft_packets: 0,
+            spi: 0x1000,
+            id: 1,
+        }
+    }
+}
+
+impl Pair {
+    pub(crate) fn keymat(&self, toward_b: bool) -> Vec<u8> {
+        let len = SUITES.iter().find(|(s, _)| *s == self.suite).unwrap().1;
+        (0..len).map(|i| (i as u8).wrapping_mul(7) ^ self.spi as u8 ^ u8::from(toward_b)).collect()
+    }
+
+    pub(crate) fn spec(&self, at_a: bool, direction: Direction) -> SaSpec {
+        let port = if self.udp { 4500 } else { 0 };
+        let (a, b) = (SocketAddr::new(WAN_A.into(), port), SocketAddr::new(WAN_B.into(), port));
+        let toward_b = at_a == (direction == Direction::Outbound);
+        SaSpec {
+            id: SaId(self.id * 10 + u64::from(direction == Direction::Outbound)),
+            tunnel: TUNNEL,
+            direction,
+            spi: Spi::try_from(self.spi + if toward_b { 0 } else { 2 }).unwrap(),
+            suite: self.suite,
+            keys: KeyMaterial::new(&self.keymat(toward_b)).unwrap(),
+            esn: self.esn,
+            local: if at_a { a } else { b },
+            remote: if at_a { b } else { a },
+            mode: Mode::Tunnel,
+            replay_window: self.window,
+            tunnel_mtu: self.tunnel_mtu,
+            outer_df: self.df,
+            soft_bytes: 0,
+            hard_bytes: 0,
+            soft_packets: self.soft_packets,
+            hard_packets: self.hard_packets,
+            selectors: self.selectors.len() as u16,
+        }
+    }
+}
+
+pub(crate) struct Gate {
+    pub(crate) worker: Worker,
+    pub(crate) pool: FramePool,
+    pub(crate) store: TableStore,
+    pub(crate) now: Now,
+    batch: Batch,
+    frames: usize,
+    generation: u64,
+    is_a: bool,
+}
+
+/// What became of one packet.
+#[derive(Clone, Debug)]
+pub(crate) struct Out {
+    pub(crate) verdict: Verdict,
+    pub(crate) origin: Origin,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Gate {
+    pub(crate) fn new(is_a: bool) -> Self {
+        Self::with_workers(is_a, 0, 1)
+    }
+
+    pub(crate) fn with_workers(is_a: bool, id: u16, workers: u16) -> Self {
+        let frames = 512;
+        let config = UmemConfig { frames, frame_size: 2048, ..UmemConfig::default() };
+        let pool = Umem::new(config).unwrap().pools(1).remove(0);
+        let worker = Worker::new(WorkerConfig { id: WorkerId(id), workers, max_sas: 64 });
+        let mut gate = Self {
+            worker,
+            pool,
+            store: TableStore::new(2, None),
+            now: Now { ms: 10_000 },
+            batch: Batch::new(),
+            frames: frames as usize,
+            generation: 0,
+            is_a,
+        };
+        gate.furnish();
+        gate
+    }
+
+    fn furnish(&mut self) {
+        let (net, gate, host, wan, peer) = if self.is_a {
+            ("10.1.0.0/24", GATE_A, HOST_A, WAN_A, WAN_B)
+        } else {
+            ("10.2.0.0/24", GATE_B, HOST_B, WAN_B, WAN_A)
+        };
+        let direct = |port| NextHop::Port { port, gateway: None };
+        let host32 = |a: Ipv4Addr| Prefix::new(a.into(), 32).unwrap();
+        for (prefix, next_hop) in [
+            (prefix(net), direct(INSIDE)),
+            (prefix("198.18.0.0/24"), direct(WAN)),
+            (prefix("203.0.113.0/24"), NextHop::Port { port: WAN, gateway: Some(peer.into()) }),
+            (prefix("192.0.2.0/24"), NextHop::Kernel),
+            (prefix("192.0.3.0/24"), NextHop::Blackhole),
+            (host32(gate), NextHop::Local),
+            (host32(wan), NextHop::Local),
+        ] {
+            self.set(TableCommand::AddRoute(Route { prefix, next_hop }));
+        }
+        for (port, own, addr, other) in [(INSIDE, 1, host, 10), (WAN, 2, peer, 20)] {
+            self.set(TableCommand::SetPort(Port { port, mac: mac(own), mtu: 1500, up: true }));
+            self.set(TableCommand::SetNeighbour(Neighbour { port, addr: addr.into(), mac: mac(other) }));
+        }
+        self.set(TableCommand::AddGatewayAddress(wan.into()));
+        let s = selector("10.1.0.0/24", "10.2.0.0/24");
+        self.protect(if self.is_a { s } else { mirror(s) });
+        self.commit();
+    }
+
+    pub(crate) fn set(&mut self, command: TableCommand) {
+        assert_eq!(self.store.apply(&command), Ok(None));
+    }
+
+    pub(crate) fn protect(&mut self, selector: Selector) {
+        let action = Action::Protect(TUNNEL);
+        self.set(TableCommand::AddPolicy(Policy { order: 100, selector, action, line: 0 }));
+    }
+
+    pub(crate) fn commit(&mut self) {
+        self.generation += 1;
+        let generation = Generation(self.generation);
+        assert_eq!(self.store.apply(&TableCommand::Commit { generation }), Ok(Some(generation)));
+        self.worker.set_tables(self.store.compile(generation).unwrap());
+    }
+
+    /// Both directions of the pair, as this end has them, without using the outbound one.
+    pub(crate) fn install(&mut self, pair: &Pair) {
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            assert_eq!(self.install_one(pair, direction), Outcome::Ok);
+        }
+    }
+
+    pub(crate) fn install_one(&mut self, pair: &Pair, direction: Direction) -> Outcome {
+        let spec = pair.spec(self.is_a, direction);
+        for s in &pair.selectors {
+            let selector = if self.is_a { *s } else { mirror(*s) };
+            assert_eq!(self.worker.apply(WorkerCommand::SaSelector { sa: spec.id, selector }), None);
+        }
+        self.command(|token| WorkerCommand::InstallSa { token, spec: Box::new(spec) })
+    }
+
+    pub(crate) fn use_pair(&mut self, pair: &Pair) {
+        let sa = pair.spec(self.is_a, Direction::Outbound).id;
+        let owner = WorkerId(0);
+        assert_eq!(
+            self.command(|token| WorkerCommand::UseOutbound { token, tunnel: TUNNEL, sa, owner }),
+            Outcome::Ok
+        );
+    }
+
+    pub(crate) fn command(&mut self, command: impl FnOnce(Token) -> WorkerCommand) -> Outcome {
+        match self.worker.apply(command(Token(5))) {
+            Some(WorkerEvent::Done { token: Token(5), outcome }) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn events(&mut self) -> Vec<WorkerEvent> {
+        let now = self.now;
+        std::iter::from_fn(|| self.worker.next_event(now)).collect()
+    }
+
+    /// Carries the verdicts out as the process around does, and checks that nothing is lost (R303).
+    pub(crate) fn run(&mut self, packets: &[(Origin, Vec<u8>)]) -> Vec<Out> {
+        let mut all = vec![];
+        for part in packets.chunks(MAX_RECEIVED) {
+            for (origin, bytes) in part {
+                let mut frame = self.pool.alloc().unwrap();
+                assert!(frame.extend(bytes.len()), "{} bytes", bytes.len());
+                frame.data_mut().copy_from_slice(bytes);
+                self.batch.push(Packet::new(frame, *origin)).unwrap();
+            }
+            self.worker.process(&mut self.batch, &mut self.pool, self.now);
+            for packet in self.batch.packets.drain(..) {
+                let stats = self.worker.stats_mut();
+                match packet.verdict {
+                    Verdict::Forward { .. } => stats.count(Counter::Forwarded),
+                    Verdict::Punt => stats.count(Counter::Punted),
+                    Verdict::HandOff { .. } => stats.count(Counter::HandedOut),
+                    Verdict::Drop(_) | Verdict::Consumed => {}
+                    Verdict::Pending => panic!("no verdict"),
+                }
+                let bytes = packet.frame.data().to_vec();
+                all.push(Out { verdict: packet.verdict, origin: packet.origin, bytes });
+                self.pool.free(packet.frame);
+            }
+        }
+        let (entered, ended) = self.worker.stats().balance();
+        assert_eq!(entered, ended, "conservation");
+        assert_eq!(self.pool.available(), self.frames, "no frame is lost");
+        all
+    }
+
+    pub(crate) fn one(&mut self, origin: Origin, bytes: Vec<u8>) -> Out {
+        let mut out = self.run(&[(origin, bytes)]);
+        assert_eq!(out.len(), 1, "{out:?}");
+        out.remove(0)
+    }
+
+    /// IP packet in by a port, as Ethernet.
+    pub(crate) fn receive(&mut self, port: PortId, ip: &[u8]) -> Out {
+        self.one(Origin::Port(port), ether(ip))
+    }
+
+    pub(crate) fn dropped(&self, why: Drop) -> u64 {
+        self.worker.stats().dropped(why)
+    }
+
+    pub(crate) fn report(&mut self, id: u64) -> SaReport {
+        assert_eq!(self.worker.apply(WorkerCommand::ReportSas { token: Token(9) }), None);
+        let events = self.events();
+        assert!(matches!(events.last(), Some(WorkerEvent::Done { token: Token(9), outcome: Outcome::Ok })));
+        let found = events.into_iter().find_map(|e| match e {
+            WorkerEvent::SaReport(r) if r.id == SaId(id) => Some(*r),
+            _ => None,
+        });
+        found.expect("the SA is reported")
+    }
+}
+
+/// A and B with one tunnel up.
+pub(crate) fn gates(pair: &Pair) -> (Gate, Gate) {
+    let (mut a, mut b) = (Gate::new(true), Gate::new(false));
+    for gate in [&mut a, &mut b] {
+        gate.install(pair);
+        gate.use_pair(pair);
+    }
+    (a, b)
+}
+
+impl Out {
+    #[track_caller]
+    pub(crate) fn forwarded(&self, port: PortId) -> &[u8] {
+        assert_eq!(self.verdict, Verdict::Forward { port });
+        let (ether, rest) = Ethernet::parse(&self.bytes).unwrap();
+        assert_eq!(ether.ethertype, ethernet::IPV4);
+        assert_eq!(ether.src, MacAddr(mac(if port == INSIDE { 1 } else { 2 })));
+        assert_eq!(ether.dst, MacAddr(mac(if port == INSIDE { 10 } else { 20 })));
+        let ip = Ipv4::parse(rest).unwrap();
+        assert!(ip.checksum_holds());
+        assert_eq!(ip.total_len(), rest.len());
+        rest
+    }
+
+    #[track_caller]
+    pub(crate) fn lost(&self, why: Drop) {
+        assert_eq!(self.verdict, Verdict::Drop(why));
+    }
+}
+
+pub(crate) fn ether(ip: &[u8]) -> Vec<u8> {
+    let header = Ethernet { dst: MacAddr(mac(1)), src: MacAddr(mac(99)), ethertype: ethernet::IPV4 };
+    [&header.to_bytes()[..], ip].concat()
+}
+
+/// A UDP packet of `len` bytes in all.
+pub(crate) fn ip(src: Ipv4Addr, dst: Ipv4Addr, len: usize) -> Vec<u8> {
+    packet(Ipv4Header {
+        tos: 0,
+        total_len: len as u16,
+        id: 1,
+        df: true,
+        mf: false,
+        fragment_offset: 0,
+        ttl: 64,
+        protocol: 17,
+        src,
+        dst,
+    })
+}
+
+/// The header, and a payload that looks like UDP from port 1000 to port 2000 where it is long enough.
+pub(crate) fn packet(header: Ipv4Header) -> Vec<u8> {
+    let mut bytes = header.to_bytes().to_vec();
+    let n = usize::from(header.total_len) - 20;
+    let mut payload: Vec<u8> = (0..n).map(|i| (i * 13 % 241) as u8).collect();
+    for (slot, b) in payload.iter_mut().zip([0x03, 0xe8, 0x07, 0xd0]) {
+        *slot = b;
+    }
+    bytes.extend_from_slice(&payload);
+    bytes
+}
+
+pub(crate) fn edit(mut bytes: Vec<u8>, change: impl FnOnce(&mut Ipv4Mut<'_>)) -> Vec<u8> {
+    change(&mut Ipv4Mut::parse(&mut bytes).unwrap());
+    bytes
+}
+
+pub(crate) fn addr(a: Ipv4Addr) -> IpAddr {
+    a.into()
+}
+
+pub(crate) fn port_door(port: PortId) -> Door {
+    Door::Port(port)
+}

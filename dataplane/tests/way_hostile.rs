@@ -1,0 +1,280 @@
+//! Hostile input: every malformed packet has its reason, and any bytes end in one verdict.
+
+mod way;
+
+use proptest::prelude::*;
+use ravelin_crypto::{Engine, Key, SealJob};
+use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::*;
+use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
+use std::net::Ipv4Addr;
+use way::*;
+
+#[test]
+fn malformed_frames_have_their_reasons() {
+    let (mut a, _) = gates(&Pair::default());
+    let good = ip(HOST_A, INTERNET, 100);
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = ether(&good);
+        change(&mut bytes);
+        bytes
+    };
+    let sum = |bytes: &mut Vec<u8>| {
+        let mut header = bytes[14..34].to_vec();
+        header[10..12].fill(0);
+        let sum = ravelin_wire::checksum::of(&header);
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+    };
+    let cases: Vec<(Vec<u8>, Drop)> = vec![
+        (vec![], Drop::Malformed),
+        (vec![0; 13], Drop::Malformed),
+        (with(&|b| b.truncate(14)), Drop::Malformed),
+        (with(&|b| b.truncate(33)), Drop::Malformed),
+        (with(&|b| b.truncate(113)), Drop::Malformed),
+        (with(&|b| b[12..14].copy_from_slice(&[0x08, 0x06])), Drop::Malformed),
+        (with(&|b| b[12..14].copy_from_slice(&[0x86, 0xdd])), Drop::Unsupported),
+        (with(&|b| b[14] = 0x65), Drop::Unsupported),
+        (with(&|b| b[14] = 0x44), Drop::Malformed),
+        (with(&|b| b[14] = 0x4f), Drop::BadIpChecksum),
+        (with(&|b| b[17] = 19), Drop::Malformed),
+        (with(&|b| b[17] = 120), Drop::Malformed),
+        (with(&|b| b[24] ^= 1), Drop::BadIpChecksum),
+        (
+            with(&|b| {
+                b[26] = 127;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+        (
+            with(&|b| {
+                b[26] = 0;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+        (
+            with(&|b| {
+                b[26] = 224;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+        (
+            with(&|b| {
+                b[26] = 255;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+        (
+            with(&|b| {
+                b[30] = 127;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+        (
+            with(&|b| {
+                b[30] = 224;
+                sum(b)
+            }),
+            Drop::MulticastPolicyMode,
+        ),
+        (
+            with(&|b| {
+                b[30..34].fill(255);
+                sum(b)
+            }),
+            Drop::MulticastPolicyMode,
+        ),
+        (
+            with(&|b| {
+                b[30] = 250;
+                sum(b)
+            }),
+            Drop::BadAddress,
+        ),
+    ];
+    for (n, (bytes, why)) in cases.into_iter().enumerate() {
+        let out = a.one(Origin::Port(INSIDE), bytes);
+        assert_eq!(out.verdict, Verdict::Drop(why), "case {n}");
+    }
+}
+
+#[test]
+fn tags_and_link_padding_are_taken_off() {
+    let (mut a, mut b) = gates(&Pair::default());
+    let sent = ip(HOST_A, HOST_B, 30);
+    let mut frame = ether(&sent);
+    frame.splice(12..12, [0x81, 0x00, 0x20, 0x05]);
+    frame.extend([0xaa; 12]);
+    let wire = a.one(Origin::Port(INSIDE), frame.clone());
+    let mut padded = wire.bytes.clone();
+    wire.forwarded(WAN);
+    padded.extend([0x55; 7]);
+    let out = b.one(Origin::Port(WAN), padded);
+    assert_eq!(out.forwarded(INSIDE), edit(sent, |ip| ip.set_ttl(62)));
+    // A packet that turns round on its port keeps its VLAN.
+    let mut turn = ether(&ip(HOST_A, Ipv4Addr::new(10, 1, 0, 10), 60));
+    turn[14 + 12..14 + 16].copy_from_slice(&Ipv4Addr::new(10, 1, 0, 11).octets());
+    let bytes = edit(turn.split_off(14), |ip| ip.fill_checksum());
+    turn.extend(bytes);
+    turn.splice(12..12, [0x81, 0x00, 0x20, 0x05]);
+    let out = a.one(Origin::Port(INSIDE), turn);
+    assert_eq!(out.verdict, Verdict::Forward { port: INSIDE });
+    assert_eq!(out.bytes[12..18], [0x81, 0x00, 0x20, 0x05, 0x08, 0x00]);
+}
+
+/// An ESP packet that B's inbound SA finds authentic, with any next header and payload.
+fn sealed(pair: &Pair, seq: u64, next_header: u8, payload: &[u8], tos: u8) -> Vec<u8> {
+    let suite = ravelin_crypto::Suite::Aes256Gcm16;
+    let key = Key::new(suite, &pair.keymat(true), [0; 16]).unwrap();
+    let mut esp = vec![0; suite.sealed_len(payload.len())];
+    esp[suite.payload_offset()..][..payload.len()].copy_from_slice(payload);
+    let job = SealJob {
+        key: &key,
+        spi: pair.spi,
+        seq,
+        esn: false,
+        next_header,
+        payload_len: payload.len(),
+        packet: &mut esp,
+    };
+    Engine::new().seal(&mut [job]);
+    let header = Ipv4Header {
+        tos,
+        total_len: (20 + esp.len()) as u16,
+        id: 0,
+        df: false,
+        mf: false,
+        fragment_offset: 0,
+        ttl: 9,
+        protocol: 50,
+        src: WAN_A,
+        dst: WAN_B,
+    };
+    [&header.to_bytes()[..], &esp].concat()
+}
+
+#[test]
+fn authentic_nonsense_has_its_reasons() {
+    let pair = Pair::default();
+    let (_, mut b) = gates(&pair);
+    let good = ip(HOST_A, HOST_B, 60);
+    let mut padded = good.clone();
+    padded.extend([0; 40]);
+    let mut lying = good.clone();
+    lying[3] = 61;
+    let mut broken = good.clone();
+    broken[11] ^= 1;
+    let loopback = edit(good.clone(), |ip| ip.set_src(Ipv4Addr::LOCALHOST));
+    let cases: Vec<(u8, Vec<u8>, u8, Option<Drop>)> = vec![
+        (4, good.clone(), 0, None),
+        (4, padded, 0, None),
+        (59, vec![1; 33], 0, Some(Drop::Dummy)),
+        (41, vec![0x60; 40], 0, Some(Drop::Unsupported)),
+        (6, vec![0; 40], 0, Some(Drop::WrongEncapsulation)),
+        (4, vec![], 0, Some(Drop::BadInner)),
+        (4, vec![0x45; 19], 0, Some(Drop::BadInner)),
+        (4, lying, 0, Some(Drop::BadInner)),
+        (4, broken, 0, Some(Drop::BadInner)),
+        (4, loopback, 0, Some(Drop::BadAddress)),
+        (4, good.clone(), 3, Some(Drop::CongestionLost)),
+        (4, edit(good.clone(), |ip| ip.set_tos(2)), 3, None),
+    ];
+    for (n, (next, payload, tos, fate)) in cases.into_iter().enumerate() {
+        let out = b.receive(WAN, &sealed(&pair, n as u64 + 1, next, &payload, tos));
+        match fate {
+            Some(why) => assert_eq!(out.verdict, Verdict::Drop(why), "case {n}"),
+            None => {
+                let ip = Ipv4::parse(out.forwarded(INSIDE)).unwrap();
+                assert_eq!((ip.total_len(), ip.ecn()), (60, tos & 3), "case {n}");
+            }
+        }
+    }
+    assert_eq!(b.report(10).packets, 12);
+}
+
+#[test]
+fn short_esp_and_fragments_of_it_are_refused() {
+    let pair = Pair { udp: true, ..Pair::default() };
+    let (mut a, mut b) = gates(&pair);
+    let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).forwarded(WAN).to_vec();
+    let cut = |len: usize, udp: bool| {
+        let mut bytes = wire[..len].to_vec();
+        bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+        if udp {
+            bytes[24..26].copy_from_slice(&(len as u16 - 20).to_be_bytes());
+        }
+        edit(bytes, |ip| ip.fill_checksum())
+    };
+    b.receive(WAN, &cut(28 + 4, true)).lost(Drop::BadEsp);
+    b.receive(WAN, &cut(28 + 20, true)).lost(Drop::BadEsp);
+    b.receive(WAN, &cut(60, false)).lost(Drop::Malformed);
+    b.receive(WAN, &edit(wire.clone(), |ip| ip.set_fragment(0, true))).lost(Drop::Fragment);
+    b.receive(WAN, &wire).forwarded(INSIDE);
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    let door = prop_oneof![Just(Door::Port(INSIDE)), Just(Door::Port(WAN)), Just(Door::Tun), Just(Door::Sa)];
+    prop_oneof![
+        3 => Just(Origin::Port(INSIDE)),
+        3 => Just(Origin::Port(WAN)),
+        1 => Just(Origin::Tun),
+        1 => (door, 0u8..6).prop_map(|(door, hops)| Origin::HandedIn { door, hops }),
+    ]
+}
+
+prop_compose! {
+    /// Frames from lawful to absurd: a packet between addresses that mean something, then a few bytes changed.
+    fn frame()(kind in 0u8..5, origin in origin(), src in 0usize..7, dst in 0usize..7, len in 20usize..1500,
+               flags in (any::<bool>(), any::<bool>(), 0u16..4), protocol in prop_oneof![Just(17u8), Just(50), Just(1), any::<u8>()],
+               ttl in 0u8..4, spi in prop_oneof![Just(0x1000u32), Just(0x1002), any::<u32>()], natt: bool,
+               noise in proptest::collection::vec((0usize..1600, any::<u8>()), 0..4),
+               raw in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..3000) -> (Origin, Vec<u8>) {
+        if kind == 0 {
+            return (origin, raw);
+        }
+        let places = [HOST_A, HOST_B, GATE_A, GATE_B, WAN_A, WAN_B, INTERNET];
+        let mut bytes = packet(Ipv4Header {
+            tos: ttl << 1 | u8::from(natt), total_len: len as u16, id: 0, df: flags.0, mf: flags.1 && flags.2 == 3,
+            fragment_offset: if flags.2 == 2 { 64 } else { 0 }, ttl: ttl + 1, protocol, src: places[src], dst: places[dst],
+        });
+        if natt && len >= 32 {
+            bytes[22..24].copy_from_slice(&4500u16.to_be_bytes());
+            bytes[24..26].copy_from_slice(&(len as u16 - 20).to_be_bytes());
+            bytes[28..32].copy_from_slice(&spi.to_be_bytes());
+        } else if len >= 24 {
+            bytes[20..24].copy_from_slice(&spi.to_be_bytes());
+        }
+        for (at, b) in noise {
+            if kind > 2 && let Some(slot) = bytes.get_mut(at) { *slot = b; }
+        }
+        if kind == 4 { bytes.truncate(cut); }
+        (origin, if matches!(origin, Origin::Port(_)) { ether(&bytes) } else { bytes })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    // R303: any bytes in, one verdict each, nothing lost (both are asserted in `run`); and nothing that a policy
+    // protects leaves in clear (R307).
+    #[test]
+    fn any_frames_end_in_one_verdict(frames in proptest::collection::vec(frame(), 1..64), up: bool) {
+        let (mut a, _) = gates(&Pair::default());
+        if !up {
+            a.command(|token| WorkerCommand::StopOutbound { token, tunnel: TUNNEL });
+        }
+        for out in a.run(&frames) {
+            if let Verdict::Forward { .. } = out.verdict {
+                let start = if out.bytes[12..14] == [0x81, 0x00] { 18 } else { 14 };
+                if let Ok(ip) = Ipv4::parse(&out.bytes[start..]) && ip.protocol() != 50 {
+                    let covered = |x: Ipv4Addr, y: Ipv4Addr| x.octets()[..3] == [10, 1, 0] && y.octets()[..3] == [10, 2, 0];
+                    prop_assert!(!covered(ip.src(), ip.dst()));
+                }
+            }
+        }
+    }
+}
