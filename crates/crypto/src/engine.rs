@@ -180,11 +180,25 @@ impl Engine {
     }
 
     fn seal_chacha(&self, jobs: &mut [SealJob], group: Group) {
-        members(group).for_each(|n| portable::seal_aead(&mut jobs[n]));
+        if group == 0 {
+            return;
+        }
+        match self.chacha {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => crate::x86::seal_chacha(jobs, group),
+            _ => members(group).for_each(|n| portable::seal_aead(&mut jobs[n])),
+        }
     }
 
     fn open_chacha(&self, jobs: &mut [OpenJob], group: Group) -> Group {
-        open_each(jobs, group, portable::open_aead)
+        if group == 0 {
+            return 0;
+        }
+        match self.chacha {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => crate::x86::open_chacha(jobs, group),
+            _ => open_each(jobs, group, portable::open_aead),
+        }
     }
 
     fn encrypt_cbc(&self, jobs: &mut [SealJob], group: Group) {
@@ -320,6 +334,8 @@ impl Engine {
             }
             #[cfg(target_arch = "x86_64")]
             (_, Cipher::Gcm) if aad.len() <= 16 => Some(crate::x86::decrypt_gcm(kernel, key, aad, packet)),
+            #[cfg(target_arch = "x86_64")]
+            (_, Cipher::ChaCha) => Some(crate::x86::bare_chacha(key, aad, packet, seal)),
             _ => None,
         }
     }

@@ -237,7 +237,7 @@ fn parts(packet: &mut [u8]) -> Option<(&mut [u8; 16], &mut [u8], &mut [u8; 16])>
 }
 
 /// SPI and sequence number of a packet whose length was checked.
-fn header(packet: &[u8]) -> [u8; 8] {
+pub(crate) fn header(packet: &[u8]) -> [u8; 8] {
     packet.first_chunk().copied().unwrap_or_default()
 }
 

@@ -23,16 +23,50 @@ fn the_best_tier_is_the_default() {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_cpu_with_vaes_uses_it() {
-    let vaes = is_x86_feature_detected!("avx512bw")
+fn a_cpu_with_vector_aes_uses_it() {
+    if avx512() && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq") {
+        let engine = Engine::new();
+        for suite in [Suite::Aes128Gcm16, Suite::Aes192Gcm16, Suite::Aes256Gcm16] {
+            assert_eq!(engine.kernels(suite), (Kernel::Vaes512, Kernel::Vaes512));
+        }
+        for suite in [Suite::Aes128CbcSha1, Suite::Aes192CbcSha256, Suite::Aes256CbcSha512] {
+            assert_eq!(engine.kernels(suite).0, Kernel::Vaes512);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_cpu_with_avx512_uses_it() {
+    if avx512() {
+        let engine = Engine::new();
+        assert_eq!(engine.kernels(Suite::ChaCha20Poly1305), (Kernel::Avx512, Kernel::Avx512));
+        assert_eq!(engine.kernels(Suite::NullSha1).1, Kernel::Avx512);
+        assert_eq!(engine.kernels(Suite::NullSha256).1, Kernel::Avx512);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_cpu_with_aes_and_sha_instructions_uses_them() {
+    let engine = Engine::with_tier(Tier::Sse);
+    if is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
+        && is_x86_feature_detected!("sse4.1")
+    {
+        assert_eq!(engine.kernels(Suite::Aes256CbcSha1).0, Kernel::AesNi);
+    }
+    if is_x86_feature_detected!("sha") {
+        assert_eq!(engine.kernels(Suite::NullSha1).1, Kernel::ShaNi);
+        assert_eq!(engine.kernels(Suite::NullSha256).1, Kernel::ShaNi);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("vaes")
-        && is_x86_feature_detected!("vpclmulqdq");
-    if vaes {
-        for suite in [Suite::Aes128Gcm16, Suite::Aes192Gcm16, Suite::Aes256Gcm16] {
-            assert_eq!(Engine::new().kernels(suite), (Kernel::Vaes512, Kernel::Vaes512));
-        }
-    }
 }

@@ -9,12 +9,17 @@ mod gcm_vaes;
 mod cbc;
 mod sha_avx512;
 mod sha_ni;
+mod chacha_avx512;
+mod poly1305;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
-use crate::engine::{Group, Kernel, Tier, members};
+use arrayvec::ArrayVec;
+
+use crate::engine::{BURST, Group, Kernel, Tier, members};
+use crate::frame::Aad;
 use crate::mac::Message;
-use crate::portable::Digest;
+use crate::portable::{Digest, header};
 use crate::suite::{Cipher, HEADER, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
@@ -52,8 +57,8 @@ pub(crate) fn cbc_kernel(tier: Tier) -> Kernel {
     }
 }
 
-pub(crate) fn chacha_kernel(_tier: Tier) -> Kernel {
-    Kernel::Portable
+pub(crate) fn chacha_kernel(tier: Tier) -> Kernel {
+    if tier >= Tier::Avx512 && has_avx512() { Kernel::Avx512 } else { Kernel::Portable }
 }
 
 /// For SHA-1 and SHA-256 alike.
@@ -112,6 +117,36 @@ pub(crate) fn seal_gcm(_kernel: Kernel, jobs: &mut [SealJob], group: Group) {
 pub(crate) fn open_gcm(_kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
     // SAFETY: as in `seal_gcm`.
     unsafe { gcm_vaes::open(jobs, group) }
+}
+
+/// Seals the jobs of `group`, which are prepared ChaCha20-Poly1305 jobs.
+pub(crate) fn seal_chacha(jobs: &mut [SealJob], group: Group) {
+    let aads: ArrayVec<Aad, BURST> =
+        members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
+    let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
+    let mut units: ArrayVec<chacha_avx512::Unit, BURST> = of_these
+        .zip(&aads)
+        .map(|(job, aad)| chacha_avx512::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
+        .collect();
+    // SAFETY: the engine has this kernel only where `chacha_kernel` answered it.
+    unsafe { chacha_avx512::seal(&mut units) };
+}
+
+/// Opens the jobs of `group`, ChaCha20-Poly1305 packets of possible length; returns the authentic ones.
+pub(crate) fn open_chacha(jobs: &mut [OpenJob], group: Group) -> Group {
+    let aads: ArrayVec<Aad, BURST> =
+        members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
+    let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
+    let mut units: ArrayVec<chacha_avx512::Unit, BURST> = of_these
+        .zip(&aads)
+        .map(|(job, aad)| chacha_avx512::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
+        .collect();
+    // SAFETY: as in `seal_chacha`.
+    let authentic = unsafe { chacha_avx512::open(&mut units) };
+    members(group)
+        .enumerate()
+        .filter(|(unit, _)| authentic >> unit & 1 == 1)
+        .fold(0, |set, (_, n)| set | 1 << n)
 }
 
 /// Encrypts the jobs of `group`, which are prepared AES-CBC jobs, and writes their IVs.
@@ -196,5 +231,20 @@ fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool
             return true;
         }
         gcm_vaes::open_unit(&unit)
+    }
+}
+
+/// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors.
+#[cfg(test)]
+pub(crate) fn bare_chacha(key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
+    assert!(has_avx512());
+    let mut unit = [chacha_avx512::Unit { key, aad, packet }];
+    // SAFETY: the CPU was asked.
+    unsafe {
+        if seal {
+            chacha_avx512::seal(&mut unit);
+            return true;
+        }
+        chacha_avx512::open(&mut unit) == 1
     }
 }
