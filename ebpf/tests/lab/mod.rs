@@ -11,14 +11,15 @@ use std::net::UdpSocket;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Addresses of the gateway's namespace.
 pub(crate) const UNPROTECTED: &str = "10.77.0.1";
 pub(crate) const PROTECTED: &str = "10.2.0.1";
 const HOST: &str = "10.77.0.2";
-/// Datagrams of a flood, and the time between two.
-const FLOOD: usize = 4000;
+/// Datagrams of a flood, at the least, and the time between two.
+const FLOOD: usize = 2000;
 const PAUSE: Duration = Duration::from_micros(100);
 
 pub(crate) struct Lab {
@@ -101,23 +102,29 @@ impl Lab {
         })
     }
 
-    /// Does `f` again and again while datagrams go to this address of the gateway: how often, and how many arrived.
-    pub(crate) fn flood(&self, address: &str, mut f: impl FnMut()) -> (usize, usize) {
+    /// Does `f` ten times or more while datagrams go to this address of the gateway: how many of them arrived.
+    pub(crate) fn flood(&self, address: &str, mut f: impl FnMut()) -> usize {
         let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
         let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let to = receiver.local_addr().unwrap();
+        let (sent, done) = (AtomicUsize::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            let sending = scope.spawn(|| {
-                for _ in 0..FLOOD {
+            scope.spawn(|| {
+                // Bounded, should `f` panic.
+                while !done.load(Relaxed) && sent.fetch_add(1, Relaxed) < 50 * FLOOD {
                     sender.send_to(b"through", to).unwrap();
                     std::thread::sleep(PAUSE); // gives `f` its turn
                 }
             });
-            let rounds = std::iter::repeat_with(&mut f).take_while(|()| !sending.is_finished()).count();
-            sending.join().unwrap();
-            (rounds, std::iter::from_fn(|| receiver.recv(&mut [0; 16]).ok()).count())
-        })
+            let mut rounds = 0;
+            while rounds < 10 || sent.load(Relaxed) < FLOOD {
+                f();
+                rounds += 1;
+            }
+            done.store(true, Relaxed);
+        });
+        std::iter::from_fn(|| receiver.recv(&mut [0; 16]).ok()).count()
     }
 
     /// An unbound AF_XDP socket.
