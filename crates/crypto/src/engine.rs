@@ -329,11 +329,7 @@ impl Engine {
             (Kernel::Portable, _) if seal => Some(portable::encrypt_aead(key, aad, packet)),
             (Kernel::Portable, _) => Some(portable::decrypt_aead(key, aad, packet)),
             #[cfg(target_arch = "x86_64")]
-            (_, Cipher::Gcm) if aad.len() <= 16 && seal => {
-                Some(crate::x86::encrypt_gcm(kernel, key, aad, packet))
-            }
-            #[cfg(target_arch = "x86_64")]
-            (_, Cipher::Gcm) if aad.len() <= 16 => Some(crate::x86::decrypt_gcm(kernel, key, aad, packet)),
+            (_, Cipher::Gcm) if aad.len() <= 16 => Some(crate::x86::bare_gcm(kernel, key, aad, packet, seal)),
             #[cfg(target_arch = "x86_64")]
             (_, Cipher::ChaCha) => Some(crate::x86::bare_chacha(key, aad, packet, seal)),
             _ => None,

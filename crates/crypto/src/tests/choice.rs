@@ -55,6 +55,7 @@ fn a_cpu_with_aes_and_sha_instructions_uses_them() {
         && is_x86_feature_detected!("sse4.1")
     {
         assert_eq!(engine.kernels(Suite::Aes256CbcSha1).0, Kernel::AesNi);
+        assert_eq!(engine.kernels(Suite::Aes192Gcm16), (Kernel::AesNi, Kernel::AesNi));
     }
     if is_x86_feature_detected!("sha") {
         assert_eq!(engine.kernels(Suite::NullSha1).1, Kernel::ShaNi);

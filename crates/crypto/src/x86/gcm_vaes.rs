@@ -4,13 +4,12 @@
 //! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
 //! of prepared packets, and the header when sealing. Never: padding and trailers, they are `frame`'s.
 //!
-//! A packet is read as a stream of 16-byte blocks from its first byte on: block 0 is SPI, sequence number and IV, and the
-//! blocks of the body follow. Lane 0 of the first vector is therefore free for two guests: in the counter vector for
-//! J0, whose encryption masks the tag, and in the hash vector for the associated data. Sixteen blocks (a *group*) share
-//! one reduction.
+//! In lane 0 of the first vector ride the two guests of block 0 (see `gcm`). Sixteen blocks (a *group*) share one
+//! reduction.
 
 use core::arch::x86_64::*;
 
+use super::gcm::Unit;
 use crate::engine::{Group, members};
 use crate::{Key, OpenJob, SealJob};
 
@@ -18,40 +17,12 @@ use crate::{Key, OpenJob, SealJob};
 const GROUP: usize = 256;
 const VECTOR: usize = 64;
 
-/// One packet as the kernel sees it.
-pub(super) struct Unit<'a> {
-    pub(super) key: &'a Key,
-    /// First byte of the ESP header; `16 + body + 16` bytes are ours.
-    pub(super) packet: *mut u8,
-    pub(super) body: usize,
-    /// The explicit IV as a big-endian number.
-    pub(super) iv: u64,
-    /// SPI and sequence number as a big-endian number: the first half of block 0.
-    pub(super) header: u64,
-    /// Associated data, zero-padded to a block, as a big-endian number.
-    pub(super) aad: (u64, u64),
-    pub(super) aad_bits: u64,
-}
-
 /// Seals the prepared AES-GCM jobs of `group`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 pub(super) fn seal(jobs: &mut [SealJob], group: Group) {
     for n in members(group) {
-        let job = &mut jobs[n];
-        let spi = u64::from(job.spi) << 32;
-        let (aad, aad_bits) = associated(spi, job.seq, job.esn);
-        let unit = Unit {
-            key: job.key,
-            body: job.packet.len() - 32,
-            packet: job.packet.as_mut_ptr(),
-            iv: job.seq,
-            header: spi | (job.seq & 0xffff_ffff),
-            aad,
-            aad_bits,
-        };
-        // SAFETY: `frame::prepare` checked that the packet has header, IV, a body and an ICV, so that 32 bytes come off
-        // its length and the pointer covers all of it.
-        unsafe { seal_unit(&unit) };
+        // SAFETY: a unit of a prepared job covers its packet.
+        unsafe { seal_unit(&Unit::sealing(&mut jobs[n])) };
     }
 }
 
@@ -60,34 +31,12 @@ pub(super) fn seal(jobs: &mut [SealJob], group: Group) {
 pub(super) fn open(jobs: &mut [OpenJob], group: Group) -> Group {
     let mut authentic = 0;
     for n in members(group) {
-        let job = &mut jobs[n];
-        let Some(head) = job.packet.first_chunk::<16>() else { continue };
-        let head = u128::from_be_bytes(*head);
-        #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
-        let (header, iv) = ((head >> 64) as u64, head as u64);
-        let number = (job.seq >> 32 << 32) | (header & 0xffff_ffff);
-        let (aad, aad_bits) = associated(header & !0xffff_ffff, number, job.esn);
-        let unit = Unit {
-            key: job.key,
-            body: job.packet.len() - 32,
-            packet: job.packet.as_mut_ptr(),
-            iv,
-            header,
-            aad,
-            aad_bits,
-        };
-        // SAFETY: `frame::body_end` checked that header, IV, a body and the ICV are there.
-        if unsafe { open_unit(&unit) } {
+        // SAFETY: a unit of a packet of possible length covers it.
+        if unsafe { open_unit(&Unit::opening(&mut jobs[n])) } {
             authentic |= 1 << n;
         }
     }
     authentic
-}
-
-/// RFC 4106 §5: SPI and sequence number, 64 bits of the latter with ESN. `spi` is in the upper half.
-#[inline]
-fn associated(spi: u64, seq: u64, esn: bool) -> ((u64, u64), u64) {
-    if esn { ((spi | seq >> 32, seq << 32), 96) } else { ((spi | (seq & 0xffff_ffff), 0), 64) }
 }
 
 /// # Safety

@@ -5,7 +5,9 @@
 //! with a [`Kernel`] that the functions below have answered, and they ask the CPU.
 
 mod tables;
+mod gcm;
 mod gcm_vaes;
+mod gcm_aes_ni;
 mod cbc;
 mod sha_avx512;
 mod sha_ni;
@@ -44,10 +46,14 @@ fn has_vaes512() -> bool {
 }
 
 pub(crate) fn gcm_kernel(tier: Tier) -> Kernel {
-    if tier >= Tier::Avx512 && has_vaes512() { Kernel::Vaes512 } else { Kernel::Portable }
+    aes_kernel(tier)
 }
 
 pub(crate) fn cbc_kernel(tier: Tier) -> Kernel {
+    aes_kernel(tier)
+}
+
+fn aes_kernel(tier: Tier) -> Kernel {
     if tier >= Tier::Avx512 && has_vaes512() {
         Kernel::Vaes512
     } else if tier >= Tier::Sse && has_aes() {
@@ -108,15 +114,21 @@ pub(crate) fn fill_tables(key: &mut Key, cipher_key: &[u8]) {
 }
 
 /// Seals the jobs of `group`, which are prepared AES-GCM jobs.
-pub(crate) fn seal_gcm(_kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+#[inline]
+pub(crate) fn seal_gcm(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
     // SAFETY: the engine has a kernel other than the portable one only where `gcm_kernel` answered it.
-    unsafe { gcm_vaes::seal(jobs, group) }
+    unsafe {
+        if kernel == Kernel::Vaes512 { gcm_vaes::seal(jobs, group) } else { gcm_aes_ni::seal(jobs, group) }
+    }
 }
 
 /// Opens the jobs of `group`, AES-GCM packets of possible length; returns the authentic ones.
-pub(crate) fn open_gcm(_kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
+#[inline]
+pub(crate) fn open_gcm(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
     // SAFETY: as in `seal_gcm`.
-    unsafe { gcm_vaes::open(jobs, group) }
+    unsafe {
+        if kernel == Kernel::Vaes512 { gcm_vaes::open(jobs, group) } else { gcm_aes_ni::open(jobs, group) }
+    }
 }
 
 /// Seals the jobs of `group`, which are prepared ChaCha20-Poly1305 jobs.
@@ -195,25 +207,16 @@ pub(crate) fn hmac<'a>(
     }
 }
 
-/// The bare primitive of [`seal_gcm`] for vectors with other associated data than ESP's: at most one block of it.
+/// The bare primitive of [`seal_gcm`] and [`open_gcm`] for vectors with other associated data than ESP's: at most one
+/// block of it.
 #[cfg(test)]
-pub(crate) fn encrypt_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
-    bare_gcm(kernel, key, aad, packet, true)
-}
-
-#[cfg(test)]
-pub(crate) fn decrypt_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
-    bare_gcm(kernel, key, aad, packet, false)
-}
-
-#[cfg(test)]
-fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
+pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
     let mut block = [0; 16];
     block[..aad.len()].copy_from_slice(aad);
     let aad_bits = aad.len() as u64 * 8;
     let aad = u128::from_be_bytes(block);
     let head = u128::from_be_bytes(*packet.first_chunk().unwrap());
-    let unit = gcm_vaes::Unit {
+    let unit = gcm::Unit {
         key,
         body: packet.len() - 32,
         packet: packet.as_mut_ptr(),
@@ -222,16 +225,17 @@ fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool
         aad: ((aad >> 64) as u64, aad as u64),
         aad_bits,
     };
-    assert_eq!(kernel, Kernel::Vaes512);
-    assert!(has_vaes512());
+    assert_eq!(kernel, gcm_kernel(if kernel == Kernel::Vaes512 { Tier::Avx512 } else { Tier::Sse }));
     // SAFETY: header and ICV were subtracted from the length, and the CPU was asked.
     unsafe {
-        if seal {
-            gcm_vaes::seal_unit(&unit);
-            return true;
+        match (kernel, seal) {
+            (Kernel::Vaes512, true) => gcm_vaes::seal_unit(&unit),
+            (Kernel::Vaes512, false) => return gcm_vaes::open_unit(&unit),
+            (_, true) => gcm_aes_ni::seal_unit(&unit),
+            (_, false) => return gcm_aes_ni::open_unit(&unit),
         }
-        gcm_vaes::open_unit(&unit)
     }
+    true
 }
 
 /// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors.

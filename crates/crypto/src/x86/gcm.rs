@@ -1,0 +1,52 @@
+//! What the AES-GCM kernels share: one packet in the form they work on.
+//!
+//! Decides nothing. Reads: jobs. Never touches a body.
+//!
+//! A packet is read as a stream of 16-byte blocks from its first byte on: block 0 is SPI, sequence number and IV, and the
+//! blocks of the body follow. Block 0 is not encrypted, so two guests take its place: in the counter blocks J0, whose
+//! encryption masks the tag, and in the hash the associated data.
+
+use crate::{Key, OpenJob, SealJob};
+
+pub(super) struct Unit<'a> {
+    pub(super) key: &'a Key,
+    /// First byte of the ESP header; `16 + body + 16` bytes are ours.
+    pub(super) packet: *mut u8,
+    pub(super) body: usize,
+    /// The explicit IV as a big-endian number.
+    pub(super) iv: u64,
+    /// SPI and sequence number as a big-endian number: the first half of block 0.
+    pub(super) header: u64,
+    /// Associated data, zero-padded to a block, as a big-endian number in two halves.
+    pub(super) aad: (u64, u64),
+    pub(super) aad_bits: u64,
+}
+
+impl<'a> Unit<'a> {
+    /// Of a prepared AES-GCM job: `frame::prepare` checked that header, IV, a body and the ICV are there. The header's
+    /// numbers come as such, because reading back what was just written stalls.
+    #[inline]
+    pub(super) fn sealing(job: &'a mut SealJob) -> Self {
+        let spi = u64::from(job.spi) << 32;
+        Self::new(job.key, job.packet, spi | (job.seq & LOW), job.seq, (job.seq, job.esn))
+    }
+
+    /// Of a received packet that `frame::body_end` found long enough.
+    #[inline]
+    pub(super) fn opening(job: &'a mut OpenJob) -> Self {
+        let head = u128::from_be_bytes(job.packet.first_chunk().copied().unwrap_or_default());
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+        let (header, iv) = ((head >> 64) as u64, head as u64);
+        Self::new(job.key, job.packet, header, iv, (job.seq, job.esn))
+    }
+
+    /// RFC 4106 §5: the associated data is SPI and sequence number, 64 bits of the latter with ESN.
+    #[inline]
+    fn new(key: &'a Key, packet: &'a mut [u8], header: u64, iv: u64, (seq, esn): (u64, bool)) -> Self {
+        let extended = ((header & !LOW) | seq >> 32, header << 32);
+        let (aad, aad_bits) = if esn { (extended, 96) } else { ((header, 0), 64) };
+        Self { key, body: packet.len() - 32, packet: packet.as_mut_ptr(), iv, header, aad, aad_bits }
+    }
+}
+
+const LOW: u64 = 0xffff_ffff;
