@@ -3,6 +3,7 @@
 //! Decides: what is measured and how it is said. Reads and writes: namespaces and processes of its own making.
 //! Never: sends a packet outside of them, judges a figure by a threshold.
 
+mod way;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -19,10 +20,13 @@ enum What {
     /// Packets per second through real AF_XDP sockets on veth, beside a plain AF_XDP forwarder in the same run
     #[command(after_help = wire::EXAMPLES)]
     Wire(wire::Options),
+    /// Clocks per packet of the whole way in memory, both directions
+    Way(way::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Wire(options) => wire::run(&options),
+        What::Way(options) => way::run(&options),
     }
 }

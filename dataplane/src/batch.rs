@@ -71,8 +71,9 @@ impl Batch {
     }
 }
 
-/// Asks for a value's first cache line ahead of its use.
+/// Asks for the bytes of a packet ahead of the stage that works on all of them: what a NIC or another core wrote is
+/// not in this core's cache yet.
 #[inline]
-pub(crate) fn prefetch<T: ?Sized>(value: &T) {
-    let _ = value;
+pub(crate) fn prefetch_payload(packet: &Packet) {
+    packet.frame.data().chunks(64).for_each(ravelin_xsk::prefetch);
 }

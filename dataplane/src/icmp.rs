@@ -44,23 +44,25 @@ impl Rate {
     }
 }
 
+/// What the errors are made with.
+#[derive(Debug)]
+pub(crate) struct Sender<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) pool: &'a mut FramePool,
+    pub(crate) rate: &'a mut Rate,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) now: Now,
+}
+
 /// For every packet of `places` that was dropped for its size or its age; the new packets' places go to `made`.
-pub(crate) fn run(
-    batch: &mut Batch,
-    places: &[u16],
-    tables: &Tables,
-    pool: &mut FramePool,
-    rate: &mut Rate,
-    stats: &mut Stats,
-    now: Now,
-    made: &mut Places,
-) {
+pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, made: &mut Places) {
+    let Sender { tables, pool, rate, stats, now } = sender;
     for &at in places {
         let Some(packet) = batch.packets.get(usize::from(at)) else { continue };
         let Some(error) = error(packet) else { continue };
         let reply = (|| {
             let (quoted, src) = answerable(packet, tables)?;
-            if !rate.take(now) || batch.packets.is_full() {
+            if !rate.take(*now) || batch.packets.is_full() {
                 return None;
             }
             write(error, quoted, src, packet.meta.ip.src, pool)
@@ -77,11 +79,10 @@ pub(crate) fn run(
 }
 
 fn error(packet: &Packet) -> Option<Error> {
-    match packet.verdict {
-        Verdict::Drop(Drop::TooBig) => Some(Error::FragmentationNeeded { mtu: packet.meta.limit }),
-        Verdict::Drop(Drop::TtlExpired) => Some(Error::TimeExceeded),
-        _ => None,
+    if packet.verdict == Verdict::Drop(Drop::TooBig) {
+        return Some(Error::FragmentationNeeded { mtu: packet.meta.limit });
     }
+    (packet.verdict == Verdict::Drop(Drop::TtlExpired)).then_some(Error::TimeExceeded)
 }
 
 /// The packet to quote and our address to speak from; `None`: no error may go back.

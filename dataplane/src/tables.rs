@@ -225,7 +225,7 @@ impl TableStore {
     fn fib(&self) -> Fib {
         Fib::build(self.routes.iter().filter_map(|(prefix, hops)| {
             let local = hops.iter().find(|h| **h == NextHop::Local);
-            Some((*prefix, *local.or(hops.first())?))
+            Some((*prefix, *local.or_else(|| hops.first())?))
         }))
     }
 

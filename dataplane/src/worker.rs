@@ -167,7 +167,8 @@ impl Way {
     fn errors(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
         let Self { tables, stats, icmp, .. } = self;
         lists.made.clear();
-        icmp::run(batch, &lists.classes.clear, tables, pool, icmp, stats, now, &mut lists.made);
+        let mut sender = icmp::Sender { tables, pool, rate: icmp, stats, now };
+        icmp::run(batch, &lists.classes.clear, &mut sender, &mut lists.made);
         if !lists.made.is_empty() {
             std::mem::swap(&mut lists.made, &mut lists.classes.clear);
             self.outbound(batch, pool, lists, now);

@@ -6,7 +6,7 @@
 //! ESP and ESP in UDP are both taken whatever the SA sends (RFC 7296 §2.23: all devices must be able to receive both
 //! at any time); IPv6 outside has been dropped before.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, prefetch_payload};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::sa::{SaDb, Throttle};
@@ -24,9 +24,8 @@ pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throt
         let spi = packet.meta.spi;
         if let Some(place) = db.find(spi) {
             packet.meta.sa = place;
-            if let Some(key) = db.inbound.key(place) {
-                key.prefetch();
-            }
+            db.inbound.prefetch(place);
+            prefetch_payload(packet);
             return Ok(());
         }
         let owner = db.owner(spi);

@@ -187,4 +187,5 @@ fn shorten(packet: &mut Packet, plan: &Plan) -> Result<(), Drop> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
 mod tests;

@@ -3,7 +3,7 @@
 //! Decides: which SA protects the packet, or which worker has it. Reads: the worker's tunnels, routes and neighbours
 //! of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, prefetch_payload};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
@@ -27,6 +27,12 @@ pub(crate) fn run(
     resolver: &mut Resolver<'_>,
 ) {
     batch.each(protect, |packet| {
+        if let Some(Outbound::Here(place)) = db.tunnels.of_policy(packet.meta.sa).map(|t| t.outbound) {
+            db.outbound.prefetch(place);
+        }
+        Ok(())
+    });
+    batch.each(protect, |packet| {
         let tunnel = db.tunnels.of_policy(packet.meta.sa).ok_or(Drop::NoOutboundSa)?;
         let place = match tunnel.outbound {
             Outbound::Here(place) => place,
@@ -36,9 +42,6 @@ pub(crate) fn run(
                 return Err(Drop::NoOutboundSa);
             }
         };
-        if let Some(key) = db.outbound.key(place) {
-            key.prefetch();
-        }
         let (hot, sa) = db.outbound.both(place).ok_or(Drop::NoOutboundSa)?;
         if hot.epoch != epoch {
             hot.outer = outer(sa, tables, resolver)?;
@@ -46,6 +49,7 @@ pub(crate) fn run(
         }
         packet.meta.sa = place;
         packet.meta.limit = hot.outer.max_inner;
+        prefetch_payload(packet);
         Ok(())
     });
 }

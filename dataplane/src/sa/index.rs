@@ -53,7 +53,7 @@ impl IndexMap {
     #[inline]
     pub(crate) fn touch(&self, key: u32) {
         if let Some(slot) = self.slots.get(self.home(key)) {
-            crate::batch::prefetch(slot);
+            ravelin_xsk::prefetch(slot);
         }
     }
 

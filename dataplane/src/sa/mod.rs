@@ -200,6 +200,17 @@ impl<H: Default, C> Slab<H, C> {
         self.hot.get_mut(place as usize)
     }
 
+    /// Asks for the hot record and the key ahead of the stages that work with them.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: u32) {
+        if let Some(hot) = self.hot.get(place as usize) {
+            ravelin_xsk::prefetch(hot);
+        }
+        if let Some(key) = self.key(place) {
+            key.prefetch();
+        }
+    }
+
     #[inline]
     pub(crate) fn key(&self, place: u32) -> Option<&Key> {
         self.keys.get(place as usize)?.as_ref()
@@ -210,12 +221,5 @@ impl<H: Default, C> Slab<H, C> {
     pub(crate) fn both(&mut self, place: u32) -> Option<(&mut H, &mut C)> {
         let at = place as usize;
         Some((self.hot.get_mut(at)?, self.cold.get_mut(at)?.as_mut()?))
-    }
-}
-
-#[cfg(test)]
-impl SaDb {
-    pub(crate) fn count(&self) -> (usize, usize) {
-        (self.inbound.len(), self.outbound.len())
     }
 }

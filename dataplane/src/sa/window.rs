@@ -107,7 +107,7 @@ impl Window {
     #[inline]
     pub(crate) fn touch(&self, number: u64) {
         if let Some(word) = self.bits.get(self.place(number)) {
-            crate::batch::prefetch(word);
+            ravelin_xsk::prefetch(word);
         }
     }
 }
@@ -124,6 +124,7 @@ fn low_half(number: u64) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // the low halves of numbers are what goes on the wire
 mod tests {
     use super::*;
     use proptest::prelude::*;

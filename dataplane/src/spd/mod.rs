@@ -70,6 +70,9 @@ struct Tuple {
     slots: Box<[Option<Slot>]>,
 }
 
+/// While a tuple is gathered: the entries of every pair of prefixes, by order.
+type Pairs = HashMap<(u32, u32), Vec<Entry>>;
+
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     prefixes: (u32, u32),
@@ -113,7 +116,7 @@ impl Spd {
         let mut tunnels = HashMap::new();
         let mut sorted: Vec<&Policy> = policies.iter().collect();
         sorted.sort_by_key(|p| p.order);
-        let mut tuples: HashMap<(u8, u8), HashMap<(u32, u32), Vec<Entry>>> = HashMap::new();
+        let mut tuples: HashMap<(u8, u8), Pairs> = HashMap::new();
         for policy in sorted {
             let Some(ranges) = Ranges::of(&policy.selector) else { continue };
             let entry = spd.entry(policy, &mut tunnels);
@@ -221,7 +224,7 @@ impl Spd {
 }
 
 impl Tuple {
-    fn build(lengths: (u8, u8), pairs: HashMap<(u32, u32), Vec<Entry>>, entries: &mut Vec<Entry>) -> Self {
+    fn build(lengths: (u8, u8), pairs: Pairs, entries: &mut Vec<Entry>) -> Self {
         let mut me = Self {
             masks: (mask(lengths.0), mask(lengths.1)),
             order: u32::MAX,
@@ -366,4 +369,5 @@ impl SaSelector {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
 mod tests;

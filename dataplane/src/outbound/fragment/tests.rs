@@ -48,7 +48,7 @@ fn reassemble(packets: &[Packet]) -> (u16, Vec<Option<u8>>, bool) {
         ended |= !ip.mf();
         let at = usize::from(ip.fragment_offset());
         let end = at + ip.payload().len();
-        assert!(!ip.mf() || ip.payload().len() % 8 == 0, "only the last may be odd");
+        assert!(!ip.mf() || ip.payload().len().is_multiple_of(8), "only the last may be odd");
         bytes.resize(bytes.len().max(end), None);
         for (slot, b) in bytes[at..end].iter_mut().zip(ip.payload()) {
             assert_eq!(slot.replace(*b), None, "overlap");
