@@ -4,65 +4,205 @@
 //! Writes: the tables of SAs. Never: looks into a payload that an SA or a task must judge.
 
 mod setup;
+mod shared;
+mod tables;
+mod datagram;
+mod command;
+mod connections;
+mod actions;
+mod show;
 
 pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit};
+pub(crate) use shared::{Action, Cx};
 
 use crate::command::Command;
-use crate::counters::Counters;
-use crate::event::Event;
+use crate::config::ConnectionId;
+use crate::cookie::Cookies;
+use crate::counters::{Counter, Counters};
+use crate::event::{Event, IkeSaId};
+use crate::ike_sa::IkeSa;
 use crate::snapshot::Snapshot;
+use connections::Wanted;
 use core::fmt;
 use core::net::SocketAddr;
 use rand_core::CryptoRng;
+use shared::Shared;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+use tables::Tables;
 
 /// All IKE SAs of this gateway. After each `handle_*` drain [`Self::poll_transmit`] and [`Self::poll_event`], then
 /// arm a timer for [`Self::poll_alarm`].
 pub struct Endpoint {
-    config: EndpointConfig,
-    _rng: Box<dyn CryptoRng + Send>,
-    counters: Counters,
+    shared: Shared,
+    sas: BTreeMap<IkeSaId, IkeSa>,
+    tables: Tables,
+    connections: BTreeMap<ConnectionId, Wanted>,
+    connection_alarms: BTreeSet<(Instant, ConnectionId)>,
+    /// To be looked at before the current call returns.
+    touched: BTreeSet<IkeSaId>,
+    dirty: BTreeSet<ConnectionId>,
+    cookies: Cookies,
+    shutdown: Shutdown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shutdown {
+    No,
+    Until(Instant),
+    Done,
 }
 
 impl Endpoint {
     pub fn new(config: EndpointConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
-        Self { config, _rng: rng, counters: Counters::default() }
+        Self {
+            shared: Shared::new(config, rng),
+            sas: BTreeMap::new(),
+            tables: Tables::default(),
+            connections: BTreeMap::new(),
+            connection_alarms: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            cookies: Cookies::new(),
+            shutdown: Shutdown::No,
+        }
     }
 
     /// A datagram without the non-ESP marker; `local.port()` tells by which port it came, and `local.ip()` must be the
     /// address it was sent to.
-    pub fn handle_datagram(&mut self, _now: Instant, _local: SocketAddr, _remote: SocketAddr, _bytes: &[u8]) {
+    pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        self.shared.count(Counter::MessagesIn);
+        self.on_datagram(now, local, remote, bytes);
+        self.settle(now);
     }
 
-    pub fn handle_command(&mut self, _now: Instant, _command: Command) {}
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        self.on_command(now, command);
+        self.settle(now);
+    }
 
     /// To be called at or after [`Self::poll_alarm`]; earlier does no harm.
-    pub fn handle_alarm(&mut self, _now: Instant) {}
+    pub fn handle_alarm(&mut self, now: Instant) {
+        for id in self.tables.due(now) {
+            if let Some(sa) = self.sas.get_mut(&id) {
+                sa.on_alarm(&mut Cx::new(now, &mut self.shared));
+                // A pair may have expired.
+                self.dirty.insert(sa.connection_id());
+            }
+            self.touched.insert(id);
+        }
+        while let Some((_, id)) = self.connection_alarms.first().copied().filter(|(at, _)| *at <= now) {
+            self.connection_alarms.pop_first();
+            self.dirty.insert(id);
+        }
+        self.check_shutdown(now);
+        self.settle(now);
+    }
 
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        None
+        self.shared.transmits.pop_front()
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.shared.next_event()
     }
 
     /// When to call [`Self::handle_alarm`]; `None`: nothing to wait for.
     pub fn poll_alarm(&self) -> Option<Instant> {
-        None
+        let connection = self.connection_alarms.first().map(|(at, _)| *at);
+        let shutdown = match self.shutdown {
+            Shutdown::Until(at) => Some(at),
+            Shutdown::No | Shutdown::Done => None,
+        };
+        [self.tables.next_alarm(), connection, shutdown].into_iter().flatten().min()
     }
 
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.shared.counters
     }
 
-    pub fn snapshot(&self, _now: Instant) -> Snapshot {
-        Snapshot::default()
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        self.show(now)
+    }
+
+    /// Works until no SA asks anything of another one, then brings the tables up to date.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(action) = self.shared.actions.pop_front() {
+                self.apply(now, action);
+            } else if let Some(id) = self.touched.pop_first() {
+                self.refresh(id);
+            } else if let Some(id) = self.dirty.pop_first() {
+                self.reconcile(now, id);
+            } else {
+                break;
+            }
+        }
+        self.check_shutdown(now);
+    }
+
+    /// Puts the SA's alarm and state into the tables; takes it out when it is gone.
+    fn refresh(&mut self, id: IkeSaId) {
+        let Some(sa) = self.sas.get(&id) else { return };
+        let connection = sa.connection_id();
+        if matches!(sa.state, crate::ike_sa::State::Gone) {
+            self.tables.remove(id, sa);
+            self.sas.remove(&id);
+            self.dirty.insert(connection);
+        } else {
+            self.tables.update(id, sa, &self.shared.config);
+        }
+        let up = self
+            .tables
+            .of_connection(connection)
+            .any(|id| self.sas.get(&id).is_some_and(|sa| sa.is_alive() && sa.established().is_some()));
+        if up {
+            self.shared.up.insert(connection);
+        } else {
+            self.shared.up.remove(&connection);
+        }
+    }
+
+    fn add(&mut self, sa: IkeSa) -> IkeSaId {
+        let id = sa.core.id;
+        self.tables.insert(&sa);
+        self.sas.insert(id, sa);
+        self.touched.insert(id);
+        id
+    }
+
+    /// Lets one SA work.
+    fn with_sa(&mut self, now: Instant, id: IkeSaId, work: impl FnOnce(&mut IkeSa, &mut Cx<'_>)) {
+        if let Some(sa) = self.sas.get_mut(&id) {
+            work(sa, &mut Cx::new(now, &mut self.shared));
+            self.touched.insert(id);
+        }
+    }
+
+    fn check_shutdown(&mut self, now: Instant) {
+        let Shutdown::Until(until) = self.shutdown else { return };
+        if now >= until {
+            for id in self.sas.keys().copied().collect::<Vec<_>>() {
+                self.with_sa(now, id, |sa, cx| sa.forget(cx, "shut down"));
+                self.refresh(id);
+            }
+            self.touched.clear();
+            // Their ends are told, and nothing else is done about them.
+            while let Some(action) = self.shared.actions.pop_front() {
+                self.apply(now, action);
+            }
+            self.dirty.clear();
+        }
+        let lingering = |sa: &IkeSa| matches!(sa.state, crate::ike_sa::State::Closed { .. });
+        if self.sas.values().all(lingering) {
+            self.shutdown = Shutdown::Done;
+            self.shared.event(Event::Idle);
+        }
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }

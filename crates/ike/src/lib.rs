@@ -9,8 +9,22 @@
 #![forbid(unsafe_code)]
 
 pub mod endpoint;
+mod header;
+mod cookie;
+mod message;
+mod payload;
+mod ike_sa;
+mod task;
+mod negotiate;
+mod auth;
+mod crypto;
+mod child_sa;
+pub mod event;
 pub mod command;
 pub mod config;
 pub mod counters;
-pub mod event;
 pub mod snapshot;
+mod error;
+
+#[cfg(test)]
+mod tests;

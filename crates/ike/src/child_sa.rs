@@ -1,0 +1,147 @@
+//! Child SA pairs: what the engine remembers of one, and how one is made.
+//!
+//! Decides: what the data plane is told to install. Reads: what was negotiated. Writes: [`Event::Install`].
+//! Never: keeps the keys after they are handed over.
+
+pub(crate) mod offer;
+
+use crate::config::{Child, ChildId, ConnectionId, EspProposal};
+use crate::counters::Counter;
+use crate::crypto::keys::{self, IkeKeys};
+use crate::endpoint::Cx;
+use crate::event::{ChildSa, ChildSaId, Event, IkeSaId, InstallToken};
+use crate::ike_sa::Path;
+use crate::snapshot::Role;
+use ravelin_wire::{Selector, Spi};
+use std::time::Instant;
+
+/// What follows when the data plane has the inbound SA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Then {
+    /// Responder: the answer that waits goes out.
+    Answer,
+    /// Initiator: send by it.
+    Use,
+    /// Initiator of a rekey: send by it, and delete the old one.
+    Replace(ChildSaId),
+    /// Initiator whose exchange lost a collision: delete it.
+    Discard,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PairState {
+    Installing(Then),
+    Installed,
+    /// A Delete of ours waits or is on its way.
+    Deleting,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ChildPair {
+    pub(crate) id: ChildSaId,
+    pub(crate) child: ChildId,
+    pub(crate) inbound: Spi,
+    pub(crate) outbound: Spi,
+    pub(crate) proposal: EspProposal,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) state: PairState,
+    /// A newer pair took its place; whoever made that one deletes this one.
+    pub(crate) replaced: bool,
+    /// A rekey that the peer began made it: we send by it once the peer shows that it has it.
+    pub(crate) awaits_proof: bool,
+    pub(crate) created: Instant,
+    pub(crate) rekey_at: Instant,
+    pub(crate) expires_at: Instant,
+    pub(crate) path: Path,
+}
+
+impl ChildPair {
+    pub(crate) const fn state_name(&self) -> &'static str {
+        match self.state {
+            PairState::Installing(_) => "installing",
+            PairState::Installed if self.replaced => "rekeyed",
+            PairState::Installed => "installed",
+            PairState::Deleting => "deleting",
+        }
+    }
+
+    pub(crate) const fn token(&self) -> InstallToken {
+        InstallToken(self.id.0)
+    }
+
+    /// Carries traffic, and nothing of ours or the peer's is about to change that.
+    pub(crate) fn is_current(&self) -> bool {
+        self.state == PairState::Installed && !self.replaced
+    }
+}
+
+/// All that an exchange agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreed<'a> {
+    /// Who began the exchange, as seen from us.
+    pub(crate) role: Role,
+    pub(crate) ni: &'a [u8],
+    pub(crate) nr: &'a [u8],
+    pub(crate) shared: Option<&'a [u8]>,
+    pub(crate) proposal: EspProposal,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) inbound: Spi,
+    pub(crate) outbound: Spi,
+    pub(crate) replaces: Option<ChildSaId>,
+    pub(crate) then: Then,
+}
+
+/// Makes the pair, and asks the data plane to install it.
+pub(crate) fn make(
+    cx: &mut Cx<'_>,
+    ike: (IkeSaId, &IkeKeys, &Path),
+    connection: ConnectionId,
+    child: &Child,
+    agreed: Agreed<'_>,
+) -> ChildPair {
+    let (ike, ike_keys, path) = ike;
+    let (first, second) = keys::child_keys(ike_keys, &agreed.proposal, agreed.ni, agreed.nr, agreed.shared);
+    let (outbound_keys, inbound_keys) = match agreed.role {
+        Role::Initiator => (first, second),
+        Role::Responder => (second, first),
+    };
+    let soft = child.lifetime.saturating_sub(cx.random_up_to(child.jitter));
+    let hard = child.hard_lifetime.max(soft);
+    let pair = ChildPair {
+        id: ChildSaId(cx.fresh_id()),
+        child: child.id,
+        inbound: agreed.inbound,
+        outbound: agreed.outbound,
+        proposal: agreed.proposal,
+        selectors: agreed.selectors,
+        state: PairState::Installing(agreed.then),
+        replaced: false,
+        awaits_proof: agreed.role == Role::Responder && agreed.replaces.is_some(),
+        created: cx.now,
+        rekey_at: cx.now + soft,
+        expires_at: cx.now + hard,
+        path: path.clone(),
+    };
+    let (local, remote) = path.outer(&cx.config);
+    let sa = ChildSa {
+        id: pair.id,
+        connection,
+        child: child.id,
+        replaces: agreed.replaces,
+        inbound_spi: pair.inbound,
+        outbound_spi: pair.outbound,
+        inbound_keys,
+        outbound_keys,
+        proposal: pair.proposal,
+        selectors: pair.selectors.clone(),
+        local,
+        remote,
+        udp: path.udp(),
+        soft,
+        hard,
+    };
+    cx.enlist(ike, &pair);
+    cx.count(Counter::ChildEstablished);
+    cx.event(Event::Install { token: pair.token(), sa: Box::new(sa) });
+    pair
+}

@@ -1,0 +1,97 @@
+//! Offers for child SAs, shared by IKE_AUTH and CREATE_CHILD_SA in both roles.
+//!
+//! Decides: which child of the configuration an offer fits, and with which proposal and selectors.
+//! Never: makes the pair.
+
+use crate::config::{Child, EspProposal};
+use crate::error::{Error, Incompatible, Malformed, Misbehaved};
+use crate::message::View;
+use crate::negotiate::proposal::{self, Chosen};
+use crate::negotiate::ts;
+use crate::payload::{Payload, TrafficSelector};
+use ravelin_wire::{Selector, Spi};
+
+/// What both sides want.
+#[derive(Clone, Debug)]
+pub(crate) struct Fit {
+    pub(crate) chosen: Chosen<EspProposal>,
+    pub(crate) selectors: Vec<Selector>,
+    pub(crate) outbound: Spi,
+}
+
+/// SA, TSi, TSr of a request of ours.
+pub(crate) fn request(child: &Child, spi: Spi, pfs: bool) -> (Payload, Payload, Payload) {
+    let (local, remote) = ts::sides(&child.selectors);
+    let sa = Payload::Sa(proposal::offer_esp(&child.proposals, spi, pfs));
+    (sa, Payload::TsI(local), Payload::TsR(remote))
+}
+
+/// Judges the peer's answer to [`request`].
+pub(crate) fn judge_answer(child: &Child, view: View<'_>, pfs: bool) -> Result<Fit, Error> {
+    let answer = view.sa()?;
+    let chosen =
+        proposal::accept_esp(&child.proposals, answer, pfs).ok_or_else(|| mismatch(child, view, pfs))?;
+    let (asked_local, asked_remote) = ts::sides(&child.selectors);
+    let (local, remote) = (view.ts_i()?, view.ts_r()?);
+    if !ts::within(local, &asked_local) || !ts::within(remote, &asked_remote) {
+        return Err(Error::Peer(Misbehaved::BadAnswer("traffic selectors are wider than those asked for")));
+    }
+    fit(child, chosen, local, remote)
+}
+
+/// As responder: the first child of the configuration that fits best (all of its selectors before some of them).
+pub(crate) fn choose<'c>(
+    children: impl Iterator<Item = &'c Child> + Clone,
+    view: View<'_>,
+    pfs: bool,
+) -> Result<(&'c Child, Fit), Error> {
+    let (remote, local) = (view.ts_i()?, view.ts_r()?);
+    let offered = view.sa()?;
+    let mut best: Option<(&Child, Fit)> = None;
+    let mut why = None;
+    for child in children {
+        let Some(chosen) = proposal::choose_esp(&child.proposals, offered, pfs) else {
+            why.get_or_insert_with(|| mismatch(child, view, pfs));
+            continue;
+        };
+        match fit(child, chosen, local, remote) {
+            Ok(fit) if fit.selectors == child.selectors => return Ok((child, fit)),
+            Ok(fit) => {
+                best.get_or_insert((child, fit));
+            }
+            // Right algorithms and wrong selectors say more than wrong algorithms.
+            Err(e) => why = Some(e),
+        }
+    }
+    let none = || Error::Mismatch(Incompatible::Selectors("no child is configured".to_owned()));
+    best.ok_or_else(|| why.unwrap_or_else(none))
+}
+
+fn fit(
+    child: &Child,
+    chosen: Chosen<EspProposal>,
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+) -> Result<Fit, Error> {
+    let selectors = ts::narrow(&child.selectors, local, remote);
+    if selectors.is_empty() {
+        let why = ts::explain(&child.selectors, local, remote);
+        return Err(Error::Mismatch(Incompatible::Selectors(why)));
+    }
+    let spi: [u8; 4] =
+        chosen.spi.as_slice().try_into().map_err(|_| Malformed::Length("SPI of a child SA"))?;
+    let outbound =
+        Spi::try_from(u32::from_be_bytes(spi)).map_err(|_| Malformed::Value("SPI of a child SA"))?;
+    Ok(Fit { chosen, selectors, outbound })
+}
+
+fn mismatch(child: &Child, view: View<'_>, pfs: bool) -> Error {
+    let offered = view.sa().unwrap_or_default();
+    Error::Mismatch(Incompatible::Proposal(proposal::explain_esp(&child.proposals, offered, pfs)))
+}
+
+/// SA, TSi, TSr of our answer; the peer, who asked, is the initiator.
+pub(crate) fn answer(fit: &Fit, inbound: Spi, pfs: bool) -> [Payload; 3] {
+    let (local, remote) = ts::sides(&fit.selectors);
+    [Payload::Sa(proposal::answer_esp(&fit.chosen, inbound, pfs)), Payload::TsI(remote), Payload::TsR(local)]
+}

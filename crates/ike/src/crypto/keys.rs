@@ -1,0 +1,137 @@
+//! Keys of IKE SAs and child SAs (RFC 7296 §2.14, §2.17, §2.18).
+//!
+//! Decides: how long each key is and in which order they are cut. Never: keeps SKEYSEED.
+
+use super::cipher::{Protection, is_aead, key_len};
+use super::{Wiped, prf};
+use crate::config::{EspProposal, IkeProposal, Prf};
+use crate::event::ChildKeys;
+use core::fmt;
+use zeroize::Zeroizing;
+
+/// What an IKE SA is keyed with.
+pub(crate) struct IkeKeys {
+    pub(crate) prf: Prf,
+    pub(crate) d: Wiped,
+    /// SK_pi, SK_pr: for AUTH.
+    pub(crate) pi: Wiped,
+    pub(crate) pr: Wiped,
+    pub(crate) from_initiator: Protection,
+    pub(crate) from_responder: Protection,
+}
+
+impl fmt::Debug for IkeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IkeKeys(…)")
+    }
+}
+
+/// Nonces and SPIs of the exchange that makes an IKE SA.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ingredients<'a> {
+    pub(crate) ni: &'a [u8],
+    pub(crate) nr: &'a [u8],
+    pub(crate) initiator_spi: u64,
+    pub(crate) responder_spi: u64,
+}
+
+/// SKEYSEED = prf(Ni | Nr, g^ir).
+pub(crate) fn seed(kind: Prf, ni: &[u8], nr: &[u8], shared: &[u8]) -> Wiped {
+    let key = Zeroizing::new([ni, nr].concat());
+    prf::prf(kind, &key, &[shared])
+}
+
+/// SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the PRF of the old SA (RFC 7296 §2.18).
+pub(crate) fn rekey_seed(old: &IkeKeys, ni: &[u8], nr: &[u8], shared: &[u8]) -> Wiped {
+    prf::prf(old.prf, &old.d, &[shared, ni, nr])
+}
+
+/// SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
+pub(crate) fn ike_keys(proposal: &IkeProposal, seed: &[u8], from: Ingredients<'_>) -> IkeKeys {
+    let kind = proposal.prf;
+    let p = prf::len(kind);
+    let a = match proposal.integrity {
+        Some(integrity) if !is_aead(proposal.encryption) => prf::integrity_key_len(integrity),
+        _ => 0,
+    };
+    let e = key_len(proposal.encryption);
+    let salt =
+        [from.ni, from.nr, &from.initiator_spi.to_be_bytes(), &from.responder_spi.to_be_bytes()].concat();
+    let mut cut = Cutter(prf::prf_plus(kind, seed, &salt, 3 * p + 2 * a + 2 * e), 0);
+    let d = cut.next(p);
+    let (ai, ar) = (cut.next(a), cut.next(a));
+    let (ei, er) = (cut.next(e), cut.next(e));
+    let (pi, pr) = (cut.next(p), cut.next(p));
+    IkeKeys {
+        prf: kind,
+        d,
+        pi,
+        pr,
+        from_initiator: Protection::new(proposal, ei, ai),
+        from_responder: Protection::new(proposal, er, ar),
+    }
+}
+
+/// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr): keys of the exchange's initiator as sender first, then of its responder.
+pub(crate) fn child_keys(
+    ike: &IkeKeys,
+    proposal: &EspProposal,
+    ni: &[u8],
+    nr: &[u8],
+    shared: Option<&[u8]>,
+) -> (ChildKeys, ChildKeys) {
+    let integrity = match proposal.integrity {
+        Some(integrity) if !is_aead(proposal.encryption) => prf::integrity_key_len(integrity),
+        _ => 0,
+    };
+    let len = key_len(proposal.encryption) + integrity;
+    let seed = Zeroizing::new([shared.unwrap_or_default(), ni, nr].concat());
+    let mut cut = Cutter(prf::prf_plus(ike.prf, &ike.d, &seed, 2 * len), 0);
+    let first = ChildKeys(cut.next(len).to_vec());
+    (first, ChildKeys(cut.next(len).to_vec()))
+}
+
+struct Cutter(Wiped, usize);
+
+impl Cutter {
+    fn next(&mut self, n: usize) -> Wiped {
+        let piece = self.0.get(self.1..self.1 + n).unwrap_or_default().to_vec();
+        self.1 += n;
+        Zeroizing::new(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Encryption, Group, Integrity};
+
+    #[test]
+    fn keys_are_as_long_as_their_algorithms_want() {
+        let ike = IkeProposal {
+            encryption: Encryption::AesCbc256,
+            integrity: Some(Integrity::HmacSha256_128),
+            prf: Prf::HmacSha384,
+            group: Group::Curve25519,
+        };
+        let from = Ingredients { ni: &[1; 32], nr: &[2; 32], initiator_spi: 3, responder_spi: 4 };
+        let keys = ike_keys(&ike, &[5; 48], from);
+        assert_eq!((keys.d.len(), keys.pi.len(), keys.pr.len()), (48, 48, 48));
+        assert_ne!(keys.pi, keys.pr);
+        let lens = [
+            (Encryption::AesGcm16_128, None, 20),
+            (Encryption::AesGcm16_256, None, 36),
+            (Encryption::ChaCha20Poly1305, None, 36),
+            (Encryption::AesCbc128, Some(Integrity::HmacSha1_96), 36),
+            (Encryption::AesCbc256, Some(Integrity::HmacSha256_128), 64),
+        ];
+        for (encryption, integrity, want) in lens {
+            let esp = EspProposal { encryption, integrity, group: None, esn: false };
+            let (i, r) = child_keys(&keys, &esp, &[1; 32], &[2; 32], None);
+            assert_eq!((i.0.len(), r.0.len()), (want, want));
+            assert_ne!(i.0, r.0);
+            let (with_pfs, _) = child_keys(&keys, &esp, &[1; 32], &[2; 32], Some(&[9; 32]));
+            assert_ne!(i.0, with_pfs.0);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the control process asks for.
+//!
+//! Decides: which SAs a command is for. Never: waits.
+
+use super::connections::Wanted;
+use super::{Cx, Endpoint, Shutdown};
+use crate::command::Command;
+use crate::config::{Child, Connection, ConnectionId};
+use crate::event::ChildSaId;
+use crate::ike_sa::{Core, Established};
+use crate::task::{Task, ike_rekey};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Endpoint {
+    pub(super) fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Configure(connection) => self.configure(now, *connection),
+            Command::Remove(id) => {
+                self.terminate(now, id, "removed from the configuration");
+                self.connections.remove(&id);
+                self.shared.connections.remove(&id);
+            }
+            Command::Initiate { connection, child } => {
+                if let Some(wanted) = self.connections.get_mut(&connection) {
+                    wanted.initiate(child);
+                    self.dirty.insert(connection);
+                }
+            }
+            Command::Terminate { connection } => {
+                if let Some(wanted) = self.connections.get_mut(&connection) {
+                    wanted.stop();
+                }
+                self.terminate(now, connection, "taken down");
+            }
+            Command::RekeyIke(id) => self.rekey_ike(now, id),
+            Command::RekeyChild(id) => self.with_pair(now, id, |_, e, cx| e.rekey_pair(cx, id)),
+            Command::DeleteChild(id) => {
+                self.with_pair(now, id, |_, e, cx| e.expire_pair(cx, id));
+            }
+            Command::Installed { token, ok } => {
+                let id = ChildSaId(token.0);
+                self.with_pair(now, id, |core, e, cx| e.installed(core, cx, id, ok));
+            }
+            Command::FirstPacket(id) => self.with_pair(now, id, |_, e, cx| e.proven(cx, id)),
+            Command::PeerMoved { child, from } => self.with_pair(now, child, |core, e, cx| {
+                let natt = core.path.natt;
+                e.move_peer(core, cx, from, natt);
+            }),
+            Command::Alive(id) => self.with_pair(now, id, |_, e, cx| e.last_heard = cx.now),
+            Command::Shutdown => self.shut_down(now),
+        }
+    }
+
+    /// Lets the IKE SA that owns a pair work, then start its tasks.
+    fn with_pair(
+        &mut self,
+        now: Instant,
+        pair: ChildSaId,
+        work: impl FnOnce(&mut Core, &mut Established, &mut Cx<'_>),
+    ) {
+        let Some(located) = self.shared.locate(pair) else { return };
+        self.with_sa(now, located.ike, |sa, cx| {
+            if let Some((core, e)) = sa.parts() {
+                work(core, e, cx);
+                e.run(core, cx);
+            }
+        });
+        if let Some(sa) = self.sas.get(&located.ike) {
+            self.dirty.insert(sa.connection_id());
+        }
+    }
+
+    fn rekey_ike(&mut self, now: Instant, id: ConnectionId) {
+        for id in self.tables.of_connection(id).collect::<Vec<_>>() {
+            self.with_sa(now, id, |sa, cx| {
+                if !sa.is_alive() {
+                    return;
+                }
+                if let Some((core, e)) = sa.parts() {
+                    e.push(cx, Task::IkeRekey(ike_rekey::IkeRekey::new(core)));
+                    e.run(core, cx);
+                }
+            });
+        }
+    }
+
+    fn terminate(&mut self, now: Instant, id: ConnectionId, why: &str) {
+        for id in self.tables.of_connection(id).collect::<Vec<_>>() {
+            self.with_sa(now, id, |sa, cx| sa.terminate(cx, why));
+        }
+    }
+
+    fn shut_down(&mut self, now: Instant) {
+        if self.shutdown == Shutdown::No {
+            self.shutdown = Shutdown::Until(now + self.shared.config.timers.shutdown);
+            self.connection_alarms.clear();
+            for id in self.connections.keys().copied().collect::<Vec<_>>() {
+                self.terminate(now, id, "shut down");
+            }
+        }
+    }
+
+    /// What did not change stays up as it is.
+    fn configure(&mut self, now: Instant, new: Connection) {
+        let id = new.id;
+        let new = Arc::new(new);
+        let old = self.shared.connections.insert(id, new.clone());
+        match old {
+            Some(old) if *old == *new => return,
+            Some(old) if needs_new_sa(&old, &new) => self.terminate(now, id, "its configuration changed"),
+            Some(_) => self.update_children(now, &new),
+            None => {}
+        }
+        let wanted = self.connections.entry(id).or_insert_with(Wanted::default);
+        wanted.try_now();
+        self.dirty.insert(id);
+    }
+
+    fn update_children(&mut self, now: Instant, new: &Arc<Connection>) {
+        for id in self.tables.of_connection(new.id).collect::<Vec<_>>() {
+            self.with_sa(now, id, |sa, cx| {
+                let old = core::mem::replace(&mut sa.core.connection, new.clone());
+                let Some((core, e)) = sa.parts() else { return };
+                let same = |id| find(&old, id).zip(find(new, id)).is_some_and(|(a, b)| same_sa(a, b));
+                let changed: Vec<ChildSaId> =
+                    e.children.iter().filter(|p| !same(p.child)).map(|p| p.id).collect();
+                changed.into_iter().for_each(|id| e.delete_pair(cx, id));
+                e.run(core, cx);
+            });
+        }
+    }
+}
+
+fn find(connection: &Connection, id: crate::config::ChildId) -> Option<&Child> {
+    connection.children.iter().find(|c| c.id == id)
+}
+
+/// Lifetimes may differ: they count from the next rekey on.
+fn same_sa(a: &Child, b: &Child) -> bool {
+    a.selectors == b.selectors && a.proposals == b.proposals
+}
+
+fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
+    (a.local, a.remote, a.force_udp) != (b.local, b.remote, b.force_udp)
+        || a.local_id != b.local_id
+        || a.remote_id != b.remote_id
+        || a.secret != b.secret
+        || a.proposals != b.proposals
+}

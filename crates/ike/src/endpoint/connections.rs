@@ -1,0 +1,251 @@
+//! What the configuration wants, and bringing it about: again and again, with back-off.
+//!
+//! Decides: when a connection or a child is tried. Reads: what is up. Writes: new IKE SAs and tasks.
+//! Never: gives up on what is to be up immediately.
+
+use super::{Cx, Endpoint, Shutdown};
+use crate::config::{ChildId, Connection, ConnectionId, Start};
+use crate::event::{Event, IkeSaId};
+use crate::ike_sa::Path;
+use crate::task::{Task, child_create, ike_init};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection's wishes and failures.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// By the operator; until `Initiate`.
+    stopped: bool,
+    /// Asked for once, beyond what the configuration wants.
+    requested: BTreeSet<ChildId>,
+    /// `Initiate` named no child: all.
+    requested_all: bool,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) failures: u32,
+    pub(super) last_error: Option<String>,
+    children: BTreeMap<ChildId, (Instant, u32)>,
+}
+
+impl Wanted {
+    pub(super) fn initiate(&mut self, child: Option<ChildId>) {
+        self.stopped = false;
+        self.try_now();
+        match child {
+            Some(child) => {
+                self.requested.insert(child);
+            }
+            None => self.requested_all = true,
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.forget_requests();
+        self.try_now();
+    }
+
+    /// Back-off is over.
+    pub(super) fn try_now(&mut self) {
+        self.retry_at = None;
+        self.children.clear();
+    }
+
+    fn forget_requests(&mut self) {
+        self.requested.clear();
+        self.requested_all = false;
+    }
+
+    pub(super) fn is_wanted(&self, connection: &Connection) -> bool {
+        !self.stopped
+            && (connection.start == Start::Immediately || self.requested_all || !self.requested.is_empty())
+    }
+
+    /// The children to be up now.
+    fn children(&self, connection: &Connection) -> Vec<ChildId> {
+        if self.stopped {
+            return Vec::new();
+        }
+        let all = connection.start == Start::Immediately || self.requested_all;
+        connection.children.iter().map(|c| c.id).filter(|id| all || self.requested.contains(id)).collect()
+    }
+}
+
+impl Endpoint {
+    /// Looks whether all that is wanted of a connection is there or on its way, and starts what is not.
+    pub(super) fn reconcile(&mut self, now: Instant, id: ConnectionId) {
+        self.connection_alarms.retain(|(_, c)| *c != id);
+        let Some(connection) = self.shared.connections.get(&id).cloned() else { return };
+        let Some(wanted) = self.connections.get_mut(&id) else { return };
+        // What was asked for once and is there is asked for no more.
+        let shared = &self.shared;
+        wanted.requested.retain(|child| !shared.has_usable(*child));
+        if wanted.requested_all && connection.children.iter().all(|c| shared.has_usable(c.id)) {
+            wanted.requested_all = false;
+        }
+        if self.shutdown != Shutdown::No || !wanted.is_wanted(&connection) {
+            return;
+        }
+        let alive: Vec<IkeSaId> = self.tables.of_connection(id).filter(|id| self.is_alive(*id)).collect();
+        let up = alive.iter().rev().find(|id| self.sas.get(id).is_some_and(|sa| sa.established().is_some()));
+        match up {
+            Some(ike) => self.want_children(now, &connection, *ike),
+            None if alive.is_empty() => self.want_ike(now, &connection),
+            None => {}
+        }
+    }
+
+    fn is_alive(&self, id: IkeSaId) -> bool {
+        self.sas.get(&id).is_some_and(crate::ike_sa::IkeSa::is_alive)
+    }
+
+    fn want_ike(&mut self, now: Instant, connection: &Arc<Connection>) {
+        let Some(wanted) = self.connections.get_mut(&connection.id) else { return };
+        if let Some(at) = wanted.retry_at.filter(|at| *at > now) {
+            self.connection_alarms.insert((at, connection.id));
+            return;
+        }
+        wanted.retry_at = None;
+        let child = wanted.children(connection).first().copied();
+        let Some(remote) = connection.remote else {
+            return self.cannot(connection.id, "the peer's address is not configured: it must begin");
+        };
+        if self.sas.len() >= self.shared.config.limits.ike_sas {
+            return self.cannot(connection.id, "the limit of IKE SAs is reached");
+        }
+        let path = Path {
+            local: connection.local,
+            remote: SocketAddr::new(remote, self.shared.config.ike_port),
+            natt: false,
+            nat_local: false,
+            nat_remote: false,
+            force_udp: connection.force_udp,
+        };
+        let mut cx = Cx::new(now, &mut self.shared);
+        match ike_init::start(&mut cx, connection.clone(), path, child) {
+            Some(sa) => {
+                self.add(sa);
+            }
+            None => self.cannot(connection.id, "no IKE proposal is configured"),
+        }
+    }
+
+    fn cannot(&mut self, id: ConnectionId, why: &str) {
+        if let Some(wanted) = self.connections.get_mut(&id) {
+            wanted.forget_requests();
+            if wanted.last_error.as_deref() != Some(why) {
+                wanted.last_error = Some(why.to_owned());
+                self.shared.event(Event::Failed { connection: id, why: why.to_owned(), retry: None });
+            }
+        }
+    }
+
+    fn want_children(&mut self, now: Instant, connection: &Arc<Connection>, ike: IkeSaId) {
+        let Some(wanted) = self.connections.get(&connection.id) else { return };
+        let mut missing = Vec::new();
+        for child in wanted.children(connection) {
+            if self.shared.has_usable(child) {
+                continue;
+            }
+            match wanted.children.get(&child) {
+                Some((at, _)) if *at > now => {
+                    self.connection_alarms.insert((*at, connection.id));
+                }
+                _ => missing.push(child),
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        self.with_sa(now, ike, |sa, cx| {
+            let Some((core, e)) = sa.parts() else { return };
+            for child in missing {
+                if !e.is_making(child) {
+                    e.push(cx, Task::ChildCreate(child_create::ChildCreate::new(child)));
+                }
+            }
+            e.run(core, cx);
+        });
+    }
+
+    /// An IKE SA is up: failures are forgotten.
+    pub(super) fn succeeded(&mut self, id: ConnectionId) {
+        if let Some(wanted) = self.connections.get_mut(&id) {
+            wanted.failures = 0;
+            wanted.retry_at = None;
+            wanted.last_error = None;
+        }
+    }
+
+    /// An IKE SA went down (`announced`), or an attempt failed.
+    pub(super) fn went_down(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        ike: IkeSaId,
+        why: String,
+        announced: bool,
+    ) {
+        self.dirty.insert(id);
+        let others = self.tables.of_connection(id).any(|other| other != ike && self.is_alive(other));
+        let retry = if others { None } else { self.plan_retry(now, id, &why, announced) };
+        if announced {
+            self.shared.event(Event::IkeDown { connection: id, ike, why });
+        } else if !others {
+            self.shared.event(Event::Failed { connection: id, why, retry });
+        }
+    }
+
+    fn plan_retry(&mut self, now: Instant, id: ConnectionId, why: &str, announced: bool) -> Option<Duration> {
+        let connection = self.shared.connections.get(&id)?.clone();
+        let wanted = self.connections.get_mut(&id)?;
+        wanted.last_error = Some(why.to_owned());
+        if !announced {
+            wanted.failures = wanted.failures.saturating_add(1);
+            wanted.forget_requests();
+        }
+        if connection.start != Start::Immediately || wanted.stopped || self.shutdown != Shutdown::No {
+            return None;
+        }
+        let failures = wanted.failures.max(1);
+        let pause = self.back_off(failures);
+        let wanted = self.connections.get_mut(&id)?;
+        wanted.retry_at = Some(now + pause);
+        Some(pause)
+    }
+
+    /// Doubles with each failure; up to a quarter is added at random, so that two ends do not go on in step.
+    fn back_off(&mut self, failures: u32) -> Duration {
+        let timers = self.shared.config.timers;
+        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let pause = timers.retry_first.saturating_mul(factor).min(timers.retry_max);
+        pause + self.shared.random_up_to(pause / 4)
+    }
+
+    /// A child was deleted by the peer, or (then `why`) could not be made.
+    pub(super) fn child_missing(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        child: ChildId,
+        why: Option<String>,
+    ) {
+        self.dirty.insert(id);
+        let Some(connection) = self.shared.connections.get(&id).cloned() else { return };
+        let before = self.connections.get(&id).and_then(|w| w.children.get(&child)).map_or(0, |(_, n)| *n);
+        let failures = if why.is_some() { before.saturating_add(1) } else { 1 };
+        let pause = self.back_off(failures);
+        let Some(wanted) = self.connections.get_mut(&id) else { return };
+        wanted.children.insert(child, (now + pause, failures));
+        let Some(why) = why else { return };
+        wanted.requested.remove(&child);
+        wanted.requested_all = false;
+        let name = connection.children.iter().find(|c| c.id == child).map_or("?", |c| c.name.as_str());
+        let why = format!("child {name}: {why}");
+        wanted.last_error = Some(why.clone());
+        let retry = wanted.is_wanted(&connection).then_some(pause);
+        self.shared.event(Event::Failed { connection: id, why, retry });
+    }
+}

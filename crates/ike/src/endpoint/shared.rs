@@ -1,0 +1,263 @@
+//! What all IKE SAs share while one of them works: generator, configuration, queues, the directory of pairs.
+//!
+//! Decides: which pair of a child carries its outbound traffic; bounds of the queues. Reads: its tables.
+//! Writes: events, datagrams, actions. Never: touches an IKE SA (what concerns another one becomes an [`Action`]).
+
+use super::setup::{EndpointConfig, Transmit};
+use crate::child_sa::ChildPair;
+use crate::config::{ChildId, Connection, ConnectionId};
+use crate::counters::{Counter, Counters};
+use crate::event::{ChildSaId, Event, IkeSaId};
+use crate::ike_sa::{IkeSa, Waiting};
+use core::net::{IpAddr, SocketAddr};
+use core::ops::{Deref, DerefMut};
+use core::time::Duration;
+use rand_core::{CryptoRng, Rng};
+use ravelin_wire::Spi;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What one IKE SA asks of the others.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// A rekey made a new IKE SA.
+    Spawn(Box<IkeSa>),
+    /// Children and waiting tasks of `from` go to `to`.
+    Inherit { from: IkeSaId, to: IkeSaId, children: Vec<ChildPair>, queue: VecDeque<Waiting> },
+    /// The peer, who made it, is to delete this IKE SA: it lost a collision.
+    Redundant(IkeSaId),
+    /// `ike` is up with an authenticated peer: look for others with the same one.
+    Established { ike: IkeSaId, initial_contact: bool },
+    /// The connection lost an IKE SA or failed to get one.
+    Down { connection: ConnectionId, ike: IkeSaId, why: String, announced: bool },
+    /// A child is missing, or was refused (then `why`).
+    ChildMissing { connection: ConnectionId, child: ChildId, why: Option<String> },
+    /// Look whether all that is wanted is there.
+    Reconcile(ConnectionId),
+}
+
+/// Where a pair is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    pub(crate) ike: IkeSaId,
+    pub(crate) child: ChildId,
+    pub(crate) inbound: Spi,
+    /// In force in the data plane, and nobody is about to delete it.
+    pub(crate) usable: bool,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: EndpointConfig,
+    pub(crate) rng: Box<dyn CryptoRng + Send>,
+    pub(crate) counters: Counters,
+    pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) transmits: VecDeque<Transmit>,
+    rejections: usize,
+    pairs: BTreeMap<ChildSaId, Located>,
+    outbound: BTreeMap<ChildId, ChildSaId>,
+    last_id: u64,
+    /// Connections with an established IKE SA.
+    pub(crate) up: BTreeSet<ConnectionId>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: EndpointConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            config,
+            rng,
+            counters: Counters::default(),
+            connections: BTreeMap::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            rejections: 0,
+            pairs: BTreeMap::new(),
+            outbound: BTreeMap::new(),
+            last_id: 0,
+            up: BTreeSet::new(),
+        }
+    }
+
+    /// Never the same twice.
+    pub(crate) const fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    pub(crate) fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        nonce
+    }
+
+    /// A non-zero SPI for an IKE SA of ours; 64 random bits do not meet again.
+    pub(crate) fn ike_spi(&mut self) -> u64 {
+        self.rng.next_u64().max(1)
+    }
+
+    /// From 0 to `most`, at random.
+    pub(crate) fn random_up_to(&mut self, most: Duration) -> Duration {
+        let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.rng.next_u64() % millis.saturating_add(1).max(1))
+    }
+
+    pub(crate) fn count(&mut self, which: Counter) {
+        self.counters.count(which);
+    }
+
+    pub(crate) fn inbound_spi(&mut self, child: ChildId) -> Spi {
+        let mut spi = self.config.spi_source.inbound_spi(child);
+        // A source that repeats itself is a bug of the caller's; a few more questions cost nothing.
+        for _ in 0..16 {
+            if !self.pairs.values().any(|p| p.inbound == spi) {
+                break;
+            }
+            spi = self.config.spi_source.inbound_spi(child);
+        }
+        spi
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// For what strangers can cause: bounded.
+    pub(crate) fn rejected(&mut self, connection: Option<ConnectionId>, remote: SocketAddr, why: String) {
+        tracing::debug!(%remote, why, "refused");
+        if self.rejections < self.config.limits.rejections {
+            self.rejections += 1;
+            self.event(Event::Rejected { connection, remote, why });
+        } else {
+            self.count(Counter::QueueFull);
+        }
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        if matches!(event, Some(Event::Rejected { .. })) {
+            self.rejections -= 1;
+        }
+        event
+    }
+
+    pub(crate) fn transmit(&mut self, transmit: Transmit) {
+        if self.transmits.len() < self.config.limits.transmits {
+            self.count(Counter::MessagesOut);
+            self.transmits.push_back(transmit);
+        } else {
+            self.count(Counter::QueueFull);
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// Connections that a peer at these addresses may use, those that name its address first.
+    pub(crate) fn candidates(&self, local: Option<IpAddr>, remote: IpAddr) -> Vec<Arc<Connection>> {
+        let ours = |c: &&Arc<Connection>| c.local.is_none() || local.is_none() || c.local == local;
+        let with = |r: Option<IpAddr>| {
+            self.connections.values().filter(ours).filter(move |c| c.remote == r).cloned()
+        };
+        with(Some(remote)).chain(with(None)).collect()
+    }
+
+    /// An IKE SA of the connection is established.
+    pub(crate) fn has_peer(&self, connection: ConnectionId) -> bool {
+        self.up.contains(&connection)
+    }
+
+    // The directory of pairs.
+
+    pub(crate) fn locate(&self, pair: ChildSaId) -> Option<Located> {
+        self.pairs.get(&pair).copied()
+    }
+
+    pub(crate) fn enlist(&mut self, ike: IkeSaId, pair: &ChildPair) {
+        let located = Located { ike, child: pair.child, inbound: pair.inbound, usable: false };
+        self.pairs.insert(pair.id, located);
+    }
+
+    pub(crate) fn relocate(&mut self, pair: ChildSaId, ike: IkeSaId) {
+        if let Some(located) = self.pairs.get_mut(&pair) {
+            located.ike = ike;
+        }
+    }
+
+    pub(crate) fn set_usable(&mut self, pair: ChildSaId, usable: bool) {
+        if let Some(located) = self.pairs.get_mut(&pair) {
+            located.usable = usable;
+        }
+    }
+
+    pub(crate) fn outbound(&self, child: ChildId) -> Option<ChildSaId> {
+        self.outbound.get(&child).copied()
+    }
+
+    /// The child has a pair in force that is not on its way out.
+    pub(crate) fn has_usable(&self, child: ChildId) -> bool {
+        self.outbound.contains_key(&child)
+    }
+
+    pub(crate) fn use_outbound(&mut self, child: ChildId, sa: ChildSaId) {
+        let before = self.outbound.insert(child, sa);
+        if before == Some(sa) {
+            return;
+        }
+        self.event(Event::UseOutbound { child, sa });
+        if before.is_none() {
+            self.event(Event::ChildUp { child, sa });
+        }
+    }
+
+    /// Takes a pair out of the data plane. If it carried the outbound traffic, the newest of the child's other pairs
+    /// does so first.
+    pub(crate) fn remove_pair(&mut self, pair: &ChildPair, why: &str) {
+        self.pairs.remove(&pair.id);
+        self.count(Counter::ChildClosed);
+        let child = pair.child;
+        if self.outbound(child) == Some(pair.id) {
+            let other =
+                self.pairs.iter().rev().find(|(_, p)| p.child == child && p.usable).map(|(id, _)| *id);
+            match other {
+                Some(other) => self.use_outbound(child, other),
+                None => {
+                    self.outbound.remove(&child);
+                    self.event(Event::ChildDown { child, sa: pair.id, why: why.to_owned() });
+                }
+            }
+        }
+        let grace =
+            if self.outbound.contains_key(&child) { self.config.timers.grace } else { Duration::ZERO };
+        self.event(Event::Remove { child, sa: pair.id, grace });
+    }
+}
+
+/// [`Shared`] at one moment.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    shared: &'a mut Shared,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) const fn new(now: Instant, shared: &'a mut Shared) -> Self {
+        Self { now, shared }
+    }
+}
+
+impl Deref for Cx<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        self.shared
+    }
+}
+
+impl DerefMut for Cx<'_> {
+    fn deref_mut(&mut self) -> &mut Shared {
+        self.shared
+    }
+}

@@ -1,0 +1,322 @@
+//! One IKE SA: what every state has, which states there are, and what each does with a message.
+//!
+//! Decides: which state is next. Reads: messages of its peer. Writes: its own state, events and datagrams through
+//! [`Cx`]. Never: touches another IKE SA.
+
+mod established;
+mod exchange;
+mod path;
+mod timers;
+mod window;
+
+pub(crate) use established::{Established, Held, Phase, Rival, Waiting};
+pub(crate) use path::Path;
+pub(crate) use window::{Due, Incoming, Window, pause};
+
+use crate::config::{Connection, ConnectionId};
+use crate::counters::Counter;
+use crate::crypto::cipher::Protection;
+use crate::crypto::keys::IkeKeys;
+use crate::endpoint::{Action, Cx, Transmit};
+use crate::event::IkeSaId;
+use crate::header::{self, Exchange, Header};
+use crate::message;
+use crate::payload::{Notify, Payload};
+use crate::snapshot::Role;
+use crate::task::ike_auth::AuthSent;
+use crate::task::ike_init::{InitAnswered, InitSent};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What every state has.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) id: IkeSaId,
+    pub(crate) role: Role,
+    pub(crate) our_spi: u64,
+    /// 0 until the peer answered.
+    pub(crate) peer_spi: u64,
+    /// As responder: the first that fits the address, until IKE_AUTH names the right one.
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) path: Path,
+    pub(crate) window: Window,
+    pub(crate) created: Instant,
+    pub(crate) last_sent: Instant,
+    pub(crate) retransmits: u64,
+    /// The lower of the two nonces that made it: the lowest of two SAs is the redundant one (RFC 7296 §2.8.2).
+    pub(crate) lowest_nonce: Vec<u8>,
+    /// To be deleted as soon as it is established.
+    pub(crate) doomed: bool,
+}
+
+/// By which way a request came; its answer goes back there (RFC 7296 §2.11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Via {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+impl Via {
+    pub(crate) fn transmit(&self, natt_port: u16, bytes: Vec<u8>) -> Transmit {
+        Transmit {
+            local: Some(self.local.ip()),
+            remote: self.remote,
+            natt: self.local.port() == natt_port,
+            keepalive: false,
+            bytes,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    /// We asked IKE_SA_INIT; holds the private value.
+    InitSent(Box<InitSent>),
+    /// We answered IKE_SA_INIT; has keys, knows no identity.
+    InitAnswered(Box<InitAnswered>),
+    /// We asked IKE_AUTH.
+    AuthSent(Box<AuthSent>),
+    /// The only one that can own children.
+    Established(Box<Established>),
+    /// Ended; still repeats its last answer to a peer that did not get it.
+    Closed { until: Instant },
+    /// Nothing is left to do.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct IkeSa {
+    pub(crate) core: Core,
+    pub(crate) state: State,
+}
+
+impl Core {
+    /// Initiator's and responder's.
+    pub(crate) const fn spis(&self) -> (u64, u64) {
+        match self.role {
+            Role::Initiator => (self.our_spi, self.peer_spi),
+            Role::Responder => (self.peer_spi, self.our_spi),
+        }
+    }
+
+    pub(crate) const fn header(&self, exchange: Exchange, response: bool, message_id: u32) -> Header {
+        let (initiator_spi, responder_spi) = self.spis();
+        Header {
+            initiator_spi,
+            responder_spi,
+            next_payload: 0,
+            version: header::VERSION,
+            exchange,
+            from_initiator: matches!(self.role, Role::Initiator),
+            response,
+            message_id,
+        }
+    }
+
+    /// By the SA's own path.
+    pub(crate) fn send(&mut self, cx: &mut Cx<'_>, bytes: Vec<u8>) {
+        self.last_sent = cx.now;
+        cx.transmit(Transmit {
+            local: self.path.local,
+            remote: self.path.remote,
+            natt: self.path.natt,
+            keepalive: false,
+            bytes,
+        });
+    }
+
+    /// A request of ours goes out and is remembered.
+    pub(crate) fn request(&mut self, cx: &mut Cx<'_>, bytes: Vec<u8>) {
+        let jitter = self.jitter(cx, 0);
+        self.window.sent(cx.now, bytes.clone(), &cx.config.timers, jitter);
+        self.send(cx, bytes);
+    }
+
+    /// Up to a tenth of the pause, so that many tunnels do not send in step.
+    fn jitter(&self, cx: &mut Cx<'_>, n: u32) -> Duration {
+        let most = pause(&cx.config.timers, n) / 10;
+        cx.random_up_to(most)
+    }
+
+    /// Seals `payloads` as a request and sends it. False: no key or no room, and the SA is of no use any more.
+    pub(crate) fn request_sealed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        keys: &mut IkeKeys,
+        exchange: Exchange,
+        payloads: &[Payload],
+    ) -> bool {
+        tracing::trace!(
+            ike = self.id.0,
+            id = self.window.next_request_id(),
+            ?exchange,
+            ?payloads,
+            "request out"
+        );
+        let header = self.header(exchange, false, self.window.next_request_id());
+        match message::sealed(header, payloads, keys.sealing(self.role), &mut *cx.rng) {
+            Some(bytes) => {
+                self.request(cx, bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Seals and sends the answer to the request `id`, and keeps it for repeats.
+    pub(crate) fn answer(&mut self, cx: &mut Cx<'_>, keys: &mut IkeKeys, to: Asked, payloads: &[Payload]) {
+        tracing::trace!(ike = self.id.0, id = to.id, exchange = ?to.exchange, ?payloads, "answer out");
+        let header = self.header(to.exchange, true, to.id);
+        let Some(bytes) = message::sealed(header, payloads, keys.sealing(self.role), &mut *cx.rng) else {
+            return;
+        };
+        self.last_sent = cx.now;
+        let reply = to.via.transmit(cx.config.natt_port, bytes);
+        self.window.reply(reply.clone());
+        cx.transmit(reply);
+    }
+}
+
+/// The request that an answer is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Asked {
+    pub(crate) exchange: Exchange,
+    pub(crate) id: u32,
+    pub(crate) via: Via,
+}
+
+impl IkeKeys {
+    /// What we seal with.
+    pub(crate) const fn sealing(&mut self, our_role: Role) -> &mut Protection {
+        match our_role {
+            Role::Initiator => &mut self.from_initiator,
+            Role::Responder => &mut self.from_responder,
+        }
+    }
+
+    /// What the peer seals with.
+    pub(crate) const fn opening(&self, our_role: Role) -> &Protection {
+        match our_role {
+            Role::Initiator => &self.from_responder,
+            Role::Responder => &self.from_initiator,
+        }
+    }
+}
+
+impl IkeSa {
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        self.core.connection.id
+    }
+
+    pub(crate) const fn is_half_open(&self) -> bool {
+        matches!(self.state, State::InitAnswered(_))
+    }
+
+    /// It is up or on its way up, by our wish or the peer's proven one.
+    pub(crate) fn is_alive(&self) -> bool {
+        match &self.state {
+            State::InitSent(_) | State::AuthSent(_) => !self.core.doomed,
+            State::Established(e) => e.phase == Phase::Live,
+            State::InitAnswered(_) | State::Closed { .. } | State::Gone => false,
+        }
+    }
+
+    pub(crate) const fn established(&self) -> Option<&Established> {
+        match &self.state {
+            State::Established(e) => Some(e),
+            State::InitSent(_)
+            | State::InitAnswered(_)
+            | State::AuthSent(_)
+            | State::Closed { .. }
+            | State::Gone => None,
+        }
+    }
+
+    /// The parts that work on an established SA.
+    pub(crate) const fn parts(&mut self) -> Option<(&mut Core, &mut Established)> {
+        match &mut self.state {
+            State::Established(e) => Some((&mut self.core, e)),
+            State::InitSent(_)
+            | State::InitAnswered(_)
+            | State::AuthSent(_)
+            | State::Closed { .. }
+            | State::Gone => None,
+        }
+    }
+
+    pub(crate) fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::InitSent(_) => "IKE_SA_INIT sent",
+            State::InitAnswered(_) => "IKE_SA_INIT answered",
+            State::AuthSent(_) => "IKE_AUTH sent",
+            State::Established(e) => e.phase.name(),
+            State::Closed { .. } | State::Gone => "closed",
+        }
+    }
+
+    /// Ends an attempt that did not get to the end.
+    pub(crate) fn fail(core: &Core, cx: &mut Cx<'_>, why: String) -> State {
+        tracing::debug!(ike = core.id.0, connection = core.connection.name, why, "attempt failed");
+        if core.role == Role::Initiator {
+            let connection = core.connection.id;
+            cx.act(Action::Down { connection, ike: core.id, why, announced: false });
+        }
+        State::Gone
+    }
+
+    /// The operator, or a changed configuration, wants it gone.
+    pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, why: &str) {
+        match &mut self.state {
+            // The peer holds nothing that it would not forget by itself.
+            State::InitSent(_) | State::InitAnswered(_) => self.state = State::Gone,
+            // The peer may already have children.
+            State::AuthSent(_) => self.core.doomed = true,
+            State::Established(e) => {
+                if e.phase == Phase::Live {
+                    e.begin_delete(&self.core, cx, why);
+                }
+                e.run(&mut self.core, cx);
+            }
+            State::Closed { .. } | State::Gone => {}
+        }
+    }
+
+    /// Forgets it at once: its peer lost it (INITIAL_CONTACT), or time is up.
+    pub(crate) fn forget(&mut self, cx: &mut Cx<'_>, why: &str) {
+        if let State::Established(e) = &mut self.state {
+            e.drop_children(cx, why);
+            e.announce_down(&self.core, cx, why);
+        }
+        self.state = State::Gone;
+    }
+}
+
+/// An error notify, with the data that its kind wants.
+pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
+    use crate::error::{Error, Incompatible, Malformed};
+    let data = match error {
+        Error::Mismatch(Incompatible::Group(group)) => group.to_be_bytes().to_vec(),
+        Error::Malformed(Malformed::Critical(kind)) => vec![*kind],
+        _ => Vec::new(),
+    };
+    Payload::Notify(Notify::with_data(error.notify(), data))
+}
+
+pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
+    use crate::error::{Error, Incompatible, Malformed, Misbehaved};
+    let counter = match error {
+        Error::Malformed(Malformed::Critical(_)) => Counter::CriticalUnknown,
+        Error::Malformed(_) | Error::Peer(Misbehaved::BadAnswer(_)) => Counter::MalformedAuthentic,
+        Error::Peer(Misbehaved::BadAuth(_)) => Counter::AuthFailed,
+        Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
+        Error::Peer(Misbehaved::NoSuchChild) => Counter::OutOfPlace,
+        Error::Mismatch(Incompatible::Proposal(_)) => Counter::NoProposal,
+        Error::Mismatch(Incompatible::Selectors(_)) => Counter::TsUnacceptable,
+        Error::Mismatch(Incompatible::Group(_)) => Counter::InvalidKe,
+        Error::Refused(_) => return,
+        Error::Local(_) => return,
+    };
+    cx.count(counter);
+}

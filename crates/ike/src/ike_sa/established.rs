@@ -1,0 +1,392 @@
+//! An IKE SA whose peer has proven its identity: children, tasks, and what a request of the peer does.
+//!
+//! Decides: which task runs, when the SA ends. Reads: messages through its tasks. Writes: its children and tasks.
+//! Never: knows the payloads of an exchange (that is for `task`).
+
+use super::{Asked, Core, State, Via, count_error, error_payload};
+use crate::child_sa::{ChildPair, PairState, Then};
+use crate::config::{ChildId, IkeProposal};
+use crate::counters::Counter;
+use crate::crypto::keys::IkeKeys;
+use crate::endpoint::{Action, Cx};
+use crate::event::{ChildSaId, Event, IkeSaId};
+use crate::header::Exchange;
+use crate::message::View;
+use crate::payload::{Id, Payload, notify};
+use crate::task::{self, Reply, Task, delete};
+use core::net::SocketAddr;
+use ravelin_wire::Spi;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Live,
+    /// Its children have gone to a newer one; the peer, who made that one, deletes this one.
+    Rekeyed {
+        until: Instant,
+    },
+    /// It lost a collision; the peer, who made it, deletes it.
+    Redundant {
+        until: Instant,
+    },
+    /// Our Delete waits or is on its way.
+    Deleting,
+}
+
+impl Phase {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "established",
+            Self::Rekeyed { .. } => "rekeyed",
+            Self::Redundant { .. } => "redundant",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// The IKE SA that a rekey of the peer made while ours was under way (RFC 7296 §2.8.2).
+#[derive(Clone, Debug)]
+pub(crate) struct Rival {
+    pub(crate) ike: IkeSaId,
+    pub(crate) lowest_nonce: Vec<u8>,
+}
+
+/// An answer that waits until the data plane has the inbound SA.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) asked: Asked,
+    pub(crate) pair: ChildSaId,
+    pub(crate) ok: Vec<Payload>,
+    pub(crate) failed: Vec<Payload>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) task: Task,
+    pub(crate) not_before: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) keys: IkeKeys,
+    pub(crate) proposal: IkeProposal,
+    pub(crate) peer_id: Id,
+    pub(crate) phase: Phase,
+    pub(crate) children: Vec<ChildPair>,
+    pub(crate) queue: VecDeque<Waiting>,
+    /// Our request that waits for its answer.
+    pub(crate) active: Option<Task>,
+    pub(crate) held: Option<Held>,
+    pub(crate) rival: Option<Rival>,
+    pub(crate) since: Instant,
+    pub(crate) last_heard: Instant,
+    pub(crate) rekey_at: Instant,
+    pub(crate) expires_at: Instant,
+    /// `IkeUp` was told, `IkeDown` was not.
+    pub(crate) announced: bool,
+}
+
+impl Established {
+    pub(crate) fn new(
+        cx: &mut Cx<'_>,
+        core: &Core,
+        keys: IkeKeys,
+        proposal: IkeProposal,
+        peer_id: Id,
+    ) -> Self {
+        let lifetime = core.connection.lifetime;
+        let soft = lifetime.saturating_sub(cx.random_up_to(core.connection.jitter));
+        // The configuration names when the rekey begins; a tenth more, and at least a minute, is left for it.
+        let hard = lifetime + (lifetime / 10).max(core::time::Duration::from_secs(60));
+        cx.count(Counter::IkeEstablished);
+        Self {
+            keys,
+            proposal,
+            peer_id,
+            phase: Phase::Live,
+            children: Vec::new(),
+            queue: VecDeque::new(),
+            active: None,
+            held: None,
+            rival: None,
+            since: cx.now,
+            last_heard: cx.now,
+            rekey_at: cx.now + soft,
+            expires_at: cx.now + hard,
+            announced: false,
+        }
+    }
+
+    /// An authentic, new message came: the peer lives, and is where it came from (RFC 7296 §2.23).
+    pub(crate) fn heard(&mut self, core: &mut Core, cx: &mut Cx<'_>, via: Via) {
+        self.last_heard = cx.now;
+        core.path.local.get_or_insert(via.local.ip());
+        let natt = via.local.port() == cx.config.natt_port;
+        self.move_peer(core, cx, via.remote, natt);
+    }
+
+    /// Follows the peer to another address or port: only when a NAT is on its side, and none on ours.
+    pub(crate) fn move_peer(&mut self, core: &mut Core, cx: &mut Cx<'_>, remote: SocketAddr, natt: bool) {
+        if (core.path.remote, core.path.natt) == (remote, natt)
+            || !core.path.nat_remote
+            || core.path.nat_local
+        {
+            return;
+        }
+        tracing::debug!(ike = core.id.0, from = %core.path.remote, to = %remote, "peer moved");
+        cx.count(Counter::PeerMoved);
+        core.path.remote = remote;
+        core.path.natt = natt;
+        let (local, remote) = core.path.outer(&cx.config);
+        for pair in &mut self.children {
+            pair.path = core.path.clone();
+            cx.event(Event::Moved { sa: pair.id, local, remote });
+        }
+    }
+
+    // Children
+
+    pub(crate) fn pair(&mut self, id: ChildSaId) -> Option<&mut ChildPair> {
+        self.children.iter_mut().find(|p| p.id == id)
+    }
+
+    pub(crate) fn take_pair(&mut self, at: impl Fn(&ChildPair) -> bool) -> Option<ChildPair> {
+        let index = self.children.iter().position(at)?;
+        Some(self.children.remove(index))
+    }
+
+    pub(crate) fn drop_children(&mut self, cx: &mut Cx<'_>, why: &str) {
+        self.held = None;
+        for pair in core::mem::take(&mut self.children) {
+            cx.remove_pair(&pair, why);
+        }
+    }
+
+    /// Takes the pair out of use and tells the peer.
+    pub(crate) fn delete_pair(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
+        let Some(pair) = self.pair(id) else { return };
+        if pair.state == PairState::Deleting {
+            return;
+        }
+        pair.state = PairState::Deleting;
+        let spi = pair.inbound;
+        cx.set_usable(id, false);
+        self.push(cx, Task::Delete(delete::Delete::child(spi)));
+    }
+
+    /// Its time is over: nothing more is sent or received by it, whether or not the peer answers.
+    pub(crate) fn expire_pair(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
+        let Some(pair) = self.take_pair(|p| p.id == id) else { return };
+        cx.remove_pair(&pair, "its lifetime is over");
+        self.push(cx, Task::Delete(delete::Delete::child(pair.inbound)));
+    }
+
+    /// The data plane answered.
+    pub(crate) fn installed(&mut self, core: &mut Core, cx: &mut Cx<'_>, id: ChildSaId, ok: bool) {
+        let Some(pair) = self.pair(id) else { return };
+        let PairState::Installing(then) = pair.state else { return };
+        if !ok {
+            return self.install_failed(core, cx, id, then);
+        }
+        pair.state = PairState::Installed;
+        let (child, waits, replaced) = (pair.child, pair.awaits_proof, pair.replaced);
+        cx.set_usable(id, !replaced);
+        match then {
+            Then::Answer => {
+                self.release(core, cx, id, true);
+                if !waits || !cx.has_usable(child) {
+                    cx.use_outbound(child, id);
+                }
+            }
+            Then::Use => cx.use_outbound(child, id),
+            Then::Replace(old) => {
+                cx.count(Counter::ChildRekeyed);
+                cx.use_outbound(child, id);
+                self.delete_pair(cx, old);
+            }
+            Then::Discard => self.delete_pair(cx, id),
+        }
+    }
+
+    fn install_failed(&mut self, core: &mut Core, cx: &mut Cx<'_>, id: ChildSaId, then: Then) {
+        cx.count(Counter::InstallFailed);
+        let Some(pair) = self.take_pair(|p| p.id == id) else { return };
+        cx.remove_pair(&pair, "the data plane could not take it");
+        task::forget_collision(self, id);
+        if then == Then::Answer {
+            self.release(core, cx, id, false);
+        } else {
+            self.push(cx, Task::Delete(delete::Delete::child(pair.inbound)));
+            cx.act(Action::ChildMissing {
+                connection: core.connection.id,
+                child: pair.child,
+                why: Some("the data plane could not take the SA".to_owned()),
+            });
+        }
+    }
+
+    /// Sends the answer that waited for this pair.
+    fn release(&mut self, core: &mut Core, cx: &mut Cx<'_>, id: ChildSaId, ok: bool) {
+        if let Some(held) = self.held.take_if(|h| h.pair == id) {
+            core.answer(cx, &mut self.keys, held.asked, if ok { &held.ok } else { &held.failed });
+        }
+    }
+
+    /// The peer showed that it has the newest pair: send by it too.
+    pub(crate) fn proven(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
+        if let Some(pair) = self.pair(id)
+            && pair.is_current()
+            && pair.awaits_proof
+        {
+            pair.awaits_proof = false;
+            let child = pair.child;
+            cx.use_outbound(child, id);
+        }
+    }
+
+    // Tasks
+
+    pub(crate) fn push(&mut self, cx: &mut Cx<'_>, task: Task) {
+        self.push_at(cx, task, cx.now);
+    }
+
+    /// Nothing waits twice.
+    pub(crate) fn push_at(&mut self, cx: &mut Cx<'_>, task: Task, not_before: Instant) {
+        let same = |t: &Task| t.is_same(&task);
+        if self.queue.iter().any(|w| same(&w.task)) || self.active.as_ref().is_some_and(same) {
+            return;
+        }
+        if self.queue.len() >= cx.config.limits.tasks {
+            return cx.count(Counter::QueueFull);
+        }
+        self.queue.push_back(Waiting { task, not_before });
+    }
+
+    pub(crate) fn has_task(&self, is: impl Fn(&Task) -> bool) -> bool {
+        self.active.as_ref().is_some_and(&is) || self.queue.iter().any(|w| is(&w.task))
+    }
+
+    /// On its way by a task or an installation of ours.
+    pub(crate) fn is_making(&self, child: ChildId) -> bool {
+        self.has_task(|t| matches!(t, Task::ChildCreate(c) if c.child == child))
+            || self.children.iter().any(|p| p.child == child && matches!(p.state, PairState::Installing(_)))
+    }
+
+    /// Starts the next task when the window is free.
+    pub(crate) fn run(&mut self, core: &mut Core, cx: &mut Cx<'_>) {
+        while self.active.is_none() && core.window.is_free() {
+            let Some(at) = self.queue.iter().position(|w| w.not_before <= cx.now) else { return };
+            let Some(Waiting { mut task, .. }) = self.queue.remove(at) else { return };
+            let Some(payloads) = task.build(core, self, cx) else { continue };
+            let exchange = task.exchange();
+            if core.request_sealed(cx, &mut self.keys, exchange, &payloads) {
+                self.active = Some(task);
+            }
+        }
+    }
+
+    /// `None`: it stays established.
+    pub(crate) fn on_response(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        view: View<'_>,
+    ) -> Option<State> {
+        let task = self.active.take()?;
+        if asked.exchange != task.exchange() {
+            cx.count(Counter::MalformedAuthentic);
+            self.begin_delete(core, cx, "the peer answered with another exchange");
+            return None;
+        }
+        task.process(core, self, cx, view)
+    }
+
+    /// `None`: it stays established.
+    pub(crate) fn on_request(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        view: View<'_>,
+    ) -> Option<State> {
+        let reply = match asked.exchange {
+            Exchange::CreateChildSa => task::respond_create(core, self, cx, view),
+            Exchange::Informational => return delete::respond_informational(core, self, cx, asked, view),
+            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::Other(_) => {
+                Err(crate::error::Malformed::Value("exchange type").into())
+            }
+        };
+        match reply {
+            Ok(Reply::Now(payloads)) => core.answer(cx, &mut self.keys, asked, &payloads),
+            Ok(Reply::AfterInstall { pair, ok, failed }) => {
+                self.held = Some(Held { asked, pair, ok, failed })
+            }
+            Err(error) => return self.refuse(core, cx, asked, &error),
+        }
+        None
+    }
+
+    /// Answers with the error; one that breaks the format ends the SA (RFC 7296 §2.21.3).
+    fn refuse(
+        &mut self,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        error: &crate::error::Error,
+    ) -> Option<State> {
+        count_error(cx, error);
+        tracing::debug!(ike = core.id.0, %error, "request refused");
+        core.answer(cx, &mut self.keys, asked, &[error_payload(error)]);
+        if matches!(error, crate::error::Error::Mismatch(_)) {
+            cx.rejected(Some(core.connection.id), asked.via.remote, error.to_string());
+        }
+        (error.notify() == notify::INVALID_SYNTAX).then(|| self.close(core, cx, &error.to_string()))
+    }
+
+    // Ends
+
+    /// Children go at once, the peer is told.
+    pub(crate) fn begin_delete(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) {
+        self.drop_children(cx, why);
+        self.queue.clear();
+        self.phase = Phase::Deleting;
+        self.announce_down(core, cx, why);
+        self.push(cx, Task::Delete(delete::Delete::ike()));
+    }
+
+    /// The peer deleted it, or it cannot go on: no word more, but repeated requests still get their answer.
+    pub(crate) fn close(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) -> State {
+        self.drop_children(cx, why);
+        self.announce_down(core, cx, why);
+        cx.count(Counter::IkeClosed);
+        State::Closed { until: cx.now + cx.config.timers.linger }
+    }
+
+    pub(crate) fn announce_down(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) {
+        if core::mem::take(&mut self.announced) {
+            let connection = core.connection.id;
+            cx.act(Action::Down { connection, ike: core.id, why: why.to_owned(), announced: true });
+        }
+    }
+
+    /// Our own rekey came to nothing, the peer's did not: what we have goes to the SA that it made.
+    pub(crate) fn hand_over_to_rival(&mut self, core: &Core, cx: &mut Cx<'_>) -> bool {
+        let rival = self.rival.take();
+        if let Some(rival) = &rival {
+            self.hand_over(core, cx, rival.ike);
+        }
+        rival.is_some()
+    }
+
+    /// Children and waiting tasks go to `to`; whoever made that one deletes this one.
+    pub(crate) fn hand_over(&mut self, core: &Core, cx: &mut Cx<'_>, to: IkeSaId) {
+        tracing::debug!(from = core.id.0, to = to.0, "IKE SA rekeyed");
+        self.phase = Phase::Rekeyed { until: cx.now + cx.config.timers.linger };
+        cx.count(Counter::IkeRekeyed);
+        let children = core::mem::take(&mut self.children);
+        let queue = core::mem::take(&mut self.queue);
+        cx.act(Action::Inherit { from: core.id, to, children, queue });
+    }
+}

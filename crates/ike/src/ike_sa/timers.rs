@@ -1,0 +1,184 @@
+//! What happens to an IKE SA as time passes.
+//!
+//! Decides: when to retransmit, rekey, ask for life, keep a NAT open, expire. Reads: the clock it is given.
+//! Writes: tasks. Never: sets a timer (the endpoint asks [`IkeSa::alarm`]).
+
+use super::{Core, Due, Established, IkeSa, Phase, State};
+use crate::child_sa::PairState;
+use crate::counters::Counter;
+use crate::endpoint::{Cx, EndpointConfig, Transmit};
+use crate::event::ChildSaId;
+use crate::task::{Task, child_rekey, ike_rekey, liveness};
+use core::time::Duration;
+use std::time::Instant;
+
+impl IkeSa {
+    /// When [`Self::on_alarm`] has something to do.
+    pub(crate) fn alarm(&self, config: &EndpointConfig) -> Option<Instant> {
+        let own = match &self.state {
+            State::InitSent(_) | State::AuthSent(_) => None,
+            State::InitAnswered(_) => Some(self.core.created + config.timers.half_open),
+            State::Established(e) => e.alarm(&self.core, config),
+            State::Closed { until } => return Some(*until),
+            State::Gone => return None,
+        };
+        own.into_iter().chain(self.core.window.retransmit_at()).min()
+    }
+
+    pub(crate) fn on_alarm(&mut self, cx: &mut Cx<'_>) {
+        self.retransmit(cx);
+        match &mut self.state {
+            State::InitAnswered(_) => {
+                if cx.now >= self.core.created + cx.config.timers.half_open {
+                    cx.count(Counter::HalfOpenExpired);
+                    self.state = State::Gone;
+                }
+            }
+            State::Established(e) => {
+                if let Some(next) = e.on_alarm(&mut self.core, cx) {
+                    self.state = next;
+                }
+            }
+            State::Closed { until } => {
+                if cx.now >= *until {
+                    self.state = State::Gone;
+                }
+            }
+            State::InitSent(_) | State::AuthSent(_) | State::Gone => {}
+        }
+    }
+
+    fn retransmit(&mut self, cx: &mut Cx<'_>) {
+        let timers = cx.config.timers;
+        let jitter = cx.random_up_to(timers.retransmit_first / 10);
+        match self.core.window.due(cx.now, &timers, jitter) {
+            Due::Nothing => {}
+            Due::Again(bytes) => {
+                cx.count(Counter::Retransmits);
+                self.core.retransmits += 1;
+                self.core.send(cx, bytes);
+            }
+            Due::GiveUp => self.give_up(cx),
+        }
+    }
+
+    fn give_up(&mut self, cx: &mut Cx<'_>) {
+        cx.count(Counter::GaveUp);
+        let why = "the peer does not answer";
+        self.state = match core::mem::replace(&mut self.state, State::Gone) {
+            State::Established(mut e) => {
+                // The peer's own rekey made a successor: that one finds out by itself.
+                if e.active.take().is_some() && e.hand_over_to_rival(&self.core, cx) {
+                    self.state = State::Established(e);
+                    return;
+                }
+                if e.phase == Phase::Live {
+                    cx.count(Counter::PeerDead);
+                }
+                e.drop_children(cx, why);
+                e.announce_down(&self.core, cx, why);
+                cx.count(Counter::IkeClosed);
+                State::Gone
+            }
+            State::InitSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
+            other => other,
+        };
+    }
+}
+
+impl Established {
+    fn alarm(&self, core: &Core, config: &EndpointConfig) -> Option<Instant> {
+        let task = match self.active {
+            None => self.queue.iter().map(|w| w.not_before).min(),
+            Some(_) => None,
+        };
+        let phase = match self.phase {
+            Phase::Live => Some(self.expires_at.min(self.rekey_at)),
+            Phase::Rekeyed { until } | Phase::Redundant { until } => Some(until),
+            Phase::Deleting => None,
+        };
+        let pairs = self.children.iter().filter(|p| p.state != PairState::Deleting);
+        let pairs = pairs.map(|p| if p.is_current() { p.rekey_at.min(p.expires_at) } else { p.expires_at });
+        [task, phase, self.liveness_at(core), self.keepalive_at(core, config)]
+            .into_iter()
+            .flatten()
+            .chain(pairs)
+            .min()
+    }
+
+    fn liveness_at(&self, core: &Core) -> Option<Instant> {
+        let delay = core.connection.dpd_delay;
+        let idle = self.active.is_none() && self.queue.is_empty();
+        (self.phase == Phase::Live && idle && delay > Duration::ZERO).then(|| self.last_heard + delay)
+    }
+
+    /// RFC 3948 §4: only a host behind a NAT sends them.
+    fn keepalive_at(&self, core: &Core, config: &EndpointConfig) -> Option<Instant> {
+        (self.phase == Phase::Live && core.path.nat_local && core.path.natt)
+            .then(|| core.last_sent + config.timers.keepalive)
+    }
+
+    fn on_alarm(&mut self, core: &mut Core, cx: &mut Cx<'_>) -> Option<State> {
+        match self.phase {
+            Phase::Live if cx.now >= self.expires_at => {
+                self.begin_delete(core, cx, "its lifetime is over");
+            }
+            Phase::Live if cx.now >= self.rekey_at => {
+                // Until the answer, or the end.
+                self.rekey_at = self.expires_at;
+                self.push(cx, Task::IkeRekey(ike_rekey::IkeRekey::new(core)));
+            }
+            Phase::Rekeyed { until } | Phase::Redundant { until } if cx.now >= until => {
+                // The peer should have deleted it long ago.
+                self.drop_children(cx, "its successor is in use");
+                self.announce_down(core, cx, "rekeyed");
+                cx.count(Counter::IkeClosed);
+                return Some(State::Gone);
+            }
+            Phase::Live | Phase::Rekeyed { .. } | Phase::Redundant { .. } | Phase::Deleting => {}
+        }
+        self.check_pairs(cx);
+        if self.liveness_at(core).is_some_and(|at| cx.now >= at) {
+            self.push(cx, Task::Liveness(liveness::Liveness));
+        }
+        self.keep_alive(core, cx);
+        self.run(core, cx);
+        None
+    }
+
+    fn check_pairs(&mut self, cx: &mut Cx<'_>) {
+        let due = |at: Instant| cx.now >= at;
+        let live = self.children.iter().filter(|p| p.state != PairState::Deleting);
+        let expired: Vec<ChildSaId> = live.filter(|p| due(p.expires_at)).map(|p| p.id).collect();
+        let soft: Vec<ChildSaId> =
+            self.children.iter().filter(|p| p.is_current() && due(p.rekey_at)).map(|p| p.id).collect();
+        for id in expired {
+            self.expire_pair(cx, id);
+        }
+        for id in soft {
+            self.rekey_pair(cx, id);
+        }
+    }
+
+    pub(crate) fn rekey_pair(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
+        let Some(pair) = self.pair(id).filter(|p| p.is_current()) else { return };
+        // Until the answer, or the end.
+        pair.rekey_at = pair.expires_at;
+        self.push(cx, Task::ChildRekey(child_rekey::ChildRekey::new(id)));
+    }
+
+    fn keep_alive(&self, core: &mut Core, cx: &mut Cx<'_>) {
+        if self.keepalive_at(core, &cx.config).is_none_or(|at| cx.now < at) {
+            return;
+        }
+        cx.count(Counter::Keepalives);
+        core.last_sent = cx.now;
+        cx.transmit(Transmit {
+            local: core.path.local,
+            remote: core.path.remote,
+            natt: true,
+            keepalive: true,
+            bytes: vec![0xff],
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! Message ids, retransmission, and answers kept for repeated requests (RFC 7296 §2.1 to §2.3); both windows are 1.
+//!
+//! Decides: whether a message id is the next one, and when to send again. Never: looks into a message.
+
+use crate::endpoint::{Timers, Transmit};
+use core::time::Duration;
+use sha2::{Digest, Sha256};
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    next_request: u32,
+    outstanding: Option<Outstanding>,
+    expected: u32,
+    answered: Option<Answered>,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    id: u32,
+    bytes: Vec<u8>,
+    tries: u32,
+    at: Instant,
+}
+
+/// The last request of the peer, by its digest, and our answer (absent while it is held back).
+#[derive(Debug)]
+struct Answered {
+    id: u32,
+    digest: [u8; 32],
+    reply: Option<Transmit>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Incoming {
+    /// Next in order.
+    New,
+    /// The peer did not get our answer.
+    Repeated(Transmit),
+    /// Our answer is not ready yet.
+    Pending,
+    OutOfWindow,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    Nothing,
+    Again(Vec<u8>),
+    GiveUp,
+}
+
+impl Window {
+    pub(crate) const fn ids(&self) -> (u32, u32) {
+        (self.next_request, self.expected)
+    }
+
+    pub(crate) const fn is_free(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    pub(crate) const fn next_request_id(&self) -> u32 {
+        self.next_request
+    }
+
+    /// Remembers a request that goes out now. Ids run out after 2^32 requests; a rekey comes long before.
+    pub(crate) fn sent(&mut self, now: Instant, bytes: Vec<u8>, timers: &Timers, jitter: Duration) {
+        let id = self.next_request;
+        self.next_request = id.saturating_add(1);
+        let at = now + timers.retransmit_first + jitter;
+        self.outstanding = Some(Outstanding { id, bytes, tries: 0, at });
+    }
+
+    pub(crate) fn retransmit_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|o| o.at)
+    }
+
+    /// `jitter` is added to the next pause.
+    pub(crate) fn due(&mut self, now: Instant, timers: &Timers, jitter: Duration) -> Due {
+        let Some(o) = self.outstanding.as_mut().filter(|o| o.at <= now) else { return Due::Nothing };
+        if o.tries >= timers.retransmit_tries {
+            self.outstanding = None;
+            return Due::GiveUp;
+        }
+        o.tries += 1;
+        o.at = now + pause(timers, o.tries) + jitter;
+        Due::Again(o.bytes.clone())
+    }
+
+    /// The answer to the outstanding request came, and is authentic.
+    pub(crate) fn answered(&mut self) {
+        self.outstanding = None;
+    }
+
+    pub(crate) fn awaits(&self, id: u32) -> bool {
+        self.outstanding.as_ref().is_some_and(|o| o.id == id)
+    }
+
+    pub(crate) fn classify(&self, id: u32, bytes: &[u8]) -> Incoming {
+        if let Some(last) = self.answered.as_ref().filter(|last| last.id == id) {
+            return match &last.reply {
+                _ if last.digest != digest(bytes) => Incoming::OutOfWindow,
+                Some(reply) => Incoming::Repeated(reply.clone()),
+                None => Incoming::Pending,
+            };
+        }
+        let pending = self.answered.as_ref().is_some_and(|last| last.reply.is_none());
+        match id == self.expected {
+            // The peer's window is 1: while our answer is held back there can be no next request.
+            true if pending => Incoming::OutOfWindow,
+            true => Incoming::New,
+            false => Incoming::OutOfWindow,
+        }
+    }
+
+    /// An authentic request was taken on; its answer follows by [`Self::reply`].
+    pub(crate) fn received(&mut self, id: u32, bytes: &[u8]) {
+        self.expected = id.saturating_add(1);
+        self.answered = Some(Answered { id, digest: digest(bytes), reply: None });
+    }
+
+    pub(crate) fn reply(&mut self, reply: Transmit) {
+        if let Some(last) = &mut self.answered {
+            last.reply = Some(reply);
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// The pause after the n-th retransmission: doubling, up to a bound.
+pub(crate) fn pause(timers: &Timers, n: u32) -> Duration {
+    let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
+    timers.retransmit_first.saturating_mul(factor).min(timers.retransmit_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers() -> Timers {
+        Timers::default()
+    }
+
+    fn reply() -> Transmit {
+        Transmit {
+            local: None,
+            remote: "192.0.2.1:500".parse().unwrap(),
+            natt: false,
+            keepalive: false,
+            bytes: vec![1],
+        }
+    }
+
+    // R180: RFC 7296 §2.1
+    #[test]
+    fn the_pauses_double_and_end() {
+        let mut w = Window::default();
+        let t0 = Instant::now();
+        w.sent(t0, vec![7], &timers(), Duration::ZERO);
+        let mut at = vec![];
+        while let Some(next) = w.retransmit_at() {
+            match w.due(next, &timers(), Duration::ZERO) {
+                Due::Again(bytes) => assert_eq!(bytes, [7]),
+                Due::GiveUp => {}
+                Due::Nothing => panic!("early"),
+            }
+            at.push(next.duration_since(t0).as_secs());
+        }
+        assert_eq!(at, [1, 3, 7, 15, 31, 47], "five times more, then given up");
+        assert!(w.is_free());
+    }
+
+    #[test]
+    fn only_the_same_bytes_get_the_same_answer() {
+        let mut w = Window::default();
+        assert_eq!(w.classify(0, b"a"), Incoming::New);
+        assert_eq!(w.classify(1, b"a"), Incoming::OutOfWindow);
+        w.received(0, b"a");
+        assert_eq!(w.classify(0, b"a"), Incoming::Pending);
+        assert_eq!(w.classify(1, b"b"), Incoming::OutOfWindow, "our answer is held back");
+        w.reply(reply());
+        assert_eq!(w.classify(0, b"a"), Incoming::Repeated(reply()));
+        assert_eq!(w.classify(0, b"x"), Incoming::OutOfWindow);
+        assert_eq!(w.classify(1, b"b"), Incoming::New);
+    }
+}

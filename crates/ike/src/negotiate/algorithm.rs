@@ -1,0 +1,129 @@
+//! Algorithms and their transforms (IANA's IKEv2 registry), and their names for operators.
+//!
+//! Decides: numbers and names. Never: prefers one.
+
+use crate::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Prf};
+use crate::payload::Transform;
+use crate::payload::sa::transform;
+
+const AES_CBC: u16 = 12;
+const AES_GCM_16: u16 = 20;
+const CHACHA20_POLY1305: u16 = 28;
+
+pub(crate) const fn encryption(e: Encryption) -> Transform {
+    let (id, bits) = match e {
+        Encryption::AesGcm16_128 => (AES_GCM_16, Some(128)),
+        Encryption::AesGcm16_256 => (AES_GCM_16, Some(256)),
+        Encryption::AesCbc128 => (AES_CBC, Some(128)),
+        Encryption::AesCbc256 => (AES_CBC, Some(256)),
+        Encryption::ChaCha20Poly1305 => (CHACHA20_POLY1305, None),
+    };
+    Transform::new(transform::ENCRYPTION, id, bits)
+}
+
+pub(crate) const fn integrity(i: Integrity) -> Transform {
+    let id = match i {
+        Integrity::HmacSha1_96 => 2,
+        Integrity::HmacSha256_128 => 12,
+        Integrity::HmacSha384_192 => 13,
+        Integrity::HmacSha512_256 => 14,
+    };
+    Transform::new(transform::INTEGRITY, id, None)
+}
+
+pub(crate) const fn prf(p: Prf) -> Transform {
+    let id = match p {
+        Prf::HmacSha1 => 2,
+        Prf::HmacSha256 => 5,
+        Prf::HmacSha384 => 6,
+        Prf::HmacSha512 => 7,
+    };
+    Transform::new(transform::PRF, id, None)
+}
+
+pub(crate) const fn group_number(g: Group) -> u16 {
+    match g {
+        Group::Modp2048 => 14,
+        Group::Modp3072 => 15,
+        Group::Modp4096 => 16,
+        Group::Ecp256 => 19,
+        Group::Ecp384 => 20,
+        Group::Curve25519 => 31,
+    }
+}
+
+pub(crate) const fn group(g: Group) -> Transform {
+    Transform::new(transform::GROUP, group_number(g), None)
+}
+
+pub(crate) const fn esn(on: bool) -> Transform {
+    Transform::new(transform::ESN, if on { 1 } else { 0 }, None)
+}
+
+pub(crate) fn ike_transforms(p: &IkeProposal) -> Vec<Transform> {
+    let mut list = vec![encryption(p.encryption)];
+    list.extend(p.integrity.map(integrity));
+    list.push(prf(p.prf));
+    list.push(group(p.group));
+    list
+}
+
+/// `pfs`: whether the exchange can carry a key exchange; in IKE_AUTH it cannot (RFC 7296 §1.2).
+pub(crate) fn esp_transforms(p: &EspProposal, pfs: bool) -> Vec<Transform> {
+    let mut list = vec![encryption(p.encryption)];
+    list.extend(p.integrity.map(integrity));
+    list.extend(p.group.filter(|_| pfs).map(group));
+    list.push(esn(p.esn));
+    list
+}
+
+/// What an operator calls a kind of transform.
+pub(crate) const fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        transform::ENCRYPTION => "encryption",
+        transform::PRF => "prf",
+        transform::INTEGRITY => "integrity",
+        transform::GROUP => "group",
+        transform::ESN => "esn",
+        6..=12 => "additional key exchange",
+        _ => "unknown transform",
+    }
+}
+
+/// As in configurations; unknown ones by their number.
+pub(crate) fn name(t: &Transform) -> String {
+    let known = match (t.kind, t.id, t.key_length) {
+        (transform::ENCRYPTION, 3, _) => "3des",
+        (transform::ENCRYPTION, AES_CBC, Some(128)) => "aes128",
+        (transform::ENCRYPTION, AES_CBC, Some(192)) => "aes192",
+        (transform::ENCRYPTION, AES_CBC, Some(256)) => "aes256",
+        (transform::ENCRYPTION, AES_GCM_16, Some(128)) => "aes128gcm16",
+        (transform::ENCRYPTION, AES_GCM_16, Some(192)) => "aes192gcm16",
+        (transform::ENCRYPTION, AES_GCM_16, Some(256)) => "aes256gcm16",
+        (transform::ENCRYPTION, CHACHA20_POLY1305, _) => "chacha20poly1305",
+        (transform::PRF, 2, _) => "prfsha1",
+        (transform::PRF, 5, _) => "prfsha256",
+        (transform::PRF, 6, _) => "prfsha384",
+        (transform::PRF, 7, _) => "prfsha512",
+        (transform::INTEGRITY | transform::GROUP, 0, _) => "none",
+        (transform::INTEGRITY, 2, _) => "sha1",
+        (transform::INTEGRITY, 12, _) => "sha256",
+        (transform::INTEGRITY, 13, _) => "sha384",
+        (transform::INTEGRITY, 14, _) => "sha512",
+        (transform::GROUP, 2, _) => "modp1024",
+        (transform::GROUP, 5, _) => "modp1536",
+        (transform::GROUP, 14, _) => "modp2048",
+        (transform::GROUP, 15, _) => "modp3072",
+        (transform::GROUP, 16, _) => "modp4096",
+        (transform::GROUP, 19, _) => "ecp256",
+        (transform::GROUP, 20, _) => "ecp384",
+        (transform::GROUP, 21, _) => "ecp521",
+        (transform::GROUP, 31, _) => "x25519",
+        (transform::GROUP, 32, _) => "x448",
+        (transform::ESN, 0, _) => "off",
+        (transform::ESN, 1, _) => "on",
+        (_, id, Some(bits)) => return format!("{id}/{bits}"),
+        (_, id, None) => return id.to_string(),
+    };
+    known.to_owned()
+}

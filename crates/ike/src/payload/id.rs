@@ -1,0 +1,100 @@
+//! Identification payloads (RFC 7296 §3.5).
+//!
+//! Decides: whether an identity is well formed. Never: compares it with the configuration (that is `auth`).
+
+use super::Reader;
+use crate::config::Identity;
+use crate::error::Malformed;
+use core::fmt;
+use core::net::IpAddr;
+
+const IPV4_ADDR: u8 = 1;
+const FQDN: u8 = 2;
+const RFC822_ADDR: u8 = 3;
+const IPV6_ADDR: u8 = 5;
+const KEY_ID: u8 = 11;
+/// Longer names are refused: no lawful one is so long, and they are kept as long as the SA.
+const MAX_LEN: usize = 1024;
+
+/// As on the wire: AUTH covers these very bytes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Id {
+    pub(crate) kind: u8,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Id {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(body, "ID payload");
+        let kind = r.u8()?;
+        r.take(3)?;
+        let data = r.rest().to_vec();
+        let lawful = match kind {
+            IPV4_ADDR => data.len() == 4,
+            IPV6_ADDR => data.len() == 16,
+            _ => (1..=MAX_LEN).contains(&data.len()),
+        };
+        if lawful { Ok(Self { kind, data }) } else { Err(Malformed::Length("ID payload")) }
+    }
+
+    /// `None` for [`Identity::Any`], which is no identity.
+    pub(crate) fn of(identity: &Identity) -> Option<Self> {
+        let (kind, data) = match identity {
+            Identity::Address(IpAddr::V4(a)) => (IPV4_ADDR, a.octets().to_vec()),
+            Identity::Address(IpAddr::V6(a)) => (IPV6_ADDR, a.octets().to_vec()),
+            Identity::Fqdn(name) => (FQDN, name.as_bytes().to_vec()),
+            Identity::UserFqdn(name) => (RFC822_ADDR, name.as_bytes().to_vec()),
+            Identity::KeyId(bytes) => (KEY_ID, bytes.clone()),
+            Identity::Any => return None,
+        };
+        Some(Self { kind, data })
+    }
+
+    /// Names compare without regard to case, all else byte by byte.
+    pub(crate) fn matches(&self, wanted: &Identity) -> bool {
+        match Self::of(wanted) {
+            None => true,
+            Some(w) if matches!(self.kind, FQDN | RFC822_ADDR) => {
+                w.kind == self.kind && w.data.eq_ignore_ascii_case(&self.data)
+            }
+            Some(w) => w == *self,
+        }
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.body());
+    }
+
+    /// The payload without its generic header, as AUTH covers it (RFC 7296 §2.15).
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let mut out = vec![self.kind, 0, 0, 0];
+        out.extend_from_slice(&self.data);
+        out
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            IPV4_ADDR => match <[u8; 4]>::try_from(self.data.as_slice()) {
+                Ok(a) => write!(f, "{}", IpAddr::from(a)),
+                Err(_) => f.write_str("?"),
+            },
+            IPV6_ADDR => match <[u8; 16]>::try_from(self.data.as_slice()) {
+                Ok(a) => write!(f, "{}", IpAddr::from(a)),
+                Err(_) => f.write_str("?"),
+            },
+            FQDN | RFC822_ADDR => write!(f, "{}", self.data.escape_ascii()),
+            kind => {
+                write!(f, "{}:", if kind == KEY_ID { "key-id" } else { "id" })?;
+                self.data.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

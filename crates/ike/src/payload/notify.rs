@@ -1,0 +1,94 @@
+//! The Notify payload (RFC 7296 §3.10).
+//!
+//! Decides: whether it is well formed; which types are errors. Never: acts on one.
+
+use super::Reader;
+use crate::error::Malformed;
+
+pub(crate) const UNSUPPORTED_CRITICAL_PAYLOAD: u16 = 1;
+pub(crate) const INVALID_MAJOR_VERSION: u16 = 5;
+pub(crate) const INVALID_SYNTAX: u16 = 7;
+pub(crate) const NO_PROPOSAL_CHOSEN: u16 = 14;
+pub(crate) const INVALID_KE_PAYLOAD: u16 = 17;
+pub(crate) const AUTHENTICATION_FAILED: u16 = 24;
+pub(crate) const NO_ADDITIONAL_SAS: u16 = 35;
+pub(crate) const TS_UNACCEPTABLE: u16 = 38;
+pub(crate) const TEMPORARY_FAILURE: u16 = 43;
+pub(crate) const CHILD_SA_NOT_FOUND: u16 = 44;
+pub(crate) const INITIAL_CONTACT: u16 = 16384;
+pub(crate) const NAT_DETECTION_SOURCE_IP: u16 = 16388;
+pub(crate) const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
+pub(crate) const COOKIE: u16 = 16390;
+pub(crate) const USE_TRANSPORT_MODE: u16 = 16391;
+pub(crate) const REKEY_SA: u16 = 16393;
+
+/// Types below this are errors (RFC 7296 §3.10.1).
+const FIRST_STATUS: u16 = 16384;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Notify {
+    pub(crate) protocol: u8,
+    pub(crate) spi: Vec<u8>,
+    pub(crate) kind: u16,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Notify {
+    pub(crate) const fn new(kind: u16) -> Self {
+        Self { protocol: 0, spi: Vec::new(), kind, data: Vec::new() }
+    }
+
+    pub(crate) const fn with_data(kind: u16, data: Vec<u8>) -> Self {
+        Self { protocol: 0, spi: Vec::new(), kind, data }
+    }
+
+    pub(crate) const fn is_error(&self) -> bool {
+        self.kind < FIRST_STATUS
+    }
+
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(body, "notify");
+        let protocol = r.u8()?;
+        let spi_len = usize::from(r.u8()?);
+        let kind = r.u16()?;
+        let spi = r.take(spi_len)?.to_vec();
+        Ok(Self { protocol, spi, kind, data: r.rest().to_vec() })
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.protocol, u8::try_from(self.spi.len()).unwrap_or(0)]);
+        out.extend_from_slice(&self.kind.to_be_bytes());
+        out.extend_from_slice(&self.spi);
+        out.extend_from_slice(&self.data);
+    }
+}
+
+pub(crate) fn name(kind: u16) -> String {
+    let known = match kind {
+        UNSUPPORTED_CRITICAL_PAYLOAD => "UNSUPPORTED_CRITICAL_PAYLOAD",
+        4 => "INVALID_IKE_SPI",
+        INVALID_MAJOR_VERSION => "INVALID_MAJOR_VERSION",
+        INVALID_SYNTAX => "INVALID_SYNTAX",
+        9 => "INVALID_MESSAGE_ID",
+        11 => "INVALID_SPI",
+        NO_PROPOSAL_CHOSEN => "NO_PROPOSAL_CHOSEN",
+        INVALID_KE_PAYLOAD => "INVALID_KE_PAYLOAD",
+        AUTHENTICATION_FAILED => "AUTHENTICATION_FAILED",
+        34 => "SINGLE_PAIR_REQUIRED",
+        NO_ADDITIONAL_SAS => "NO_ADDITIONAL_SAS",
+        36 => "INTERNAL_ADDRESS_FAILURE",
+        37 => "FAILED_CP_REQUIRED",
+        TS_UNACCEPTABLE => "TS_UNACCEPTABLE",
+        39 => "INVALID_SELECTORS",
+        TEMPORARY_FAILURE => "TEMPORARY_FAILURE",
+        CHILD_SA_NOT_FOUND => "CHILD_SA_NOT_FOUND",
+        INITIAL_CONTACT => "INITIAL_CONTACT",
+        NAT_DETECTION_SOURCE_IP => "NAT_DETECTION_SOURCE_IP",
+        NAT_DETECTION_DESTINATION_IP => "NAT_DETECTION_DESTINATION_IP",
+        COOKIE => "COOKIE",
+        USE_TRANSPORT_MODE => "USE_TRANSPORT_MODE",
+        REKEY_SA => "REKEY_SA",
+        other => return format!("notify {other}"),
+    };
+    known.to_owned()
+}

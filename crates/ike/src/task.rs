@@ -1,0 +1,162 @@
+//! Tasks: one elementary operation each, one file each. A task knows payloads; it knows no sockets, no retransmission.
+//!
+//! Decides: what a request says and what its answer means. Reads: messages. Writes: the IKE SA it works for.
+//! Never: sends.
+
+pub(crate) mod ike_init;
+pub(crate) mod ike_auth;
+pub(crate) mod child_create;
+pub(crate) mod child_rekey;
+pub(crate) mod ike_rekey;
+pub(crate) mod delete;
+pub(crate) mod liveness;
+
+use crate::endpoint::Cx;
+use crate::error::{Error, Failure};
+use crate::event::ChildSaId;
+use crate::header::Exchange;
+use crate::ike_sa::{Core, Established, Phase, State};
+use crate::message::View;
+use crate::payload::sa::PROTOCOL_IKE;
+use crate::payload::{Payload, notify};
+
+/// One request of ours on an established IKE SA.
+#[derive(Debug)]
+pub(crate) enum Task {
+    ChildCreate(Box<child_create::ChildCreate>),
+    ChildRekey(Box<child_rekey::ChildRekey>),
+    IkeRekey(Box<ike_rekey::IkeRekey>),
+    Delete(delete::Delete),
+    Liveness(liveness::Liveness),
+}
+
+/// What answers a CREATE_CHILD_SA request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Now(Vec<Payload>),
+    /// Not before the data plane has the pair.
+    AfterInstall {
+        pair: ChildSaId,
+        ok: Vec<Payload>,
+        failed: Vec<Payload>,
+    },
+}
+
+impl Task {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::ChildCreate(_) => "child create",
+            Self::ChildRekey(_) => "child rekey",
+            Self::IkeRekey(_) => "IKE rekey",
+            Self::Delete(_) => "delete",
+            Self::Liveness(_) => "liveness check",
+        }
+    }
+
+    pub(crate) const fn exchange(&self) -> Exchange {
+        match self {
+            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) => Exchange::CreateChildSa,
+            Self::Delete(_) | Self::Liveness(_) => Exchange::Informational,
+        }
+    }
+
+    /// The request's payloads; `None`: there is nothing to do any more.
+    pub(crate) fn build(
+        &mut self,
+        core: &Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+    ) -> Option<Vec<Payload>> {
+        match self {
+            Self::ChildCreate(t) => t.build(core, cx),
+            Self::ChildRekey(t) => t.build(core, sa, cx),
+            Self::IkeRekey(t) => t.build(core, sa, cx),
+            Self::Delete(t) => Some(t.build()),
+            Self::Liveness(t) => Some(t.build(cx)),
+        }
+    }
+
+    /// `None`: the IKE SA stays established.
+    pub(crate) fn process(
+        self,
+        core: &mut Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+        view: View<'_>,
+    ) -> Option<State> {
+        match self {
+            Self::ChildCreate(t) => t.process(core, sa, cx, view),
+            Self::ChildRekey(t) => t.process(core, sa, cx, view),
+            Self::IkeRekey(t) => t.process(core, sa, cx, view),
+            Self::Delete(t) => return t.process(core, sa, cx),
+            // Any answer proves life.
+            Self::Liveness(_) => {}
+        }
+        None
+    }
+
+    /// The two would do the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ChildCreate(a), Self::ChildCreate(b)) => a.child == b.child,
+            (Self::ChildRekey(a), Self::ChildRekey(b)) => a.old == b.old,
+            (Self::IkeRekey(_), Self::IkeRekey(_)) | (Self::Liveness(_), Self::Liveness(_)) => true,
+            (Self::Delete(a), Self::Delete(b)) => a == b,
+            _ => false,
+        }
+    }
+
+    /// It works on child SAs: an IKE rekey must wait for it (RFC 7296 §2.25.2).
+    const fn is_about_children(&self) -> bool {
+        match self {
+            Self::ChildCreate(_) | Self::ChildRekey(_) => true,
+            Self::Delete(d) => d.is_child(),
+            Self::IkeRekey(_) | Self::Liveness(_) => false,
+        }
+    }
+}
+
+/// A pair that the peer's exchange made while ours for the same child was under way (RFC 7296 §2.8.1).
+#[derive(Clone, Debug)]
+pub(crate) struct Collision {
+    pub(crate) pair: ChildSaId,
+    pub(crate) lowest_nonce: Vec<u8>,
+}
+
+/// The lower nonce of an exchange.
+pub(crate) fn lowest<'n>(ni: &'n [u8], nr: &'n [u8]) -> &'n [u8] {
+    ni.min(nr)
+}
+
+/// The pair of a collision could not be installed: there is no collision.
+pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
+    let collision = match &mut sa.active {
+        Some(Task::ChildCreate(t)) => &mut t.exchange.collision,
+        Some(Task::ChildRekey(t)) => &mut t.exchange.collision,
+        Some(Task::IkeRekey(_) | Task::Delete(_) | Task::Liveness(_)) | None => return,
+    };
+    collision.take_if(|c| c.pair == pair);
+}
+
+/// A CREATE_CHILD_SA request is one of three (RFC 7296 §1.3).
+pub(crate) fn respond_create(
+    core: &mut Core,
+    sa: &mut Established,
+    cx: &mut Cx<'_>,
+    view: View<'_>,
+) -> Result<Reply, Error> {
+    if sa.phase != Phase::Live {
+        return Err(Error::Local(Failure::Busy));
+    }
+    if view.sa()?.iter().any(|p| p.protocol == PROTOCOL_IKE) {
+        return ike_rekey::respond(core, sa, cx, view);
+    }
+    // RFC 7296 §2.25.2: children wait while the IKE SA is being rekeyed.
+    if matches!(sa.active, Some(Task::IkeRekey(_))) || sa.rival.is_some() {
+        return Err(Error::Local(Failure::Busy));
+    }
+    match view.notify(notify::REKEY_SA) {
+        Some(which) => child_rekey::respond(core, sa, cx, view, which),
+        None => child_create::respond(core, sa, cx, view),
+    }
+}

@@ -1,0 +1,128 @@
+//! CREATE_CHILD_SA that replaces a child SA pair, in both roles (RFC 7296 §1.3.3, §2.8).
+//!
+//! Decides: whether a pair can be rekeyed now; what becomes of the old one. Never: negotiates (`child_create` does).
+
+use super::child_create::{self, Exchanged, Outcome};
+use super::{Reply, Task};
+use crate::child_sa::PairState;
+use crate::child_sa::offer;
+use crate::endpoint::{Action, Cx};
+use crate::error::{Error, Failure, Misbehaved};
+use crate::event::ChildSaId;
+use crate::ike_sa::{Core, Established};
+use crate::message::View;
+use crate::payload::sa::PROTOCOL_ESP;
+use crate::payload::{Notify, Payload, notify};
+
+#[derive(Debug)]
+pub(crate) struct ChildRekey {
+    pub(crate) old: ChildSaId,
+    pub(crate) exchange: Exchanged,
+}
+
+impl ChildRekey {
+    pub(crate) fn new(old: ChildSaId) -> Box<Self> {
+        Box::new(Self { old, exchange: Exchanged::default() })
+    }
+
+    /// N(REKEY_SA), SA, Ni, [KEi,] TSi, TSr
+    pub(super) fn build(
+        &mut self,
+        core: &Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+    ) -> Option<Vec<Payload>> {
+        let pair = sa.pair(self.old).filter(|p| p.is_current())?;
+        let child = core.connection.children.iter().find(|c| c.id == pair.child)?.clone();
+        let spi = pair.inbound.get().to_be_bytes().to_vec();
+        let rekey = Notify { protocol: PROTOCOL_ESP, spi, kind: notify::REKEY_SA, data: Vec::new() };
+        let mut payloads = vec![Payload::Notify(rekey)];
+        payloads.extend(self.exchange.request(child, cx)?);
+        Some(payloads)
+    }
+
+    pub(super) fn process(
+        mut self: Box<Self>,
+        core: &Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+        view: View<'_>,
+    ) {
+        let (old, inbound) = (self.old, self.exchange.inbound());
+        // Whatever becomes of ours: the peer's exchange has made a successor.
+        if self.exchange.collision.is_some()
+            && let Some(pair) = sa.pair(old)
+        {
+            pair.replaced = true;
+        }
+        match self.exchange.answered(core, sa, cx, view, Some(old)) {
+            Outcome::Made(pair) => {
+                sa.children.push(pair);
+                if let Some(old) = sa.pair(old) {
+                    old.replaced = true;
+                }
+            }
+            Outcome::OtherGroup => sa.push(cx, Task::ChildRekey(self)),
+            Outcome::Later => {
+                let at = child_create::retry_at(cx);
+                sa.push_at(cx, Task::ChildRekey(Self::new(old)), at);
+            }
+            // RFC 7296 §2.25.1: the peer has it no more; so have we, and a new one takes its place.
+            Outcome::Failed(Error::Refused(notify::CHILD_SA_NOT_FOUND)) => {
+                if let Some(pair) = sa.take_pair(|p| p.id == old && !p.replaced) {
+                    cx.remove_pair(&pair, "the peer does not have it any more");
+                    let (connection, child) = (core.connection.id, pair.child);
+                    cx.act(Action::ChildMissing { connection, child, why: None });
+                }
+            }
+            Outcome::Failed(error) => {
+                child_create::failed(core, sa, cx, &error, inbound);
+                let at = cx.now + cx.config.timers.retry_max;
+                if let Some(pair) = sa.pair(old) {
+                    pair.rekey_at = at.min(pair.expires_at);
+                }
+            }
+        }
+    }
+}
+
+/// The peer rekeys a pair of ours.
+pub(crate) fn respond(
+    core: &Core,
+    sa: &mut Established,
+    cx: &mut Cx<'_>,
+    view: View<'_>,
+    which: &Notify,
+) -> Result<Reply, Error> {
+    let old = find(sa, which)?;
+    let connection = core.connection.clone();
+    let wanted = sa.pair(old).map(|p| p.child);
+    let child = connection.children.iter().filter(|c| Some(c.id) == wanted);
+    let (child, fit) = offer::choose(child, view, true)?;
+    let (reply, collision) = child_create::accept(core, sa, cx, view, child, fit, Some(old))?;
+    match &mut sa.active {
+        // Both at once (RFC 7296 §2.8.1): the nonces decide when our own answer is there.
+        Some(Task::ChildRekey(ours)) if ours.old == old => ours.exchange.collision = Some(collision),
+        _ => {
+            if let Some(pair) = sa.pair(old) {
+                pair.replaced = true;
+            }
+        }
+    }
+    // A rekey of ours that only waits has nothing to do any more.
+    sa.queue.retain(|w| !matches!(&w.task, Task::ChildRekey(t) if t.old == old));
+    Ok(reply)
+}
+
+/// The pair that the peer names by its own inbound SPI.
+fn find(sa: &mut Established, which: &Notify) -> Result<ChildSaId, Error> {
+    let spi: Option<[u8; 4]> = which.spi.as_slice().try_into().ok();
+    let spi = spi.map(u32::from_be_bytes);
+    let pair = sa.children.iter().find(|p| Some(p.outbound.get()) == spi);
+    let pair = pair.ok_or(Error::Peer(Misbehaved::NoSuchChild))?;
+    // RFC 7296 §2.25.1: one that we are closing, or that is not ready, or has a successor already.
+    if pair.state != PairState::Installed || pair.replaced {
+        return Err(Error::Local(Failure::Busy));
+    }
+    Ok(pair.id)
+}

@@ -1,0 +1,321 @@
+//! IKE_SA_INIT in both roles (RFC 7296 §1.2), with COOKIE and INVALID_KE_PAYLOAD.
+//!
+//! Decides: the IKE proposal, the group, whether a NAT is on the way. Reads: unauthenticated messages, so it believes
+//! little. Never: keeps state for a peer before its request is good.
+
+use super::ike_auth::{self, AuthSent};
+use super::lowest;
+use crate::config::{Connection, Group, IkeProposal};
+use crate::counters::Counter;
+use crate::crypto::group::KeyExchange;
+use crate::crypto::keys::{self, IkeKeys, Ingredients};
+use crate::endpoint::Cx;
+use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
+use crate::event::IkeSaId;
+use crate::header::{self, Exchange, Header};
+use crate::ike_sa::{Core, IkeSa, Path, State, Via, Window};
+use crate::message::{self, View};
+use crate::negotiate::algorithm;
+use crate::negotiate::proposal::{self, group_by_number};
+use crate::payload::{self, Notify, Payload, notify};
+use crate::snapshot::Role;
+use std::sync::Arc;
+
+/// Cookies and other groups that a peer may ask for before it must come to the point.
+const MAX_RESTARTS: u8 = 5;
+/// RFC 7296 §2.6.
+const MAX_COOKIE: usize = 64;
+
+/// Initiator: holds the private value; it is gone afterwards.
+#[derive(Debug)]
+pub(crate) struct InitSent {
+    ke: KeyExchange,
+    nonce: Vec<u8>,
+    cookie: Option<Vec<u8>>,
+    restarts: u8,
+    request: Vec<u8>,
+    /// The child that IKE_AUTH shall bring.
+    child: Option<crate::config::ChildId>,
+}
+
+/// Responder: what it needs until IKE_AUTH.
+#[derive(Debug)]
+pub(crate) struct InitAnswered {
+    pub(crate) keys: IkeKeys,
+    pub(crate) proposal: IkeProposal,
+    pub(crate) ni: Vec<u8>,
+    pub(crate) nr: Vec<u8>,
+    pub(crate) request: Vec<u8>,
+    pub(crate) response: Vec<u8>,
+}
+
+/// Sends the first request. `None`: no key can be made.
+pub(crate) fn start(
+    cx: &mut Cx<'_>,
+    connection: Arc<Connection>,
+    path: Path,
+    child: Option<crate::config::ChildId>,
+) -> Option<IkeSa> {
+    let group = connection.proposals.first()?.group;
+    let ke = KeyExchange::new(group, &mut *cx.rng)?;
+    let nonce = cx.nonce();
+    let mut core = Core {
+        id: IkeSaId(cx.fresh_id()),
+        role: Role::Initiator,
+        our_spi: cx.ike_spi(),
+        peer_spi: 0,
+        connection,
+        path,
+        window: Window::default(),
+        created: cx.now,
+        last_sent: cx.now,
+        retransmits: 0,
+        lowest_nonce: Vec::new(),
+        doomed: false,
+    };
+    let mut state = InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), child };
+    state.send(&mut core, cx);
+    Some(IkeSa { core, state: State::InitSent(Box::new(state)) })
+}
+
+impl InitSent {
+    /// HDR, [N(COOKIE),] SAi1, KEi, Ni, N(NAT_DETECTION_*)
+    fn send(&mut self, core: &mut Core, cx: &mut Cx<'_>) {
+        let cookie = self.cookie.clone().map(|c| Payload::Notify(Notify::with_data(notify::COOKIE, c)));
+        let mut payloads: Vec<Payload> = cookie.into_iter().collect();
+        payloads.push(Payload::Sa(proposal::offer_ike(&core.connection.proposals, None)));
+        payloads.push(super::child_create::ke_payload(&self.ke));
+        payloads.push(Payload::Nonce(self.nonce.clone()));
+        payloads.extend(core.path.detection(&cx.config, core.spis()));
+        self.request = message::plain(core.header(Exchange::IkeSaInit, false, 0), &payloads);
+        core.window = Window::default();
+        core.request(cx, self.request.clone());
+    }
+
+    pub(crate) fn on_response(
+        self: Box<Self>,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        header: &Header,
+        bytes: &[u8],
+        via: Via,
+    ) -> State {
+        let body = bytes.get(header::LEN..).unwrap_or_default();
+        let Ok(payloads) = payload::parse_chain(header.next_payload, body) else {
+            // Anybody can have sent it: the true answer may still come.
+            cx.count(Counter::Malformed);
+            return State::InitSent(self);
+        };
+        let view = View(&payloads);
+        if !view.has_sa() {
+            return self.on_notify(core, cx, view);
+        }
+        match self.agree(core, cx, header, view, via) {
+            Ok((keys, proposal)) => self.authenticate(core, cx, (keys, proposal), bytes, view),
+            Err(error) => {
+                tracing::debug!(ike = core.id.0, %error, "IKE_SA_INIT answer is of no use");
+                cx.count(match error {
+                    Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
+                    Error::Mismatch(_) => Counter::NoProposal,
+                    _ => Counter::Malformed,
+                });
+                State::InitSent(self)
+            }
+        }
+    }
+
+    /// An answer without SA payload: come again, or not at all. It is not authentic; all it can do is to end or
+    /// repeat this attempt.
+    fn on_notify(mut self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>, view: View<'_>) -> State {
+        if let Some(cookie) = view.notify(notify::COOKIE) {
+            if cookie.data.is_empty() || cookie.data.len() > MAX_COOKIE {
+                cx.count(Counter::Malformed);
+                return State::InitSent(self);
+            }
+            self.cookie = Some(cookie.data.clone());
+            return self.again(core, cx);
+        }
+        if let Some(number) = view.wanted_group() {
+            cx.count(Counter::InvalidKe);
+            let groups = core.connection.proposals.iter().map(|p| p.group);
+            let group = group_by_number(groups, number).filter(|g| *g != self.ke.group());
+            let Some(ke) = group.and_then(|g| KeyExchange::new(g, &mut *cx.rng)) else {
+                let why =
+                    format!("the peer wants key exchange group {number}, which no proposal of ours has");
+                return IkeSa::fail(core, cx, why);
+            };
+            self.ke = ke;
+            return self.again(core, cx);
+        }
+        match view.error() {
+            Some(n) => {
+                if n.kind == notify::NO_PROPOSAL_CHOSEN {
+                    cx.count(Counter::NoProposal);
+                }
+                IkeSa::fail(core, cx, format!("the peer answered {}", notify::name(n.kind)))
+            }
+            None => State::InitSent(self),
+        }
+    }
+
+    fn again(mut self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>) -> State {
+        self.restarts += 1;
+        if self.restarts > MAX_RESTARTS {
+            return IkeSa::fail(core, cx, "the peer asks again and again".to_owned());
+        }
+        self.send(core, cx);
+        State::InitSent(self)
+    }
+
+    fn agree(
+        &self,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        header: &Header,
+        view: View<'_>,
+        via: Via,
+    ) -> Result<(IkeKeys, IkeProposal), Error> {
+        if header.responder_spi == 0 {
+            return Err(Malformed::Value("responder SPI").into());
+        }
+        let ours = &core.connection.proposals;
+        let answer = view.sa()?;
+        let chosen = proposal::accept_ike(ours, answer, false)
+            .ok_or_else(|| Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(ours, answer))))?;
+        let nr = view.nonce()?;
+        let (number, public) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
+        let wanted = algorithm::group_number(self.ke.group());
+        if number != wanted || chosen.ours.group != self.ke.group() {
+            return Err(Error::Peer(Misbehaved::BadAnswer("key exchange of another group")));
+        }
+        let shared = self.ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
+        core.peer_spi = header.responder_spi;
+        let (initiator_spi, responder_spi) = core.spis();
+        let seed = keys::seed(chosen.ours.prf, &self.nonce, nr, &shared);
+        let from = Ingredients { ni: &self.nonce, nr, initiator_spi, responder_spi };
+        core.lowest_nonce = lowest(&self.nonce, nr).to_vec();
+        if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && core.path.udp() {
+            core.path.move_to_natt(&cx.config);
+        }
+        core.path.local.get_or_insert(via.local.ip());
+        Ok((keys::ike_keys(&chosen.ours, &seed, from), chosen.ours))
+    }
+
+    fn authenticate(
+        self: Box<Self>,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        agreed: (IkeKeys, IkeProposal),
+        response: &[u8],
+        view: View<'_>,
+    ) -> State {
+        let Ok(nr) = view.nonce() else { return State::InitSent(self) };
+        core.window.answered();
+        let exchange = ike_auth::Init {
+            keys: agreed.0,
+            proposal: agreed.1,
+            request: self.request,
+            response: response.to_vec(),
+            ni: self.nonce,
+            nr: nr.to_vec(),
+        };
+        AuthSent::send(core, cx, exchange, self.child)
+    }
+}
+
+/// What becomes of a stranger's first request.
+pub(crate) enum Answer {
+    /// One answer, no state.
+    Stateless(Vec<u8>),
+    Begun(Box<IkeSa>),
+}
+
+/// As responder. `candidates` are the connections that the addresses allow, the best first; the cookie, where one was
+/// wanted, has been checked.
+pub(crate) fn respond(
+    cx: &mut Cx<'_>,
+    candidates: &[Arc<Connection>],
+    header: &Header,
+    bytes: &[u8],
+    view: View<'_>,
+    via: Via,
+) -> Result<Answer, Error> {
+    let offered = view.sa()?;
+    let ni = view.nonce()?;
+    let (number, public) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
+    let found =
+        candidates.iter().find_map(|c| Some((c, proposal::choose_ike(&c.proposals, offered, false)?)));
+    let Some((connection, chosen)) = found else {
+        let ours: Vec<IkeProposal> = candidates.iter().flat_map(|c| c.proposals.iter().copied()).collect();
+        return Err(Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(&ours, offered))));
+    };
+    if number != algorithm::group_number(chosen.ours.group) {
+        return Err(Error::Mismatch(Incompatible::Group(algorithm::group_number(chosen.ours.group))));
+    }
+    let (ke, shared) = exchange(cx, chosen.ours.group, public)?;
+    let nr = cx.nonce();
+    let mut core = half_open(cx, connection.clone(), header.initiator_spi, via);
+    core.lowest_nonce = lowest(ni, &nr).to_vec();
+    let (initiator_spi, responder_spi) = core.spis();
+    // The peer hashed its addresses before it knew our SPI.
+    let _ = core.path.detect(view, (initiator_spi, 0), via.local, via.remote);
+    let seed = keys::seed(chosen.ours.prf, ni, &nr, &shared);
+    let from = Ingredients { ni, nr: &nr, initiator_spi, responder_spi };
+    let keys = keys::ike_keys(&chosen.ours, &seed, from);
+    let mut payloads = vec![
+        Payload::Sa(proposal::answer_ike(&chosen, None)),
+        super::child_create::ke_payload(&ke),
+        Payload::Nonce(nr.clone()),
+    ];
+    payloads.extend(core.path.detection(&cx.config, core.spis()));
+    let response = message::plain(core.header(Exchange::IkeSaInit, true, 0), &payloads);
+    core.window.received(0, bytes);
+    let reply = via.transmit(cx.config.natt_port, response.clone());
+    core.window.reply(reply.clone());
+    cx.transmit(reply);
+    let state =
+        InitAnswered { keys, proposal: chosen.ours, ni: ni.to_vec(), nr, request: bytes.to_vec(), response };
+    Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
+}
+
+fn exchange(
+    cx: &mut Cx<'_>,
+    group: Group,
+    public: &[u8],
+) -> Result<(KeyExchange, crate::crypto::Wiped), Error> {
+    let ke = KeyExchange::new(group, &mut *cx.rng).ok_or(Error::Local(Failure::Key))?;
+    let shared = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
+    Ok((ke, shared))
+}
+
+fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: u64, via: Via) -> Core {
+    let path = Path {
+        local: Some(via.local.ip()),
+        remote: via.remote,
+        natt: via.local.port() == cx.config.natt_port,
+        nat_local: false,
+        nat_remote: false,
+        force_udp: connection.force_udp,
+    };
+    Core {
+        id: IkeSaId(cx.fresh_id()),
+        role: Role::Responder,
+        our_spi: cx.ike_spi(),
+        peer_spi,
+        connection,
+        path,
+        window: Window::default(),
+        created: cx.now,
+        last_sent: cx.now,
+        retransmits: 0,
+        lowest_nonce: Vec::new(),
+        doomed: false,
+    }
+}
+
+/// An unprotected answer that keeps no state.
+pub(crate) fn stateless(header: &Header, notify: Notify) -> Answer {
+    let reply = Header { responder_spi: 0, from_initiator: false, response: true, ..*header };
+    let reply = Header { version: header::VERSION, ..reply };
+    Answer::Stateless(message::plain(reply, &[Payload::Notify(notify)]))
+}
