@@ -1,0 +1,351 @@
+//! One worker thread: its turn, and how it rests.
+//!
+//! A turn: orders of the main thread, commands of the control process (some), one batch, events. After a short spin
+//! without work it sleeps in poll(2) on its sockets, its TUN queue and its bell.
+//! Never: blocks while there is work; frees tables; logs per packet.
+
+use crate::handoff::{Mailbox, Mesh};
+use crate::hygiene;
+use crate::punt::Punt;
+use crate::rx::Rx;
+use crate::tx::{Egress, Ports, Tx};
+use crossbeam::queue::ArrayQueue;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ravelin_dataplane::{Batch, Now, Tables, Worker};
+use ravelin_ring::Bell;
+use ravelin_ring::counters::Counter;
+use ravelin_ring::msg::{PortId, WorkerId};
+use ravelin_ring::server::WorkerLink;
+use ravelin_xsk::{FramePool, Socket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Orders that may wait for a worker: all sockets of a large NIC, and then some.
+const ORDERS: usize = 256;
+/// Commands per turn: an install costs some microseconds, packets should not wait for a burst of them.
+const COMMANDS_PER_TURN: usize = 16;
+const EVENTS_PER_TURN: usize = 64;
+/// How long a worker without work goes on looking before it sleeps. On few cores spinning takes time from others.
+const SPIN: Duration = Duration::from_micros(50);
+/// Longest sleep: rate limits and coalesced events are looked at this often.
+const SLEEP_MS: u16 = 100;
+/// While frames are on their way out, look sooner for their return.
+const SLEEP_IN_FLIGHT_MS: u16 = 5;
+
+/// From the main thread.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// In force from the next batch; acknowledged by the number.
+    Tables {
+        number: u64,
+        tables: Arc<Tables>,
+    },
+    /// A new control process: its rings take the place of the old ones.
+    Session(Box<WorkerLink>),
+    AddSocket {
+        port: PortId,
+        socket: Box<Socket>,
+    },
+    RemovePort {
+        port: PortId,
+    },
+    Stop,
+}
+
+/// What the main thread and a worker share.
+#[derive(Debug)]
+pub(crate) struct Line {
+    orders: ArrayQueue<Order>,
+    /// Things that the worker is done with and that take a system call to drop.
+    returns: ArrayQueue<Box<WorkerLink>>,
+    tables: AtomicU64,
+    bell: Arc<Bell>,
+    main: Arc<Bell>,
+}
+
+/// The main thread's handle of a worker.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    line: Arc<Line>,
+    thread: JoinHandle<Stopped>,
+}
+
+/// What is left of a worker after it stopped; the main thread lets go of it.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    _ports: Ports,
+    _pool: FramePool,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) id: WorkerId,
+    pub(crate) core: usize,
+    pub(crate) worker: Worker,
+    pub(crate) pool: FramePool,
+    pub(crate) tun: OwnedFd,
+    pub(crate) mesh: Mesh,
+    pub(crate) egress: Egress,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) main: Arc<Bell>,
+    pub(crate) started: Instant,
+}
+
+impl Handle {
+    pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Self> {
+        let line = Arc::new(Line {
+            orders: ArrayQueue::new(ORDERS),
+            returns: ArrayQueue::new(ORDERS),
+            tables: AtomicU64::new(0),
+            bell: parts.bell.clone(),
+            main: parts.main.clone(),
+        });
+        let name = format!("worker-{}", parts.id.0);
+        let theirs = line.clone();
+        let thread = thread::Builder::new().name(name).spawn(move || Runner::new(parts, theirs).run())?;
+        Ok(Self { line, thread })
+    }
+
+    /// Waits for a place in the queue, which the worker empties every turn.
+    pub(crate) fn order(&self, order: Order) {
+        let mut order = order;
+        while let Err(back) = self.line.orders.push(order) {
+            order = back;
+            self.line.bell.ring();
+            thread::yield_now();
+        }
+        self.line.bell.ring();
+    }
+
+    /// Number of the last tables that the worker has taken.
+    pub(crate) fn tables(&self) -> u64 {
+        self.line.tables.load(Ordering::Acquire)
+    }
+
+    /// Drops what the worker has returned.
+    pub(crate) fn clean_up(&self) {
+        while self.line.returns.pop().is_some() {}
+    }
+
+    pub(crate) fn join(self) -> Option<Stopped> {
+        self.thread.join().ok()
+    }
+}
+
+struct Runner {
+    line: Arc<Line>,
+    core: usize,
+    worker: Worker,
+    batch: Batch,
+    pool: FramePool,
+    ports: Ports,
+    punt: Punt,
+    rx: Rx,
+    tx: Tx,
+    link: Option<Box<WorkerLink>>,
+    started: Instant,
+    anomalies: u64,
+    stop: bool,
+}
+
+impl Runner {
+    fn new(parts: Parts, line: Arc<Line>) -> Self {
+        let frames = u32::try_from(parts.pool.available()).unwrap_or(u32::MAX);
+        Self {
+            line,
+            core: parts.core,
+            worker: parts.worker,
+            batch: Batch::new(),
+            pool: parts.pool,
+            ports: Ports::new(frames),
+            punt: Punt::new(parts.tun),
+            rx: Rx::default(),
+            tx: Tx { me: parts.id, mesh: parts.mesh, egress: parts.egress },
+            link: None,
+            started: parts.started,
+            anomalies: 0,
+            stop: false,
+        }
+    }
+
+    fn run(mut self) -> Stopped {
+        if !core_affinity::set_for_current(core_affinity::CoreId { id: self.core }) {
+            tracing::warn!(core = self.core, "cannot pin the worker to its core");
+        }
+        if let Err(error) = hygiene::renounce() {
+            tracing::warn!("{error:#}");
+        }
+        let mesh = self.tx.mesh.clone();
+        let Some(mailbox) = mesh.mailbox(self.tx.me) else { return self.stopped() };
+        let mut last_work = Instant::now();
+        loop {
+            let clock = Instant::now();
+            let now = self.now(clock);
+            let mut busy = self.orders();
+            busy |= self.commands();
+            busy |= self.packets(mailbox, now);
+            self.events(now);
+            if busy {
+                self.show();
+                last_work = clock;
+            } else if self.stop {
+                return self.stopped();
+            } else if clock.duration_since(last_work) > SPIN {
+                self.sleep(mailbox);
+                last_work = Instant::now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    fn now(&self, clock: Instant) -> Now {
+        Now { ms: u64::try_from(clock.duration_since(self.started).as_millis()).unwrap_or(u64::MAX) }
+    }
+
+    fn stopped(self) -> Stopped {
+        Stopped { _ports: self.ports, _pool: self.pool }
+    }
+
+    fn orders(&mut self) -> bool {
+        let mut any = false;
+        while let Some(order) = self.line.orders.pop() {
+            any = true;
+            match order {
+                Order::Tables { number, tables } => {
+                    // The old ones live on in the main thread until every worker has let go.
+                    self.worker.set_tables(tables);
+                    self.line.tables.store(number, Ordering::Release);
+                    self.line.main.ring();
+                }
+                Order::Session(link) => {
+                    if let Some(old) = self.link.replace(link) {
+                        let _ = self.line.returns.push(old);
+                        self.line.main.ring();
+                    }
+                    self.anomalies = 0;
+                }
+                Order::AddSocket { port, socket } => {
+                    self.ports.add(port, *socket);
+                    self.ports.turn_over(&mut self.pool);
+                }
+                Order::RemovePort { port } => {
+                    let lost = self.ports.remove(port, &mut self.pool);
+                    if lost > 0 {
+                        tracing::debug!(port = port.0, lost, "frames lost with the port's sockets");
+                    }
+                }
+                Order::Stop => self.stop = true,
+            }
+        }
+        any
+    }
+
+    /// A command is taken only when its answer has room.
+    fn commands(&mut self) -> bool {
+        let Some(link) = &mut self.link else { return false };
+        let mut any = false;
+        for _ in 0..COMMANDS_PER_TURN {
+            if link.events.room(1) == 0 {
+                break;
+            }
+            let Some(command) = link.commands.pop() else { break };
+            any = true;
+            match command {
+                Ok(command) => {
+                    if let Some(answer) = self.worker.apply(command) {
+                        // There is room: checked above.
+                        let _ = link.events.push(&answer);
+                    }
+                }
+                Err(_) => self.worker.stats_mut().count(Counter::BadCommands),
+            }
+        }
+        let anomalies = link.commands.anomalies() + link.events.anomalies();
+        let new = anomalies.saturating_sub(self.anomalies);
+        self.worker.stats_mut().add(Counter::BadCommands, new);
+        self.anomalies = anomalies;
+        any
+    }
+
+    fn packets(&mut self, mailbox: &Mailbox, now: Now) -> bool {
+        let Self { worker, batch, pool, ports, punt, rx, tx, .. } = self;
+        let mut sent = false;
+        rx.gather(batch, ports, mailbox, punt, pool, |ports, pool, frame, port| {
+            worker.stats_mut().count(Counter::HandedIn);
+            tx.transmit(frame, port, ports, pool, worker.stats_mut());
+            sent = true;
+        });
+        let busy = !batch.packets.is_empty();
+        if busy {
+            worker.process(batch, pool, now);
+            tx.carry_out(batch, ports, punt, pool, worker.stats_mut());
+        }
+        if busy || sent || ports.in_flight() > 0 {
+            ports.kick();
+        }
+        ports.turn_over(pool);
+        while let Some(frame) = mailbox.take_home() {
+            pool.free(frame);
+        }
+        while let Some(frame) = pool.take_foreign() {
+            tx.mesh.send_home(pool.home_of(&frame), frame);
+        }
+        busy || sent
+    }
+
+    fn events(&mut self, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        let room = link.events.room(EVENTS_PER_TURN).min(EVENTS_PER_TURN);
+        for _ in 0..room {
+            let Some(event) = self.worker.next_event(now) else { break };
+            let _ = link.events.push(&event); // there is room
+        }
+        link.events.notify();
+    }
+
+    /// Copies the counters to where the control process sees them.
+    fn show(&self) {
+        if let Some(link) = &self.link {
+            let stats = self.worker.stats();
+            link.counters.write(stats.counters.iter().chain(&stats.drops).copied());
+        }
+    }
+
+    fn sleep(&mut self, mailbox: &Mailbox) {
+        self.show();
+        if !mailbox.about_to_sleep() {
+            let (tun_ready, tun_lost) = self.wait();
+            self.rx.tun_ready |= tun_ready;
+            if tun_lost {
+                self.punt.lost();
+            }
+        }
+        mailbox.awake();
+    }
+
+    /// Until there is something to do. Whether the TUN device has packets, and whether it is gone.
+    fn wait(&self) -> (bool, bool) {
+        let waiting = self.ports.in_flight() > 0;
+        let timeout = PollTimeout::from(if waiting { SLEEP_IN_FLIGHT_MS } else { SLEEP_MS });
+        let tun = self.punt.fd();
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.ports.sockets.len() + 2);
+        fds.push(PollFd::new(self.line.bell.as_fd(), PollFlags::POLLIN));
+        fds.extend(tun.map(|tun| PollFd::new(tun, PollFlags::POLLIN)));
+        let sockets = self.ports.sockets.iter();
+        fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
+        if poll(&mut fds, timeout).is_err() {
+            return (false, false); // interrupted: look around
+        }
+        let events = |at: usize| fds.get(at).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        if events(0).contains(PollFlags::POLLIN) {
+            self.line.bell.clear();
+        }
+        let tun = if tun.is_some() { events(1) } else { PollFlags::empty() };
+        (tun.contains(PollFlags::POLLIN), tun.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+    }
+}
