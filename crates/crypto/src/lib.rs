@@ -25,4 +25,5 @@ pub use key::{Key, KeyLength};
 pub use suite::Suite;
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "test data: small numbers and rubbish")]
 mod tests;

@@ -123,7 +123,8 @@ fn padding_is_checked_once_the_packet_is_authentic() {
     let suite = Suite::NullSha256;
     let key = key(suite, 1);
     let engine = Engine::new();
-    let cases: [(&[u8], Result<(usize, u8), OpenError>); 6] = [
+    type Answer = Result<(usize, u8), OpenError>;
+    let cases: [(&[u8], Answer); 6] = [
         (&[9, 9, 0, 4], Ok((2, 4))),
         (&[9, 1, 1, 4], Ok((1, 4))),
         (&[1, 2, 2, 41], Ok((0, 41))),

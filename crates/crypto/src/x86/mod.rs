@@ -7,12 +7,14 @@
 mod tables;
 mod gcm;
 mod gcm_vaes;
+mod ghash_vpclmul;
 mod gcm_aes_ni;
 mod cbc;
 mod sha_avx512;
 mod sha_ni;
 mod chacha_avx512;
 mod poly1305;
+mod poly1305_ifma;
 
 use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -64,7 +66,8 @@ fn aes_kernel(tier: Tier) -> Kernel {
 }
 
 pub(crate) fn chacha_kernel(tier: Tier) -> Kernel {
-    if tier >= Tier::Avx512 && has_avx512() { Kernel::Avx512 } else { Kernel::Portable }
+    let has = has_avx512() && is_x86_feature_detected!("avx512ifma");
+    if tier >= Tier::Avx512 && has { Kernel::Avx512 } else { Kernel::Portable }
 }
 
 /// For SHA-1 and SHA-256 alike.
@@ -210,6 +213,7 @@ pub(crate) fn hmac<'a>(
 /// The bare primitive of [`seal_gcm`] and [`open_gcm`] for vectors with other associated data than ESP's: at most one
 /// block of it.
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "halves of a number")]
 pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
     let mut block = [0; 16];
     block[..aad.len()].copy_from_slice(aad);
@@ -241,7 +245,7 @@ pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8],
 /// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors.
 #[cfg(test)]
 pub(crate) fn bare_chacha(key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
-    assert!(has_avx512());
+    assert_eq!(chacha_kernel(Tier::Avx512), Kernel::Avx512);
     let mut unit = [chacha_avx512::Unit { key, aad, packet }];
     // SAFETY: the CPU was asked.
     unsafe {

@@ -8,28 +8,25 @@ const LOW_42: u64 = (1 << 42) - 1;
 
 /// The tag of RFC 8439 §2.8: associated data and ciphertext, each padded with zeros to whole blocks, and their lengths.
 pub(super) fn tag(one_time_key: &[u8; 32], aad: &[u8], body: &[u8]) -> [u8; 16] {
-    let (blocks, rest) = body.as_chunks::<16>();
     let mut hash = Hash::new(one_time_key);
-    let (aad_blocks, aad_rest) = aad.as_chunks::<16>();
-    aad_blocks.iter().for_each(|block| hash.block(block));
-    hash.padded(aad_rest);
+    hash.associated_data(aad);
+    let (blocks, rest) = body.as_chunks::<16>();
     blocks.iter().for_each(|block| hash.block(block));
     hash.padded(rest);
-    let lengths = (body.len() as u128) << 64 | aad.len() as u128;
-    hash.block(&lengths.to_le_bytes());
+    hash.lengths(aad.len(), body.len());
     hash.finish()
 }
 
-struct Hash {
-    h: [u64; 3],
-    r: [u64; 3],
+pub(super) struct Hash {
+    pub(super) h: [u64; 3],
+    pub(super) r: [u64; 3],
     /// The last two limbs of r, times 20: what wraps round 2^130 comes back five-fold, four of it by the limbs' widths.
     r20: [u64; 2],
     pad: u128,
 }
 
 impl Hash {
-    fn new(key: &[u8; 32]) -> Self {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
         let (low, high) = words(key.first_chunk().unwrap_or(&[0; 16]));
         let r =
             [low & 0xffc_0fff_ffff, (low >> 44 | high << 20) & 0xfff_ffc0_ffff, high >> 24 & 0x00f_ffff_fc0f];
@@ -37,8 +34,19 @@ impl Hash {
         Self { h: [0; 3], r, r20: [r[1] * 20, r[2] * 20], pad }
     }
 
+    pub(super) fn associated_data(&mut self, aad: &[u8]) {
+        let (blocks, rest) = aad.as_chunks::<16>();
+        blocks.iter().for_each(|block| self.block(block));
+        self.padded(rest);
+    }
+
+    pub(super) fn lengths(&mut self, aad: usize, body: usize) {
+        let lengths = (body as u128) << 64 | aad as u128;
+        self.block(&lengths.to_le_bytes());
+    }
+
     /// What is left of a string that does not end on a block: zeros follow it.
-    fn padded(&mut self, rest: &[u8]) {
+    pub(super) fn padded(&mut self, rest: &[u8]) {
         if rest.is_empty() {
             return;
         }
@@ -63,7 +71,7 @@ impl Hash {
         self.h = [folded & LOW_44, (low_64(d1) & LOW_44) + (folded >> 44), low_64(d2) & LOW_42];
     }
 
-    fn finish(mut self) -> [u8; 16] {
+    pub(super) fn finish(mut self) -> [u8; 16] {
         self.carry();
         self.carry();
         let [h0, h1, h2] = self.h;
