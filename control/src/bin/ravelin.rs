@@ -3,6 +3,7 @@
 //! Decides: how a question is put and an answer printed; the exit code. Reads: its arguments, a configuration file
 //! (`check`), the API socket. Writes: standard output, messages to standard error.
 //! Never: changes the gateway itself, except `release`, which works on what a stopped one left.
+#![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use core::time::Duration;

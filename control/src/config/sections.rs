@@ -159,11 +159,15 @@ fn path(value: &DeValue<'_>) -> Result<PathBuf, Bad> {
     Ok(PathBuf::from(given))
 }
 
-/// A socket's whole path must fit into 107 bytes (unix(7)).
+/// A socket's whole path must fit into 107 bytes (unix(7)); the last part names the instance in the BPF file system,
+/// which takes no dots.
 fn run_dir(value: &DeValue<'_>) -> Result<PathBuf, Bad> {
-    let expected = "an absolute path of at most 80 bytes";
+    let expected = "an absolute path of at most 80 bytes, its last part of letters, digits, - and _";
     let given = path(value)?;
-    if given.is_absolute() && given.as_os_str().len() <= 80 {
+    let lawful = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let instance = given.file_name().and_then(|name| name.to_str());
+    let named = instance.is_some_and(|name| name.chars().all(lawful));
+    if given.is_absolute() && named && given.as_os_str().len() <= 80 {
         return Ok(given);
     }
     Err(Bad::new(shown(value), expected, "write for example \"/run/ravelin\""))

@@ -209,7 +209,10 @@ fn numbers_have_ranges() {
     let control = |keys: &str| format!("{MINIMAL}\n[control]\n{keys}\n");
     assert_error(&control("ike-port = 0"), &["1 to 65535"]);
     assert_error(&control("natt-port = 500"), &["both 500"]);
-    assert_error(&control("run-dir = \"here\""), &["an absolute path"]);
+    for wrong in ["here", "/", "/run/a.b", "/run/a b"] {
+        assert_error(&control(&format!("run-dir = \"{wrong}\"")), &["an absolute path"]);
+    }
+    assert_eq!(good(&control("run-dir = \"/run/ravelin-b\"")).control.run_dir, PathBuf::from("/run/ravelin-b"));
     assert_error(&control("secrets = \"\""), &["the path of a file"]);
 }
 
