@@ -1,1 +1,10 @@
+//! Two endpoints on a fake clock (habit 14): every scenario is a test of its own.
 
+mod pair;
+mod connect;
+mod rekey;
+mod collisions;
+mod lossy;
+mod hostile;
+mod nat;
+mod lifecycle;

@@ -1,0 +1,3 @@
+use super::pair::*;
+#[test]
+fn placeholder() { let _ = Pair::new(); }

@@ -1,0 +1,210 @@
+//! Up, down, away, back: desired state, liveness, configuration changes, shutdown.
+
+use super::pair::*;
+use crate::command::Command;
+use crate::config::*;
+use crate::counters::Counter;
+use crate::event::Event;
+use core::time::Duration;
+
+fn with_dpd(delay: u64) -> Pair {
+    let mut pair = Pair::with(71, |_, c| c.dpd_delay = Duration::from_secs(delay));
+    pair.run_secs(1);
+    pair.assert_one_pair();
+    pair
+}
+
+// R26, R49: probes when idle; a quiet tunnel does not flap
+#[test]
+fn an_idle_peer_is_asked_and_stays() {
+    let mut pair = with_dpd(20);
+    pair.run_secs(300);
+    pair.assert_one_pair();
+    let probes = pair.a.count(Counter::LivenessChecks) + pair.b.count(Counter::LivenessChecks);
+    assert!((14..=30).contains(&probes), "{probes}");
+    assert_eq!(pair.a.events.iter().filter(|e| matches!(e, Event::IkeDown { .. })).count(), 0);
+}
+
+// R26: none while traffic flows
+#[test]
+fn traffic_makes_probes_needless() {
+    let mut pair = with_dpd(20);
+    for _ in 0..30 {
+        for side in [Side::A, Side::B] {
+            let id = pair.see(side).pairs()[0].id;
+            pair.command(side, Command::Alive(id));
+        }
+        pair.run_secs(10);
+    }
+    assert_eq!(pair.a.count(Counter::LivenessChecks) + pair.b.count(Counter::LivenessChecks), 0);
+}
+
+// R3: a dead peer is found out, its SAs go, and it is brought back when it answers again
+#[test]
+fn a_dead_peer_goes_and_comes_back() {
+    let mut pair = with_dpd(20);
+    let t0 = pair.now;
+    pair.filter = Some(Box::new(|_, _| true));
+    pair.run_secs(90);
+    pair.filter = None;
+    assert_eq!((pair.a.count(Counter::PeerDead), pair.b.count(Counter::PeerDead)), (1, 1));
+    assert!(pair.a.pairs().is_empty());
+    let probe: Vec<u64> =
+        pair.sent_by(Side::B, t0).iter().map(|(at, _)| (*at - t0).as_secs()).collect();
+    assert_eq!(probe.len(), 6, "one probe, five times again: {probe:?}");
+    pair.run_secs(120);
+    pair.assert_one_pair();
+}
+
+#[test]
+fn down_stays_down_until_up() {
+    let mut pair = Pair::established();
+    pair.watch = false;
+    pair.command(Side::A, Command::Terminate { connection: CONNECTION });
+    pair.run_secs(300);
+    pair.assert_nothing();
+    pair.initiate(Side::A);
+    pair.run_secs(2);
+    pair.assert_one_pair();
+}
+
+#[test]
+fn what_the_peer_took_down_is_brought_back() {
+    let mut pair = Pair::established();
+    pair.watch = false;
+    pair.command(Side::B, Command::Terminate { connection: CONNECTION });
+    pair.run_secs(1);
+    assert!(pair.a.pairs().is_empty() && pair.b.pairs().is_empty());
+    pair.run_secs(10);
+    pair.assert_one_pair();
+}
+
+// R232: a child deleted by the peer comes back, in the same IKE SA
+#[test]
+fn a_deleted_child_comes_back() {
+    for side in [Side::A, Side::B] {
+        let mut pair = Pair::established();
+        pair.watch = false;
+        let ike = pair.live(Side::A)[0].id;
+        let id = pair.see(side).pairs()[0].id;
+        pair.command(side, Command::DeleteChild(id));
+        pair.run_secs(20);
+        pair.assert_one_pair();
+        assert_eq!(pair.live(Side::A)[0].id, ike);
+    }
+}
+
+#[test]
+fn shutdown_tells_the_peer_and_ends() {
+    let mut pair = Pair::established();
+    pair.watch = false;
+    pair.command(Side::B, Command::Shutdown);
+    pair.run(Duration::from_millis(100));
+    assert!(pair.b.idle, "{:#?}", pair.b.log);
+    assert!(pair.a.pairs().is_empty() && pair.b.pairs().is_empty());
+    // A peer that is gone does not hold it up, and nobody is let in any more.
+    let mut pair = Pair::established();
+    pair.watch = false;
+    pair.filter = Some(Box::new(|_, _| true));
+    pair.command(Side::A, Command::Shutdown);
+    pair.run_secs(4);
+    assert!(pair.a.idle && pair.a.pairs().is_empty());
+    pair.filter = None;
+    pair.initiate(Side::B);
+    pair.run_secs(30);
+    assert!(pair.live(Side::A).is_empty());
+}
+
+// Nothing to do at all
+#[test]
+fn shutdown_of_nothing_is_idle_at_once() {
+    let mut pair = Pair::empty(72);
+    pair.command(Side::A, Command::Shutdown);
+    assert!(pair.a.idle);
+}
+
+#[test]
+fn an_unchanged_configuration_changes_nothing() {
+    let mut pair = Pair::established();
+    let sent = pair.sent.len();
+    pair.command(Side::A, Command::Configure(Box::new(Pair::connection(Side::A))));
+    // Lifetimes count from the next rekey on.
+    let mut c = Pair::connection(Side::A);
+    c.children[0].lifetime = Duration::from_secs(77);
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+    pair.run_secs(10);
+    assert_eq!(pair.sent.len(), sent);
+    pair.assert_one_pair();
+}
+
+#[test]
+fn a_changed_secret_begins_anew_and_a_changed_child_only_changes_the_child() {
+    let mut pair = Pair::established();
+    pair.watch = false;
+    let ike = pair.live(Side::A)[0].id;
+    for side in [Side::B, Side::A] {
+        let mut c = Pair::connection(side);
+        c.children[0].proposals = vec![EspProposal { encryption: Encryption::AesGcm16_256, ..ESP }];
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(30);
+    pair.assert_one_pair();
+    assert_eq!(pair.live(Side::A)[0].id, ike);
+    assert_eq!(pair.a.pairs()[0].proposal.encryption, Encryption::AesGcm16_256);
+    for side in [Side::B, Side::A] {
+        let mut c = Pair::connection(side);
+        c.secret = Secret::new(b"new secret".to_vec());
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(30);
+    pair.assert_one_pair();
+    assert_ne!(pair.live(Side::A)[0].id, ike);
+}
+
+#[test]
+fn a_removed_connection_is_gone_at_both_ends() {
+    let mut pair = Pair::established();
+    pair.watch = false;
+    pair.command(Side::A, Command::Remove(CONNECTION));
+    pair.run_secs(1);
+    pair.assert_nothing();
+    assert!(pair.a.ep.snapshot(pair.now).connections.is_empty());
+    pair.initiate(Side::B);
+    pair.run_secs(5);
+    pair.assert_nothing();
+    assert!(pair.a.count(Counter::NoConnection) >= 1);
+}
+
+// R131: a peer from any address, known by its identity
+#[test]
+fn a_responder_takes_a_peer_from_any_address() {
+    let mut pair = Pair::with(73, |side, c| {
+        if side == Side::B {
+            (c.local, c.remote) = (None, None);
+        }
+    });
+    pair.run_secs(1);
+    pair.assert_one_pair();
+    // It cannot begin by itself, and says so.
+    pair.command(Side::A, Command::Terminate { connection: CONNECTION });
+    pair.run_secs(1);
+    pair.initiate(Side::B);
+    assert!(pair.b.events.iter().any(|e| matches!(e, Event::Failed { .. })));
+}
+
+#[test]
+fn the_hard_lifetime_ends_a_pair_that_cannot_be_rekeyed() {
+    let mut pair = Pair::with(74, |_, c| {
+        c.children[0].lifetime = Duration::from_secs(50);
+        c.children[0].hard_lifetime = Duration::from_secs(80);
+    });
+    pair.run_secs(1);
+    // From now on no CREATE_CHILD_SA gets through.
+    pair.filter = Some(Box::new(|_, bytes| bytes[18] == 36));
+    pair.run_secs(90);
+    let expired = pair.a.events.iter().any(|e| matches!(e, Event::Remove { .. }));
+    assert!(expired && pair.a.pairs().is_empty());
+    pair.filter = None;
+    pair.run_secs(300);
+    pair.assert_one_pair();
+}

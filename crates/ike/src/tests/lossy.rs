@@ -1,0 +1,46 @@
+//! Loss, repetition, reordering: whatever the seed, one working pair is left and both ends agree.
+
+use super::pair::*;
+use crate::config::Start;
+use crate::counters::Counter;
+use core::time::Duration;
+use rand_core::Rng;
+
+fn run(seed: u64, both_begin: bool) {
+    let mut pair = Pair::with(seed, |side, c| {
+        if both_begin || side == Side::A {
+            c.start = Start::Immediately;
+        }
+        c.dpd_delay = Duration::from_secs(20);
+    });
+    pair.faults = Faults { loss: 5 + seed % 20, repeat: seed % 15, reorder: seed % 25 };
+    pair.run_secs(30);
+    for _ in 0..6 {
+        for side in [Side::A, Side::B] {
+            match pair.rng.next_u64() % 4 {
+                0 if pair.see(side).outbound.contains_key(&CHILD) => pair.rekey_child(side),
+                1 => pair.rekey_ike(side),
+                _ => {}
+            }
+        }
+        let pause = Duration::from_millis(pair.rng.next_u64() % 4000);
+        pair.run(pause);
+    }
+    pair.faults = Faults::default();
+    pair.run_secs(300);
+    pair.assert_one_pair();
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.count(Counter::BadIntegrity), 0, "seed {seed}");
+        assert_eq!(node.count(Counter::MalformedAuthentic), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn seeds_with_one_initiator() {
+    (0..150).for_each(|seed| run(seed, false));
+}
+
+#[test]
+fn seeds_with_two_initiators() {
+    (1000..1150).for_each(|seed| run(seed, true));
+}

@@ -1,0 +1,108 @@
+//! NAT traversal (RFC 7296 §2.23, RFC 3948).
+
+use super::pair::*;
+use crate::command::Command;
+use crate::counters::Counter;
+use crate::event::Event;
+
+fn behind_nat() -> Pair {
+    let mut pair = Pair::empty(61);
+    pair.a.addr = "10.99.0.1".parse().unwrap();
+    pair.nat = Some(("198.18.0.1".parse().unwrap(), 20_000));
+    for side in [Side::A, Side::B] {
+        let mut c = Pair::connection(side);
+        if side == Side::A {
+            c.local = Some(pair.a.addr);
+        }
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair
+}
+
+// R116, R118: only the initiator is behind a NAT
+#[test]
+fn an_initiator_behind_a_nat() {
+    let mut pair = behind_nat();
+    pair.run_secs(1);
+    pair.assert_one_pair();
+    let (a, b) = (pair.live(Side::A)[0].clone(), pair.live(Side::B)[0].clone());
+    assert_eq!((a.nat_local, a.nat_remote, a.udp), (true, false, true));
+    assert_eq!((b.nat_local, b.nat_remote, b.udp), (false, true, true));
+    assert!(pair.sent[2].2.natt && !pair.sent[0].2.natt, "IKE_AUTH goes by the NAT-T port");
+    assert_eq!(&pair.sent[2].2.datagram()[..4], &[0; 4], "non-ESP marker");
+    assert_eq!(pair.a.pairs()[0].remote, "198.18.0.2:4500".parse().unwrap());
+    assert_eq!(pair.b.pairs()[0].remote, "198.18.0.1:24500".parse().unwrap());
+    assert_eq!(pair.b.pairs()[0].local.port(), 4500);
+}
+
+// R117: 0xff every 20 s, only from behind the NAT, only when idle
+#[test]
+fn keepalives_come_from_behind_the_nat_only() {
+    let mut pair = behind_nat();
+    pair.run_secs(1);
+    let t0 = pair.now;
+    pair.run_secs(100);
+    let of = |side| pair.sent_by(side, t0).into_iter().filter(|(_, t)| t.keepalive).collect::<Vec<_>>();
+    assert_eq!((of(Side::A).len(), of(Side::B).len()), (5, 0));
+    assert!(of(Side::A).iter().all(|(_, t)| t.natt && t.datagram() == [0xff]));
+    assert_eq!(pair.a.count(Counter::Keepalives), 5);
+}
+
+// R122: a new mapping of the NAT: the peer follows an authenticated message, and nothing else
+#[test]
+fn the_peer_follows_a_new_mapping_only_when_authentic() {
+    let mut pair = behind_nat();
+    pair.run_secs(1);
+    let old = pair.b.pairs()[0].remote;
+    // A forged message from elsewhere changes nothing.
+    let mut forged = pair.sent.last().unwrap().2.bytes.clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    pair.inject(Side::B, "198.18.0.2:4500".parse().unwrap(), "198.18.0.66:4500".parse().unwrap(), &forged);
+    assert_eq!(pair.b.pairs()[0].remote, old);
+    // The NAT gives A another port; A's next request shows it.
+    pair.nat = Some(("198.18.0.1".parse().unwrap(), 30_000));
+    pair.rekey_child(Side::A);
+    pair.run_secs(5);
+    pair.assert_one_pair();
+    assert_eq!(pair.b.pairs()[0].remote, "198.18.0.1:34500".parse().unwrap());
+    assert!(pair.b.events.iter().any(|e| matches!(e, Event::Moved { .. })));
+    assert_eq!(pair.b.count(Counter::PeerMoved), 1);
+    // ESP shows it as well.
+    let child = pair.b.pairs()[0].id;
+    let from = "198.18.0.1:44500".parse().unwrap();
+    pair.command(Side::B, Command::PeerMoved { child, from });
+    assert_eq!(pair.b.pairs()[0].remote, from);
+    // A, behind the NAT, does not follow anybody.
+    let child = pair.a.pairs()[0].id;
+    pair.command(Side::A, Command::PeerMoved { child, from: "203.0.113.1:4500".parse().unwrap() });
+    assert_eq!(pair.a.pairs()[0].remote, "198.18.0.2:4500".parse().unwrap());
+}
+
+#[test]
+fn rekeys_work_behind_a_nat() {
+    let mut pair = behind_nat();
+    pair.run_secs(1);
+    pair.watch = true;
+    for side in [Side::A, Side::B] {
+        pair.rekey_child(side);
+        pair.run_secs(5);
+        pair.rekey_ike(side);
+        pair.run_secs(5);
+        pair.assert_one_pair();
+    }
+}
+
+#[test]
+fn encapsulation_can_be_forced_from_either_side() {
+    for forced in [Side::A, Side::B] {
+        let mut pair = Pair::with(62, |side, c| c.force_udp = side == forced);
+        pair.run_secs(1);
+        pair.assert_one_pair();
+        for side in [Side::A, Side::B] {
+            let sa = pair.see(side).pairs()[0].clone();
+            assert!(sa.udp, "{forced:?} forces, {side:?}");
+            assert_eq!((sa.local.port(), sa.remote.port()), (4500, 4500));
+        }
+    }
+}
