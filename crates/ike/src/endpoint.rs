@@ -201,6 +201,16 @@ impl Endpoint {
     }
 }
 
+#[cfg(test)]
+impl Endpoint {
+    /// For tests that play the peer with its own keys.
+    pub(crate) fn first_established(
+        &mut self,
+    ) -> Option<(&mut crate::ike_sa::Core, &mut crate::ike_sa::Established)> {
+        self.sas.values_mut().find_map(IkeSa::parts)
+    }
+}
+
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("config", &self.shared.config).finish_non_exhaustive()

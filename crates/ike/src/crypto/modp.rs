@@ -20,11 +20,6 @@ impl Exponent {
         rng.fill_bytes(&mut *bytes);
         Self(U384::from_be_slice(&*bytes))
     }
-
-    #[cfg(test)]
-    pub(super) fn of(bytes: &[u8; 48]) -> Self {
-        Self(U384::from_be_slice(bytes))
-    }
 }
 
 impl Drop for Exponent {

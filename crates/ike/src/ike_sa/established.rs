@@ -15,7 +15,6 @@ use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::task::{self, Reply, Task, delete};
 use core::net::SocketAddr;
-use ravelin_wire::Spi;
 use std::collections::VecDeque;
 use std::time::Instant;
 

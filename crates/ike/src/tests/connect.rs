@@ -88,7 +88,8 @@ fn every_suite_of_ike_and_esp() {
         let (encryption, integrity) = esp[i % esp.len()];
         let mut pair = Pair::with(i as u64, |_, c| {
             c.proposals = vec![ike];
-            c.children[0].proposals = vec![EspProposal { encryption, integrity, group: None, esn: i % 2 == 0 }];
+            c.children[0].proposals =
+                vec![EspProposal { encryption, integrity, group: None, esn: i % 2 == 0 }];
         });
         pair.run_secs(1);
         pair.assert_one_pair();
@@ -164,7 +165,8 @@ fn an_unknown_identity_is_refused_and_told() {
     });
     pair.run(Duration::from_millis(1500));
     pair.assert_nothing();
-    let told = pair.b.events.iter().any(|e| matches!(e, Event::Rejected { why, .. } if why.contains("mallory.lab")));
+    let told =
+        pair.b.events.iter().any(|e| matches!(e, Event::Rejected { why, .. } if why.contains("mallory.lab")));
     assert!(told, "{:#?}", pair.b.log);
 }
 
@@ -317,7 +319,8 @@ fn a_silent_peer_is_asked_with_growing_pauses_and_given_up() {
 
 #[test]
 fn several_children_share_one_ike_sa() {
-    let second = |local: &str, remote: &str| Child { id: ChildId(8), name: "two".into(), ..child(local, remote) };
+    let second =
+        |local: &str, remote: &str| Child { id: ChildId(8), name: "two".into(), ..child(local, remote) };
     let mut pair = Pair::with(17, |side, c| {
         c.children.push(match side {
             Side::A => second("10.11.0.0/24", "10.12.0.0/24"),

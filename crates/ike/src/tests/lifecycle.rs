@@ -49,8 +49,7 @@ fn a_dead_peer_goes_and_comes_back() {
     pair.filter = None;
     assert_eq!((pair.a.count(Counter::PeerDead), pair.b.count(Counter::PeerDead)), (1, 1));
     assert!(pair.a.pairs().is_empty());
-    let probe: Vec<u64> =
-        pair.sent_by(Side::B, t0).iter().map(|(at, _)| (*at - t0).as_secs()).collect();
+    let probe: Vec<u64> = pair.sent_by(Side::B, t0).iter().map(|(at, _)| (*at - t0).as_secs()).collect();
     assert_eq!(probe.len(), 6, "one probe, five times again: {probe:?}");
     pair.run_secs(120);
     pair.assert_one_pair();

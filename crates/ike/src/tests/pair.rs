@@ -73,10 +73,22 @@ pub(super) struct Node {
 }
 
 enum Item {
-    Datagram { to: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
-    Installed { at: Side, sa: ChildSaId, ok: bool },
+    Datagram {
+        to: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Installed {
+        at: Side,
+        sa: ChildSaId,
+        ok: bool,
+    },
     /// The first ESP packet by the outbound SA with this SPI arrives.
-    Esp { to: Side, spi: Spi },
+    Esp {
+        to: Side,
+        spi: Spi,
+    },
 }
 
 #[derive(Clone, Copy, Default)]
@@ -89,7 +101,6 @@ pub(super) struct Faults {
 
 pub(super) struct Pair {
     pub(super) now: Instant,
-    pub(super) start: Instant,
     pub(super) a: Node,
     pub(super) b: Node,
     queue: BTreeMap<(Instant, u64), Item>,
@@ -147,7 +158,11 @@ fn connection(side: Side) -> Connection {
         remote_id: if a_side { idb } else { ida },
         secret: Secret::new(b"correct horse".to_vec()),
         proposals: vec![GCM],
-        children: vec![if a_side { child("10.1.0.0/24", "10.2.0.0/24") } else { child("10.2.0.0/24", "10.1.0.0/24") }],
+        children: vec![if a_side {
+            child("10.1.0.0/24", "10.2.0.0/24")
+        } else {
+            child("10.2.0.0/24", "10.1.0.0/24")
+        }],
         lifetime: Duration::from_secs(14_400),
         jitter: Duration::ZERO,
         dpd_delay: Duration::ZERO,
@@ -201,7 +216,6 @@ impl Pair {
         let start = Instant::now();
         Self {
             now: start,
-            start,
             a: Node::new(Side::A, seed),
             b: Node::new(Side::B, seed),
             queue: BTreeMap::new(),
@@ -462,7 +476,12 @@ impl Pair {
 
     pub(super) fn assert_works(&self) {
         for side in [Side::A, Side::B] {
-            assert!(self.works(side), "{side:?} cannot reach the other\nA: {:#?}\nB: {:#?}", self.a.log, self.b.log);
+            assert!(
+                self.works(side),
+                "{side:?} cannot reach the other\nA: {:#?}\nB: {:#?}",
+                self.a.log,
+                self.b.log
+            );
         }
     }
 
@@ -518,6 +537,10 @@ impl Pair {
 
     /// The datagrams of one side since `since`, keepalives included.
     pub(super) fn sent_by(&self, side: Side, since: Instant) -> VecDeque<(Instant, Transmit)> {
-        self.sent.iter().filter(|(at, s, _)| *s == side && *at >= since).map(|(at, _, t)| (*at, t.clone())).collect()
+        self.sent
+            .iter()
+            .filter(|(at, s, _)| *s == side && *at >= since)
+            .map(|(at, _, t)| (*at, t.clone()))
+            .collect()
     }
 }
