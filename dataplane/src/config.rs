@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn each_lie_is_named() {
+        type Spoil = fn(&mut Setup);
         check(&lawful(), &[0, 1]).unwrap();
-        let cases: [(fn(&mut Setup), &str); 12] = [
+        let cases: [(Spoil, &str); 12] = [
             (|s| s.ports.clear(), "ports"),
             (|s| s.ports[1].name = "wan0".into(), "twice"),
             (|s| s.ports[1].name = "a/b".into(), "\"a/b\""),

@@ -206,3 +206,119 @@ impl Tx {
         pool.free(frame);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::Mailbox;
+    use ravelin_dataplane::{Door, Origin, Packet};
+    use ravelin_ring::Bell;
+    use ravelin_xsk::{Umem, UmemConfig};
+    use std::os::unix::net::UnixDatagram;
+
+    /// Worker 0 of two, without any socket; a pair of datagram sockets plays the TUN device.
+    struct Rig {
+        tx: Tx,
+        ports: Ports,
+        punt: Punt,
+        tun: UnixDatagram,
+        pools: Vec<FramePool>,
+        batch: Batch,
+        stats: Stats,
+    }
+
+    fn rig() -> Rig {
+        let umem = Umem::new(UmemConfig { frames: 4096, ..UmemConfig::default() }).unwrap();
+        let mailbox = || Mailbox::new(4096, Arc::new(Bell::new().unwrap()));
+        let mesh = Mesh([mailbox(), mailbox()].into_iter().collect());
+        let (ours, tun) = UnixDatagram::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        tun.set_nonblocking(true).unwrap();
+        Rig {
+            tx: Tx { me: WorkerId(0), mesh, egress: Egress::new(1) },
+            ports: Ports::new(2048),
+            punt: Punt::new(ours.into()),
+            tun,
+            pools: umem.pools(2),
+            batch: Batch::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    impl Rig {
+        fn carry_out(&mut self, verdict: Verdict) {
+            let mut frame = self.pools[0].alloc().unwrap();
+            assert!(frame.extend(60));
+            let mut packet = Packet::new(frame, Origin::HandedIn { door: Door::Tun, hops: 1 });
+            packet.verdict = verdict;
+            self.batch.push(packet).unwrap();
+            let pool = &mut self.pools[0];
+            self.tx.carry_out(&mut self.batch, &mut self.ports, &self.punt, pool, &mut self.stats);
+            assert!(self.batch.packets.is_empty());
+        }
+    }
+
+    // R303: each verdict is counted once, and no frame is lost.
+    #[test]
+    fn every_verdict_ends_in_one_counter() {
+        let mut r = rig();
+        r.carry_out(Verdict::Forward { port: PortId(0) });
+        r.carry_out(Verdict::Forward { port: PortId(9) });
+        assert_eq!(r.stats.dropped(Drop::PortDown), 2, "nobody has a socket there");
+        r.carry_out(Verdict::Punt);
+        assert_eq!(r.stats.get(Counter::Punted), 1);
+        assert_eq!(r.tun.recv(&mut [0; 100]).unwrap(), 60);
+        r.carry_out(Verdict::Drop(Drop::NoSa));
+        r.carry_out(Verdict::Consumed);
+        r.punt.lost();
+        r.carry_out(Verdict::Punt);
+        assert_eq!(r.stats.dropped(Drop::PuntFull), 1);
+        r.carry_out(Verdict::HandOff { worker: WorkerId(7) });
+        assert_eq!(r.stats.dropped(Drop::HandoffFull), 1, "there is no such worker");
+        assert_eq!(r.pools[0].available(), 2048, "all frames are home");
+        let counted: u64 = r.stats.drops.iter().sum();
+        assert_eq!(counted, 4, "drops of the way are counted by the way");
+    }
+
+    #[test]
+    fn what_is_handed_off_arrives_and_its_frame_goes_home() {
+        let mut r = rig();
+        r.tx.egress.set(PortId(0), Some(WorkerId(1)));
+        let other = r.tx.mesh.clone();
+        let other = other.mailbox(WorkerId(1)).unwrap();
+        assert!(!other.about_to_sleep());
+        r.carry_out(Verdict::HandOff { worker: WorkerId(1) });
+        r.carry_out(Verdict::Forward { port: PortId(0) });
+        assert_eq!(r.stats.get(Counter::HandedOut), 2);
+        assert!(other.about_to_sleep(), "it must not sleep: packets wait");
+        let Some(Item::Packet { frame, origin: Origin::HandedIn { hops: 1, .. } }) = other.take() else {
+            panic!("the packet first");
+        };
+        let Some(Item::Transmit { frame: second, port: PortId(0) }) = other.take() else {
+            panic!("then the frame for the port");
+        };
+        for frame in [frame, second] {
+            r.pools[1].free(frame);
+        }
+        assert_eq!((r.pools[1].available(), r.pools[1].foreign()), (2048, 2));
+        while let Some(frame) = r.pools[1].take_foreign() {
+            let home = r.pools[1].home_of(&frame);
+            r.tx.mesh.send_home(home, frame);
+        }
+        while let Some(frame) = r.tx.mesh.mailbox(WorkerId(0)).unwrap().take_home() {
+            r.pools[0].free(frame);
+        }
+        assert_eq!(r.pools[0].available(), 2048);
+    }
+
+    #[test]
+    fn a_full_inbox_is_a_counted_drop() {
+        let mut r = rig();
+        for _ in 0..1100 {
+            r.carry_out(Verdict::HandOff { worker: WorkerId(1) });
+        }
+        assert_eq!(r.stats.get(Counter::HandedOut), 1024);
+        assert_eq!(r.stats.dropped(Drop::HandoffFull), 76);
+        assert_eq!(r.pools[0].available(), 1024);
+    }
+}

@@ -44,7 +44,14 @@ impl Lab {
         }
         lab.cable("a", "lan0", 1);
         lab.cable("b", "wan0", 2);
-        for key in ["net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"] {
+        let keys = [
+            "net.ipv4.ip_forward=1",
+            "net.ipv4.conf.all.rp_filter=0",
+            "net.ipv4.conf.default.rp_filter=0",
+            // The kernel's own router solicitations would be counted as injected packets.
+            "net.ipv6.conf.default.disable_ipv6=1",
+        ];
+        for key in keys {
             assert!(lab.run("gw", "sysctl", &["-qw", key]).status.success(), "sysctl {key}");
         }
         lab
@@ -83,7 +90,8 @@ impl Lab {
     fn mac(&self, side: &str, device: &str) -> [u8; 6] {
         let output = ip(&format!("-n io-{}-{side} -o link show {device}", self.name));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mac = text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a link address");
+        let mac =
+            text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a link address");
         let bytes: Vec<u8> = mac.split(':').map(|b| u8::from_str_radix(b, 16).unwrap()).collect();
         bytes.try_into().unwrap()
     }
@@ -211,7 +219,8 @@ pub(crate) fn wait_for(session: &mut Session, wanted: TableEvent) {
 
 /// Counters of all workers once they rest: the same twice in a row, and in balance (R303).
 pub(crate) fn rested(session: &Session) -> Vec<WorkerCounters> {
-    let read = || (0..session.counters.workers()).map(|w| session.counters.worker(w).unwrap()).collect::<Vec<_>>();
+    let read =
+        || (0..session.counters.workers()).map(|w| session.counters.worker(w).unwrap()).collect::<Vec<_>>();
     let deadline = Instant::now() + PATIENCE;
     let mut last = read();
     loop {
