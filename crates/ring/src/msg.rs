@@ -184,20 +184,46 @@ pub enum Limit {
 /// From one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEvent {
-    Done { token: Token, outcome: Outcome },
+    Done {
+        token: Token,
+        outcome: Outcome,
+    },
     SaReport(Box<SaReport>),
-    SoftLimit { sa: SaId, limit: Limit },
-    HardLimit { sa: SaId, limit: Limit },
+    SoftLimit {
+        sa: SaId,
+        limit: Limit,
+    },
+    HardLimit {
+        sa: SaId,
+        limit: Limit,
+    },
     /// The first authentic packet came by this inbound SA: the peer has it installed.
-    FirstPacket { sa: SaId },
+    FirstPacket {
+        sa: SaId,
+    },
     /// An authentic, in-window packet of this inbound SA came from another outer address or port.
-    PeerMoved { sa: SaId, from: SocketAddr },
+    PeerMoved {
+        sa: SaId,
+        from: SocketAddr,
+    },
     /// A packet matched PROTECT but there was no outbound SA (rate-limited per tunnel: one per second).
-    Acquire { tunnel: TunnelId, source: IpAddr, destination: IpAddr, protocol: u8, ports: (u16, u16) },
+    Acquire {
+        tunnel: TunnelId,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        ports: (u16, u16),
+    },
     /// The link address of this next hop is needed (rate-limited: one per second and address).
-    NeighbourNeeded { port: PortId, addr: IpAddr },
+    NeighbourNeeded {
+        port: PortId,
+        addr: IpAddr,
+    },
     /// An ESP packet named an SPI nobody has (rate-limited: one per second).
-    UnknownSpi { spi: u32, from: IpAddr },
+    UnknownSpi {
+        spi: u32,
+        from: IpAddr,
+    },
 }
 
 /// What a policy asks for (RFC 4301 §4.4.1).
@@ -221,7 +247,10 @@ pub struct Policy {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum NextHop {
     /// Out of a port of ours, to a gateway or (None) to the destination itself.
-    Port { port: PortId, gateway: Option<IpAddr> },
+    Port {
+        port: PortId,
+        gateway: Option<IpAddr>,
+    },
     /// An address of this host: punt.
     Local,
     /// Into our own TUN device: only a PROTECT policy may let it go on.
@@ -265,7 +294,10 @@ pub enum TableCommand {
     AddRoute(Route),
     RemoveRoute(Route),
     SetNeighbour(Neighbour),
-    RemoveNeighbour { port: PortId, addr: IpAddr },
+    RemoveNeighbour {
+        port: PortId,
+        addr: IpAddr,
+    },
     SetPort(Port),
     /// Addresses by which ESP reaches this gateway (steered by XDP, accepted by workers).
     AddGatewayAddress(IpAddr),
@@ -273,15 +305,24 @@ pub enum TableCommand {
     /// What the XDP program steers beside ESP: packets whose source or destination lies in such a range.
     AddProtectedRange(AddrRange),
     ClearProtectedRanges,
-    Commit { generation: Generation },
+    Commit {
+        generation: Generation,
+    },
 }
 
 /// From the data plane's main thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TableEvent {
-    Committed { generation: Generation },
+    Committed {
+        generation: Generation,
+    },
     /// The tables gathered cannot be published; the generation before stays in force.
-    Refused { generation: Generation },
+    Refused {
+        generation: Generation,
+    },
     /// A port's device went away or came back.
-    PortState { port: PortId, attached: bool },
+    PortState {
+        port: PortId,
+        attached: bool,
+    },
 }
