@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let windows = if options.quick { 31 } else { 151 };
     if !options.json {
         println!("time-stamp counter {:.2} GHz; clk per packet: median (least-greatest)", hz / 1e9);
-        println!("{:<27}{:>6}{:>9}  {:<26}{:<26}{:>9}", "suite", "size", "tunnels", "out", "in", "allocs");
+        println!("{:<27}{:>6}{:>9}  {:<34}{:<34}{:>9}", "suite", "size", "tunnels", "out", "in", "allocs");
     }
     for &(name, suite, key_len) in &suites {
         for &tunnels in &options.tunnels {
@@ -182,7 +182,7 @@ fn report(json: bool, suite: &str, size: u16, tunnels: u32, hz: f64, figures: &F
     let mut line = format!("{suite:<27}{size:>6}{tunnels:>9}  ");
     for f in [figures.out, figures.back] {
         let cell = format!("{:.0} ({:.0}-{:.0}) {:.1} Mpps", f.median, f.min, f.max, hz / f.median / 1e6);
-        let _ = write!(line, "{cell:<26}");
+        let _ = write!(line, "{cell:<34}");
     }
     println!("{line}{:>9.3}", figures.allocs_per_packet);
 }
