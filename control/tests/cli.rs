@@ -1,7 +1,10 @@
 //! The command `ravelin` as an operator runs it: what it prints, and its exit codes.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, outside of #[test]
+
 use ravelin_control::api::{
-    Answer, Call, Outcome, PortStatus, Reloaded, Request, Server, TunnelState, VersionStatus, What, socket_path,
+    Answer, Call, Outcome, PortStatus, Reloaded, Request, Server, TunnelState, VersionStatus, What,
+    socket_path,
 };
 use ravelin_control::config::Config;
 use std::collections::BTreeMap;
@@ -56,11 +59,14 @@ fn answer(call: Call) {
         }]),
         Request::Show { .. } => Answer::Tunnels(Vec::new()),
         Request::Up { tunnel, .. } if tunnel == "office" => outcome(tunnel, true, TunnelState::Up, ""),
-        Request::Up { tunnel, .. } => outcome(tunnel, false, TunnelState::Retrying, "the peer does not answer"),
-        Request::Down { tunnel, .. } => Answer::refused(format!("no tunnel \"{tunnel}\"")),
-        Request::Reload => {
-            Answer::Reloaded(Reloaded::Applied { difference: vec!["+ tunnel van".into()], warnings: Vec::new() })
+        Request::Up { tunnel, .. } => {
+            outcome(tunnel, false, TunnelState::Retrying, "the peer does not answer")
         }
+        Request::Down { tunnel, .. } => Answer::refused(format!("no tunnel \"{tunnel}\"")),
+        Request::Reload => Answer::Reloaded(Reloaded::Applied {
+            difference: vec!["+ tunnel van".into()],
+            warnings: Vec::new(),
+        }),
         Request::Version => Answer::Version(VersionStatus {
             api: 1,
             control: "9.9.9".into(),
@@ -88,11 +94,9 @@ async fn serving(arguments: &'static [&'static str], mut answer: impl FnMut(Call
         }
     });
     let directory = folder.path().to_string_lossy().into_owned();
-    tokio::task::spawn_blocking(move || {
-        ravelin(&[&["--run-dir", &directory], arguments].concat())
-    })
-    .await
-    .unwrap()
+    tokio::task::spawn_blocking(move || ravelin(&[&["--run-dir", &directory], arguments].concat()))
+        .await
+        .unwrap()
 }
 
 #[test]
@@ -110,7 +114,8 @@ fn check_says_all_errors() {
     let ran = ravelin(&["check", &file.to_string_lossy()]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     let line = TWO.lines().position(|line| line == "lifetime = \"30m\"").unwrap() + 1;
-    let (first, second) = (format!("{}:{line}: error: ", file.display()), format!("{}:{}: ", file.display(), line + 1));
+    let (first, second) =
+        (format!("{}:{line}: error: ", file.display()), format!("{}:{}: ", file.display(), line + 1));
     assert!(ran.err.contains(&first) && ran.err.contains(&second), "{}", ran.err);
     assert!(ran.err.contains("cure: add the unit: \"30s\"") && ran.err.contains("did you mean `df`?"));
     assert!(ran.err.ends_with(&format!("{}: 2 errors\n", file.display())), "{}", ran.err);
@@ -247,5 +252,9 @@ async fn version_names_all_three() {
 async fn release_is_refused_while_the_gateway_runs() {
     let ran = against(&["release", "--tun", "config-none0"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
-    assert!(ran.err.contains("ravelin-control is running") && ran.err.contains("stop it first"), "{}", ran.err);
+    assert!(
+        ran.err.contains("ravelin-control is running") && ran.err.contains("stop it first"),
+        "{}",
+        ran.err
+    );
 }

@@ -212,7 +212,10 @@ fn numbers_have_ranges() {
     for wrong in ["here", "/", "/run/a.b", "/run/a b"] {
         assert_error(&control(&format!("run-dir = \"{wrong}\"")), &["an absolute path"]);
     }
-    assert_eq!(good(&control("run-dir = \"/run/ravelin-b\"")).control.run_dir, PathBuf::from("/run/ravelin-b"));
+    assert_eq!(
+        good(&control("run-dir = \"/run/ravelin-b\"")).control.run_dir,
+        PathBuf::from("/run/ravelin-b")
+    );
     assert_error(&control("secrets = \"\""), &["the path of a file"]);
 }
 
