@@ -73,12 +73,26 @@ alive() { local e; e=$(process_entry "$1"); [ -n "$e" ] && proc_is $e; }
 # signal_process NAME SIGNAL: only when it is still the process that was started
 signal_process() { local e; e=$(process_entry "$1"); [ -n "$e" ] && proc_is $e && kill -"$2" "${e%% *}"; }
 
+# kill_process NAME: KILL, and gone
+kill_process() {
+  signal_process "$1" KILL || return 0
+  wait "$(pid_of "$1")" 2>/dev/null # also keeps the shell from announcing it
+  true
+}
+
+# end_of NAME SECONDS: waits for a process that ends by itself; ENDED is its status, 124 when it does not end
+end_of() {
+  ENDED=124
+  wait_until "$2" not alive "$1" || return 0
+  wait "$(pid_of "$1")" 2>/dev/null
+  ENDED=$?
+}
+
 # stop_process NAME [SECONDS]: TERM, and KILL when it does not go; status 1 when it had to be killed
 stop_process() {
   signal_process "$1" TERM || return 0
   wait_until "${2:-10}" not alive "$1" && return 0
-  signal_process "$1" KILL
-  wait_until 5 not alive "$1"
+  kill_process "$1"
   return 1
 }
 

@@ -61,8 +61,9 @@ CONF
   [ "$side" = A ] && me=a peer=b || me=b peer=a
   (
     umask 077
-    printf '[[secret]]\nlocal-id = "%s"\nremote-id = "%s"\npsk = "%s"\n\n' \
-      $me.lab $peer.lab "$psk" ${me}2.lab ${peer}2.lab "$psk" >"$dir/secrets.toml"
+    set -- $me.lab $peer.lab "$psk"
+    [ "$tunnels" = 1 ] || set -- "$@" ${me}2.lab ${peer}2.lab "$psk"
+    printf '[[secret]]\nlocal-id = "%s"\nremote-id = "%s"\npsk = "%s"\n\n' "$@" >"$dir/secrets.toml"
   )
 }
 
@@ -105,7 +106,7 @@ ravelin_start_dataplane() {
 }
 
 # A killed process leaves its socket's file behind: somebody must listen on it.
-dataplane_listens() { alive "dataplane$1" && ss -Hlx "src $(run_dir "$1")/dataplane.sock" | grep -q .; }
+dataplane_listens() { alive "dataplane$1" && in_ns "gw$1" ss -Hlx | grep -qF "$(run_dir "$1")/dataplane.sock"; }
 
 ravelin_start_control() {
   local dir=$LAB/ravelin$1

@@ -67,6 +67,11 @@ secrets {
 }
 CONF
   )
+  # Its routes into the tunnel go with the tunnel, and the kernel would then forward in clear: nothing of this peer may
+  # be mistaken for a leak of the gateway under test.
+  ipn "gw$side" route replace blackhole "$their_net"
+  # A socket left by an earlier one would look like an answer.
+  rm -f "$dir/vici"
   start_process "swan$side" "gw$side" env STRONGSWAN_CONF="$dir/strongswan.conf" SWANCTL_DIR="$dir/etc" /usr/sbin/charon-systemd
   wait_until 15 test -S "$dir/vici" || { tail -5 "$LAB/swan$side.log" "$dir/charon.log" >&2; die "strongSwan did not start"; }
   swanctl_do "$side" --load-all >"$dir/load.log" 2>&1 || { cat "$dir/load.log" >&2; die "strongSwan refused its configuration"; }

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Counts what crosses a wire, by kind, and keeps a copy of every frame that is of no kind it knows.
+"""Counts what crosses a wire, by kind, and keeps a copy of every frame that should not be there.
 
 watch.py INTERFACE GATEWAY GATEWAY RESULT UNEXPECTED
 
 Each kind has a packet socket with a filter that the kernel runs on every frame; the kernel counts matches whether or
 not anybody reads them, so that the figures are exact under any load. The kinds exclude one another, and together with
 `unexpected` they are everything: RESULT (JSON, rewritten several times a second, and on TERM) proves it by `total`.
-UNEXPECTED is a pcap file of the frames of no kind.
+UNEXPECTED is a pcap file of the frames in clear and of those of no kind.
 """
 import ctypes
 import json
@@ -22,6 +22,10 @@ import time
 ETH_P_ALL = 3
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_STATISTICS, PACKET_MR_PROMISC = 263, 1, 6, 1
 SO_ATTACH_FILTER = 26
+
+
+# Copies of these go to the pcap file.
+KEPT = ("clear", "unexpected")
 
 
 def kinds(a, b):
@@ -75,7 +79,7 @@ class Watch:
         self.missed = 0
         for kind, text in kinds(a, b).items():
             program = compile_filter(text)
-            self.sockets[kind] = open_socket(ifindex, interface, program, kind == "unexpected")
+            self.sockets[kind] = open_socket(ifindex, interface, program, kind in KEPT)
             self.counts[kind] = 0
         self.pcap = open(pcap, "wb")
         self.pcap.write(struct.pack("IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
@@ -90,17 +94,20 @@ class Watch:
             json.dump(self.counts, out)
         os.rename(self.result + ".part", self.result)
 
-    def keep_unexpected(self, wait):
-        sock = self.sockets["unexpected"]
-        ready, _, _ = select.select([sock], [], [], wait)
-        while ready:
-            try:
-                frame = sock.recv(65535, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            now = time.time()
-            self.pcap.write(struct.pack("IIII", int(now), int(now % 1 * 1e6), len(frame), len(frame)) + frame)
+    def keep(self, wait):
+        ready, _, _ = select.select([self.sockets[k] for k in KEPT], [], [], wait)
+        for sock in ready:
+            while frame := self.next_frame(sock):
+                now = time.time()
+                self.pcap.write(struct.pack("IIII", int(now), int(now % 1 * 1e6), len(frame), len(frame)) + frame)
             self.pcap.flush()
+
+    @staticmethod
+    def next_frame(sock):
+        try:
+            return sock.recv(65535, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
 
 
 def main():
@@ -110,8 +117,8 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while not stop:
         watch.collect()
-        watch.keep_unexpected(0.2)
-    watch.keep_unexpected(0)
+        watch.keep(0.2)
+    watch.keep(0)
     watch.collect()
 
 

@@ -23,6 +23,7 @@ scenario() {
       sent=$(in_ns wan "$PY" "$LAB_HERE/py/wire.py" send toA "$LAB/hostile")
     done
     wait_until 5 settled A
+    wait_until 5 saw $((entered + 6000))
     after=$(all_drops)
     check "$door: the data plane lives" alive dataplaneA
     check "$door: the control process lives" alive controlA
@@ -57,6 +58,7 @@ warm_up() {
 }
 all_drops() { ravelin_json A drops | jq '([.total[]] | add) + ([.ports[].drops[]] | add)'; }
 seen_frames() { ravelin_json A ports | jq '[.[] | select(.name == "wan0") | .counters[]] | add'; }
+saw() { [ "$(seen_frames)" -ge "$1" ]; }
 both_live() { alive dataplaneA && alive controlA && ravelin_do A show tunnels; }
 
 bad_configurations() {

@@ -18,6 +18,7 @@ scenario() {
   ravelin_config A start=immediately tunnels=2
   reload
   check "the second tunnel comes up" wait_until 10 tunnel_up A other
+  wait_until 5 in_ns hostA ping -n -c 1 -W 1 -I 10.9.1.10 10.9.2.10
   equal "it carries traffic" 5 "$(in_ns hostA ping -n -i 0.05 -c 5 -W 2 -I 10.9.1.10 10.9.2.10 2>/dev/null | sed -n 's/.* \([0-9]*\) received.*/\1/p')"
   check "the log says what changed" said 'other'
 

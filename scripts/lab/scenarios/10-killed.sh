@@ -14,7 +14,7 @@ scenario() {
   say "control process killed"
   flow_start through A B 4 1000
   sleep 0.5
-  signal_process controlA KILL
+  kill_process controlA
   check_flow through "the data plane carries on without the control process"
   equal "pings without the control process" 10 "$(pings hostA "$HOST_B" 10)"
   ravelin_start_control A
@@ -24,7 +24,7 @@ scenario() {
   clear_so_far "while the control process was dead"
 
   say "data plane killed"
-  signal_process dataplaneA KILL
+  kill_process dataplaneA
   sleep 2
   equal "no ping passes without the data plane" 0 "$(pings hostA "$HOST_B" 3 -W 1)"
   clear_so_far "while the data plane was dead"
@@ -34,8 +34,8 @@ scenario() {
   equal "pings" 10 "$(pings hostA "$HOST_B" 10)"
 
   say "both killed"
-  signal_process dataplaneA KILL
-  signal_process controlA KILL
+  kill_process dataplaneA
+  kill_process controlA
   sleep 2
   equal "no ping passes without both" 0 "$(pings hostA "$HOST_B" 3 -W 1)"
   clear_so_far "while both were dead"

@@ -21,10 +21,16 @@ scenario() {
 
   ravelin_start_dataplane A
   sed 's/"lan0"/"nosuch0"/' "$LAB/ravelinA/good.toml" >"$LAB/ravelinA/ravelin.toml"
-  refused "a port that does not exist" 'nosuch0' "$RAVELIN_BIN/ravelin-control" --config "$LAB/ravelinA/ravelin.toml"
+  start_process controlA gwA "$RAVELIN_BIN/ravelin-control" --config "$LAB/ravelinA/ravelin.toml"
+  end_of dataplaneA 10
+  equal "a port that does not exist ends the data plane with status" 1 $ENDED
+  check "it says which" grep -q 'nosuch0.*no such device' "$LAB/dataplaneA.log"
+  check "the control process says so too" wait_until 5 grep -q 'nosuch0' "$LAB/controlA.log"
+  stop_process controlA
   nothing_attached "after the missing port"
   cp "$LAB/ravelinA/good.toml" "$LAB/ravelinA/ravelin.toml"
 
+  ravelin_start_dataplane A
   start_process occupant gwA "$PY" -c 'import socket,time; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(("0.0.0.0",500)); time.sleep(60)'
   wait_until 5 port_open gwA 500
   refused "UDP 500 in use" '500' "$RAVELIN_BIN/ravelin-control" --config "$LAB/ravelinA/ravelin.toml"
