@@ -299,7 +299,11 @@ pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
     let data = match error {
         Error::Mismatch(Incompatible::Group(group)) => group.to_be_bytes().to_vec(),
         Error::Malformed(Malformed::Critical(kind)) => vec![*kind],
-        _ => Vec::new(),
+        Error::Malformed(_)
+        | Error::Peer(_)
+        | Error::Mismatch(Incompatible::Proposal(_) | Incompatible::Selectors(_))
+        | Error::Refused(_)
+        | Error::Local(_) => Vec::new(),
     };
     Payload::Notify(Notify::with_data(error.notify(), data))
 }

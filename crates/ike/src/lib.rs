@@ -27,4 +27,5 @@ pub mod snapshot;
 mod error;
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm, clippy::type_complexity, clippy::cast_possible_truncation)] // tests pick out what they look for
 mod tests;

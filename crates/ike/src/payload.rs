@@ -70,7 +70,14 @@ impl fmt::Debug for Payload {
             Self::Notify(n) => write!(f, "N({})", notify::name(n.kind)),
             Self::KeyExchange { group, .. } => write!(f, "KE({group})"),
             Self::Ignored(kind) => write!(f, "payload {kind}"),
-            other => f.write_str(other.name()),
+            Self::Sa(_)
+            | Self::IdI(_)
+            | Self::IdR(_)
+            | Self::Auth { .. }
+            | Self::Nonce(_)
+            | Self::Delete(_)
+            | Self::TsI(_)
+            | Self::TsR(_) => f.write_str(self.name()),
         }
     }
 }

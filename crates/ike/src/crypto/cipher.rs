@@ -133,17 +133,14 @@ impl Protection {
         message.extend_from_slice(plain);
         let text = message.get_mut(start..).ok_or(BadIntegrity)?;
         let len = text.len();
-        match self.encryption {
-            Encryption::AesCbc128 => {
-                let mode = cbc::Encryptor::<aes::Aes128>::new_from_slices(&self.key, &iv);
-                mode.map_err(|_| BadIntegrity)?.encrypt_padded::<NoPadding>(text, len)
-            }
-            _ => {
-                let mode = cbc::Encryptor::<aes::Aes256>::new_from_slices(&self.key, &iv);
-                mode.map_err(|_| BadIntegrity)?.encrypt_padded::<NoPadding>(text, len)
-            }
-        }
-        .map_err(|_| BadIntegrity)?;
+        let done = if self.encryption == Encryption::AesCbc128 {
+            let mode = cbc::Encryptor::<aes::Aes128>::new_from_slices(&self.key, &iv);
+            mode.map_err(|_| BadIntegrity)?.encrypt_padded::<NoPadding>(text, len)
+        } else {
+            let mode = cbc::Encryptor::<aes::Aes256>::new_from_slices(&self.key, &iv);
+            mode.map_err(|_| BadIntegrity)?.encrypt_padded::<NoPadding>(text, len)
+        };
+        done.map_err(|_| BadIntegrity)?;
         let kind = self.integrity.ok_or(BadIntegrity)?;
         let tag = prf::integrity(kind, &self.integrity_key, message);
         message.extend_from_slice(&tag);
@@ -192,17 +189,14 @@ impl Protection {
             return Err(BadIntegrity);
         }
         let mut plain = Wiped::new(text.to_vec());
-        match self.encryption {
-            Encryption::AesCbc128 => {
-                let mode = cbc::Decryptor::<aes::Aes128>::new_from_slices(&self.key, iv);
-                mode.map_err(|_| BadIntegrity)?.decrypt_padded::<NoPadding>(&mut plain).map(<[u8]>::len)
-            }
-            _ => {
-                let mode = cbc::Decryptor::<aes::Aes256>::new_from_slices(&self.key, iv);
-                mode.map_err(|_| BadIntegrity)?.decrypt_padded::<NoPadding>(&mut plain).map(<[u8]>::len)
-            }
-        }
-        .map_err(|_| BadIntegrity)?;
+        let done = if self.encryption == Encryption::AesCbc128 {
+            let mode = cbc::Decryptor::<aes::Aes128>::new_from_slices(&self.key, iv);
+            mode.map_err(|_| BadIntegrity)?.decrypt_padded::<NoPadding>(&mut plain).map(<[u8]>::len)
+        } else {
+            let mode = cbc::Decryptor::<aes::Aes256>::new_from_slices(&self.key, iv);
+            mode.map_err(|_| BadIntegrity)?.decrypt_padded::<NoPadding>(&mut plain).map(<[u8]>::len)
+        };
+        done.map_err(|_| BadIntegrity)?;
         Ok(plain)
     }
 }

@@ -97,7 +97,7 @@ fn public(group: Group, private: &Private) -> Vec<u8> {
         Private::Modp(x) => match group {
             Group::Modp3072 => modp3072::public(x),
             Group::Modp4096 => modp4096::public(x),
-            _ => modp2048::public(x),
+            Group::Modp2048 | Group::Ecp256 | Group::Ecp384 | Group::Curve25519 => modp2048::public(x),
         },
         Private::Ecp256(x) => uncompressed(x.public_key().to_sec1_point(false)),
         Private::Ecp384(x) => uncompressed(x.public_key().to_sec1_point(false)),

@@ -2,7 +2,6 @@
 //!
 //! Decides: which SAs a command is for. Never: waits.
 
-use super::connections::Wanted;
 use super::{Cx, Endpoint, Shutdown};
 use crate::command::Command;
 use crate::config::{Child, Connection, ConnectionId};
@@ -112,8 +111,7 @@ impl Endpoint {
             Some(_) => self.update_children(now, &new),
             None => {}
         }
-        let wanted = self.connections.entry(id).or_insert_with(Wanted::default);
-        wanted.try_now();
+        self.connections.entry(id).or_default().try_now();
         self.dirty.insert(id);
     }
 

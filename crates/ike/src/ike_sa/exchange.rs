@@ -51,7 +51,11 @@ impl IkeSa {
         }
         self.step(cx, |state, core, cx| match state {
             State::InitSent(s) => s.on_response(core, cx, header, bytes, via),
-            other => other,
+            other @ (State::InitAnswered(_)
+            | State::AuthSent(_)
+            | State::Established(_)
+            | State::Closed { .. }
+            | State::Gone) => other,
         });
     }
 
@@ -114,7 +118,11 @@ impl IkeSa {
                     State::Established(e)
                 })
             }
-            other => {
+            other @ (State::InitSent(_)
+            | State::InitAnswered(_)
+            | State::AuthSent(_)
+            | State::Closed { .. }
+            | State::Gone) => {
                 cx.count(Counter::OutOfPlace);
                 other
             }
@@ -152,7 +160,7 @@ impl IkeSa {
                 State::Closed { until: cx.now + cx.config.timers.linger }
             }
             State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
-            other => other,
+            other @ (State::InitSent(_) | State::Closed { .. } | State::Gone) => other,
         });
     }
 }

@@ -81,7 +81,7 @@ impl IkeSa {
                 State::Gone
             }
             State::InitSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
-            other => other,
+            other @ (State::InitAnswered(_) | State::Closed { .. } | State::Gone) => other,
         };
     }
 }

@@ -64,7 +64,7 @@ fn payloads() -> Vec<Payload> {
         Payload::Nonce(vec![3; 32]),
         Payload::IdI(Id { kind: 2, data: b"a.lab".to_vec() }),
         Payload::IdR(Id { kind: 1, data: vec![192, 0, 2, 1] }),
-        Payload::Auth { method: 2, data: zeroize::Zeroizing::new(vec![8; 32]) },
+        Payload::Auth { method: 2, data: Zeroizing::new(vec![8; 32]) },
         Payload::Notify(Notify { protocol: 3, spi: vec![1, 2, 3, 4], kind: 16393, data: vec![] }),
         Payload::Notify(Notify::with_data(16390, vec![7; 33])),
         Payload::Delete(Delete::Esp(vec![0x1000, 0x2000])),
@@ -158,7 +158,7 @@ fn lengths_that_lie_are_refused() {
     for len in 0..body.len() {
         assert!(payload::parse_chain(kind::SA, &body[..len]).is_err(), "cut at {len}");
     }
-    assert!(payload::parse_chain(kind::SA, &[&body[..], &[0]].concat()).is_err());
+    assert!(payload::parse_chain(kind::SA, &[body, &[0]].concat()).is_err());
     // More payloads than any honest message has.
     let many = [kind::NOTIFY, 0, 0, 8, 0, 0, 0x40, 0].repeat(1000);
     assert_eq!(payload::parse_chain(kind::NOTIFY, &many), Err(Malformed::TooMany("payloads")));

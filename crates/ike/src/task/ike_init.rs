@@ -117,7 +117,9 @@ impl InitSent {
                 cx.count(match error {
                     Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
                     Error::Mismatch(_) => Counter::NoProposal,
-                    _ => Counter::Malformed,
+                    Error::Malformed(_) | Error::Peer(_) | Error::Refused(_) | Error::Local(_) => {
+                        Counter::Malformed
+                    }
                 });
                 State::InitSent(self)
             }
@@ -197,7 +199,7 @@ impl InitSent {
         if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && core.path.udp() {
             core.path.move_to_natt(&cx.config);
         }
-        core.path.local.get_or_insert(via.local.ip());
+        core.path.local.get_or_insert_with(|| via.local.ip());
         Ok((keys::ike_keys(&chosen.ours, &seed, from), chosen.ours))
     }
 

@@ -323,7 +323,7 @@ fn wider_selectors_than_asked_for_are_not_taken() {
     pair.run_secs(1);
     let got = &pair.b.pairs()[0].selectors;
     assert_eq!(*got, [selector("10.2.0.0/25", "10.1.0.0/25")], "an honest peer narrows");
-    let answer = [crate::payload::TrafficSelector {
+    let answer = [payload::TrafficSelector {
         protocol: None,
         addrs: prefix("0.0.0.0/0").into(),
         ports: Some(ravelin_wire::PortRange::ANY),
@@ -359,7 +359,7 @@ fn arbitrary_payload() -> impl Strategy<Value = Payload> {
         Just(Payload::Delete(Delete::Ike)),
         any::<u8>().prop_map(|k| Payload::Ignored(49 + k % 200)),
         Just(Payload::Auth { method: 2, data: zeroize::Zeroizing::new(vec![0; 32]) }),
-        Just(Payload::IdI(crate::payload::Id { kind: 2, data: b"a.lab".to_vec() })),
+        Just(Payload::IdI(payload::Id { kind: 2, data: b"a.lab".to_vec() })),
     ]
 }
 

@@ -333,7 +333,7 @@ impl Pair {
     fn route(&self, from: Side, t: &Transmit) -> Option<Item> {
         let to = from.other();
         let port = if t.natt { 4500 } else { 500 };
-        let mut source = SocketAddr::new(t.local.unwrap_or(self.see(from).addr), port);
+        let mut source = SocketAddr::new(t.local.unwrap_or_else(|| self.see(from).addr), port);
         let mut dest = t.remote;
         if let Some((public, shift)) = self.nat {
             match from {
