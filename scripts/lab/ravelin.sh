@@ -3,6 +3,7 @@
 #
 # Binaries come from $RAVELIN_BIN (default: the release build of this tree); nothing is installed.
 
+RAVELIN_PREBUILT=${RAVELIN_BIN:+yes}
 RAVELIN_BIN=${RAVELIN_BIN:-${CARGO_TARGET_DIR:-$REPO/target}/release}
 
 # The last part of a run directory also names what is pinned in the BPF file system, so it differs between the gateways.
