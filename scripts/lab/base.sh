@@ -15,6 +15,10 @@ LAB_STARTED=$SECONDS
 
 say()  { printf '[%3ds] %s\n' $((SECONDS - LAB_STARTED)) "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
+# A signal may come while a function's output is redirected: the last words go where the first ones went.
+exec {LAB_OUT}>&1 {LAB_ERR}>&2
+last_words() { exec >&"$LAB_OUT" 2>&"$LAB_ERR"; }
+
 # Ends the run. The caller's exit trap prints the final line from LAB_WHY.
 LAB_WHY=
 die()  { LAB_WHY=$*; printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -59,7 +63,7 @@ start_process() {
   local name=$1 ns=$2 pid start
   shift 2
   # A session of its own: Ctrl-C reaches this script alone, which then stops things in order.
-  setsid nsenter --net="/run/netns/$LAB_ID-$ns" -- "$@" >>"$LAB/$name.log" 2>&1 </dev/null &
+  setsid nsenter --net="/run/netns/$LAB_ID-$ns" -- "$@" >>"$LAB/$name.log" 2>&1 </dev/null {LAB_OUT}>&- {LAB_ERR}>&- &
   pid=$!
   start=$(proc_start "$pid")
   echo "$name $pid ${start:-0}" >>"$LAB/processes"
