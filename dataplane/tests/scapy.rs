@@ -1,0 +1,398 @@
+//! ESP octets against two implementations that share nothing with ours: scapy (Python's `cryptography` below it) opens
+//! what the data plane sealed and the other way round; tshark opens a capture of ours.
+//!
+//! Needs Debian's python3-scapy, python3-cryptography and tshark; without them these tests fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets the unexpected fails; its numbers are small"
+)]
+
+mod way;
+
+use ravelin_crypto::{Engine, Key, OpenJob, SealJob, Tier};
+use ravelin_dataplane::Origin;
+use ravelin_ring::counters::Drop as Reason;
+use ravelin_ring::msg::Suite;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use way::*;
+
+const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scapy_oracle.py");
+/// Debian's, which has Debian's modules.
+const PYTHON: &str = "/usr/bin/python3";
+const HIGH: u64 = 1 << 32;
+
+/// scapy in a process of its own.
+struct Scapy {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Scapy {
+    fn start() -> Self {
+        let mut child = Command::new(PYTHON)
+            .arg(ORACLE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{PYTHON}: {e}; apt-get install python3-scapy python3-cryptography"));
+        let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, to, from }
+    }
+
+    fn ask(&mut self, sa: &Sa, what: &str, packet: &[u8], seq: u64) -> Result<Vec<u8>, String> {
+        let mut request = sa.0.clone();
+        for (key, value) in [("do", json!(what)), ("packet", json!(hex(packet))), ("seq", json!(seq))] {
+            request[key] = value;
+        }
+        let mut line = String::new();
+        // The oracle says on standard error what it lacks, and ends.
+        let missing = "scapy does not answer: apt-get install python3-scapy python3-cryptography";
+        writeln!(self.to, "{request}").expect(missing);
+        assert_ne!(self.from.read_line(&mut line).unwrap(), 0, "{missing}");
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        match answer["bytes"].as_str() {
+            Some(bytes) => Ok(unhex(bytes)),
+            None => Err(answer["error"].to_string()),
+        }
+    }
+
+    #[track_caller]
+    fn open(&mut self, sa: &Sa, packet: &[u8], seq: u64) -> Vec<u8> {
+        self.ask(sa, "open", packet, seq)
+            .unwrap_or_else(|e| panic!("{e}\nof {seq:#x} {sa:?}\n{}", hex(packet)))
+    }
+
+    #[track_caller]
+    fn seal(&mut self, sa: &Sa, inner: &[u8], seq: u64) -> Vec<u8> {
+        self.ask(sa, "seal", inner, seq).unwrap_or_else(|e| panic!("{e}\nof {seq:#x} {sa:?}"))
+    }
+}
+
+impl Drop for Scapy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An SA in scapy's words: the direction from A to B.
+#[derive(Debug)]
+struct Sa(Value);
+
+impl Sa {
+    fn new(names: Names, keymat: &[u8], spi: u32, esn: bool, udp: bool) -> Self {
+        // The salt of an AEAD belongs to its key.
+        let (cipher, integrity) =
+            if names.auth == "NULL" { (keymat, &[][..]) } else { keymat.split_at(names.cipher_key) };
+        Self(json!({
+            "spi": spi, "esn": esn, "udp": udp, "src": WAN_A.to_string(), "dst": WAN_B.to_string(),
+            "crypt": names.crypt, "crypt_key": hex(cipher), "auth": names.auth, "auth_key": hex(integrity),
+        }))
+    }
+
+    fn of(pair: &Pair) -> Self {
+        Self::new(names_of(pair.suite), &pair.keymat(true), pair.spi, pair.esn, pair.udp)
+    }
+}
+
+/// What scapy calls a suite, and where its cipher key ends.
+#[derive(Clone, Copy)]
+struct Names {
+    crypt: &'static str,
+    auth: &'static str,
+    cipher_key: usize,
+}
+
+fn names(crypt: &'static str, auth: &'static str, cipher_key: usize) -> Names {
+    Names { crypt, auth, cipher_key }
+}
+
+fn names_of(suite: Suite) -> Names {
+    use ravelin_crypto::Suite as Crypto;
+    crypto_names(match suite {
+        Suite::Aes128Gcm16 => Crypto::Aes128Gcm16,
+        Suite::Aes256Gcm16 => Crypto::Aes256Gcm16,
+        Suite::ChaCha20Poly1305 => Crypto::ChaCha20Poly1305,
+        Suite::Aes128CbcSha1 => Crypto::Aes128CbcSha1,
+        Suite::Aes256CbcSha1 => Crypto::Aes256CbcSha1,
+        Suite::Aes128CbcSha256 => Crypto::Aes128CbcSha256,
+        Suite::Aes256CbcSha256 => Crypto::Aes256CbcSha256,
+    })
+}
+
+fn crypto_names(suite: ravelin_crypto::Suite) -> Names {
+    use ravelin_crypto::Suite as S;
+    let (sha1, sha256, sha384, sha512) = ("HMAC-SHA1-96", "SHA2-256-128", "SHA2-384-192", "SHA2-512-256");
+    match suite {
+        S::Aes128Gcm16 | S::Aes192Gcm16 | S::Aes256Gcm16 => names("AES-GCM", "NULL", 0),
+        S::ChaCha20Poly1305 => names("CHACHA20-POLY1305", "NULL", 0),
+        S::Aes128CbcSha1 => names("AES-CBC", sha1, 16),
+        S::Aes192CbcSha1 => names("AES-CBC", sha1, 24),
+        S::Aes256CbcSha1 => names("AES-CBC", sha1, 32),
+        S::Aes128CbcSha256 => names("AES-CBC", sha256, 16),
+        S::Aes192CbcSha256 => names("AES-CBC", sha256, 24),
+        S::Aes256CbcSha256 => names("AES-CBC", sha256, 32),
+        S::Aes128CbcSha384 => names("AES-CBC", sha384, 16),
+        S::Aes256CbcSha384 => names("AES-CBC", sha384, 32),
+        S::Aes128CbcSha512 => names("AES-CBC", sha512, 16),
+        S::Aes256CbcSha512 => names("AES-CBC", sha512, 32),
+        S::NullSha1 => names("NULL", sha1, 0),
+        S::NullSha256 => names("NULL", sha256, 0),
+        S::NullSha384 => names("NULL", sha384, 0),
+        S::NullSha512 => names("NULL", sha512, 0),
+        S::NoProtectionForBenches => panic!("not an algorithm"),
+    }
+}
+
+/// Every residue of both alignments, and some lengths of real traffic.
+fn sizes() -> impl Iterator<Item = usize> {
+    (20..=36).chain([64, 100, 576, 1000, 1280, 1399])
+}
+
+fn aged(bytes: Vec<u8>) -> Vec<u8> {
+    edit(bytes, |ip| ip.set_ttl(63))
+}
+
+// R200, R219: every suite of the data plane, plain and in UDP, with and without ESN.
+#[test]
+fn scapy_opens_what_the_data_plane_sealed() {
+    let mut scapy = Scapy::start();
+    each_pair(|pair| {
+        let (mut a, _) = gates(pair);
+        let sa = Sa::of(pair);
+        let sent: Vec<_> = sizes().map(|len| ip(HOST_A, HOST_B, len)).collect();
+        let frames: Vec<_> = sent.iter().map(|p| (Origin::Port(INSIDE), ether(p))).collect();
+        for (n, (out, sent)) in a.run(&frames).iter().zip(sent).enumerate() {
+            let packet = out.forwarded(WAN);
+            assert_eq!(scapy.open(&sa, packet, n as u64 + 1), aged(sent));
+        }
+        // And it would notice: an oracle that opens everything proves nothing.
+        let mut bad = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).forwarded(WAN).to_vec();
+        *bad.last_mut().unwrap() ^= 1;
+        let refusal = scapy.ask(&sa, "open", &bad, sizes().count() as u64 + 1).unwrap_err();
+        assert!(refusal.contains("IPSecIntegrityError"), "{refusal}");
+    });
+}
+
+// R200, R219
+#[test]
+fn the_data_plane_opens_what_scapy_sealed() {
+    let mut scapy = Scapy::start();
+    each_pair(|pair| {
+        let (_, mut b) = gates(pair);
+        let sa = Sa::of(pair);
+        let sent: Vec<_> = sizes().map(|len| ip(HOST_A, HOST_B, len)).collect();
+        let sealed = |(n, inner): (usize, &Vec<u8>)| ether(&scapy.seal(&sa, inner, n as u64 + 1));
+        let frames: Vec<_> =
+            sent.iter().enumerate().map(sealed).map(|frame| (Origin::Port(WAN), frame)).collect();
+        for (out, sent) in b.run(&frames).iter().zip(sent) {
+            assert_eq!(out.forwarded(INSIDE), aged(sent));
+        }
+        // The ICV covers the low half of the number: the same octets under another one are a forgery.
+        let mut bad = frames[5].1.clone();
+        let seq = 14 + 20 + if pair.udp { 8 } else { 0 } + 4;
+        bad[seq..seq + 4].copy_from_slice(&5000_u32.to_be_bytes());
+        b.one(Origin::Port(WAN), bad).lost(Reason::BadIcv);
+    });
+}
+
+// RFC 4303 §2.2.1, appendix A: the high half is not on the wire, and yet under the ICV.
+#[test]
+fn extended_numbers_go_past_the_low_half() {
+    let mut scapy = Scapy::start();
+    for (suite, _) in SUITES {
+        let pair = Pair { suite, esn: true, ..Pair::default() };
+        let (_, mut b) = gates(&pair);
+        let sa = Sa::of(&pair);
+        let inner = ip(HOST_A, HOST_B, 120);
+        // Up to the end of the first half, over it and back within the window.
+        for seq in [HIGH / 2, HIGH - 2, HIGH - 1, HIGH, HIGH + 1, HIGH - 3, HIGH + 900] {
+            let packet = scapy.seal(&sa, &inner, seq);
+            assert_eq!(b.receive(WAN, &packet).forwarded(INSIDE), aged(inner.clone()), "{suite:?} {seq:#x}");
+        }
+        assert_eq!(b.report(10).sequence, HIGH + 900);
+        // The low half of HIGH + 2000 with the wrong high half under the ICV.
+        b.receive(WAN, &scapy.seal(&sa, &inner, 2000)).lost(Reason::BadIcv);
+    }
+}
+
+/// Plain and in UDP, with and without ESN, each suite that can be negotiated.
+fn each_pair(mut check: impl FnMut(&Pair)) {
+    for (suite, _) in SUITES {
+        for (udp, esn) in [(false, false), (true, false), (false, true), (true, true)] {
+            check(&Pair { suite, udp, esn, ..Pair::default() });
+        }
+    }
+}
+
+// Below the data plane: all suites of the crypto crate, on each kind of kernel that this CPU has, at numbers that no
+// test reaches packet by packet.
+#[test]
+fn every_kernel_agrees_with_scapy() {
+    let mut scapy = Scapy::start();
+    for suite in ravelin_crypto::Suite::ALL {
+        let keymat: Vec<u8> = (0..suite.keymat_len()).map(|i| (i * 11 + 3) as u8).collect();
+        let key = Key::new(suite, &keymat, [9; 16]).unwrap();
+        for (tier, esn, first) in [
+            (Tier::Portable, true, 5 * HIGH - 3),
+            (Tier::Sse, false, 0xffff_fff0),
+            (Tier::Avx512, true, 0xfedc_ba98 * HIGH - 3),
+        ] {
+            let sa = Sa::new(crypto_names(suite), &keymat, 0x0100_0203, esn, false);
+            burst(&mut scapy, &sa, &key, suite, Engine::with_tier(tier), esn, first);
+        }
+    }
+}
+
+/// Twelve packets of different lengths in one call, each way.
+fn burst(
+    scapy: &mut Scapy,
+    sa: &Sa,
+    key: &Key,
+    suite: ravelin_crypto::Suite,
+    engine: Engine,
+    esn: bool,
+    first: u64,
+) {
+    let inner: Vec<_> = (0..12_usize).map(|n| ip(HOST_A, HOST_B, 20 + n * n * 9 + n)).collect();
+    let mut ours: Vec<_> = inner.iter().map(|p| room(suite, p)).collect();
+    let mut jobs: Vec<_> = (first..)
+        .zip(&inner)
+        .zip(&mut ours)
+        .map(|((seq, inner), packet)| SealJob {
+            key,
+            spi: 0x0100_0203,
+            seq,
+            esn,
+            next_header: 4,
+            payload_len: inner.len(),
+            packet,
+        })
+        .collect();
+    assert_eq!(engine.seal(&mut jobs), 0);
+    for ((seq, inner), esp) in (first..).zip(&inner).zip(&ours) {
+        assert_eq!(&scapy.open(sa, &outer(esp), seq), inner, "{suite:?} {engine:?}");
+    }
+    let mut theirs: Vec<_> =
+        (first..).zip(&inner).map(|(seq, p)| scapy.seal(sa, p, seq)[20..].to_vec()).collect();
+    let mut jobs: Vec<_> =
+        (first..).zip(&mut theirs).map(|(seq, packet)| OpenJob::new(key, seq, esn, packet)).collect();
+    engine.open(&mut jobs);
+    for (job, inner) in jobs.iter().zip(&inner) {
+        let opened = job.outcome.unwrap();
+        assert_eq!(&job.packet[opened.offset..][..opened.len], inner, "{suite:?} {engine:?}");
+        assert_eq!(opened.next_header, 4);
+    }
+}
+
+/// The packet where the engine wants it, ready to be sealed.
+fn room(suite: ravelin_crypto::Suite, inner: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0; suite.sealed_len(inner.len())];
+    packet[suite.payload_offset()..][..inner.len()].copy_from_slice(inner);
+    packet
+}
+
+/// An IP packet around ESP octets.
+fn outer(esp: &[u8]) -> Vec<u8> {
+    let header = ip(WAN_A, WAN_B, 20 + esp.len());
+    let header = edit(header, |ip| ip.set_protocol(50));
+    [&header[..20], esp].concat()
+}
+
+// R200: a capture of ours, opened by Wireshark's dissector with the keys in hand.
+#[test]
+fn tshark_opens_a_capture_of_ours() {
+    let file = std::env::temp_dir().join(format!("ravelin-esp-{}.pcap", std::process::id()));
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-o", "esp.enable_encryption_decode:TRUE", "-o", "esp.enable_authentication_check:TRUE"]);
+    let mut capture = Capture::new();
+    let mut wanted = vec![];
+    // This tshark does not know ChaCha20-Poly1305 in ESP.
+    let known = SUITES.into_iter().filter(|(suite, _)| *suite != Suite::ChaCha20Poly1305);
+    for (n, (suite, _)) in known.enumerate() {
+        // An SPI for each suite, plain and in UDP: tshark finds the keys by it.
+        for udp in [false, true] {
+            let pair =
+                Pair { suite, udp, spi: 0x2000 + (n as u32) * 16 + u32::from(udp) * 8, ..Pair::default() };
+            tshark.args(["-o", &tshark_key(&pair)]);
+            let (mut a, _) = gates(&pair);
+            for seq in 1..=3 {
+                let sent = ip(HOST_A, HOST_B, 100 + seq * 50);
+                capture.add(a.receive(INSIDE, &sent).forwarded(WAN));
+                wanted.push(format!("{:#010x}\t{seq}\t1\t{HOST_B}\t1000\t2000\t{}", pair.spi, sent.len()));
+            }
+        }
+    }
+    std::fs::write(&file, capture.0).unwrap();
+    let fields =
+        ["esp.spi", "esp.sequence", "esp.icv_good", "ip.dst", "udp.srcport", "udp.dstport", "ip.len"];
+    // Of each field the last one: that of the innermost header.
+    tshark.arg("-r").arg(&file).args(["-T", "fields", "-E", "occurrence=l"]);
+    for field in fields {
+        tshark.args(["-e", field]);
+    }
+    let out = tshark.output().unwrap_or_else(|e| panic!("tshark: {e}; apt-get install tshark"));
+    std::fs::remove_file(&file).unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let seen: Vec<_> = text.lines().collect();
+    assert_eq!(seen, wanted, "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A row of tshark's table of ESP SAs.
+fn tshark_key(pair: &Pair) -> String {
+    let (cipher, integrity) = match pair.suite {
+        Suite::Aes128Gcm16 | Suite::Aes256Gcm16 => ("AES-GCM with 16 octet ICV [RFC4106]", "NULL"),
+        Suite::ChaCha20Poly1305 => panic!("unknown to tshark"),
+        Suite::Aes128CbcSha1 | Suite::Aes256CbcSha1 => ("AES-CBC [RFC3602]", "HMAC-SHA-1-96 [RFC2404]"),
+        Suite::Aes128CbcSha256 | Suite::Aes256CbcSha256 => {
+            ("AES-CBC [RFC3602]", "HMAC-SHA-256-128 [RFC4868]")
+        }
+    };
+    let keymat = pair.keymat(true);
+    let (key, auth) = if integrity == "NULL" {
+        (&keymat[..], &[][..])
+    } else {
+        keymat.split_at(names_of(pair.suite).cipher_key)
+    };
+    let auth = if auth.is_empty() { String::new() } else { format!("0x{}", hex(auth)) };
+    format!(
+        "uat:esp_sa:\"IPv4\",\"{WAN_A}\",\"{WAN_B}\",\"{:#010x}\",\"{cipher}\",\"0x{}\",\"{integrity}\",\"{auth}\"",
+        pair.spi,
+        hex(key)
+    )
+}
+
+/// A file of IP packets, as tcpdump writes it.
+struct Capture(Vec<u8>);
+
+impl Capture {
+    fn new() -> Self {
+        const RAW_IP: u32 = 101;
+        let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65535, RAW_IP];
+        Self(words.into_iter().flat_map(u32::to_ne_bytes).collect())
+    }
+
+    fn add(&mut self, packet: &[u8]) {
+        let len = packet.len() as u32;
+        self.0.extend([0, 0, len, len].into_iter().flat_map(u32::to_ne_bytes));
+        self.0.extend_from_slice(packet);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, b| {
+        write!(text, "{b:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}

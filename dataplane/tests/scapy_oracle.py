@@ -1,0 +1,108 @@
+#!/usr/bin/python3
+"""scapy opens and makes ESP packets for the tests: an implementation that shares nothing with ours.
+
+A request per line on standard input, an answer per line on standard output, both JSON; byte strings in hexadecimal.
+
+  {"do": "open", "packet": IP packet, "seq": its 64-bit number, SA...}    -> {"bytes": inner packet}
+  {"do": "seal", "packet": inner IP packet, "seq": number, SA...}         -> {"bytes": IP packet}
+  SA: "spi", "crypt", "crypt_key" (with the salt), "auth", "auth_key", "esn", "udp", "src", "dst"
+
+`open` also makes the same packet anew, from the inner packet and the IV, and demands the same octets behind the outer IP
+header: padding, IV and lengths are then what scapy would have written. A refusal is an answer {"error": why}.
+"""
+import json
+import struct
+import sys
+
+try:
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.ipsec import ESP, IPSecIntegrityError, SecurityAssociation
+    from scapy.packet import Raw, raw
+except ImportError as missing:
+    sys.exit(f"the oracle needs scapy with cryptography ({missing}): apt-get install python3-scapy python3-cryptography")
+
+
+class HighHalf:
+    """An integrity algorithm whose ICV covers the high half of the number too (RFC 4303 section 2.2.1). scapy knows
+    that for AEAD only."""
+
+    def __init__(self, algorithm, high):
+        self.algorithm, self.high, self.icv_size = algorithm, high, algorithm.icv_size
+
+    def icv(self, octets, key):
+        mac = self.algorithm.new_mac(key)
+        mac.update(octets + struct.pack("!I", self.high))
+        return mac.finalize()[: self.icv_size]
+
+    def sign(self, packet, key, **_):
+        packet[ESP].data += self.icv(raw(packet[ESP]), key)
+        return packet
+
+    def verify(self, packet, key, **_):
+        octets = raw(packet[ESP])
+        if self.icv(octets[: -self.icv_size], key) != octets[-self.icv_size :]:
+            raise IPSecIntegrityError("ICV with the high half of the number")
+
+
+def association(ask):
+    high, low = divmod(ask["seq"], 1 << 32)
+    sa = SecurityAssociation(
+        ESP,
+        spi=ask["spi"],
+        seq_num=low,
+        crypt_algo=ask["crypt"],
+        crypt_key=bytes.fromhex(ask["crypt_key"]),
+        auth_algo=ask["auth"],
+        auth_key=bytes.fromhex(ask["auth_key"]),
+        tunnel_header=IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0),
+        nat_t_header=UDP(sport=4500, dport=4500) if ask["udp"] else None,
+        esn_en=ask["esn"],
+        esn=high,
+    )
+    if ask["esn"] and ask["auth"] != "NULL":
+        sa.auth_algo = HighHalf(sa.auth_algo, high)
+    return sa
+
+
+def seal(ask, iv=None):
+    packet = bytes.fromhex(ask["packet"])
+    # The payload stays a string of octets: scapy shall not understand it and build it anew.
+    inner = IP(packet[:20]) / Raw(packet[20:])
+    sealed = association(ask).encrypt(inner, iv=iv)
+    if ask["udp"]:
+        # scapy computes it before the ESP packet is there.
+        sealed[UDP].len = len(sealed[UDP])
+    return raw(sealed)
+
+
+def unseal(ask):
+    octets = bytes.fromhex(ask["packet"])
+    sealed = IP(octets)
+    if (UDP in sealed) != ask["udp"] or ESP not in sealed:
+        raise ValueError(f"not the expected encapsulation: {sealed.summary()}")
+    esp = raw(sealed[ESP])
+    sa = association(ask)
+    if struct.unpack_from("!II", esp) != (ask["spi"], sa.seq_num):
+        raise ValueError("another SPI or number")
+    iv = esp[8 : 8 + sa.crypt_algo.iv_size]
+    inner = raw(sa.decrypt(sealed))
+    again = seal(dict(ask, packet=inner.hex()), iv=iv)
+    if again[20:] != octets[20:]:
+        raise ValueError(f"scapy would have written {again.hex()}")
+    return inner
+
+
+def answer(line):
+    ask = json.loads(line)
+    try:
+        return {"bytes": {"open": unseal, "seal": seal}[ask["do"]](ask).hex()}
+    except Exception as error:  # whatever scapy raises is its refusal
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main():
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), flush=True)
+
+
+main()
