@@ -5,45 +5,28 @@
 //! Reads: the engine's events, the workers' answers. Writes: commands for the workers, in order per worker.
 //! Never: keeps a key longer than it takes to put it into a command.
 
+mod adopt;
+mod half;
+mod view;
+
+pub use half::Half;
+
 use crate::config::ChildSettings;
 use crate::driver::Spis;
 use crate::metrics::Totals;
+use half::{half_of, suite_of};
 use ravelin_ike::command::Command;
-use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::event::{ChildSa, ChildSaId, InstallToken};
 use ravelin_ring::msg::{
-    Direction, KeyMaterial, Mode, Outcome, SaId, SaReport, SaSpec, Suite, Token, TunnelId, WorkerCommand,
-    WorkerId,
+    Direction, KeyMaterial, Mode, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId,
 };
-use ravelin_wire::Spi;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// A worker that does not answer within this time is taken for unable.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long SAs of the control process before this one stay after their successors carry traffic.
-const ADOPTED_GRACE: Duration = Duration::from_secs(10);
-
-/// One direction of a pair.
-#[derive(Clone, Debug)]
-pub struct Half {
-    pub id: SaId,
-    pub tunnel: TunnelId,
-    pub direction: Direction,
-    pub spi: Spi,
-    pub worker: WorkerId,
-    /// `None`: installed by the control process before this one.
-    pub pair: Option<ChildSaId>,
-    pub since: Instant,
-    pub report: Option<SaReport>,
-    /// It is to go: superseded, or within its grace time.
-    pub leaving: bool,
-    pub esn: bool,
-    pub replay_window: u32,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Pair {
@@ -185,49 +168,6 @@ impl Installer {
         }
     }
 
-    /// An SA of an earlier control process, as a worker reported it.
-    pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
-        if report.direction == Direction::Inbound {
-            self.spis.take(report.spi);
-        }
-        if report.in_use {
-            self.in_use.insert(report.tunnel, report.id);
-        }
-        let half = Half {
-            id: report.id,
-            tunnel: report.tunnel,
-            direction: report.direction,
-            spi: report.spi,
-            worker,
-            pair: None,
-            since: now,
-            report: Some(report),
-            leaving: false,
-            esn: false,
-            replay_window: 0,
-        };
-        self.halves.insert(half.id, half);
-    }
-
-    /// Takes out what was adopted for a tunnel that is not wanted (any more).
-    pub fn drop_adopted(&mut self, unwanted: impl Fn(&Half) -> bool) {
-        let ids: Vec<SaId> = self.adopted().filter(|h| unwanted(h)).map(|h| h.id).collect();
-        for id in ids {
-            let Some(tunnel) = self.halves.get(&id).map(|h| h.tunnel) else { continue };
-            self.stop_if_used(tunnel, id);
-            self.doom(id);
-        }
-    }
-
-    /// Takes everything out of the data plane; its policies stay, so what they cover is dropped from now on.
-    pub fn remove_everything(&mut self, now: Instant) {
-        for child in self.pairs.keys().copied().collect::<Vec<_>>() {
-            self.remove(now, child, Duration::ZERO);
-        }
-        self.drop_adopted(|_| true);
-        self.expire(now);
-    }
-
     /// Asks every worker for its SAs, unless the last question is still open.
     pub fn ask_reports(&mut self) {
         if self.reporting > 0 {
@@ -252,22 +192,6 @@ impl Installer {
             None => return false,
         }
         true
-    }
-
-    pub fn report(&mut self, report: SaReport) {
-        let Some(half) = self.halves.get_mut(&report.id) else {
-            return debug!(sa = report.id.0, "report of an SA that is not ours");
-        };
-        let before = half.report.as_ref().map_or(0, |r| r.packets);
-        if report.direction == Direction::Inbound && report.packets > before {
-            self.alive.extend(half.pair);
-        }
-        half.report = Some(report);
-    }
-
-    /// Pairs that received packets since this was last asked.
-    pub fn take_alive(&mut self) -> Vec<ChildSaId> {
-        std::mem::take(&mut self.alive)
     }
 
     /// When [`Self::expire`] has something to do.
@@ -301,46 +225,6 @@ impl Installer {
     /// The next answer for the engine.
     pub fn poll_answer(&mut self) -> Option<Command> {
         self.answers.pop_front()
-    }
-
-    pub fn half(&self, id: SaId) -> Option<&Half> {
-        self.halves.get(&id)
-    }
-
-    pub fn halves(&self) -> impl Iterator<Item = &Half> {
-        self.halves.values()
-    }
-
-    pub fn adopted(&self) -> impl Iterator<Item = &Half> {
-        self.halves.values().filter(|h| h.pair.is_none())
-    }
-
-    pub fn in_use(&self, tunnel: TunnelId) -> Option<SaId> {
-        self.in_use.get(&tunnel).copied()
-    }
-
-    /// Whether a question for reports is still open.
-    pub fn is_reporting(&self) -> bool {
-        self.reporting > 0
-    }
-
-    /// Whether any worker has something to answer yet.
-    pub fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.out.is_empty() && self.doomed.is_empty()
-    }
-
-    /// Of all SAs the tunnel ever had: never goes down (R309).
-    pub fn totals(&self, tunnel: TunnelId) -> Totals {
-        let mut totals = self.gone.get(&tunnel).copied().unwrap_or_default();
-        for half in self.halves.values().filter(|h| h.tunnel == tunnel) {
-            half.report.iter().for_each(|r| totals.add(r));
-        }
-        totals
-    }
-
-    /// A tunnel that was taken out of the configuration.
-    pub fn forget_totals(&mut self, tunnel: TunnelId) {
-        self.gone.remove(&tunnel);
     }
 
     fn specs(&mut self, sa: &ChildSa, settings: &ChildSettings) -> Option<[SaSpec; 2]> {
@@ -427,15 +311,6 @@ impl Installer {
         }
     }
 
-    /// The tunnel's own SAs carry traffic: those of the process before go, after what is on its way has come.
-    fn retire_adopted(&mut self, now: Instant, tunnel: TunnelId) {
-        let old = self.halves.values_mut().filter(|h| h.tunnel == tunnel && h.pair.is_none() && !h.leaving);
-        for half in old {
-            half.leaving = true;
-            self.later.push((now + ADOPTED_GRACE, half.id));
-        }
-    }
-
     fn stop_if_used(&mut self, tunnel: TunnelId, outbound: SaId) {
         if self.in_use.get(&tunnel) != Some(&outbound) {
             return;
@@ -499,40 +374,6 @@ impl Installer {
 
     fn push(&mut self, worker: WorkerId, command: WorkerCommand) {
         self.out.push_back((worker, command));
-    }
-}
-
-fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &SaSpec) -> Half {
-    Half {
-        id: spec.id,
-        tunnel: spec.tunnel,
-        direction: spec.direction,
-        spi: spec.spi,
-        worker,
-        pair: Some(pair),
-        since: now,
-        report: None,
-        leaving: false,
-        esn: spec.esn,
-        replay_window: spec.replay_window,
-    }
-}
-
-fn suite_of(proposal: &EspProposal) -> Option<Suite> {
-    match (proposal.encryption, proposal.integrity) {
-        (Encryption::AesGcm16_128, None) => Some(Suite::Aes128Gcm16),
-        (Encryption::AesGcm16_256, None) => Some(Suite::Aes256Gcm16),
-        (Encryption::ChaCha20Poly1305, None) => Some(Suite::ChaCha20Poly1305),
-        (Encryption::AesCbc128, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes128CbcSha1),
-        (Encryption::AesCbc256, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes256CbcSha1),
-        (Encryption::AesCbc128, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes128CbcSha256),
-        (Encryption::AesCbc256, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes256CbcSha256),
-        (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
-        | (Encryption::AesCbc128 | Encryption::AesCbc256, None)
-        | (
-            Encryption::AesCbc128 | Encryption::AesCbc256,
-            Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256),
-        ) => None,
     }
 }
 

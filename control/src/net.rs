@@ -149,9 +149,12 @@ impl Port {
         let family = if ipv6 { "IPv6" } else { "IPv4" };
         let key = if natt { "natt-port" } else { "ike-port" };
         let made = bind(number, ipv6).and_then(|s| UdpSocket::from_std(s.into()));
-        let socket = made.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => NetError::InUse { port: number, family, key },
-            _ => NetError::Socket { port: number, family, source },
+        let socket = made.map_err(|source| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                NetError::InUse { port: number, family, key }
+            } else {
+                NetError::Socket { port: number, family, source }
+            }
         })?;
         Ok(Self { socket, number, natt, ipv6 })
     }

@@ -82,6 +82,13 @@ impl Driver {
         }
     }
 
+    /// What was asked for before the engine knew its connections.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        for tunnel in self.waiting.iter().filter(|w| w.up).map(|w| w.tunnel) {
+            self.core.up(now, tunnel);
+        }
+    }
+
     fn show(&self, now: Instant, what: What, name: Option<&str>) -> Answer {
         let plane = self.link.plane();
         match what {

@@ -215,11 +215,13 @@ impl Driver {
             if let Err(why) = state::save(&self.core.config.control.run_dir, &self.core.config) {
                 warn!(%why, "the numbers of the tunnels could not be saved: a restart will not keep their SAs");
             }
+            self.core.ids_known = true;
             info!("tables are in force; IKE begins");
             match self.link.connections.take() {
                 Some(connections) => self.core.configure_all(now, connections),
                 None => self.core.configure_again(now),
             }
+            self.ask_again(now);
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Core {
     /// Whether there is a data plane to install into.
     connected: bool,
     adopting: bool,
+    /// The tunnels have the numbers that SAs in the data plane know them by.
+    pub ids_known: bool,
     idle: bool,
     resolve: VecDeque<(PortId, IpAddr)>,
     limit: LogLimit,
@@ -75,6 +77,7 @@ impl Core {
             metrics: Metrics::default(),
             connected: false,
             adopting: false,
+            ids_known: false,
             idle: false,
             resolve: VecDeque::new(),
             limit: LogLimit::default(),
@@ -208,14 +211,15 @@ impl Core {
             return false;
         }
         self.adopting = false;
-        let config = &self.config;
+        let (config, known) = (&self.config, self.ids_known);
         self.installer.drop_adopted(|half| {
             let Some(report) = &half.report else { return true };
             let tunnel = config.tunnel_by_id(half.tunnel);
             // The number alone is not enough: traffic would go to another peer.
-            !tunnel.is_some_and(|t| {
-                t.local == report.local.ip() && t.remote.is_none_or(|r| r == report.remote.ip())
-            })
+            !known
+                || !tunnel.is_some_and(|t| {
+                    t.local == report.local.ip() && t.remote.is_none_or(|r| r == report.remote.ip())
+                })
         });
         info!(
             kept = self.installer.adopted().filter(|h| !h.leaving).count(),
@@ -318,7 +322,7 @@ impl Core {
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");
             }
             Event::IkeDown { connection, why, .. } => {
-                info!(tunnel = self.name(connection), why, "IKE SA closed");
+                info!(tunnel = self.name(connection), why = self.reason(&why), "IKE SA closed");
             }
             Event::Failed { connection, why, retry } => self.failed(now, connection, why, retry),
             Event::Rejected { connection, remote, why } => self.rejected(now, connection, remote, &why),
@@ -327,7 +331,12 @@ impl Core {
                 self.notes.entry(TunnelId(child.0)).or_default().failures = 0;
             }
             Event::ChildDown { child, sa, why } => {
-                info!(tunnel = self.name(ConnectionId(child.0)), pair = sa.0, why, "child SA pair ended");
+                info!(
+                    tunnel = self.name(ConnectionId(child.0)),
+                    pair = sa.0,
+                    why = self.reason(&why),
+                    "child SA pair ended"
+                );
             }
         }
     }
@@ -364,6 +373,11 @@ impl Core {
         if let Some(id) = id {
             self.notes.entry(TunnelId(id.0)).or_default().last_error = Some((why.to_owned(), now));
         }
+    }
+
+    /// Without a data plane the engine is told to forget its connections, which is not the operator's doing.
+    fn reason<'a>(&self, why: &'a str) -> &'a str {
+        if self.connected { why } else { "the data plane is gone" }
     }
 
     fn name(&self, id: ConnectionId) -> &str {

@@ -14,6 +14,7 @@ mod connection;
 mod reload;
 mod calls;
 mod answers;
+mod stop;
 
 pub use spi::Spis;
 pub(crate) use spi::random_u32;
@@ -28,13 +29,13 @@ use crate::secrets::Secrets;
 use calls::Waiting;
 use connection::Link;
 use nix::sys::stat::Mode;
-use ravelin_ike::command::Command;
 use ravelin_ike::config::Connection;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use stop::Stopping;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, error, info, warn};
@@ -47,11 +48,6 @@ const REPORTS: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(5);
 /// A full ring is tried again after this time.
 const FULL_RING: Duration = Duration::from_millis(1);
-/// For the peers' answers to our Deletes when the process ends.
-const SHUTDOWN: Duration = Duration::from_secs(3);
-/// For the workers to take the SAs out after that.
-const SHUTDOWN_REMOVAL: Duration = Duration::from_millis(500);
-
 #[derive(Clone, Debug)]
 pub struct Options {
     pub config: PathBuf,
@@ -115,15 +111,6 @@ struct Signals {
     interrupt: Signal,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Stopping {
-    /// Waits for the peers until then.
-    Peers(Instant),
-    /// Waits for the workers until then.
-    Workers(Instant),
-    Done,
-}
-
 /// Why the loop woke.
 enum Wake {
     Timer,
@@ -137,12 +124,14 @@ enum Wake {
 
 impl Driver {
     async fn start(options: &Options) -> Result<Self, DriverError> {
-        let (config, connections) = load(options)?;
+        let (mut config, connections) = load(options)?;
         for warning in &config.warnings {
             warn!("{warning}");
         }
         let run_dir = config.control.run_dir.clone();
         make_run_dir(&run_dir)?;
+        // Loading has done it already; what is asked here is whether there was anything to restore.
+        let ids_known = state::restore(&run_dir, &mut config);
         let socket = api::socket_path(&run_dir);
         let io_error = |what, path: &Path| {
             let path = path.to_owned();
@@ -179,6 +168,7 @@ impl Driver {
             ring_full: false,
             stopping: None,
         };
+        me.core.ids_known = ids_known;
         // Before the data plane is there: nothing protected leaves by the kernel from here on.
         me.update_routes().await?;
         info!(tunnels = me.core.config.tunnels.len(), "ravelin-control is ready; waiting for the data plane");
@@ -330,51 +320,6 @@ impl Driver {
             self.routes = Some(wanted);
         }
         Ok(())
-    }
-
-    fn stop(&mut self, now: Instant) {
-        if self.stopping.is_none() {
-            info!("stopping: tunnels are taken down");
-            self.stopping = Some(Stopping::Peers(now + SHUTDOWN));
-            self.core.command(now, Command::Shutdown);
-        }
-    }
-
-    fn stop_deadline(&self) -> Option<Instant> {
-        match self.stopping {
-            Some(Stopping::Peers(at) | Stopping::Workers(at)) => Some(at),
-            Some(Stopping::Done) | None => None,
-        }
-    }
-
-    /// Peers first, then our own SAs; policies stay in force in the data plane (fail closed).
-    fn progress_stop(&mut self, now: Instant) {
-        match self.stopping {
-            Some(Stopping::Peers(until)) if self.core.is_idle() || until <= now => {
-                self.core.installer.remove_everything(now);
-                self.stopping = Some(Stopping::Workers(now + SHUTDOWN_REMOVAL));
-                self.flush();
-                if self.link.plane().is_none() {
-                    self.stopping = Some(Stopping::Done);
-                }
-            }
-            Some(Stopping::Workers(until)) if self.core.installer.is_quiet() || until <= now => {
-                self.stopping = Some(Stopping::Done);
-            }
-            Some(_) | None => {}
-        }
-    }
-
-    fn say_goodbye(&mut self) {
-        self.flush();
-        for (counter, n) in self.core.metrics.iter().filter(|(_, n)| *n > 0) {
-            debug!(counter = counter.name(), n, "counted");
-        }
-        for (counter, n) in self.core.engine_counters().iter().filter(|(_, n)| *n > 0) {
-            debug!(counter = counter.name(), n, "counted by the engine");
-        }
-        debug!(counts = ?self.sockets.counts, "counted by the sockets");
-        info!("stopped; routes into the tunnel and policies stay in force (`ravelin release` removes them)");
     }
 }
 

@@ -1,8 +1,12 @@
+use super::adopt::ADOPTED_GRACE;
 use super::*;
 use ravelin_ike::config::{ChildId, ConnectionId};
+use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::endpoint::SpiSource;
 use ravelin_ike::event::ChildKeys;
 use ravelin_ring::msg::OuterDf;
+use ravelin_ring::msg::{SaReport, Suite};
+use ravelin_wire::Spi;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 
 const GCM: EspProposal =

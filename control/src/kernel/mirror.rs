@@ -145,6 +145,7 @@ impl Mirror {
     }
 
     fn take(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) {
+        #[allow(clippy::wildcard_enum_match_arm)] // answers to requests go elsewhere
         match &message.payload {
             NetlinkPayload::InnerMessage(inner) => {
                 if let Some(change) = parse::change(inner, message.header.flags) {

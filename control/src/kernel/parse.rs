@@ -88,6 +88,7 @@ fn route(m: &RouteMessage) -> Option<KernelRoute> {
         TABLE_LOCAL => Table::Local,
         _ => return None,
     };
+    #[allow(clippy::wildcard_enum_match_arm)] // MPLS, bridges, and thirty others
     let any = match m.header.address_family {
         AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

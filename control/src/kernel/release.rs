@@ -25,8 +25,8 @@ pub struct Released {
 pub async fn release(tun: &str, instance: &str) -> Result<Released, KernelError> {
     let (connection, handle, _) = new_connection()?;
     let connection = tokio::spawn(connection);
-    let mut released = Released::default();
-    released.routes_and_rules = FailClosed::new(handle.clone()).remove_all().await?;
+    let routes_and_rules = FailClosed::new(handle.clone()).remove_all().await?;
+    let mut released = Released { routes_and_rules, ..Released::default() };
     let mut links = handle.link().get().match_name(tun).execute();
     if let Ok(Some(link)) = links.try_next().await {
         handle.link().del(link.header.index).execute().await?;

@@ -1,0 +1,64 @@
+//! SAs that the control process before this one installed: they carry traffic until their successors do (R306).
+//!
+//! Decides: when they go. Never: takes one out that its tunnel still needs.
+
+use super::{Half, Installer};
+use ravelin_ring::msg::{Direction, SaId, SaReport, TunnelId, WorkerId};
+use std::time::{Duration, Instant};
+
+/// How long SAs of the control process before this one stay after their successors carry traffic.
+pub(super) const ADOPTED_GRACE: Duration = Duration::from_secs(10);
+
+impl Installer {
+    /// An SA of an earlier control process, as a worker reported it.
+    pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
+        if report.direction == Direction::Inbound {
+            self.spis.take(report.spi);
+        }
+        if report.in_use {
+            self.in_use.insert(report.tunnel, report.id);
+        }
+        let half = Half {
+            id: report.id,
+            tunnel: report.tunnel,
+            direction: report.direction,
+            spi: report.spi,
+            worker,
+            pair: None,
+            since: now,
+            report: Some(report),
+            leaving: false,
+            esn: false,
+            replay_window: 0,
+        };
+        self.halves.insert(half.id, half);
+    }
+
+    /// Takes out what was adopted for a tunnel that is not wanted (any more).
+    pub fn drop_adopted(&mut self, unwanted: impl Fn(&Half) -> bool) {
+        let ids: Vec<SaId> = self.adopted().filter(|h| unwanted(h)).map(|h| h.id).collect();
+        for id in ids {
+            let Some(tunnel) = self.halves.get(&id).map(|h| h.tunnel) else { continue };
+            self.stop_if_used(tunnel, id);
+            self.doom(id);
+        }
+    }
+
+    /// Takes everything out of the data plane; its policies stay, so what they cover is dropped from now on.
+    pub fn remove_everything(&mut self, now: Instant) {
+        for child in self.pairs.keys().copied().collect::<Vec<_>>() {
+            self.remove(now, child, Duration::ZERO);
+        }
+        self.drop_adopted(|_| true);
+        self.expire(now);
+    }
+
+    /// The tunnel's own SAs carry traffic: those of the process before go, after what is on its way has come.
+    pub(super) fn retire_adopted(&mut self, now: Instant, tunnel: TunnelId) {
+        let old = self.halves.values_mut().filter(|h| h.tunnel == tunnel && h.pair.is_none() && !h.leaving);
+        for half in old {
+            half.leaving = true;
+            self.later.push((now + ADOPTED_GRACE, half.id));
+        }
+    }
+}

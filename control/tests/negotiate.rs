@@ -1,0 +1,259 @@
+//! Two real control processes on one veth, each with a recording data plane: IKEv2 over real UDP.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)] // a test expects one thing, all else is a failure
+
+mod common;
+
+use common::{Gateway, PATIENCE, Recorded, eventually};
+use nix::sys::signal::Signal;
+use ravelin_control::api::{Answer, Request, TunnelState, TunnelStatus, What};
+use ravelin_ring::msg::{Limit, SaId, WorkerEvent};
+
+const WORKERS: u16 = 2;
+
+fn gateway(name: &str, us: u8, start: &str) -> Gateway {
+    let them = 3 - us;
+    let (mine, theirs) = (["a.lab", "b.lab"][usize::from(us) - 1], ["a.lab", "b.lab"][usize::from(them) - 1]);
+    let g = Gateway::new(name);
+    g.write(
+        "ravelin.toml",
+        &format!(
+            "[[port]]\nname = \"wan0\"\n[dataplane]\ncores = [0, 1]\n[control]\nsecrets = \"secrets.toml\"\n\
+             [[tunnel]]\nname = \"site\"\nlocal = \"198.18.0.{us}\"\nremote = \"198.18.0.{them}\"\n\
+             local-id = \"{mine}\"\nremote-id = \"{theirs}\"\nstart = \"{start}\"\n\
+             selectors = [{{ local = \"10.{us}.0.0/24\", remote = \"10.{them}.0.0/24\" }}]\n"
+        ),
+        0o644,
+    );
+    let secret = format!(
+        "[[secret]]\nlocal-id = \"{mine}\"\nremote-id = \"{theirs}\"\npsk = \"one secret for both of them\"\n"
+    );
+    g.write("secrets.toml", &secret, 0o600);
+    g
+}
+
+fn pair(name: &str, starts: [&str; 2]) -> (Gateway, Gateway) {
+    let a = gateway(&format!("{name}-a"), 1, starts[0]);
+    let b = gateway(&format!("{name}-b"), 2, starts[1]);
+    a.namespace.ip("link add wan0 type veth peer name wan1");
+    a.namespace.ip(&format!("link set wan1 netns {} name wan0", b.namespace.0));
+    for (g, us) in [(&a, 1), (&b, 2)] {
+        g.namespace.ip(&format!("addr add 198.18.0.{us}/24 dev wan0"));
+        g.namespace.ip("link set wan0 up");
+    }
+    (a, b)
+}
+
+fn start(a: &mut Gateway, b: &mut Gateway) {
+    for g in [b, a] {
+        g.start_recorder(WORKERS);
+        g.start_control();
+    }
+}
+
+fn tunnel(g: &Gateway) -> TunnelStatus {
+    match g.ask(&Request::Show { what: What::Tunnels, name: None }) {
+        Answer::Tunnels(mut t) => t.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait_up(g: &Gateway) -> TunnelStatus {
+    eventually("the tunnel to be up", || {
+        let t = tunnel(g);
+        (t.state == TunnelState::Up && t.spi_out.is_some()).then_some(t)
+    })
+}
+
+/// (sa, inbound, spi, keys) of everything installed so far, oldest first.
+fn installed(g: &Gateway) -> Vec<(u64, bool, u32, Vec<u8>)> {
+    let all = g.recorder().worker_commands().into_iter();
+    all.filter_map(|(w, r)| match r {
+        Recorded::Install { sa, inbound, spi, keys, .. } => {
+            if inbound {
+                assert_eq!(spi % u32::from(WORKERS), u32::from(w.0), "the SPI names its worker");
+            }
+            Some((sa, inbound, spi, keys))
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+fn newest(g: &Gateway, inbound: bool) -> (u64, u32, Vec<u8>) {
+    let found = installed(g).into_iter().rev().find(|i| i.1 == inbound).expect("installed");
+    (found.0, found.2, found.3)
+}
+
+#[test]
+fn two_gateways_agree_on_spis_and_keys_and_take_them_down_together() {
+    let (mut a, mut b) = pair("agree", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    let (on_a, on_b) = (wait_up(&a), wait_up(&b));
+    assert_eq!((on_a.spi_in, on_a.spi_out), (on_b.spi_out, on_b.spi_in));
+    let (a_in, b_out) = (newest(&a, true), newest(&b, false));
+    assert_eq!((a_in.1, &a_in.2), (b_out.1, &b_out.2), "one direction, one SPI, one key");
+    let (b_in, a_out) = (newest(&b, true), newest(&a, false));
+    assert_eq!((b_in.1, &b_in.2), (a_out.1, &a_out.2));
+    assert_ne!(a_in.2, b_in.2, "the directions have keys of their own");
+
+    // The inbound SA is in force before any worker sends by the pair.
+    let commands = a.recorder().worker_commands();
+    let at = |what: &dyn Fn(&Recorded) -> bool| commands.iter().position(|(_, r)| what(r)).unwrap();
+    assert!(
+        at(&|r| matches!(r, Recorded::Install { inbound: true, .. }))
+            < at(&|r| matches!(r, Recorded::Use { .. }))
+    );
+    assert_eq!(
+        commands.iter().filter(|(_, r)| matches!(r, Recorded::Use { .. })).count(),
+        usize::from(WORKERS)
+    );
+
+    // SIGTERM: Delete messages; the other side takes its SAs out, too.
+    a.control().signal(Signal::SIGTERM);
+    assert!(a.control().wait().success());
+    for g in [&a, &b] {
+        eventually("both SAs to be removed", || {
+            let gone = g.recorder().worker_commands();
+            let removed = |sa: u64| gone.iter().any(|(_, r)| *r == Recorded::Remove { sa });
+            installed(g).iter().all(|i| removed(i.0)).then_some(())
+        });
+    }
+}
+
+/// R309, and the rekey order of design.md.
+#[test]
+fn a_soft_limit_rekeys_without_a_gap_and_counts_go_on() {
+    let (mut a, mut b) = pair("rekey", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    let before = wait_up(&a);
+    let old = newest(&a, false).0;
+    eventually("traffic to be counted", || (tunnel(&a).traffic_out.packets > 0).then_some(()));
+    let counted = tunnel(&a).traffic_out.packets;
+    let owner = a
+        .recorder()
+        .worker_commands()
+        .iter()
+        .find_map(|(w, r)| matches!(r, Recorded::Install { sa, .. } if *sa == old).then_some(w.0));
+    a.recorder().raise(owner.unwrap(), WorkerEvent::SoftLimit { sa: SaId(old), limit: Limit::Bytes });
+    let after = eventually("another pair", || {
+        let t = tunnel(&a);
+        (t.state == TunnelState::Up && t.spi_out.is_some() && t.spi_out != before.spi_out).then_some(t)
+    });
+    assert!(after.traffic_out.packets >= counted, "{} < {counted}", after.traffic_out.packets);
+    assert_eq!(after.rekeys, 1);
+    eventually("the old outbound SA to go", || {
+        let commands = a.recorder().worker_commands();
+        commands.iter().any(|(_, r)| *r == Recorded::Remove { sa: old }).then_some(())
+    });
+    let commands = a.recorder().worker_commands();
+    assert!(
+        !commands.iter().any(|(_, r)| matches!(r, Recorded::Stop { .. })),
+        "never without an outbound SA"
+    );
+    let last_use = commands.iter().rposition(|(_, r)| matches!(r, Recorded::Use { .. })).unwrap();
+    let removed = commands.iter().position(|(_, r)| *r == Recorded::Remove { sa: old }).unwrap();
+    assert!(last_use < removed, "switch first, then remove");
+    let total = tunnel(&a).traffic_out.packets;
+    assert!(total >= counted);
+}
+
+/// R306: old SAs stay until new ones carry the traffic.
+#[test]
+fn a_killed_control_process_leaves_its_sas_and_the_next_one_adopts_them() {
+    let (mut a, mut b) = pair("adopt", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    wait_up(&a);
+    wait_up(&b);
+    let old: Vec<u64> = installed(&a).iter().map(|i| i.0).collect();
+    a.control().signal(Signal::SIGKILL);
+    a.control().wait();
+    a.recorder().forget();
+    a.start_control();
+    let t = wait_up(&a);
+    eventually("the old SAs to be removed after the new ones are in use", || {
+        let commands = a.recorder().worker_commands();
+        let removed = |sa: &u64| commands.iter().position(|(_, r)| *r == Recorded::Remove { sa: *sa });
+        let first = old.iter().map(removed).collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        let used = commands.iter().position(|(_, r)| matches!(r, Recorded::Use { .. }))?;
+        assert!(used < first, "make before break");
+        Some(())
+    });
+    assert!(!a.recorder().worker_commands().iter().any(|(_, r)| matches!(r, Recorded::Stop { .. })));
+    assert!(t.traffic_out.packets > 0, "what the old SAs carried is counted");
+}
+
+#[test]
+fn up_and_down_answer_when_it_is_so() {
+    let (mut a, mut b) = pair("updown", ["on-traffic", "respond"]);
+    start(&mut a, &mut b);
+    eventually("the responder", || (tunnel(&b).state == TunnelState::Waiting).then_some(()));
+    assert_eq!(tunnel(&a).state, TunnelState::Waiting);
+    let timeout_ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+    let ask = |request: &Request| match a.ask(request) {
+        Answer::Outcome(o) => o,
+        other => panic!("{other:?}"),
+    };
+    // The data plane may still be on its way: refused then, with the reason.
+    let up =
+        eventually("the data plane", || match a.ask(&Request::Up { tunnel: "site".into(), timeout_ms }) {
+            Answer::Outcome(o) => Some(o),
+            Answer::Error(_) => None,
+            other => panic!("{other:?}"),
+        });
+    assert!(up.done && up.state == TunnelState::Up, "{up:?}");
+    let down = ask(&Request::Down { tunnel: "site".into(), timeout_ms });
+    assert!(down.done, "{down:?}");
+    assert_eq!(tunnel(&a).state, TunnelState::Down);
+
+    // Traffic does not bring up what the operator took down; after `up` and a loss it would.
+    let acquire = || WorkerEvent::Acquire {
+        tunnel: ravelin_ring::msg::TunnelId(0),
+        source: "10.1.0.10".parse().unwrap(),
+        destination: "10.2.0.10".parse().unwrap(),
+        protocol: 1,
+        ports: (0, 0),
+    };
+    a.recorder().raise(0, acquire());
+    let up = ask(&Request::Up { tunnel: "site".into(), timeout_ms });
+    assert!(up.done, "{up:?}");
+    match a.ask(&Request::Up { tunnel: "nobody".into(), timeout_ms }) {
+        Answer::Error(refusal) => assert!(refusal.message.contains("site"), "{refusal:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn traffic_brings_a_tunnel_up() {
+    let (mut a, mut b) = pair("acquire", ["on-traffic", "respond"]);
+    start(&mut a, &mut b);
+    eventually("the responder", || (tunnel(&b).state == TunnelState::Waiting).then_some(()));
+    eventually("the tunnel", || {
+        let acquire = WorkerEvent::Acquire {
+            tunnel: ravelin_ring::msg::TunnelId(0),
+            source: "10.1.0.10".parse().unwrap(),
+            destination: "10.2.0.10".parse().unwrap(),
+            protocol: 1,
+            ports: (0, 0),
+        };
+        a.recorder().raise(0, acquire);
+        (tunnel(&a).state == TunnelState::Up).then_some(())
+    });
+}
+
+#[test]
+fn when_the_data_plane_dies_the_tunnel_is_made_anew() {
+    let (mut a, mut b) = pair("dies", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    let before = wait_up(&a);
+    a.recorder = None;
+    eventually("the tunnel to be down", || (tunnel(&a).state != TunnelState::Up).then_some(()));
+    a.start_recorder(WORKERS);
+    let after = eventually("the tunnel anew", || {
+        let t = tunnel(&a);
+        (t.state == TunnelState::Up && t.spi_in.is_some()).then_some(t)
+    });
+    assert_ne!(before.spi_in, after.spi_in);
+    assert_eq!(installed(&a).len(), 2);
+    wait_up(&b);
+}
