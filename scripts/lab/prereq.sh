@@ -3,7 +3,8 @@
 # Decides which packages are missing and installs them; services that come with them are not started.
 # Reads the package database, writes it only when something is missing.
 
-LAB_PACKAGES="iproute2 ethtool iperf3 tcpdump iputils-ping iputils-tracepath procps jq kmod python3-minimal util-linux
+# scapy, cryptography and tshark judge our packets in the data plane's tests.
+LAB_PACKAGES="iproute2 ethtool iperf3 tcpdump iputils-ping iputils-tracepath procps jq kmod python3-minimal python3-scapy python3-cryptography tshark util-linux
   strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins"
 
 missing_packages() {

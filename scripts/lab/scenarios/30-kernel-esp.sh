@@ -1,0 +1,41 @@
+# A Linux kernel's own ESP (strongSwan in a User-mode Linux guest): plain ESP in each suite, each side beginning
+. "$LAB_HERE/uml/guest.sh"
+. "$LAB_HERE/uml/strongswan.sh"
+
+scenario() {
+  local esp
+  guest_prerequisites
+  guest_start B
+  guest_network B
+  for esp in aes128gcm16 aes256gcm16 aes256-sha256 aes128-sha1 chacha20poly1305 aes256gcm16-esn; do kernel_peer "$esp"; done
+  equal "the other kernel found no fault in any ESP packet" "" "$(guest_xfrm_faults B)"
+}
+
+kernel_peer() { # ESP
+  local text=$1
+  watch_start
+  guest_strongswan B "esp=$1"
+  ravelin_config A start=immediately "esp=$1"
+  ravelin_start A
+  check "$text: Ravelin begins, up" wait_until 20 tunnel_up A
+  wait_path hostA "$HOST_B" 5
+  equal "$text: pings" 20 "$(pings hostA "$HOST_B" 20 -s 1000)"
+  equal "$text: pings back" 20 "$(pings hostB "$HOST_A" 20)"
+  check "$text: TCP hostA to hostB" iperf A B -t 1
+  check "$text: TCP hostB to hostA" iperf A B -t 1 -R
+  check "$text: Ravelin takes it down" ravelin_do A down net --timeout 10
+  check "$text: the peer begins" guest_swanctl B --initiate --child net --timeout 10
+  check "$text: up again" wait_until 10 tunnel_up A
+  flow_start ab A B 1 500 1000
+  flow_start ba B A 1 500
+  check_flow ab "$text: datagrams hostA to hostB"
+  check_flow ba "$text: datagrams hostB to hostA"
+  equal "$text: encapsulation" esp "$(tunnel_value A encapsulation)"
+  equal "$text: bad_icv" 0 "$(drops_of A bad_icv)"
+  check_conservation A
+  ravelin_stop A
+  watch_stop
+  check_wan
+  at_least "$text: frames of IP protocol 50" 1000 "$(wan_count esp)"
+  equal "$text: ESP in UDP" 0 "$(wan_count esp_udp)"
+}
