@@ -2,6 +2,7 @@
 //!
 //! Decides: what is measured and how it is said. Reads and writes: namespaces and processes of its own making.
 //! Never: sends a packet outside of them, judges a figure by a threshold.
+#![forbid(unsafe_code)]
 
 mod way;
 mod wire;

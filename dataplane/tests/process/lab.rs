@@ -8,42 +8,25 @@ use ravelin_ring::msg::{
 };
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_ring::{Error, WorkerCounters};
-use ravelin_wire::{AddrRange, PortRange, Selector};
+use ravelin_testkit::{Namespace, PATIENCE, selector};
+use ravelin_wire::AddrRange;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn ip(arguments: &str) -> Output {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output();
-    output.expect("iproute2 is needed: apt-get install iproute2")
-}
-
-fn must(arguments: &str) {
-    let output = ip(arguments);
-    let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "`ip {arguments}` (root is needed): {why}");
-}
-
-/// Namespaces `io-<name>-{a,gw,b}`: a (10.77.1.2) – lan0 gw wan0 – b (10.77.2.2). The gateway's kernel forwards, too:
-/// what XDP leaves to it arrives.
+/// a (10.77.1.2) – lan0 gw wan0 – b (10.77.2.2). The gateway's kernel forwards, too: what XDP leaves to it arrives.
 pub(crate) struct Lab {
-    name: &'static str,
+    a: Namespace,
+    gw: Namespace,
+    b: Namespace,
     run_dir: PathBuf,
 }
 
 impl Lab {
-    pub(crate) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let run_dir = std::env::temp_dir().join(format!("io-{name}-{}", std::process::id()));
-        let lab = Self { name, run_dir };
-        lab.remove();
-        for side in ["a", "gw", "b"] {
-            must(&format!("netns add io-{name}-{side}"));
-            must(&format!("-n io-{name}-{side} link set lo up"));
-        }
-        lab.cable("a", "lan0", 1);
-        lab.cable("b", "wan0", 2);
+        let side = |side: &str| Namespace::new(&format!("io-{name}-{side}"));
+        let lab = Self { a: side("a"), gw: side("gw"), b: side("b"), run_dir };
         let keys = [
             "net.ipv4.ip_forward=1",
             "net.ipv4.conf.all.rp_filter=0",
@@ -52,30 +35,37 @@ impl Lab {
             "net.ipv6.conf.default.disable_ipv6=1",
         ];
         for key in keys {
-            assert!(lab.run("gw", "sysctl", &["-qw", key]).status.success(), "sysctl {key}");
+            assert!(lab.gw.run("sysctl", &["-qw", key]).status.success(), "sysctl {key}");
         }
+        lab.cable("a", "lan0", 1);
+        lab.cable("b", "wan0", 2);
         lab
+    }
+
+    fn side(&self, side: &str) -> &Namespace {
+        match side {
+            "a" => &self.a,
+            "b" => &self.b,
+            _ => &self.gw,
+        }
     }
 
     /// A host's cable to the gateway; network 10.77.`net`.0/24.
     pub(crate) fn cable(&self, host: &str, port: &str, net: u8) {
-        let n = self.name;
-        must(&format!("-n io-{n}-{host} link add eth0 type veth peer name {port} netns io-{n}-gw"));
-        must(&format!("-n io-{n}-{host} addr add 10.77.{net}.2/24 dev eth0"));
-        must(&format!("-n io-{n}-gw addr add 10.77.{net}.1/24 dev {port}"));
-        must(&format!("-n io-{n}-{host} link set eth0 up"));
-        must(&format!("-n io-{n}-gw link set {port} up"));
-        must(&format!("-n io-{n}-{host} route add default via 10.77.{net}.1"));
+        let host = self.side(host);
+        host.join("eth0", &self.gw, port);
+        host.ip(&format!("addr add 10.77.{net}.2/24 dev eth0"));
+        self.gw.ip(&format!("addr add 10.77.{net}.1/24 dev {port}"));
+        host.ip(&format!("route add default via 10.77.{net}.1"));
     }
 
-    pub(crate) fn gateway_ip(&self, arguments: &str) {
-        must(&format!("-n io-{}-gw {arguments}", self.name));
+    pub(crate) fn gateway_ip(&self, words: &str) {
+        self.gw.ip(words);
     }
 
     /// Runs a program in a namespace, with this process's file systems.
     pub(crate) fn run(&self, side: &str, program: &str, arguments: &[&str]) -> Output {
-        let net = format!("--net=/run/netns/io-{}-{side}", self.name);
-        Command::new("nsenter").arg(net).arg(program).args(arguments).output().expect("nsenter is needed")
+        self.side(side).run(program, arguments)
     }
 
     /// Echo requests that were answered, of `count`.
@@ -85,15 +75,6 @@ impl Lab {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let received = text.split(", ").find_map(|part| part.strip_suffix(" received"));
         received.and_then(|n| n.parse().ok()).unwrap_or_else(|| panic!("ping (iputils) said: {text}"))
-    }
-
-    fn mac(&self, side: &str, device: &str) -> [u8; 6] {
-        let output = ip(&format!("-n io-{}-{side} -o link show {device}", self.name));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mac =
-            text.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a link address");
-        let bytes: Vec<u8> = mac.split(':').map(|b| u8::from_str_radix(b, 16).unwrap()).collect();
-        bytes.try_into().unwrap()
     }
 
     pub(crate) fn setup(&self, ports: &[&str]) -> Setup {
@@ -113,9 +94,10 @@ impl Lab {
     }
 
     pub(crate) fn start(&self) -> DataPlane {
-        let net = format!("--net=/run/netns/io-{}-gw", self.name);
-        let child = Command::new("nsenter")
-            .args([&net, env!("CARGO_BIN_EXE_ravelin-dataplane"), "--run-dir"])
+        let child = self
+            .gw
+            .command(env!("CARGO_BIN_EXE_ravelin-dataplane"))
+            .arg("--run-dir")
             .arg(&self.run_dir)
             .stderr(Stdio::piped())
             .spawn()
@@ -139,13 +121,7 @@ impl Lab {
     /// Bypass for all, both networks protected (so that XDP steers them), routes and neighbours. Waits until it is in
     /// force on every worker.
     pub(crate) fn install(&self, session: &mut Session, generation: u64) {
-        let any = Selector {
-            local: AddrRange::ANY_V4,
-            remote: AddrRange::ANY_V4,
-            protocol: None,
-            local_ports: PortRange::ANY,
-            remote_ports: PortRange::ANY,
-        };
+        let any = selector("0.0.0.0/0", "0.0.0.0/0");
         let bypass = Policy { order: 1, selector: any, action: Action::Bypass, line: 0 };
         let net = AddrRange::new([10, 77, 0, 0].into(), [10, 77, 255, 255].into()).unwrap();
         let mut all = vec![
@@ -159,7 +135,7 @@ impl Lab {
             let port = PortId(u16::from(n) - 1);
             let here = NextHop::Port { port, gateway: None };
             let route = |prefix: String, next_hop| Route { prefix: prefix.parse().unwrap(), next_hop };
-            let mac = self.mac("gw", device);
+            let mac = self.gw.mac(device);
             all.extend([
                 TableCommand::SetPort(Port { port, mac, mtu: 1500, up: true }),
                 TableCommand::AddRoute(route(format!("10.77.{n}.0/24"), here)),
@@ -167,7 +143,7 @@ impl Lab {
                 TableCommand::SetNeighbour(Neighbour {
                     port,
                     addr: [10, 77, n, 2].into(),
-                    mac: self.mac(host, "eth0"),
+                    mac: self.side(host).mac("eth0"),
                 }),
             ]);
         }
@@ -184,23 +160,16 @@ impl Lab {
         let instance = self.run_dir.file_name().unwrap().to_str().unwrap();
         PathBuf::from(format!("/sys/fs/bpf/ravelin-{instance}")).exists()
     }
+}
 
-    fn remove(&self) {
-        for side in ["a", "gw", "b"] {
-            ip(&format!("netns del io-{}-{side}", self.name));
-        }
+impl Drop for Lab {
+    fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.run_dir);
         let instance = self.run_dir.file_name().unwrap().to_str().unwrap();
         let pins = PathBuf::from(format!("/sys/fs/bpf/ravelin-{instance}"));
         if pins.exists() {
             let _ = ravelin_ebpf::release(&pins);
         }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.remove();
     }
 }
 

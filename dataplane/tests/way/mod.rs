@@ -8,9 +8,10 @@ use ravelin_dataplane::{
 };
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
+pub(crate) use ravelin_testkit::{mirror, selector};
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header, Ipv4Mut};
-use ravelin_wire::{AddrRange, MacAddr, PortRange, Prefix, Selector, Spi};
+use ravelin_wire::{MacAddr, Prefix, Selector, Spi};
 use ravelin_xsk::{FramePool, Umem, UmemConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -41,27 +42,6 @@ pub(crate) fn mac(n: u8) -> [u8; 6] {
 
 pub(crate) fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
-}
-
-pub(crate) fn selector(local: &str, remote: &str) -> Selector {
-    Selector {
-        local: AddrRange::from(prefix(local)),
-        remote: AddrRange::from(prefix(remote)),
-        protocol: None,
-        local_ports: PortRange::ANY,
-        remote_ports: PortRange::ANY,
-    }
-}
-
-/// The same, seen from the other end.
-pub(crate) fn mirror(s: Selector) -> Selector {
-    Selector {
-        local: s.remote,
-        remote: s.local,
-        protocol: s.protocol,
-        local_ports: s.remote_ports,
-        remote_ports: s.local_ports,
-    }
 }
 
 /// How the SAs of a pair are made; tests change what they are about.

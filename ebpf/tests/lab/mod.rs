@@ -5,12 +5,12 @@ use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use ravelin_ebpf::abi::{self, Config};
 use ravelin_ebpf::{AttachMode, Error, PortConfig, Steering};
-use std::fs::File;
+use ravelin_testkit::Namespace;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ const FLOOD: usize = 2000;
 const PAUSE: Duration = Duration::from_micros(100);
 
 pub(crate) struct Lab {
-    gateway: String,
-    host: String,
+    gateway: Namespace,
+    host: Namespace,
 }
 
 /// A process that attached the program and holds it.
@@ -50,36 +50,30 @@ impl Drop for Attacher {
 
 impl Lab {
     pub(crate) fn new(name: &str) -> Self {
-        let id = std::process::id();
-        let me = Self { gateway: format!("{name}-{id}-g"), host: format!("{name}-{id}-h") };
-        for ns in [&me.gateway, &me.host] {
-            ip(&["netns", "add", ns]);
-            ip(&["-n", ns, "link", "set", "lo", "up"]);
-        }
+        let (gateway, host) = (Namespace::new(&format!("{name}-g")), Namespace::new(&format!("{name}-h")));
+        let me = Self { gateway, host };
         me.make_devices();
         me
     }
 
     fn make_devices(&self) {
-        let (g, h) = (self.gateway.as_str(), self.host.as_str());
+        let (g, h) = (&self.gateway, &self.host);
         // A dot in the name, as VLAN devices have it, must not trouble bpffs.
-        ip(&["-n", g, "link", "add", "w.0", "type", "veth", "peer", "name", "h0", "netns", h]);
-        ip(&["-n", g, "addr", "add", &format!("{UNPROTECTED}/24"), "dev", "w.0"]);
-        ip(&["-n", g, "addr", "add", &format!("{PROTECTED}/32"), "dev", "w.0"]);
-        ip(&["-n", h, "addr", "add", &format!("{HOST}/24"), "dev", "h0"]);
-        ip(&["-n", g, "link", "set", "w.0", "up"]);
-        ip(&["-n", h, "link", "set", "h0", "up"]);
-        ip(&["-n", h, "route", "add", &format!("{PROTECTED}/32"), "via", UNPROTECTED]);
+        g.join("w.0", h, "h0");
+        g.ip(&format!("addr add {UNPROTECTED}/24 dev w.0"));
+        g.ip(&format!("addr add {PROTECTED}/32 dev w.0"));
+        h.ip(&format!("addr add {HOST}/24 dev h0"));
+        h.ip(&format!("route add {PROTECTED}/32 via {UNPROTECTED}"));
     }
 
     pub(crate) fn recreate_device(&self) {
-        ip(&["-n", &self.gateway, "link", "del", "w.0"]);
+        self.gateway.ip("link del w.0");
         self.make_devices();
     }
 
     pub(crate) fn set_mtu(&self, mtu: u32) {
-        ip(&["-n", &self.gateway, "link", "set", "w.0", "mtu", &mtu.to_string()]);
-        ip(&["-n", &self.host, "link", "set", "h0", "mtu", &mtu.to_string()]);
+        self.gateway.ip(&format!("link set w.0 mtu {mtu}"));
+        self.host.ip(&format!("link set h0 mtu {mtu}"));
     }
 
     pub(crate) fn device(&self) -> String {
@@ -87,13 +81,13 @@ impl Lab {
     }
 
     pub(crate) fn pins(&self) -> PathBuf {
-        Path::new("/sys/fs/bpf").join(&self.gateway)
+        Path::new("/sys/fs/bpf").join(self.gateway.name())
     }
 
     /// Whether any of a few datagrams from the host reaches a socket at this address of the gateway.
     pub(crate) fn arrives(&self, address: &str) -> bool {
-        let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
-        let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
+        let receiver = self.gateway.inside(|| UdpSocket::bind((address, 0))).unwrap();
+        let sender = self.host.inside(|| UdpSocket::bind((HOST, 0))).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
         let to = receiver.local_addr().unwrap();
         (0..4).any(|_| {
@@ -104,8 +98,8 @@ impl Lab {
 
     /// Does `f` ten times or more while datagrams go to this address of the gateway: how many of them arrived.
     pub(crate) fn flood(&self, address: &str, mut f: impl FnMut()) -> usize {
-        let receiver = inside(&self.gateway, || UdpSocket::bind((address, 0))).unwrap();
-        let sender = inside(&self.host, || UdpSocket::bind((HOST, 0))).unwrap();
+        let receiver = self.gateway.inside(|| UdpSocket::bind((address, 0))).unwrap();
+        let sender = self.host.inside(|| UdpSocket::bind((HOST, 0))).unwrap();
         receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let to = receiver.local_addr().unwrap();
         let (sent, done) = (AtomicUsize::new(0), AtomicBool::new(false));
@@ -138,7 +132,7 @@ impl Lab {
 
     /// Runs with the index of the gateway's device, in its namespace.
     pub(crate) fn in_gateway<T: Send>(&self, f: impl FnOnce(u32) -> T + Send) -> T {
-        inside(&self.gateway, || {
+        self.gateway.inside(|| {
             // SAFETY: the name ends with a zero byte.
             let ifindex = unsafe { libc::if_nametoindex(c"w.0".as_ptr()) };
             assert_ne!(ifindex, 0, "w.0 is missing");
@@ -181,9 +175,9 @@ impl Lab {
             "{} is not built; `cargo build -p ravelin-ebpf --examples`",
             example.display()
         );
-        let mut child = Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.gateway))
-            .arg(example)
+        let mut child = self
+            .gateway
+            .command(&example.display().to_string())
             .args([self.device().as_ref(), self.pins().as_os_str()])
             .args(protected)
             .stdin(Stdio::piped())
@@ -199,33 +193,5 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let _ = ravelin_ebpf::release(&self.pins());
-        for ns in [&self.gateway, &self.host] {
-            let _ = Command::new("ip").args(["netns", "del", ns]).status();
-        }
     }
-}
-
-fn ip(args: &[&str]) {
-    let out = Command::new("ip").args(args).output().expect("ip (iproute2) is needed");
-    assert!(
-        out.status.success(),
-        "ip {args:?}: {} (these tests need root)",
-        String::from_utf8_lossy(&out.stderr)
-    );
-}
-
-/// Runs on a thread of its own that enters the namespace first: sockets and devices are then of that namespace.
-fn inside<T: Send>(ns: &str, f: impl FnOnce() -> T + Send) -> T {
-    let file = File::open(format!("/run/netns/{ns}")).unwrap();
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                // SAFETY: a descriptor that is open for the whole call; only this thread changes namespace.
-                let rc = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
-                assert_eq!(rc, 0, "setns: {}", std::io::Error::last_os_error());
-                f()
-            })
-            .join()
-            .unwrap()
-    })
 }

@@ -138,20 +138,11 @@ fn one(ts: &TrafficSelector) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ravelin_testkit::selector;
     use ravelin_wire::{AddrRange, Prefix};
 
     fn range(p: &str) -> AddrRange {
         p.parse::<Prefix>().unwrap().into()
-    }
-
-    fn selector(local: &str, remote: &str) -> Selector {
-        Selector {
-            local: range(local),
-            remote: range(remote),
-            protocol: None,
-            local_ports: PortRange::ANY,
-            remote_ports: PortRange::ANY,
-        }
     }
 
     fn ts(p: &str) -> TrafficSelector {

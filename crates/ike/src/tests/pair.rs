@@ -10,7 +10,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use ravelin_wire::{PortRange, Prefix, Selector, Spi};
+pub(super) use ravelin_testkit::selector;
+use ravelin_wire::{Prefix, Spi};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
@@ -121,16 +122,6 @@ pub(super) struct Pair {
 
 pub(super) fn prefix(p: &str) -> Prefix {
     p.parse().unwrap()
-}
-
-pub(super) fn selector(local: &str, remote: &str) -> Selector {
-    Selector {
-        local: prefix(local).into(),
-        remote: prefix(remote).into(),
-        protocol: None,
-        local_ports: PortRange::ANY,
-        remote_ports: PortRange::ANY,
-    }
 }
 
 pub(super) fn child(local: &str, remote: &str) -> Child {
