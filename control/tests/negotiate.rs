@@ -97,8 +97,13 @@ fn two_gateways_agree_on_spis_and_keys_and_take_them_down_together() {
     assert_eq!((b_in.1, &b_in.2), (a_out.1, &a_out.2));
     assert_ne!(a_in.2, b_in.2, "the directions have keys of their own");
 
-    // The inbound SA is in force before any worker sends by the pair.
-    let commands = a.recorder().worker_commands();
+    // The inbound SA is in force before any worker sends by the pair. Up is said when the commands are on their way;
+    // the recorder may see the last of them a moment later.
+    let commands = eventually("every worker to be told", || {
+        let commands = a.recorder().worker_commands();
+        let told = commands.iter().filter(|(_, r)| matches!(r, Recorded::Use { .. })).count();
+        (told >= usize::from(WORKERS)).then_some(commands)
+    });
     let at = |what: &dyn Fn(&Recorded) -> bool| commands.iter().position(|(_, r)| what(r)).unwrap();
     assert!(
         at(&|r| matches!(r, Recorded::Install { inbound: true, .. }))
