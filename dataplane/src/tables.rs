@@ -100,6 +100,15 @@ pub struct TableStore {
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
+    kept: Kept,
+}
+
+/// What `last` was made of, as far as a gathering replaces it whole.
+#[derive(Debug, Default)]
+struct Kept {
+    policies: Vec<Policy>,
+    gateways: Vec<IpAddr>,
+    protected: Vec<AddrRange>,
 }
 
 /// What has to be compiled anew.
@@ -124,6 +133,28 @@ impl TableStore {
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
+            kept: Kept::default(),
+        }
+    }
+
+    /// Takes back what a refused gathering did to policies, gateway addresses and protected ranges: the next commit must
+    /// not publish half of them. Changes of routes, neighbours and ports stand each for itself, and stay.
+    pub fn restore(&mut self) {
+        self.policies.clone_from(&self.kept.policies);
+        self.gateways.clone_from(&self.kept.gateways);
+        self.protected.clone_from(&self.kept.protected);
+        self.changed.policies = false;
+    }
+
+    fn keep(&mut self, policies: bool) {
+        if policies {
+            self.kept.policies.clone_from(&self.policies);
+        }
+        if self.kept.gateways != self.gateways {
+            self.kept.gateways.clone_from(&self.gateways);
+        }
+        if self.kept.protected != self.protected {
+            self.kept.protected.clone_from(&self.protected);
         }
     }
 
@@ -218,6 +249,7 @@ impl TableStore {
             locals,
             udp_encap_port: self.udp_encap_port,
         };
+        self.keep(changed.policies);
         self.last = Arc::new(tables);
         Ok(self.last.clone())
     }

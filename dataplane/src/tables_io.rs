@@ -74,6 +74,7 @@ impl Publisher {
     pub(crate) fn new_session(&mut self) {
         self.outbox.clear();
         self.spoilt = false;
+        self.store.restore(); // it may have died in the middle of a gathering
         if let Some(pending) = &mut self.pending {
             pending.announce = false;
         }
@@ -127,7 +128,10 @@ impl Publisher {
         ports: &mut [Port],
         generation: Generation,
     ) -> anyhow::Result<(Arc<Tables>, Steered)> {
-        anyhow::ensure!(!std::mem::take(&mut self.spoilt), "a command before it was refused");
+        if std::mem::take(&mut self.spoilt) {
+            self.store.restore();
+            anyhow::bail!("a command before it was refused");
+        }
         let goal = Steered {
             gateways: self.store.gateway_addresses().to_vec(),
             protected: unique(self.store.protected_ranges().iter().flat_map(|r| prefixes(*r)).collect()),
@@ -230,6 +234,7 @@ fn prefixes(range: AddrRange) -> Vec<Prefix> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use ravelin_ring::msg::{NextHop, PortId, Route};
 
     fn v4(bits: u32) -> IpAddr {
         Ipv4Addr::from_bits(bits).into()
@@ -250,6 +255,32 @@ mod tests {
         assert_eq!(text("::", "::2"), ["::/127", "::2/128"]);
         assert_eq!(text("8000::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), ["8000::/1"]);
         assert_eq!(text("0.0.0.1", "255.255.255.254").len(), 62);
+    }
+
+    // R307: what a refused generation took away is there again in the next one, which changes something else.
+    #[test]
+    fn nothing_of_a_refused_generation_is_published_later() {
+        let (mut to, mut from) = ravelin_ring::in_process(64);
+        let mut publisher = Publisher::new(1, None);
+        let range = AddrRange::new(v4(0x0a02_0000), v4(0x0a02_00ff)).unwrap();
+        let stray = NextHop::Port { port: PortId(9), gateway: None };
+        let bad = Route { prefix: "10.3.0.0/24".parse().unwrap(), next_hop: stray };
+        let good = Route { next_hop: NextHop::Local, ..bad };
+        let mut generation = |commands: &[TableCommand], number: u64| {
+            let commit = TableCommand::Commit { generation: Generation(number) };
+            for command in commands.iter().chain([&commit]) {
+                to.push(command).unwrap();
+            }
+            let published = publisher.gather(&mut from, &mut []).is_some();
+            publisher.finish(u64::MAX, &mut []);
+            (published, publisher.steered.protected.clone())
+        };
+        let first = generation(&[TableCommand::AddProtectedRange(range)], 1);
+        assert_eq!(first, (true, prefixes(range)));
+        let cleared = [TableCommand::ClearProtectedRanges, TableCommand::AddRoute(bad)];
+        assert_eq!(generation(&cleared, 2), (false, prefixes(range)), "no such port: refused");
+        assert_eq!(generation(&[TableCommand::AddRoute(good)], 3), (true, prefixes(range)));
+        assert_eq!(generation(&[TableCommand::ClearProtectedRanges], 4), (true, vec![]));
     }
 
     proptest! {
