@@ -74,6 +74,10 @@ fn link(packet: &mut Packet) -> Result<(), Drop> {
         ethernet::IPV6 => return Err(Drop::Unsupported),
         _ => return Err(Drop::Malformed),
     }
+    // What was sent to everybody is for no router to send on (RFC 1122 §3.3.6, RFC 1812 §5.3.4): each one would.
+    if packet.frame.data().first().is_some_and(|octet| octet & 1 != 0) {
+        return Err(Drop::BadAddress);
+    }
     packet.meta.tag = link.tags[0];
     if packet.frame.pull_front(link.payload) { Ok(()) } else { Err(Drop::Malformed) }
 }

@@ -110,6 +110,23 @@ fn malformed_frames_have_their_reasons() {
     }
 }
 
+// Every gateway of the link would send it on, clear or protected.
+#[test]
+fn what_the_link_sends_to_everybody_is_not_forwarded() {
+    let (mut a, mut b) = gates(&Pair::default());
+    let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).forwarded(WAN).to_vec();
+    for group in [[0xff; 6], [0x01, 0, 0x5e, 0, 0, 1]] {
+        for packet in [ip(HOST_A, HOST_B, 100), ip(HOST_A, INTERNET, 100)] {
+            let mut frame = ether(&packet);
+            frame[..6].copy_from_slice(&group);
+            a.one(Origin::Port(INSIDE), frame).lost(Drop::BadAddress);
+        }
+        let mut frame = ether(&wire);
+        frame[..6].copy_from_slice(&group);
+        b.one(Origin::Port(WAN), frame).lost(Drop::BadAddress);
+    }
+}
+
 #[test]
 fn tags_and_link_padding_are_taken_off() {
     let (mut a, mut b) = gates(&Pair::default());

@@ -529,6 +529,32 @@ fn a_peer_that_moved_is_told_only_for_authentic_new_packets() {
     assert_eq!((outer.dst(), &outer.payload()[..4]), (INTERNET, &[0x11, 0x94, 0x03, 0x09][..]));
 }
 
+#[test]
+fn a_packet_that_was_overtaken_moves_no_peer() {
+    let (mut a, mut b) = gates(&Pair { udp: true, ..Pair::default() });
+    let late = edit(protected(&mut a, 80), |ip| ip.set_src(INTERNET));
+    let newest = protected(&mut a, 80);
+    b.receive(WAN, &newest).forwarded(INSIDE);
+    b.receive(WAN, &late).forwarded(INSIDE);
+    assert_eq!(b.events(), [WorkerEvent::FirstPacket { sa: SaId(10) }]);
+}
+
+// A gathering that was refused leaves the policies as they were, whatever is committed next.
+#[test]
+fn half_a_change_of_the_policies_is_never_in_force() {
+    let (mut a, mut b) = gates(&Pair::default());
+    a.set(TableCommand::ClearPolicies);
+    a.set(TableCommand::ClearGatewayAddresses);
+    a.store.restore();
+    a.set(TableCommand::SetNeighbour(Neighbour { port: WAN, addr: addr(INTERNET), mac: mac(20) }));
+    a.commit();
+    a.receive(WAN, &ip(HOST_B, HOST_A, 80)).lost(Drop::PlainOnProtected);
+    let wire = protected(&mut a, 80);
+    b.receive(WAN, &wire).forwarded(INSIDE);
+    let back = b.receive(INSIDE, &ip(HOST_B, HOST_A, 80)).forwarded(WAN).to_vec();
+    a.receive(WAN, &back).forwarded(INSIDE);
+}
+
 // A tunnel and an SPI belong to one worker; the others hand their packets on, as they came.
 #[test]
 fn packets_move_to_the_worker_that_owns_the_sa() {

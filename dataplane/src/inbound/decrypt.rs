@@ -52,8 +52,12 @@ type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
 fn open(batch: &mut Batch, esp: &[u16], db: &SaDb, engine: &mut Engine) -> Outcomes {
     let mut jobs: ArrayVec<OpenJob<'_>, MAX_BATCH> = ArrayVec::new();
     for packet in batch.pick(esp) {
-        let Some(hot) = db.inbound.hot.get(packet.meta.sa as usize) else { continue };
-        let Some(key) = db.inbound.key(packet.meta.sa) else { continue };
+        let hot = db.inbound.hot.get(packet.meta.sa as usize);
+        let Some((hot, key)) = hot.zip(db.inbound.key(packet.meta.sa)) else {
+            // Cannot be; left pending, it would get the outcome of the packet after it.
+            packet.drop(Drop::NoSa);
+            continue;
+        };
         jobs.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut()));
     }
     engine.open(&mut jobs);

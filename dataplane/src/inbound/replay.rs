@@ -39,7 +39,7 @@ pub(crate) fn commit(batch: &mut Batch, esp: &[u16], db: &mut SaDb, events: &mut
         }
         let bytes = hot.bytes + u64::from(packet.meta.inner.1);
         let gate = hot.packets >= hot.gates.0 || bytes > hot.gates.1;
-        let moved = hot.udp && packet.meta.udp && hot.remote != packet.meta.from;
+        let moved = is_elsewhere(packet, hot);
         if gate || moved || hot.attention {
             let (hot, sa) = db.inbound.both(place).ok_or(Drop::NoSa)?;
             attend(packet, hot, sa, events, now)?;
@@ -60,6 +60,12 @@ fn replayed(db: &mut SaDb, place: u32, why: Drop) -> Drop {
     why
 }
 
+/// The peer has moved. A packet that was overtaken, or held up by somebody, says only where the peer was.
+#[inline]
+fn is_elsewhere(packet: &Packet, hot: &InboundHot) -> bool {
+    hot.udp && packet.meta.udp && hot.remote != packet.meta.from && packet.meta.seq == hot.window.top()
+}
+
 /// What is rare about an authentic packet: the first one, one from elsewhere, one over a limit.
 #[cold]
 fn attend(
@@ -74,7 +80,7 @@ fn attend(
     }
     hot.attention = !sa.greeted;
     let (addr, port) = packet.meta.from;
-    if hot.udp && packet.meta.udp && hot.remote != packet.meta.from && sa.moved.pass(now) {
+    if is_elsewhere(packet, hot) && sa.moved.pass(now) {
         let from = SocketAddr::new(Ipv4Addr::from_bits(addr).into(), port);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });
     }

@@ -54,17 +54,20 @@ fn cut(
     if count > room || count > MAX_FRAGMENTS {
         return Err(Drop::NoFrame);
     }
-    let mut list = ArrayVec::new();
+    let mut list: ArrayVec<Packet, MAX_FRAGMENTS> = ArrayVec::new();
     for n in 0..count {
         match further(packet, &plan, n, pool) {
             Ok(fragment) => list.push(fragment),
             Err(why) => {
-                list.drain(..).for_each(|p: Packet| pool.free(p.frame));
+                list.drain(..).for_each(|p| pool.free(p.frame));
                 return Err(why);
             }
         }
     }
-    shorten(packet, &plan)?;
+    if let Err(why) = shorten(packet, &plan) {
+        list.drain(..).for_each(|p| pool.free(p.frame));
+        return Err(why);
+    }
     Ok(list)
 }
 
