@@ -80,8 +80,9 @@ pub(crate) enum State {
     AuthSent(Box<AuthSent>),
     /// The only one that can own children.
     Established(Box<Established>),
-    /// Ended; still repeats its last answer to a peer that did not get it.
-    Closed { until: Instant },
+    /// Ended; still repeats its last answer to a peer that did not get it. `stranger`: that peer never proved who it
+    /// is, so this still counts among the half-open ones.
+    Closed { until: Instant, stranger: bool },
     /// Nothing is left to do.
     Gone,
 }
@@ -211,7 +212,7 @@ impl IkeSa {
     }
 
     pub(crate) const fn is_half_open(&self) -> bool {
-        matches!(self.state, State::InitAnswered(_))
+        matches!(self.state, State::InitAnswered(_) | State::Closed { stranger: true, .. })
     }
 
     /// It is up or on its way up, by our wish or the peer's proven one.

@@ -3,7 +3,7 @@
 //! Decides: which child of the configuration an offer fits, and with which proposal and selectors.
 //! Never: makes the pair.
 
-use crate::config::{Child, EspProposal};
+use crate::config::{Child, Connection, EspProposal};
 use crate::error::{Error, Incompatible, Malformed, Misbehaved};
 use crate::message::View;
 use crate::negotiate::proposal::{self, Chosen};
@@ -24,6 +24,14 @@ pub(crate) fn request(child: &Child, spi: Spi, pfs: bool) -> (Payload, Payload, 
     let (local, remote) = ts::sides(&child.selectors);
     let sa = Payload::Sa(proposal::offer_esp(&child.proposals, spi, pfs));
     (sa, Payload::TsI(local), Payload::TsR(remote))
+}
+
+/// `Err` when a reload changed or removed the child while the peer's answer to our request was on its way.
+pub(crate) fn still_wanted(child: &Child, connection: &Connection) -> Result<(), Error> {
+    let same =
+        |c: &Child| (c.id, &c.selectors, &c.proposals) == (child.id, &child.selectors, &child.proposals);
+    let why = || Incompatible::Selectors("the child's configuration changed meanwhile".to_owned());
+    if connection.children.iter().any(same) { Ok(()) } else { Err(Error::Mismatch(why())) }
 }
 
 /// Judges the peer's answer to [`request`].

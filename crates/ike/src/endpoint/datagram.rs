@@ -127,11 +127,15 @@ impl Endpoint {
     fn has_room(&mut self, now: Instant, header: &Header, view: View<'_>, via: Via) -> bool {
         let limits = self.shared.config.limits;
         let (half_open, from) = (self.tables.half_open(), via.remote.ip());
-        if half_open >= limits.cookie_threshold && !self.shows_cookie(now, header, view, via) {
+        let here = self.tables.half_open_at(from);
+        // The second half of an address's room is for those who have shown that they are there: forged requests
+        // in a peer's name must not shut that peer out.
+        let pressed = half_open >= limits.cookie_threshold || here >= limits.half_open_per_address / 2;
+        if pressed && !self.shows_cookie(now, header, view, via) {
             return false;
         }
         let full = half_open >= limits.half_open
-            || self.tables.half_open_at(from) >= limits.half_open_per_address
+            || here >= limits.half_open_per_address
             || self.sas.len() >= limits.ike_sas;
         if full {
             self.shared.count(Counter::HalfOpenFull);

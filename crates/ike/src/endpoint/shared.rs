@@ -170,6 +170,14 @@ impl Shared {
         self.up.contains(&connection)
     }
 
+    /// An IKE SA between these two identities is established, by whichever connection: a claim of INITIAL_CONTACT
+    /// would be wrong (RFC 7296 §2.4).
+    pub(crate) fn has_peer_of(&self, connection: &Connection) -> bool {
+        let ids = |c: &Connection| (c.local_id.clone(), c.remote_id.clone());
+        let wanted = ids(connection);
+        self.up.iter().filter_map(|id| self.connections.get(id)).any(|c| ids(c) == wanted)
+    }
+
     // The directory of pairs.
 
     pub(crate) fn locate(&self, pair: ChildSaId) -> Option<Located> {

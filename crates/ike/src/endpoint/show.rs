@@ -4,7 +4,7 @@
 
 use super::Endpoint;
 use crate::child_sa::ChildPair;
-use crate::ike_sa::{Established, IkeSa, State};
+use crate::ike_sa::{Established, IkeSa};
 use crate::payload::Id;
 use crate::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Snapshot};
 use core::time::Duration;
@@ -33,7 +33,7 @@ impl Endpoint {
 
     fn show_ike(&self, now: Instant, sa: &IkeSa) -> IkeSaInfo {
         let (core, e) = (&sa.core, sa.established());
-        let known = !matches!(sa.state, State::InitAnswered(_));
+        let known = !sa.is_half_open();
         let (initiator_spi, responder_spi) = core.spis();
         let port = core.path.local_port(&self.shared.config);
         IkeSaInfo {

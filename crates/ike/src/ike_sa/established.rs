@@ -165,8 +165,14 @@ impl Established {
     /// Takes the pair out of use and tells the peer.
     pub(crate) fn delete_pair(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
         let Some(pair) = self.pair(id) else { return };
-        if pair.state == PairState::Deleting {
-            return;
+        match pair.state {
+            PairState::Deleting => return,
+            // An answer may wait for it: it goes when the data plane has answered.
+            PairState::Installing(_) => {
+                pair.state = PairState::Installing(Then::Discard);
+                return;
+            }
+            PairState::Installed => {}
         }
         pair.state = PairState::Deleting;
         let spi = pair.inbound;
@@ -186,7 +192,7 @@ impl Established {
         let Some(pair) = self.pair(id) else { return };
         let PairState::Installing(then) = pair.state else { return };
         if !ok {
-            return self.install_failed(core, cx, id, then);
+            return self.install_failed(core, cx, id);
         }
         pair.state = PairState::Installed;
         let (child, waits, replaced) = (pair.child, pair.awaits_proof, pair.replaced);
@@ -204,16 +210,19 @@ impl Established {
                 cx.use_outbound(child, id);
                 self.delete_pair(cx, old);
             }
-            Then::Discard => self.delete_pair(cx, id),
+            Then::Discard => {
+                self.release(core, cx, id, true);
+                self.delete_pair(cx, id);
+            }
         }
     }
 
-    fn install_failed(&mut self, core: &mut Core, cx: &mut Cx<'_>, id: ChildSaId, then: Then) {
+    fn install_failed(&mut self, core: &mut Core, cx: &mut Cx<'_>, id: ChildSaId) {
         cx.count(Counter::InstallFailed);
         let Some(pair) = self.take_pair(|p| p.id == id) else { return };
         cx.remove_pair(&pair, "the data plane could not take it");
         task::forget_collision(self, id);
-        if then == Then::Answer {
+        if self.held.as_ref().is_some_and(|h| h.pair == id) {
             self.release(core, cx, id, false);
         } else {
             self.push(cx, Task::Delete(delete::Delete::child(pair.inbound)));
@@ -360,7 +369,7 @@ impl Established {
         self.drop_children(cx, why);
         self.announce_down(core, cx, why);
         cx.count(Counter::IkeClosed);
-        State::Closed { until: cx.now + cx.config.timers.linger }
+        State::Closed { until: cx.now + cx.config.timers.linger, stranger: false }
     }
 
     pub(crate) fn announce_down(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) {

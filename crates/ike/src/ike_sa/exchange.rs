@@ -157,7 +157,7 @@ impl IkeSa {
             }
             State::InitAnswered(mut s) => {
                 core.answer(cx, &mut s.keys, asked, &[error_payload(&why)]);
-                State::Closed { until: cx.now + cx.config.timers.linger }
+                State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
             State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
             other @ (State::InitSent(_) | State::Closed { .. } | State::Gone) => other,

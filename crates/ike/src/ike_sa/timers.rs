@@ -19,7 +19,7 @@ impl IkeSa {
             State::InitSent(_) | State::AuthSent(_) => None,
             State::InitAnswered(_) => Some(self.core.created + config.timers.half_open),
             State::Established(e) => e.alarm(&self.core, config),
-            State::Closed { until } => return Some(*until),
+            State::Closed { until, .. } => return Some(*until),
             State::Gone => return None,
         };
         own.into_iter().chain(self.core.window.retransmit_at()).min()
@@ -39,7 +39,7 @@ impl IkeSa {
                     self.state = next;
                 }
             }
-            State::Closed { until } => {
+            State::Closed { until, .. } => {
                 if cx.now >= *until {
                     self.state = State::Gone;
                 }

@@ -104,6 +104,8 @@ fn parse_transform(body: &[u8]) -> Result<Transform, Malformed> {
             r.take(value.into())?;
             transform.foreign = true;
         } else if attribute & !ATTRIBUTE_SHORT == ATTRIBUTE_KEY_LENGTH {
+            // Two lengths say nothing (RFC 7296 §3.3.5: no attribute comes twice).
+            transform.foreign |= transform.key_length.is_some();
             transform.key_length = Some(value);
         } else {
             transform.foreign = true;

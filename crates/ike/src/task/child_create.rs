@@ -126,6 +126,7 @@ impl Exchanged {
     ) -> Result<ChildPair, Error> {
         view.refuse_errors()?;
         let run = self.running.take().ok_or(Error::Local(Failure::Key))?;
+        offer::still_wanted(&run.child, &core.connection)?;
         let fit = offer::judge_answer(&run.child, view, true)?;
         let nr = view.nonce()?;
         let shared = shared_as_initiator(run.ke.as_ref(), fit.chosen.ours.group, view)?;

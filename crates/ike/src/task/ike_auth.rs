@@ -66,7 +66,7 @@ impl AuthSent {
             return IkeSa::fail(core, cx, "our identity is not known".to_owned());
         };
         let mut payloads = vec![Payload::IdI(id.clone())];
-        if !cx.has_peer(connection.id) {
+        if !cx.has_peer_of(&connection) {
             payloads.push(Payload::Notify(Notify::new(notify::INITIAL_CONTACT)));
         }
         payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
@@ -160,7 +160,10 @@ fn first_child(
     view: View<'_>,
 ) {
     let (child, inbound) = asked;
-    let judged = view.refuse_errors().and_then(|()| offer::judge_answer(child, view, false));
+    let judged = view
+        .refuse_errors()
+        .and_then(|()| offer::still_wanted(child, &core.connection))
+        .and_then(|()| offer::judge_answer(child, view, false));
     match judged {
         Ok(fit) => {
             let agreed = Agreed {
@@ -223,7 +226,7 @@ impl InitAnswered {
                 cx.rejected(Some(core.connection.id), asked.via.remote, format!("{who}: {error}"));
                 let mut keys = init.keys;
                 core.answer(cx, &mut keys, asked, &[error_payload(&error)]);
-                State::Closed { until: cx.now + cx.config.timers.linger }
+                State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
         }
     }
@@ -246,9 +249,12 @@ fn check(init: &Init, core: &Core, cx: &Cx<'_>, view: View<'_>) -> Result<(Arc<C
     }
     let signed = init.signed(Role::Initiator, id);
     // Several connections may serve one peer; their secrets may differ.
-    let found = fitting.find(|c| auth::verify(&init.keys, &c.secret, signed, got));
+    let proven: Vec<_> = fitting.filter(|c| auth::verify(&init.keys, &c.secret, signed, got)).collect();
+    // Where the secret is the same too, only the traffic that is asked for tells them apart.
+    let serves = |c: &&&Arc<Connection>| offer::choose(c.children.iter(), view, false).is_ok();
+    let found = proven.iter().find(serves).or(proven.first());
     let found = found.ok_or(Error::Peer(Misbehaved::BadAuth("the peer does not know the secret")))?;
-    Ok((found.clone(), id.clone()))
+    Ok((Arc::clone(found), id.clone()))
 }
 
 /// The peer is authentic: the SA stands. The answer waits for the child, if there is one.

@@ -134,13 +134,22 @@ impl InitSent {
                 cx.count(Counter::Malformed);
                 return State::InitSent(self);
             }
+            // The answer to a request that was sent twice comes twice.
+            if self.cookie.as_ref() == Some(&cookie.data) {
+                cx.count(Counter::OutOfPlace);
+                return State::InitSent(self);
+            }
             self.cookie = Some(cookie.data.clone());
             return self.again(core, cx);
         }
         if let Some(number) = view.wanted_group() {
             cx.count(Counter::InvalidKe);
+            // Likewise: we have gone over to that group already.
+            if number == algorithm::group_number(self.ke.group()) {
+                return State::InitSent(self);
+            }
             let groups = core.connection.proposals.iter().map(|p| p.group);
-            let group = group_by_number(groups, number).filter(|g| *g != self.ke.group());
+            let group = group_by_number(groups, number);
             let Some(ke) = group.and_then(|g| KeyExchange::new(g, &mut *cx.rng)) else {
                 let why =
                     format!("the peer wants key exchange group {number}, which no proposal of ours has");

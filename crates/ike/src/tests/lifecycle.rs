@@ -160,6 +160,63 @@ fn a_changed_secret_begins_anew_and_a_changed_child_only_changes_the_child() {
     assert_ne!(pair.live(Side::A)[0].id, ike);
 }
 
+fn reloaded(side: Side) -> Box<Connection> {
+    let mut c = Pair::connection(side);
+    c.children[0].selectors = vec![match side {
+        Side::A => selector("10.1.0.0/25", "10.2.0.0/24"),
+        Side::B => selector("10.2.0.0/25", "10.1.0.0/24"),
+    }];
+    Box::new(c)
+}
+
+// A reload between the peer's request and the data plane's word: the peer gets its answer, then the Delete.
+#[test]
+fn a_reload_while_a_pair_is_being_installed_leaves_no_question_open() {
+    let mut pair = Pair::new();
+    pair.run(LATENCY * 3 + INSTALL / 2);
+    assert_eq!(pair.b.events.iter().filter(|e| matches!(e, Event::Install { .. })).count(), 1);
+    assert!(pair.b.pairs().is_empty(), "not in force yet");
+    pair.command(Side::B, Command::Configure(reloaded(Side::B)));
+    pair.run_secs(20);
+    assert_eq!(pair.a.count(Counter::Retransmits), 0);
+    assert_eq!(pair.b.pairs()[0].selectors, reloaded(Side::B).children[0].selectors);
+    pair.assert_one_pair();
+}
+
+// A reload while our own request is out: what comes of it is not taken by the old configuration.
+#[test]
+fn a_reload_while_a_child_is_negotiated_counts() {
+    let mut pair = Pair::new();
+    pair.run(LATENCY * 5 / 2);
+    assert_eq!(pair.live(Side::A)[0].state, "IKE_AUTH sent");
+    pair.command(Side::A, Command::Configure(reloaded(Side::A)));
+    pair.run_secs(20);
+    assert_eq!(pair.a.pairs()[0].selectors, reloaded(Side::A).children[0].selectors);
+    pair.assert_one_pair();
+}
+
+// Two connections between the same identities: told apart by their traffic, and neither ends the other.
+#[test]
+fn two_connections_with_the_same_identities() {
+    let second = |side: Side| {
+        let mut c = Pair::connection(side);
+        let nets = ["10.11.0.0/24", "10.12.0.0/24"];
+        let (local, remote) = if side == Side::A { (nets[0], nets[1]) } else { (nets[1], nets[0]) };
+        c.id = ConnectionId(2);
+        c.children = vec![Child { id: ChildId(8), ..child(local, remote) }];
+        Command::Configure(Box::new(c))
+    };
+    let mut pair = Pair::new();
+    pair.run_secs(1);
+    pair.command(Side::B, second(Side::B));
+    pair.command(Side::A, second(Side::A));
+    pair.run_secs(60);
+    assert_eq!((pair.a.pairs().len(), pair.b.pairs().len()), (2, 2), "{:#?}", pair.b.log);
+    assert_eq!((pair.live(Side::A).len(), pair.live(Side::B).len()), (2, 2));
+    assert_eq!(pair.b.count(Counter::InitialContact), 0);
+    pair.assert_same_tables();
+}
+
 #[test]
 fn a_removed_connection_is_gone_at_both_ends() {
     let mut pair = Pair::established();
