@@ -170,6 +170,33 @@ fn protected_prefixes_lead_into_the_tun_device_or_nowhere() {
     });
 }
 
+/// R307: a route changes in place; nothing but the blackhole would be left of one that is added and then removed.
+#[test]
+fn a_route_that_changes_its_source_or_kind_stays() {
+    in_namespace(async || {
+        make_ports();
+        run("ip tuntap add dev ravelin0 mode tun");
+        run("ip link set ravelin0 up");
+        let m = mirror().await;
+        let fail_closed = FailClosed::new(m.handle().clone());
+        let tun = m.model().link_named("ravelin0").unwrap().index;
+        let of = |route| ProtectedRoutes::from([("10.2.0.0/24".parse().unwrap(), route)]);
+        let by = |source: Option<&str>| ProtectedRoute::Tunnel { source: source.map(|s| s.parse().unwrap()) };
+        for source in [None, Some("10.1.0.1"), Some("198.18.0.1"), None] {
+            fail_closed.apply(&of(by(source)), Some(tun)).await.unwrap();
+            let table = run("ip route show table 4500");
+            let front = table.lines().find(|l| l.contains("dev ravelin0")).unwrap_or_default();
+            assert_eq!(front.contains("src"), source.is_some(), "{source:?}: {table}");
+            assert!(source.is_none_or(|s| front.contains(s)), "{source:?}: {table}");
+            assert_eq!(table.lines().count(), 2, "{table}");
+        }
+        fail_closed.apply(&of(ProtectedRoute::Throw), Some(tun)).await.unwrap();
+        assert!(run("ip route show table 4500").starts_with("throw 10.2.0.0/24"));
+        fail_closed.apply(&of(by(None)), Some(tun)).await.unwrap();
+        assert!(run("ip route get 10.2.0.10").contains("dev ravelin0"));
+    });
+}
+
 #[test]
 fn with_everything_remote_the_local_network_is_still_reached_directly() {
     in_namespace(async || {

@@ -12,7 +12,7 @@ use super::{IKE_MARK, RULE_PREFERENCE, TABLE};
 use futures::StreamExt;
 use futures::TryStreamExt;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -69,8 +69,12 @@ impl FailClosed {
         for entry in wanted.difference(&present) {
             self.add(entry).await?;
         }
+        // What another front took the place of is gone already, and a removal would hit the new one.
+        let fronts: BTreeSet<Prefix> = wanted.iter().filter(|e| is_front(&e.1)).map(|e| e.0).collect();
         for entry in present.difference(&wanted) {
-            self.remove(entry).await?;
+            if !(is_front(&entry.1) && fronts.contains(&entry.0)) {
+                self.remove(entry).await?;
+            }
         }
         Ok(())
     }
@@ -157,15 +161,16 @@ impl FailClosed {
         Ok(found)
     }
 
+    /// One front per prefix: it takes the place of one with the same metric (another source, device or kind).
     async fn add(&self, entry: &(Prefix, Entry)) -> Result<(), KernelError> {
-        match self.request(RouteNetlinkMessage::NewRoute(message(entry)), NLM_F_CREATE | NLM_F_EXCL).await {
+        let flags = NLM_F_CREATE | if is_front(&entry.1) { NLM_F_REPLACE } else { NLM_F_EXCL };
+        match self.request(RouteNetlinkMessage::NewRoute(message(entry)), flags).await {
             // A source address that the host does not have (yet): the route matters more.
             Err(error) => match entry {
                 (prefix, Entry::Device { index, source: Some(source) }) => {
                     warn!(%prefix, %source, %error, "route without preferred source: the address is not there");
                     let plain = (*prefix, Entry::Device { index: *index, source: None });
-                    let flags = NLM_F_CREATE | NLM_F_EXCL;
-                    exists_is_fine(self.request(RouteNetlinkMessage::NewRoute(message(&plain)), flags).await)
+                    self.request(RouteNetlinkMessage::NewRoute(message(&plain)), flags).await
                 }
                 (_, Entry::Device { .. } | Entry::Blackhole | Entry::Throw) => exists_is_fine(Err(error)),
             },
@@ -193,6 +198,14 @@ impl FailClosed {
             }
         }
         Ok(())
+    }
+}
+
+/// Stands before the blackhole, all with one metric.
+fn is_front(entry: &Entry) -> bool {
+    match entry {
+        Entry::Device { .. } | Entry::Throw => true,
+        Entry::Blackhole => false,
     }
 }
 
