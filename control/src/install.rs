@@ -60,6 +60,7 @@ pub struct Installer {
     workers: u16,
     /// Random high half, so that ids of an earlier control process are never met again.
     next_sa: u64,
+    /// Likewise: a late answer to an earlier process must not be taken for one to ours.
     next_token: u64,
     halves: BTreeMap<SaId, Half>,
     pairs: BTreeMap<ChildSaId, Pair>,
@@ -84,7 +85,7 @@ impl Installer {
             spis,
             workers: workers.max(1),
             next_sa: u64::from(crate::driver::random_u32()) << 32,
-            next_token: 1,
+            next_token: u64::from(crate::driver::random_u32()) << 32,
             halves: BTreeMap::new(),
             pairs: BTreeMap::new(),
             installing: Vec::new(),

@@ -87,6 +87,8 @@ pub struct Model {
     neighbours: BTreeMap<(u32, IpAddr), Known>,
     dirty: BTreeSet<Prefix>,
     dirty_neighbours: BTreeSet<(u32, IpAddr)>,
+    /// Devices went or changed names: what was told of neighbours by port may be another device's.
+    devices_changed: bool,
     told_routes: BTreeMap<Prefix, NextHop>,
     told_neighbours: BTreeMap<(u16, IpAddr), [u8; 6]>,
     told_ports: BTreeMap<u16, Port>,
@@ -103,6 +105,7 @@ impl Model {
             Change::Link(link) => return self.set_link(link),
             Change::LinkGone(index) => {
                 self.all_dirty();
+                self.devices_changed = true;
                 return self.links.remove(&index).is_some();
             }
             Change::Address { index, addr, present: true } => {
@@ -126,6 +129,7 @@ impl Model {
     /// A dump begins: routes and neighbours are forgotten (what the data plane was told is not).
     pub fn begin_dump(&mut self) {
         self.all_dirty();
+        self.devices_changed = true;
         self.dirty_neighbours.extend(self.neighbours.keys());
         self.links.clear();
         self.addresses.clear();
@@ -182,6 +186,7 @@ impl Model {
         };
         if before.name != link.name {
             self.all_dirty();
+            self.devices_changed = true;
         }
         before.up != link.up
     }
@@ -276,6 +281,9 @@ impl Model {
     }
 
     fn tell_neighbours(&mut self, out: &mut Vec<TableCommand>) {
+        if std::mem::take(&mut self.devices_changed) {
+            self.untell_neighbours(out);
+        }
         for (index, addr) in std::mem::take(&mut self.dirty_neighbours) {
             let Some(port) = self.port_of(index) else { continue };
             let known = self.neighbours.get(&(index, addr)).map(|k| k.mac);
@@ -290,6 +298,24 @@ impl Model {
                     out.push(TableCommand::RemoveNeighbour { port, addr });
                 }
                 Some(_) | None => {}
+            }
+        }
+    }
+
+    /// Those of devices that are gone: nobody would ask for a link address that seems known.
+    fn untell_neighbours(&mut self, out: &mut Vec<TableCommand>) {
+        let told: Vec<(u16, IpAddr)> = self.told_neighbours.keys().copied().collect();
+        for (port, addr) in told {
+            let index = self.port_index(PortId(port));
+            match index.filter(|index| self.neighbours.contains_key(&(*index, addr))) {
+                // Told again if it differs.
+                Some(index) => {
+                    self.dirty_neighbours.insert((index, addr));
+                }
+                None => {
+                    self.told_neighbours.remove(&(port, addr));
+                    out.push(TableCommand::RemoveNeighbour { port: PortId(port), addr });
+                }
             }
         }
     }

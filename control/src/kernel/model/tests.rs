@@ -165,6 +165,27 @@ fn neighbours_count_on_ports_only_and_stale_ones_stay_usable() {
 }
 
 #[test]
+fn neighbours_go_with_their_device() {
+    let mut m = model();
+    let addr: IpAddr = "10.1.0.10".parse().unwrap();
+    m.apply(Change::Neighbour { index: 2, addr, mac: Some([9; 6]), stale: false });
+    m.difference();
+    // As the kernel says it: the neighbour first, then the device; both within one turn.
+    m.apply(Change::Neighbour { index: 2, addr, mac: None, stale: false });
+    m.apply(Change::LinkGone(2));
+    let gone = TableCommand::RemoveNeighbour { port: PortId(0), addr };
+    assert!(m.difference().contains(&gone));
+    // One of the same name comes back: its neighbours are asked for anew.
+    m.apply(Change::Link(link(7, "lan0", true)));
+    assert!(!m.difference().iter().any(|c| matches!(c, TableCommand::SetNeighbour(_))));
+    m.apply(Change::Neighbour { index: 7, addr, mac: Some([8; 6]), stale: false });
+    assert_eq!(
+        m.difference(),
+        [TableCommand::SetNeighbour(Neighbour { port: PortId(0), addr, mac: [8; 6] })]
+    );
+}
+
+#[test]
 fn a_new_data_plane_is_told_everything_again() {
     let mut m = model();
     let addr: IpAddr = "10.1.0.10".parse().unwrap();
