@@ -146,6 +146,14 @@ impl TableStore {
         self.changed.policies = false;
     }
 
+    /// A new control process tells all neighbours again in its first generation; until then the ones of the process
+    /// before stay in force, but none of them outlives it.
+    pub fn begin_session(&mut self) {
+        self.restore();
+        self.neighbours.clear();
+        self.changed.neighbours = true;
+    }
+
     fn keep(&mut self, policies: bool) {
         if policies {
             self.kept.policies.clone_from(&self.policies);

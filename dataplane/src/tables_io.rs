@@ -74,7 +74,7 @@ impl Publisher {
     pub(crate) fn new_session(&mut self) {
         self.outbox.clear();
         self.spoilt = false;
-        self.store.restore(); // it may have died in the middle of a gathering
+        self.store.begin_session(); // the one before may have died in the middle of a gathering
         if let Some(pending) = &mut self.pending {
             pending.announce = false;
         }

@@ -555,6 +555,20 @@ fn half_a_change_of_the_policies_is_never_in_force() {
     a.receive(WAN, &back).forwarded(INSIDE);
 }
 
+// What one control process said of neighbours does not outlive the first generation of the next one.
+#[test]
+fn a_new_control_process_tells_all_neighbours_again() {
+    let (mut a, _) = gates(&Pair::default());
+    protected(&mut a, 80);
+    a.store.begin_session();
+    protected(&mut a, 80); // nothing is published yet: what is in force stays
+    a.commit();
+    a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::NeighbourUnresolved);
+    a.set(TableCommand::SetNeighbour(Neighbour { port: WAN, addr: addr(WAN_B), mac: mac(20) }));
+    a.commit();
+    protected(&mut a, 80);
+}
+
 // A tunnel and an SPI belong to one worker; the others hand their packets on, as they came.
 #[test]
 fn packets_move_to_the_worker_that_owns_the_sa() {
