@@ -555,6 +555,16 @@ fn half_a_change_of_the_policies_is_never_in_force() {
     a.receive(WAN, &back).forwarded(INSIDE);
 }
 
+// R39: the policy asks for a /24, the peer agreed to one host; the rest neither goes by this SA nor in clear.
+#[test]
+fn a_narrowed_sa_carries_only_what_was_agreed() {
+    let narrow = Pair { selectors: vec![selector("10.1.0.10/32", "10.2.0.0/24")], ..Pair::default() };
+    let (mut a, mut b) = gates(&narrow);
+    let wire = protected(&mut a, 80);
+    b.receive(WAN, &wire).forwarded(INSIDE);
+    a.receive(INSIDE, &ip([10, 1, 0, 11].into(), HOST_B, 80)).lost(Drop::SelectorMismatch);
+}
+
 // What one control process said of neighbours does not outlive the first generation of the next one.
 #[test]
 fn a_new_control_process_tells_all_neighbours_again() {

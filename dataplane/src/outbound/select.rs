@@ -1,13 +1,14 @@
 //! From the tunnel to its outbound SA.
 //!
-//! Decides: which SA protects the packet, or which worker has it. Reads: the worker's tunnels, routes and neighbours
-//! of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
+//! Decides: which SA protects the packet, or which worker has it, and whether the SA may carry it: the peer may have
+//! narrowed the policy's selectors. Reads: the worker's tunnels, routes and neighbours of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
 
 use crate::batch::{Batch, prefetch_payload};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
 use crate::sa::{Outbound, OutboundSa, Outer, SaDb, Tunnel};
+use crate::spd::{Fit, Query, SaSelector};
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
@@ -43,6 +44,11 @@ pub(crate) fn run(
             }
         };
         let (hot, sa) = db.outbound.both(place).ok_or(Drop::NoOutboundSa)?;
+        match SaSelector::fit(&sa.selectors, &Query::outbound(&packet.meta.ip)) {
+            Fit::Inside => {}
+            Fit::Outside => return Err(Drop::SelectorMismatch),
+            Fit::Unknown => return Err(Drop::Fragment),
+        }
         if hot.epoch != epoch {
             hot.outer = outer(sa, tables, resolver)?;
             hot.epoch = epoch;

@@ -96,7 +96,7 @@ impl SaDb {
                 if self.outbound.len() >= self.max_sas {
                     return Outcome::Full;
                 }
-                let sa = OutboundSa::new(spec, key.suite());
+                let sa = OutboundSa::new(spec, key.suite(), selectors);
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
         };

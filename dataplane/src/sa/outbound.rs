@@ -1,6 +1,7 @@
 //! One outbound SA, and the header that all its packets get.
 
 use super::Limits;
+use crate::spd::SaSelector;
 use ravelin_crypto::Suite as Algorithms;
 use ravelin_ring::msg::{OuterDf, PortId, SaId, SaSpec, TunnelId};
 use ravelin_wire::ethernet::{self, Ethernet};
@@ -68,7 +69,7 @@ impl Default for OutboundHot {
     }
 }
 
-/// Read on expiry, on a change of the tables, or by a report.
+/// Read for the selectors, on expiry, on a change of the tables, or by a report.
 #[derive(Debug)]
 pub(crate) struct OutboundSa {
     pub(crate) id: SaId,
@@ -79,10 +80,12 @@ pub(crate) struct OutboundSa {
     pub(crate) remote: SocketAddr,
     pub(crate) tunnel_mtu: u16,
     pub(crate) limits: Limits,
+    /// As negotiated: the peer may have narrowed what the policy asks for (RFC 7296 §2.9).
+    pub(crate) selectors: Box<[SaSelector]>,
 }
 
 impl OutboundSa {
-    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms) -> Self {
+    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms, selectors: Box<[SaSelector]>) -> Self {
         Self {
             id: spec.id,
             tunnel: spec.tunnel,
@@ -92,6 +95,7 @@ impl OutboundSa {
             remote: spec.remote,
             tunnel_mtu: spec.tunnel_mtu,
             limits: Limits::new(spec),
+            selectors,
         }
     }
 
