@@ -222,6 +222,7 @@ impl Driver {
                 None => self.core.configure_again(now),
             }
             self.ask_again(now);
+            self.core.renew_adopted(now);
         }
     }
 

@@ -4,6 +4,7 @@
 //! Reads: events of both sides. Writes: commands of both sides. Never: waits, reads a clock, opens anything.
 
 use super::limit::LogLimit;
+use super::note::Note;
 use super::spi::Spis;
 use crate::config::{Config, Tunnel};
 use crate::feedback::{self, Reaction};
@@ -19,20 +20,11 @@ use ravelin_ike::snapshot::Snapshot;
 use ravelin_ring::msg::{PortId, SaReport, TunnelId, WorkerCommand, WorkerEvent, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 /// Neighbours to resolve that wait for the kernel part; more are asked for again by the packets that need them.
 const MAX_RESOLVE: usize = 1024;
-
-/// What `show` says of a tunnel besides the engine's own state.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Note {
-    pub rekeys: u64,
-    pub last_error: Option<(String, Instant)>,
-    /// Fails since the last `up`: answers a waiting `ravelin up`.
-    pub failures: u64,
-}
 
 pub(super) struct Core {
     endpoint: Endpoint,
@@ -228,6 +220,16 @@ impl Core {
         true
     }
 
+    /// Nobody watches over SAs of an earlier process: they have no lifetime, and no peer that is asked whether it
+    /// lives. Their tunnels get new ones, where it is for us to begin.
+    pub(super) fn renew_adopted(&mut self, now: Instant) {
+        let old = self.installer.adopted().filter(|h| !h.leaving).map(|h| h.tunnel);
+        for tunnel in old.collect::<BTreeSet<_>>() {
+            self.acquire(now, tunnel);
+        }
+        self.settle(now);
+    }
+
     pub(super) fn poll_worker_command(&mut self) -> Option<(WorkerId, WorkerCommand)> {
         self.installer.poll_command()
     }
@@ -305,7 +307,8 @@ impl Core {
             Start::Immediately | Start::OnTraffic => true,
             Start::Respond => false,
         });
-        if wanted && !self.held.contains(&tunnel) {
+        let early = self.notes.get(&tunnel).is_some_and(|note| note.backs_off(now));
+        if wanted && !early && !self.held.contains(&tunnel) {
             self.endpoint.handle_command(now, feedback::initiate(tunnel));
         }
     }
@@ -354,11 +357,9 @@ impl Core {
         self.installer.install(now, token, sa, &settings);
     }
 
-    fn failed(&mut self, now: Instant, id: ConnectionId, why: String, retry: Option<std::time::Duration>) {
+    fn failed(&mut self, now: Instant, id: ConnectionId, why: String, retry: Option<Duration>) {
         warn!(tunnel = self.name(id), why, retry_in = ?retry, "attempt failed");
-        let note = self.notes.entry(TunnelId(id.0)).or_default();
-        note.failures += 1;
-        note.last_error = Some((why, now));
+        self.notes.entry(TunnelId(id.0)).or_default().failed(now, why);
     }
 
     /// Strangers can cause these at will: few of them reach the log.

@@ -10,6 +10,7 @@ mod tables;
 mod spi;
 mod state;
 mod limit;
+mod note;
 mod connection;
 mod reload;
 mod calls;
