@@ -7,7 +7,8 @@ use crate::child_sa::ChildPair;
 use crate::config::ConnectionId;
 use crate::counters::Counter;
 use crate::event::{Event, IkeSaId};
-use crate::ike_sa::{IkeSa, Phase, State, Waiting};
+use crate::header::Header;
+use crate::ike_sa::{IkeSa, Phase, State, Via, Waiting};
 use crate::snapshot::Role;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,10 +20,12 @@ impl Endpoint {
                 self.add(*sa);
             }
             Action::Inherit { from, to, children, queue } => self.inherit(now, from, to, children, queue),
+            Action::Claim { from, to, bytes, via } => self.claim(now, from, to, &bytes, via),
             Action::Redundant(id) => {
                 let until = now + self.shared.config.timers.linger;
                 self.with_sa(now, id, |sa, _| {
                     if let Some((_, e)) = sa.parts() {
+                        e.predecessor = None;
                         e.phase = Phase::Redundant { until };
                     }
                 });
@@ -37,6 +40,23 @@ impl Endpoint {
             Action::Reconcile(id) => {
                 self.dirty.insert(id);
             }
+        }
+    }
+
+    fn claim(&mut self, now: Instant, from: IkeSaId, to: IkeSaId, bytes: &[u8], via: Via) {
+        self.with_sa(now, from, |sa, cx| {
+            if let Some((core, e)) = sa.parts()
+                && e.rival.as_ref().is_some_and(|rival| rival.ike == to)
+            {
+                e.hand_over_to_rival(core, cx);
+            }
+        });
+        // What was handed over has to arrive first.
+        while let Some(action) = self.shared.actions.pop_front() {
+            self.apply(now, action);
+        }
+        if let Ok((header, _)) = Header::parse(bytes) {
+            self.with_sa(now, to, |sa, cx| sa.on_message(cx, &header, bytes, via));
         }
     }
 
@@ -60,6 +80,7 @@ impl Endpoint {
         self.announce(now, to);
         self.with_sa(now, to, |sa, cx| {
             let Some((core, e)) = sa.parts() else { return };
+            e.predecessor = None;
             for pair in children {
                 cx.relocate(pair.id, to);
                 e.children.push(pair);

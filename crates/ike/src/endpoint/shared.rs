@@ -8,7 +8,7 @@ use crate::child_sa::ChildPair;
 use crate::config::{ChildId, Connection, ConnectionId};
 use crate::counters::{Counter, Counters};
 use crate::event::{ChildSaId, Event, IkeSaId};
-use crate::ike_sa::{IkeSa, Waiting};
+use crate::ike_sa::{IkeSa, Via, Waiting};
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -25,6 +25,9 @@ pub(crate) enum Action {
     Spawn(Box<IkeSa>),
     /// Children and waiting tasks of `from` go to `to`.
     Inherit { from: IkeSaId, to: IkeSaId, children: Vec<ChildPair>, queue: VecDeque<Waiting> },
+    /// The peer uses `to`, which its rekey made, while ours was under way: what `from` has goes there, and then the
+    /// message is judged.
+    Claim { from: IkeSaId, to: IkeSaId, bytes: Vec<u8>, via: Via },
     /// The peer, who made it, is to delete this IKE SA: it lost a collision.
     Redundant(IkeSaId),
     /// `ike` is up with an authenticated peer: look for others with the same one.

@@ -78,6 +78,8 @@ pub(crate) struct Established {
     pub(crate) active: Option<Task>,
     pub(crate) held: Option<Held>,
     pub(crate) rival: Option<Rival>,
+    /// This one is such a rival: the IKE SA that still has what it may come to own.
+    pub(crate) predecessor: Option<IkeSaId>,
     pub(crate) since: Instant,
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Instant,
@@ -109,6 +111,7 @@ impl Established {
             active: None,
             held: None,
             rival: None,
+            predecessor: None,
             since: cx.now,
             last_heard: cx.now,
             rekey_at: cx.now + soft,

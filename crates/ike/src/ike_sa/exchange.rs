@@ -5,7 +5,7 @@
 
 use super::{Asked, IkeSa, Incoming, Phase, State, Via, count_error, error_payload};
 use crate::counters::Counter;
-use crate::endpoint::Cx;
+use crate::endpoint::{Action, Cx};
 use crate::error::Error;
 use crate::header::{Exchange, Header};
 use crate::message::{self, Unreadable, View};
@@ -94,6 +94,9 @@ impl IkeSa {
         via: Via,
         payloads: &[Payload],
     ) {
+        if self.must_claim(cx, header, bytes, via, View(payloads)) {
+            return;
+        }
         tracing::trace!(ike = self.core.id.0, id = header.message_id, exchange = ?header.exchange,
             response = header.response, ?payloads, "in");
         let asked = Asked { exchange: header.exchange, id: header.message_id, via };
@@ -127,6 +130,27 @@ impl IkeSa {
                 other
             }
         });
+    }
+
+    /// While two IKE rekeys collide, the peer goes on with the SA that its own exchange made: so for the peer there
+    /// was no collision, or it won. The children come here before the message is judged (again).
+    fn must_claim(
+        &mut self,
+        cx: &mut Cx<'_>,
+        header: &Header,
+        bytes: &[u8],
+        via: Via,
+        view: View<'_>,
+    ) -> bool {
+        let id = self.core.id;
+        let Some((_, e)) = self.parts() else { return false };
+        let gives_up = view.deletes().any(|d| *d == crate::payload::Delete::Ike);
+        if header.response || gives_up || e.phase != Phase::Live {
+            return false;
+        }
+        let Some(from) = e.predecessor.take() else { return false };
+        cx.act(Action::Claim { from, to: id, bytes: bytes.to_vec(), via });
+        true
     }
 
     /// The peer itself sent nonsense (RFC 7296 §2.21.2, §2.21.3). An unknown critical payload is answered and

@@ -127,21 +127,18 @@ fn made(
 }
 
 /// Ours is made: now it is known which new IKE SA stays.
-fn settle(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, mut new: Box<IkeSa>) {
+fn settle(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, new: Box<IkeSa>) {
     let id = new.core.id;
     let rival = sa.rival.take();
     if rival.is_some() {
         cx.count(Counter::Collisions);
     }
     match rival {
+        // The peer went on with its own before our answer came.
+        None if sa.phase != Phase::Live => discard(new, cx),
         // RFC 7296 §2.8.2: the one with the lowest nonce goes, and its initiator deletes it.
         Some(rival) if new.core.lowest_nonce < rival.lowest_nonce => {
-            if let Some((core, e)) = new.parts() {
-                e.phase = Phase::Deleting;
-                e.push(cx, Task::Delete(delete::Delete::ike()));
-                e.run(core, cx);
-            }
-            cx.act(Action::Spawn(new));
+            discard(new, cx);
             sa.hand_over(core, cx, rival.ike);
         }
         other => {
@@ -155,6 +152,16 @@ fn settle(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, mut new: Box<IkeSa
             }
         }
     }
+}
+
+/// Tells the peer that the new one is not needed.
+fn discard(mut new: Box<IkeSa>, cx: &mut Cx<'_>) {
+    if let Some((core, e)) = new.parts() {
+        e.phase = Phase::Deleting;
+        e.push(cx, Task::Delete(delete::Delete::ike()));
+        e.run(core, cx);
+    }
+    cx.act(Action::Spawn(new));
 }
 
 /// The peer rekeys the IKE SA.
@@ -185,11 +192,15 @@ pub(crate) fn respond(
     let shared = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
     let (nr, spi) = (cx.nonce(), cx.ike_spi());
     let parts = Parts { role: Role::Responder, spi, ni: view.nonce()?, nr: &nr, shared: &shared };
-    let new = successor(core, sa, cx, &chosen, parts)?;
+    let mut new = successor(core, sa, cx, &chosen, parts)?;
     let answer = proposal::answer_ike(&chosen, Some(spi));
     let (id, lowest_nonce) = (new.core.id, new.core.lowest_nonce.clone());
+    let collides = matches!(sa.active, Some(Task::IkeRekey(_)));
+    if let Some((_, e)) = new.parts() {
+        e.predecessor = collides.then_some(core.id);
+    }
     cx.act(Action::Spawn(new));
-    if matches!(sa.active, Some(Task::IkeRekey(_))) {
+    if collides {
         sa.rival = Some(Rival { ike: id, lowest_nonce });
     } else {
         sa.hand_over(core, cx, id);
