@@ -252,7 +252,7 @@ fn check(init: &Init, core: &Core, cx: &Cx<'_>, view: View<'_>) -> Result<(Arc<C
     let proven: Vec<_> = fitting.filter(|c| auth::verify(&init.keys, &c.secret, signed, got)).collect();
     // Where the secret is the same too, only the traffic that is asked for tells them apart.
     let serves = |c: &&&Arc<Connection>| offer::choose(c.children.iter(), view, false).is_ok();
-    let found = proven.iter().find(serves).or(proven.first());
+    let found = proven.iter().find(serves).or_else(|| proven.first());
     let found = found.ok_or(Error::Peer(Misbehaved::BadAuth("the peer does not know the secret")))?;
     Ok((Arc::clone(found), id.clone()))
 }
