@@ -4,10 +4,10 @@
 
 scenario() {
   guest_prerequisites
+  watch_start
   guest_start B
   guest_network B
   guest_strongswan B esp=aes256gcm16
-  watch_start
   begin_flows "rekeys by the peer" lifetime=1h
   local step
   for step in "--child net" "--ike peer" "--child net"; do
@@ -26,11 +26,12 @@ scenario() {
   at_least "IKE rekeys, as the peer saw them, more than" 2 "$(ike_rekeys)"
   ravelin_stop A
 
+  equal "the other kernel found no fault in any ESP packet" "" "$(guest_xfrm_faults B)"
+  guest_stop B
   watch_stop
   check_wan
   at_least "frames of IP protocol 50" 8000 "$(wan_count esp)"
   equal "ESP in UDP" 0 "$(wan_count esp_udp)"
-  equal "the other kernel found no fault in any ESP packet" "" "$(guest_xfrm_faults B)"
 }
 
 ike_rekeys() { guest_strongswan_log B | grep -c 'IKE_SA peer\[[0-9]*\] rekeyed'; }

@@ -56,6 +56,10 @@ secrets {
 CONF
   )
   [ -e "$share/strongswan.conf" ] || guest_charon "$side"
+  # While there is no tunnel this kernel stays silent: what crosses the wan in clear is then Ravelin's doing. (strongSwan
+  # flushes all policies when it starts, and its own replace one of the same selector: hence the wider one.)
+  guest_run "$side" "ip xfrm policy update src $my_net dst 10.0.0.0/8 dir out action block priority 4000000000" ||
+    die "the guest's kernel takes no policy"
   guest_swanctl "$side" --load-all >"$share/load.log" || { cat "$share/load.log" >&2; die "strongSwan in the guest refused its configuration"; }
 }
 
