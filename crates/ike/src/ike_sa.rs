@@ -219,7 +219,8 @@ impl IkeSa {
     pub(crate) fn is_alive(&self) -> bool {
         match &self.state {
             State::InitSent(_) | State::AuthSent(_) => !self.core.doomed,
-            State::Established(e) => e.phase == Phase::Live,
+            // One that a crossing rekey of the peer made is not ours to use before it is known which one stays.
+            State::Established(e) => e.phase == Phase::Live && e.predecessor.is_none(),
             State::InitAnswered(_) | State::Closed { .. } | State::Gone => false,
         }
     }

@@ -44,3 +44,11 @@ fn seeds_with_one_initiator() {
 fn seeds_with_two_initiators() {
     (1000..1150).for_each(|seed| run(seed, true));
 }
+
+// Seeds that once ended in two pairs: a peer that goes on with its own IKE SA while two rekeys cross.
+#[test]
+fn seeds_that_were_wrong_once() {
+    [5259, 5389, 5896, 6536, 6588, 7778].into_iter().for_each(|seed| run(seed, false));
+    [10_329, 10_373, 10_435, 11_639, 11_968, 12_653, 12_735].into_iter().for_each(|seed| run(seed, true));
+    [1_001_247, 1_003_357].into_iter().for_each(|seed| run(seed, true));
+}
