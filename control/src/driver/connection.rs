@@ -210,7 +210,7 @@ impl Driver {
         if self.link.phase == Phase::Adopting && self.core.adoption_ended() {
             self.link.phase = Phase::Publishing;
         }
-        if self.link.phase == Phase::Publishing && self.tables.all_answered() {
+        if self.link.phase == Phase::Publishing && self.tables.in_force() {
             self.link.phase = Phase::Running;
             if let Err(why) = state::save(&self.core.config.control.run_dir, &self.core.config) {
                 warn!(%why, "the numbers of the tunnels could not be saved: a restart will not keep their SAs");
@@ -228,14 +228,15 @@ impl Driver {
 
     fn table_event(&mut self, event: TableEvent) {
         match event {
-            TableEvent::Committed { generation } => self.tables.answered(generation),
+            TableEvent::Committed { generation } => self.tables.answered(generation, true),
             TableEvent::Refused { generation } => {
                 self.core.metrics.count(Counter::GenerationsRefused);
                 error!(
                     generation = generation.0,
-                    "the data plane refused its tables; those before stay in force"
+                    "the data plane refused its tables (too many entries?); those before stay in force until a \
+                     reload brings others"
                 );
-                self.tables.answered(generation);
+                self.tables.answered(generation, false);
             }
             TableEvent::PortState { port, attached } => {
                 let ports = &self.core.config.ports;

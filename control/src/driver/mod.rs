@@ -238,7 +238,7 @@ impl Driver {
         while let Some((port, addr)) = self.core.poll_resolve() {
             self.mirror.resolve(port, addr);
         }
-        if self.routes_due && self.tables.all_answered() {
+        if self.routes_due && self.tables.in_force() {
             self.routes_due = false;
             self.update_routes().await?;
         }

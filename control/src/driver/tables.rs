@@ -53,8 +53,10 @@ pub(super) fn protected_routes(config: &Config, addresses: &BTreeSet<IpAddr>) ->
 pub(super) struct Queue {
     commands: VecDeque<TableCommand>,
     last: u64,
-    /// Commits on their way or not yet answered.
-    open: VecDeque<Generation>,
+    /// Commits on their way or not yet answered, and whether they bring the policies.
+    open: VecDeque<(Generation, bool)>,
+    /// The newest policies were refused: older ones are in force.
+    refused: bool,
 }
 
 impl Queue {
@@ -62,16 +64,16 @@ impl Queue {
         // Of milliseconds since 1970: higher than any generation of a control process before this one.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let last = u64::try_from(now.as_millis()).unwrap_or(0);
-        Self { commands: VecDeque::new(), last, open: VecDeque::new() }
+        Self { commands: VecDeque::new(), last, open: VecDeque::new(), refused: false }
     }
 
     /// One generation of these changes.
     pub(super) fn publish(&mut self, commands: Vec<TableCommand>) -> Generation {
         self.last += 1;
         let generation = Generation(self.last);
+        self.open.push_back((generation, commands.contains(&TableCommand::ClearPolicies)));
         self.commands.extend(commands);
         self.commands.push_back(TableCommand::Commit { generation });
-        self.open.push_back(generation);
         generation
     }
 
@@ -84,18 +86,24 @@ impl Queue {
     }
 
     /// An answer to a commit; the ones before it are answered by it too.
-    pub(super) fn answered(&mut self, generation: Generation) {
-        self.open.retain(|g| *g > generation);
+    pub(super) fn answered(&mut self, generation: Generation, in_force: bool) {
+        while let Some((_, policies)) = self.open.pop_front_if(|(g, _)| *g <= generation) {
+            if policies {
+                self.refused = !in_force;
+            }
+        }
     }
 
-    pub(super) fn all_answered(&self) -> bool {
-        self.open.is_empty()
+    /// What the configuration says is what the workers do: only then may IKE begin, and old routes go.
+    pub(super) fn in_force(&self) -> bool {
+        self.open.is_empty() && !self.refused
     }
 
     /// The data plane is another one.
     pub(super) fn clear(&mut self) {
         self.commands.clear();
         self.open.clear();
+        self.refused = false;
     }
 }
 
@@ -155,8 +163,22 @@ selectors = [{selectors}]
         let first = q.publish(vec![]);
         let second = q.publish(vec![]);
         assert!(second > first);
-        q.answered(second);
-        assert!(q.all_answered());
+        assert!(!q.in_force());
+        q.answered(second, true);
+        assert!(q.in_force());
         assert!(Queue::new().publish(vec![]) > Generation(1_600_000_000_000));
+    }
+    // A change that came half would let IKE begin, or old routes go, without its policies.
+    #[test]
+    fn refused_policies_are_not_in_force_until_others_are() {
+        let mut q = Queue::new();
+        let policies = q.publish(vec![TableCommand::ClearPolicies]);
+        let routes = q.publish(vec![TableCommand::ClearRoutes]);
+        q.answered(policies, false);
+        q.answered(routes, true);
+        assert!(!q.in_force(), "the routes are, the policies are not");
+        let again = q.publish(vec![TableCommand::ClearPolicies]);
+        q.answered(again, true);
+        assert!(q.in_force());
     }
 }
