@@ -13,7 +13,7 @@ pub enum Verdict {
     /// For the kernel, through the TUN device: the frame begins at the IP header.
     Punt,
     /// For the worker that owns the SA: the frame begins at the IP header; it goes on there with the origin
-    /// [`crate::Origin::handed`].
+    /// [`crate::Origin::HandedIn`].
     HandOff { worker: WorkerId },
     /// Counted already; the frame only has to go home.
     Drop(Drop),

@@ -5,6 +5,7 @@
 
 mod established;
 mod exchange;
+mod ending;
 mod path;
 mod timers;
 mod window;
