@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Suites by the names of the bench's output.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum SuiteName {
+pub(crate) enum SuiteName {
     #[value(name = "aes-128-gcm")]
     Aes128Gcm,
     #[value(name = "aes-256-gcm")]

@@ -17,7 +17,7 @@ use report::{Report, Row};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub const EXAMPLES: &str = "Examples:
+pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench wire --quick
   ravelin-bench wire --suites aes-128-gcm,chacha20-poly1305 --sizes 64,1400 --seconds 3
   ravelin-bench wire --quick --json | jq .ratio
@@ -26,7 +26,7 @@ The generator and everything on its core run on core 0, the forwarder and the ga
 Sizes are those of the inner IP packet in bytes.";
 
 #[derive(clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// One suite, sizes 64 and 1400, short windows
     #[arg(long)]
     quick: bool,
@@ -54,7 +54,7 @@ pub struct Options {
     json: bool,
 }
 
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let program = options.dataplane.clone().map_or_else(beside_this_program, Ok)?;
     let lab = Lab::new().context("making the namespaces (root is needed)")?;
     let suites = if options.quick { &options.suites[..1.min(options.suites.len())] } else { &options.suites };
