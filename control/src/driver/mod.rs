@@ -41,6 +41,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, error, info, warn};
 
+/// Until the kernel is asked again after it refused.
+const KERNEL_AGAIN: Duration = Duration::from_secs(1);
 /// Kernel changes within this time are published together.
 const COALESCE: Duration = Duration::from_millis(3);
 /// How often the workers report their SAs.
@@ -178,7 +180,7 @@ impl Driver {
 
     async fn serve(&mut self) -> Result<(), DriverError> {
         loop {
-            self.turn().await?;
+            self.turn().await;
             if matches!(self.stopping, Some(Stopping::Done)) {
                 return Ok(());
             }
@@ -224,12 +226,13 @@ impl Driver {
     }
 
     /// What is due by the clock, and what gathered: all of it, in this order.
-    async fn turn(&mut self) -> Result<(), DriverError> {
+    async fn turn(&mut self) {
         let now = Instant::now();
         self.core.alarm(now);
         if self.kernel_due.is_some_and(|at| at <= now) {
             self.kernel_due = None;
-            self.publish_kernel().await?;
+            let done = self.publish_kernel().await;
+            self.or_again(now, done);
         }
         self.link.maybe_connect(now, &self.core.config);
         self.drain_rings(now);
@@ -240,12 +243,12 @@ impl Driver {
         }
         if self.routes_due && self.tables.in_force() {
             self.routes_due = false;
-            self.update_routes().await?;
+            let done = self.update_routes().await;
+            self.or_again(now, done);
         }
         self.answer_waiting(now);
         self.progress_stop(now);
         self.flush();
-        Ok(())
     }
 
     fn periodic(&mut self, now: Instant) {
@@ -297,6 +300,16 @@ impl Driver {
             self.mirror.catch_up().await?;
         }
         self.update_routes().await
+    }
+
+    /// The kernel refuses now and then: a device that just goes, a dump cut short. What is in force stays, and soon all
+    /// is read and compared anew; ending would take the tunnels down for it.
+    fn or_again(&mut self, now: Instant, done: Result<(), DriverError>) {
+        if let Err(why) = done {
+            warn!(%why, "the kernel's tables could not be followed; once more in a second");
+            self.mirror.dump_again();
+            self.kernel_due = Some(now + KERNEL_AGAIN);
+        }
     }
 
     fn publish(&mut self, commands: Vec<ravelin_ring::msg::TableCommand>) {
