@@ -36,7 +36,7 @@ struct Cli {
 /// Where the gateway's processes are found.
 #[derive(Args)]
 struct Reach {
-    /// Run directory of the gateway ([control] run-dir).
+    /// Run directory of the gateway (`control.run-dir`).
     #[arg(long, global = true, value_name = "DIR", default_value = "/run/ravelin")]
     run_dir: PathBuf,
     /// Socket of ravelin-control, instead of control.sock in the run directory.
@@ -106,7 +106,7 @@ Tunnels that did not change keep their SAs and lose no packet.")]
 After this, traffic that the tunnels protected may leave this machine in clear.
 Refused while the gateway runs.")]
     Release {
-        /// Name of the TUN device ([dataplane] tun).
+        /// Name of the TUN device (`dataplane.tun`).
         #[arg(long, default_value = "ravelin0")]
         tun: String,
     },

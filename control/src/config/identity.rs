@@ -65,7 +65,7 @@ fn key_id(digits: &str) -> Result<Identity, Bad> {
     })
 }
 
-/// An identity in the form that [`parse_identity`] takes.
+/// An identity in the form that `parse_identity` takes.
 #[derive(Clone, Copy, Debug)]
 pub struct IdText<'a>(pub &'a Identity);
 

@@ -196,7 +196,7 @@ const fn prf_of(integrity: Integrity) -> Prf {
     }
 }
 
-/// In the notation of [`parse_ike`].
+/// In the notation of `parse_ike`.
 pub fn ike_text(proposal: &IkeProposal) -> String {
     let mut words = vec![name_of(Word::Encryption(proposal.encryption))];
     words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));
@@ -207,7 +207,7 @@ pub fn ike_text(proposal: &IkeProposal) -> String {
     words.join("-")
 }
 
-/// In the notation of [`parse_esp`].
+/// In the notation of `parse_esp`.
 pub fn esp_text(proposal: &EspProposal) -> String {
     let mut words = vec![name_of(Word::Encryption(proposal.encryption))];
     words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));

@@ -59,7 +59,7 @@ pub(crate) enum Outcome {
 }
 
 impl Exchanged {
-    /// SA, Ni, [KEi,] TSi, TSr; `None` when no key can be made.
+    /// `SA, Ni, [KEi,] TSi, TSr`; `None` when no key can be made.
     pub(crate) fn request(&mut self, child: Child, cx: &mut Cx<'_>) -> Option<Vec<Payload>> {
         let group = self.group.or_else(|| child.proposals.iter().find_map(|p| p.group));
         let ke = match group {

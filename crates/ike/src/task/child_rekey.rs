@@ -25,7 +25,7 @@ impl ChildRekey {
         Box::new(Self { old, exchange: Exchanged::default() })
     }
 
-    /// N(REKEY_SA), SA, Ni, [KEi,] TSi, TSr
+    /// `N(REKEY_SA), SA, Ni, [KEi,] TSi, TSr`
     pub(super) fn build(
         &mut self,
         core: &Core,

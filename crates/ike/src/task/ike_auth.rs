@@ -59,7 +59,7 @@ impl core::ops::Deref for AuthSent {
 }
 
 impl AuthSent {
-    /// HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr}
+    /// `HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr}`
     pub(super) fn send(core: &mut Core, cx: &mut Cx<'_>, mut init: Init, child: Option<ChildId>) -> State {
         let connection = core.connection.clone();
         let Some(id) = our_id(&connection, core) else {
@@ -194,7 +194,7 @@ fn our_id(connection: &Connection, core: &Core) -> Option<Id> {
 }
 
 impl InitAnswered {
-    /// HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr} and what else the peer likes.
+    /// `HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}` and what else the peer likes.
     pub(crate) fn on_request(
         self: Box<Self>,
         core: &mut Core,
