@@ -1,0 +1,20 @@
+//! Any frame through the classifier that the XDP program runs, and through every header view.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ravelin_wire::ethernet::{Ethernet, Link};
+use ravelin_wire::{Tables, classify, ipv4, ipv6, tcp, udp};
+use std::net::IpAddr;
+
+fuzz_target!(|frame: &[u8]| {
+    let gateways: [IpAddr; 1] = [[198, 18, 0, 1].into()];
+    let protected = ["10.2.0.0/24".parse().expect("a prefix")];
+    let tables = Tables { gateways: &gateways, protected: &protected, udp_port: Some(4565) };
+    let _ = classify(frame, &tables);
+    let _ = Link::parse(frame);
+    let Some((_, packet)) = Ethernet::parse(frame) else { return };
+    if let Ok(ip) = ipv4::Ipv4::parse(packet) {
+        let _ = (ip.checksum_holds(), ip.options(), udp::Udp::parse(ip.payload()), tcp::Tcp::parse(ip.payload()));
+    }
+    let _ = ipv6::Ipv6::parse(packet);
+});

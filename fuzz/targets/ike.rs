@@ -1,0 +1,76 @@
+//! Datagrams from anybody to an engine with one connection that it also initiates: no panic, and an answer is never much
+//! larger than the question (RFC 7296 §2.6: no amplifier).
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rand_core::SeedableRng;
+use ravelin_ike::command::Command;
+use ravelin_ike::config::*;
+use ravelin_ike::endpoint::{Endpoint, EndpointConfig, SpiSource};
+use ravelin_wire::Spi;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+struct Spis(u32);
+
+impl SpiSource for Spis {
+    fn inbound_spi(&mut self, _: ChildId) -> Spi {
+        self.0 += 1;
+        Spi::try_from(self.0).expect("over 255")
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let now = Instant::now();
+    let rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+    let mut endpoint = Endpoint::new(EndpointConfig::new(Box::new(Spis(0x1000))), Box::new(rng));
+    endpoint.handle_command(now, Command::Configure(Box::new(connection())));
+    let drain = |endpoint: &mut Endpoint| {
+        while endpoint.poll_event().is_some() {}
+        std::iter::from_fn(|| endpoint.poll_transmit()).map(|t| t.datagram().len()).sum::<usize>()
+    };
+    drain(&mut endpoint);
+    let local: SocketAddr = ([198, 18, 0, 1], 500).into();
+    let peer: SocketAddr = ([198, 18, 0, 2], 500).into();
+    endpoint.handle_datagram(now, local, peer, data);
+    let answered = drain(&mut endpoint);
+    assert!(answered <= 3 * data.len() + 512, "{answered} bytes for {}", data.len());
+    endpoint.handle_alarm(now + Duration::from_secs(1));
+    drain(&mut endpoint);
+});
+
+fn connection() -> Connection {
+    let proposal = |encryption, integrity, prf, group| IkeProposal { encryption, integrity, prf, group };
+    Connection {
+        id: ConnectionId(1),
+        name: "peer".into(),
+        local: Some([198, 18, 0, 1].into()),
+        remote: Some([198, 18, 0, 2].into()),
+        local_id: Identity::Fqdn("a.lab".into()),
+        remote_id: Identity::Fqdn("b.lab".into()),
+        secret: Secret::new(b"not a secret".to_vec()),
+        proposals: vec![
+            proposal(Encryption::AesGcm16_256, None, Prf::HmacSha256, Group::Curve25519),
+            proposal(Encryption::AesCbc256, Some(Integrity::HmacSha256_128), Prf::HmacSha256, Group::Ecp256),
+        ],
+        children: vec![Child {
+            id: ChildId(1),
+            name: "net".into(),
+            selectors: vec![ravelin_testkit::selector("10.1.0.0/24", "10.2.0.0/24")],
+            proposals: vec![EspProposal {
+                encryption: Encryption::AesGcm16_128,
+                integrity: None,
+                group: None,
+                esn: false,
+            }],
+            lifetime: Duration::from_secs(3600),
+            hard_lifetime: Duration::from_secs(4000),
+            jitter: Duration::ZERO,
+        }],
+        lifetime: Duration::from_secs(14400),
+        jitter: Duration::ZERO,
+        dpd_delay: Duration::ZERO,
+        start: Start::Immediately,
+        force_udp: false,
+    }
+}
