@@ -5,7 +5,7 @@
 
 use crate::batch::Batch;
 use crate::packet::Packet;
-use crate::sa::{Events, InboundHot, InboundSa, Reached, SaDb};
+use crate::sa::{Events, InboundHot, InboundSa, SaDb};
 use crate::worker::Now;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerEvent;
@@ -84,21 +84,6 @@ fn attend(
         let from = SocketAddr::new(Ipv4Addr::from_bits(addr).into(), port);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });
     }
-    let Some(reached) = sa.limits.reached(hot.packets, hot.bytes + u64::from(packet.meta.inner.1)) else {
-        return Ok(());
-    };
-    if sa.limits.tell(reached) {
-        let event = match reached {
-            Reached::Soft(limit) => WorkerEvent::SoftLimit { sa: sa.id, limit },
-            Reached::Hard(limit, _) => WorkerEvent::HardLimit { sa: sa.id, limit },
-        };
-        if events.push(event) {
-            sa.limits.told(reached);
-            hot.gates = sa.limits.gates();
-        }
-    }
-    match reached {
-        Reached::Soft(_) => Ok(()),
-        Reached::Hard(_, why) => Err(why),
-    }
+    let carried = (hot.packets, hot.bytes + u64::from(packet.meta.inner.1));
+    sa.limits.at_gate(sa.id, carried, &mut hot.gates, events)
 }

@@ -5,10 +5,9 @@
 
 use crate::batch::Batch;
 use crate::packet::Packet;
-use crate::sa::{Events, OutboundHot, OutboundSa, Reached, SaDb};
+use crate::sa::{Events, OutboundSa, SaDb};
 use crate::worker::Now;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::WorkerEvent;
 
 pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, events: &mut Events, now: Now) {
     batch.each(protect, |packet| {
@@ -16,7 +15,7 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, events: &mu
         make_room(packet, sa)?;
         let bytes = hot.bytes.saturating_add(packet.meta.ip.total_len.into());
         if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 {
-            limit(hot, sa, bytes, events)?;
+            sa.limits.at_gate(sa.id, (hot.sequence, bytes), &mut hot.gates, events)?;
         }
         hot.bytes = bytes;
         hot.last_ms = now.ms;
@@ -44,25 +43,6 @@ fn make_room(packet: &mut Packet, sa: &OutboundSa) -> Result<(), Drop> {
         Ok(())
     } else {
         Err(Drop::FrameTooSmall)
-    }
-}
-
-#[cold]
-fn limit(hot: &mut OutboundHot, sa: &mut OutboundSa, bytes: u64, events: &mut Events) -> Result<(), Drop> {
-    let Some(reached) = sa.limits.reached(hot.sequence, bytes) else { return Ok(()) };
-    if sa.limits.tell(reached) {
-        let event = match reached {
-            Reached::Soft(limit) => WorkerEvent::SoftLimit { sa: sa.id, limit },
-            Reached::Hard(limit, _) => WorkerEvent::HardLimit { sa: sa.id, limit },
-        };
-        if events.push(event) {
-            sa.limits.told(reached);
-            hot.gates = sa.limits.gates();
-        }
-    }
-    match reached {
-        Reached::Soft(_) => Ok(()),
-        Reached::Hard(_, why) => Err(why),
     }
 }
 

@@ -3,8 +3,9 @@
 //! Decides: whether one more packet may go, and which limit was reached. A hot record holds only two gates; here is
 //! what happens when a packet comes to one.
 
+use super::Events;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{Limit, SaSpec};
+use ravelin_ring::msg::{Limit, SaId, SaSpec, WorkerEvent};
 
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -21,7 +22,7 @@ pub(crate) struct Limits {
 
 /// What a packet at the gate finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reached {
+enum Reached {
     Soft(Limit),
     Hard(Limit, Drop),
 }
@@ -55,7 +56,7 @@ impl Limits {
     }
 
     /// For a packet that would be number `packets` + 1 and take the bytes to `bytes`. The hard limit goes first.
-    pub(crate) fn reached(&self, packets: u64, bytes: u64) -> Option<Reached> {
+    fn reached(&self, packets: u64, bytes: u64) -> Option<Reached> {
         if packets >= self.hard_sequence {
             return Some(Reached::Hard(Limit::Sequence, Drop::SequenceExhausted));
         }
@@ -76,15 +77,42 @@ impl Limits {
         soft.into_iter().find(|(reached, _)| *reached).map(|(_, limit)| Reached::Soft(limit))
     }
 
+    /// A packet came to one of `gates`: tells of the limit it reached, once, and says whether the packet may still go.
+    /// An event that finds no room is told with the next packet.
+    #[cold]
+    pub(crate) fn at_gate(
+        &mut self,
+        sa: SaId,
+        (packets, bytes): (u64, u64),
+        gates: &mut (u64, u64),
+        events: &mut Events,
+    ) -> Result<(), Drop> {
+        let Some(reached) = self.reached(packets, bytes) else { return Ok(()) };
+        if self.tell(reached) {
+            let event = match reached {
+                Reached::Soft(limit) => WorkerEvent::SoftLimit { sa, limit },
+                Reached::Hard(limit, _) => WorkerEvent::HardLimit { sa, limit },
+            };
+            if events.push(event) {
+                self.told(reached);
+                *gates = self.gates();
+            }
+        }
+        match reached {
+            Reached::Soft(_) => Ok(()),
+            Reached::Hard(_, why) => Err(why),
+        }
+    }
+
     /// True the first time.
-    pub(crate) fn tell(&self, reached: Reached) -> bool {
+    fn tell(&self, reached: Reached) -> bool {
         match reached {
             Reached::Soft(_) => !self.soft_told,
             Reached::Hard(..) => !self.hard_told,
         }
     }
 
-    pub(crate) fn told(&mut self, reached: Reached) {
+    fn told(&mut self, reached: Reached) {
         match reached {
             Reached::Soft(_) => self.soft_told = true,
             Reached::Hard(..) => (self.soft_told, self.hard_told) = (true, true),

@@ -12,7 +12,7 @@ mod window;
 
 pub(crate) use event::{Events, Throttle};
 pub(crate) use inbound::{InboundHot, InboundSa};
-pub(crate) use limit::{Limits, Reached};
+pub(crate) use limit::Limits;
 pub(crate) use outbound::{OutboundHot, OutboundSa, Outer};
 
 use index::IndexMap;
