@@ -4,6 +4,8 @@
 //! Never: sends a packet outside of them, judges a figure by a threshold.
 #![forbid(unsafe_code)]
 
+mod instrument;
+mod suites;
 mod way;
 mod wire;
 

@@ -3,6 +3,7 @@
 
 use super::forwarder::{CORE, FRAMES, RING};
 use super::lab::{self, GATEWAY, HOST_A, HOST_B, LAN, Lab, PEER, Place, SINK, WAN};
+use crate::suites::SuiteName;
 use anyhow::{Context, bail};
 use core::net::Ipv4Addr;
 use nix::sys::signal::{Signal, kill};
@@ -10,8 +11,8 @@ use nix::unistd::Pid;
 use ravelin_ring::client::{self, Session};
 use ravelin_ring::msg::{
     Action, Direction, Generation, KeyMaterial, Mode, Neighbour, NextHop, Outcome, OuterDf, Policy, Port,
-    PortId, Route, SaId, SaSpec, Suite, TableCommand, TableEvent, Token, TunnelId, WorkerCommand,
-    WorkerEvent, WorkerId,
+    PortId, Route, SaId, SaSpec, TableCommand, TableEvent, Token, TunnelId, WorkerCommand, WorkerEvent,
+    WorkerId,
 };
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
@@ -19,44 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
-
-/// Suites by the names of the bench's output.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum SuiteName {
-    #[value(name = "aes-128-gcm")]
-    Aes128Gcm,
-    #[value(name = "aes-256-gcm")]
-    Aes256Gcm,
-    #[value(name = "aes-256-cbc-hmac-sha2-256")]
-    Aes256CbcSha256,
-    #[value(name = "aes-128-cbc-hmac-sha1-96")]
-    Aes128CbcSha1,
-    #[value(name = "chacha20-poly1305")]
-    ChaCha20Poly1305,
-}
-
-impl SuiteName {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Aes128Gcm => "aes-128-gcm",
-            Self::Aes256Gcm => "aes-256-gcm",
-            Self::Aes256CbcSha256 => "aes-256-cbc-hmac-sha2-256",
-            Self::Aes128CbcSha1 => "aes-128-cbc-hmac-sha1-96",
-            Self::ChaCha20Poly1305 => "chacha20-poly1305",
-        }
-    }
-
-    /// The contract's number, and bytes of key material: cipher key, then salt or integrity key.
-    fn contract(self) -> (Suite, usize) {
-        match self {
-            Self::Aes128Gcm => (Suite::Aes128Gcm16, 16 + 4),
-            Self::Aes256Gcm => (Suite::Aes256Gcm16, 32 + 4),
-            Self::Aes256CbcSha256 => (Suite::Aes256CbcSha256, 32 + 32),
-            Self::Aes128CbcSha1 => (Suite::Aes128CbcSha1, 16 + 20),
-            Self::ChaCha20Poly1305 => (Suite::ChaCha20Poly1305, 32 + 4),
-        }
-    }
-}
 
 /// The data plane as a child process; killed and its attachments removed when dropped.
 pub(super) struct Gateway {

@@ -11,6 +11,7 @@ mod sink;
 mod steer;
 mod report;
 
+use crate::suites::SuiteName;
 use anyhow::Context;
 use lab::Lab;
 use report::{Report, Row};
@@ -36,7 +37,7 @@ pub(crate) struct Options {
         value_delimiter = ',',
         default_value = "aes-128-gcm,aes-256-gcm,aes-256-cbc-hmac-sha2-256,aes-128-cbc-hmac-sha1-96,chacha20-poly1305"
     )]
-    suites: Vec<gateway::SuiteName>,
+    suites: Vec<SuiteName>,
     /// Inner packet sizes in bytes, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "64,512,1400")]
     sizes: Vec<u16>,

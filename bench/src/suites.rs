@@ -1,0 +1,63 @@
+//! The suites by the names that all benches use.
+
+use ravelin_ring::msg::Suite;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum SuiteName {
+    #[value(name = "aes-128-gcm")]
+    Aes128Gcm,
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    #[value(name = "aes-256-cbc-hmac-sha2-256")]
+    Aes256CbcSha256,
+    #[value(name = "aes-128-cbc-hmac-sha1-96")]
+    Aes128CbcSha1,
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl SuiteName {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Aes128Gcm,
+        Self::Aes256Gcm,
+        Self::Aes256CbcSha256,
+        Self::Aes128CbcSha1,
+        Self::ChaCha20Poly1305,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Aes128Gcm => "aes-128-gcm",
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::Aes256CbcSha256 => "aes-256-cbc-hmac-sha2-256",
+            Self::Aes128CbcSha1 => "aes-128-cbc-hmac-sha1-96",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+        }
+    }
+
+    /// The contract's number, and bytes of key material: cipher key, then salt or integrity key.
+    pub(crate) fn contract(self) -> (Suite, usize) {
+        match self {
+            Self::Aes128Gcm => (Suite::Aes128Gcm16, 16 + 4),
+            Self::Aes256Gcm => (Suite::Aes256Gcm16, 32 + 4),
+            Self::Aes256CbcSha256 => (Suite::Aes256CbcSha256, 32 + 32),
+            Self::Aes128CbcSha1 => (Suite::Aes128CbcSha1, 16 + 20),
+            Self::ChaCha20Poly1305 => (Suite::ChaCha20Poly1305, 32 + 4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    /// The command line and the output call a suite by the same name.
+    #[test]
+    fn one_name_in_and_out() {
+        assert_eq!(SuiteName::ALL, *SuiteName::value_variants());
+        for suite in SuiteName::ALL {
+            assert_eq!(suite.to_possible_value().unwrap().get_name(), suite.name());
+        }
+    }
+}
