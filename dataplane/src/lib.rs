@@ -24,4 +24,4 @@ pub use packet::{Door, Origin, Packet};
 pub use stats::Stats;
 pub use tables::{TableStore, Tables};
 pub use verdict::Verdict;
-pub use worker::{Now, Worker, WorkerConfig};
+pub use worker::{Now, Probe, Worker, WorkerConfig};

@@ -30,6 +30,17 @@ pub struct WorkerConfig {
     pub max_sas: u32,
 }
 
+/// Told of each stage as it ends, for `bench stage`; the data plane itself uses `()`, which costs nothing.
+pub trait Probe {
+    /// `packets`: how many the stage was given.
+    fn stage(&mut self, stage: &'static str, packets: usize);
+}
+
+impl Probe for () {
+    #[inline(always)]
+    fn stage(&mut self, _: &'static str, _: usize) {}
+}
+
 #[derive(Debug)]
 pub struct Worker {
     way: Way,
@@ -61,12 +72,18 @@ struct Lists {
 }
 
 impl Worker {
+    /// With the fastest crypto kernels that the CPU has.
     pub fn new(config: WorkerConfig) -> Self {
+        Self::with_engine(config, Engine::new())
+    }
+
+    /// With an engine of the caller's choice, for benches.
+    pub fn with_engine(config: WorkerConfig, engine: Engine) -> Self {
         let way = Way {
             db: SaDb::new(config.id, config.workers, config.max_sas),
             tables: Arc::new(Tables::empty()),
             epoch: 1,
-            engine: Engine::new(),
+            engine,
             events: Events::new(),
             requests: Requests::new(),
             unknown_spi: Throttle::default(),
@@ -79,13 +96,27 @@ impl Worker {
     /// Takes every packet of the batch to its final verdict. New packets (fragments, ICMP errors) are appended; their
     /// frames come from `pool`. Frames of dropped and consumed packets stay in the batch: the caller sends them home.
     pub fn process(&mut self, batch: &mut Batch, pool: &mut FramePool, now: Now) {
+        self.process_probed(batch, pool, now, &mut ());
+    }
+
+    /// [`Self::process`], watched.
+    pub fn process_probed(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        now: Now,
+        probe: &mut impl Probe,
+    ) {
         let Self { way, lists } = self;
         way.enter(batch);
+        probe.stage("enter", batch.packets.len());
         classify::run(batch, &way.tables, &mut lists.classes);
-        way.inbound(batch, lists, now);
-        way.outbound(batch, pool, lists, now);
-        way.errors(batch, pool, lists, now);
+        probe.stage("classify", batch.packets.len());
+        way.inbound(batch, lists, now, probe);
+        way.outbound(batch, pool, lists, now, probe);
+        way.errors(batch, pool, lists, now, probe);
         way.finish(batch);
+        probe.stage("finish", batch.packets.len());
     }
 
     /// Call between batches. `None`: nothing to answer, or the answer comes through [`Self::next_event`] (reports).
@@ -131,47 +162,80 @@ impl Worker {
 }
 
 impl Way {
-    fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now) {
+    fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, engine, events, requests, stats, unknown_spi, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
+        probe.stage("in-lookup", esp.len());
         inbound::replay::check(batch, esp, db);
+        probe.stage("in-replay-check", esp.len());
         inbound::decrypt::run(batch, esp, db, engine, stats);
+        probe.stage("in-decrypt", esp.len());
         inbound::replay::commit(batch, esp, db, events, now);
+        probe.stage("in-replay-commit", esp.len());
         inbound::decap::run(batch, esp);
+        probe.stage("in-decap", esp.len());
         inbound::policy::check(batch, esp, db);
+        probe.stage("in-policy", esp.len());
         // NAT of what came out of tunnels belongs here: selectors speak of translated addresses.
         classify::join(batch, &mut lists.classes);
+        probe.stage("join", lists.classes.clear.len());
     }
 
     /// What is clear now: from a port, from the host, or out of an SA. A protected packet may go on by another tunnel.
-    fn outbound(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
+    fn outbound(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        lists: &mut Lists,
+        now: Now,
+        probe: &mut impl Probe,
+    ) {
         let Self { db, engine, events, requests, stats, tables, epoch, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
         let clear = &classes.clear;
         route::resolve(batch, clear, tables);
+        probe.stage("route-resolve", clear.len());
         // NAT of what leaves belongs here, before the policies.
         outbound::policy::run(batch, clear, tables, protect, bypass);
+        probe.stage("out-policy", clear.len());
         outbound::select::run(batch, protect, db, tables, *epoch, &mut Resolver { requests, events, now });
+        probe.stage("out-select", protect.len());
         route::egress(batch, bypass, tables, &mut Resolver { requests, events, now });
+        probe.stage("route-egress", bypass.len());
         route::age(batch, clear);
+        probe.stage("route-age", clear.len());
         outbound::fragment::run(batch, protect, pool, stats);
+        probe.stage("out-fragment", protect.len());
         outbound::fragment::run(batch, bypass, pool, stats);
+        probe.stage("out-fragment", bypass.len());
         outbound::sequence::run(batch, protect, db, events, now);
+        probe.stage("out-sequence", protect.len());
         outbound::encrypt::run(batch, protect, db, engine, stats);
+        probe.stage("out-encrypt", protect.len());
         outbound::encap::run(batch, protect, db);
+        probe.stage("out-encap", protect.len());
         route::leave(batch, bypass, tables);
+        probe.stage("route-leave", bypass.len());
     }
 
     /// ICMP errors about what was just dropped, on the same way out. They provoke no others.
-    fn errors(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
+    fn errors(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        lists: &mut Lists,
+        now: Now,
+        probe: &mut impl Probe,
+    ) {
         let Self { tables, stats, icmp, .. } = self;
         lists.made.clear();
         let mut sender = icmp::Sender { tables, pool, rate: icmp, stats, now };
         icmp::run(batch, &lists.classes.clear, &mut sender, &mut lists.made);
+        probe.stage("icmp", lists.classes.clear.len());
         if !lists.made.is_empty() {
             std::mem::swap(&mut lists.made, &mut lists.classes.clear);
-            self.outbound(batch, pool, lists, now);
+            self.outbound(batch, pool, lists, now, probe);
         }
     }
 

@@ -73,3 +73,18 @@ fn avx512() -> bool {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("bmi2")
 }
+
+/// Frames of the bench's "way without crypto" are whole and open again, and say aloud what they are.
+#[test]
+fn without_crypto_only_the_frame_is_made() {
+    let engine = Engine::without_crypto();
+    assert!(engine.describe().contains("NO ENCRYPTION"));
+    let plans: Vec<Plan> =
+        (0..70).map(|n| Plan::new(Suite::ALL[n % Suite::ALL.len()], n as u64, n)).collect();
+    let mut packets = seal_all(&engine, &plans);
+    let opened = open_all(&engine, &plans, &mut packets);
+    for ((plan, packet), opened) in plans.iter().zip(&packets).zip(opened) {
+        assert_eq!(payload(packet, opened.unwrap()), plan.payload, "{}", plan.suite.name());
+    }
+    assert!(open_all(&Engine::new(), &plans, &mut packets).iter().all(|o| *o == Err(OpenError::BadIcv)));
+}
