@@ -72,5 +72,6 @@ fn connection() -> Connection {
         dpd_delay: Duration::ZERO,
         start: Start::Immediately,
         force_udp: false,
+        fragment_size: Some(1280),
     }
 }

@@ -36,6 +36,9 @@ pub struct Connection {
     pub start: Start,
     /// Encapsulate ESP in UDP though no NAT was found.
     pub force_udp: bool,
+    /// Messages to the peer that would make a larger IP packet go in fragments (RFC 7383); `None`: fragmentation is
+    /// not offered.
+    pub fragment_size: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -203,6 +203,11 @@ impl Endpoint {
 
 #[cfg(test)]
 impl Endpoint {
+    /// Bytes of messages in pieces: of strangers, of peers.
+    pub(crate) fn rooms(&self) -> (usize, usize) {
+        (self.shared.strangers_room.used(), self.shared.peers_room.used())
+    }
+
     /// For tests that play the peer with its own keys.
     pub(crate) fn first_established(
         &mut self,

@@ -119,7 +119,12 @@ impl Header {
 
 /// Writes the length of the whole message into its header.
 pub(crate) fn patch_length(message: &mut [u8]) {
-    let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    set_length(message, message.len());
+}
+
+/// The same before the message is complete: the tag covers the length.
+pub(crate) fn set_length(message: &mut [u8], len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
     if let Some(field) = message.get_mut(24..28) {
         field.copy_from_slice(&len.to_be_bytes());
     }

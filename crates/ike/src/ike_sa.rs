@@ -11,6 +11,7 @@ mod timers;
 mod window;
 
 pub(crate) use established::{Established, Held, Phase, Rival, Waiting};
+pub(crate) use exchange::Authentic;
 pub(crate) use path::Path;
 pub(crate) use window::{Due, Incoming, Window, pause};
 
@@ -20,8 +21,8 @@ use crate::crypto::cipher::Protection;
 use crate::crypto::keys::IkeKeys;
 use crate::endpoint::{Action, Cx, Transmit};
 use crate::event::IkeSaId;
+use crate::fragment::{self, Fragments};
 use crate::header::{self, Exchange, Header};
-use crate::message;
 use crate::payload::{Notify, Payload};
 use crate::snapshot::Role;
 use crate::task::ike_auth::AuthSent;
@@ -50,6 +51,9 @@ pub(crate) struct Core {
     pub(crate) lowest_nonce: Vec<u8>,
     /// To be deleted as soon as it is established.
     pub(crate) doomed: bool,
+    /// Both sides said that they know fragments (RFC 7383 §2.3).
+    pub(crate) fragmentation: bool,
+    pub(crate) fragments: Fragments,
 }
 
 /// By which way a request came; its answer goes back there (RFC 7296 §2.11).
@@ -118,22 +122,36 @@ impl Core {
     }
 
     /// By the SA's own path.
-    pub(crate) fn send(&mut self, cx: &mut Cx<'_>, bytes: Vec<u8>) {
+    pub(crate) fn send(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         self.last_sent = cx.now;
-        cx.transmit(Transmit {
-            local: self.path.local,
-            remote: self.path.remote,
-            natt: self.path.natt,
-            keepalive: false,
-            bytes,
-        });
+        let Path { local, remote, natt, .. } = self.path;
+        for bytes in datagrams {
+            cx.transmit(Transmit { local, remote, natt, keepalive: false, bytes });
+        }
     }
 
     /// A request of ours goes out and is remembered.
-    pub(crate) fn request(&mut self, cx: &mut Cx<'_>, bytes: Vec<u8>) {
+    pub(crate) fn request(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         let jitter = self.jitter(cx, 0);
-        self.window.sent(cx.now, bytes.clone(), &cx.config.timers, jitter);
-        self.send(cx, bytes);
+        self.window.sent(cx.now, datagrams.clone(), &cx.config.timers, jitter);
+        self.send(cx, datagrams);
+    }
+
+    /// The message in as many datagrams as it needs; none: no key or no room.
+    fn protect(
+        &self,
+        cx: &mut Cx<'_>,
+        keys: &mut IkeKeys,
+        header: Header,
+        payloads: &[Payload],
+    ) -> Option<Vec<Vec<u8>>> {
+        let limit = self.connection.fragment_size.filter(|_| self.fragmentation);
+        let limit = limit.map(|size| self.path.room(size));
+        let all = fragment::protect(header, payloads, keys.sealing(self.role), &mut *cx.rng, limit)?;
+        if all.len() > 1 {
+            all.iter().for_each(|_| cx.count(Counter::FragmentsSent));
+        }
+        Some(all)
     }
 
     /// Up to a tenth of the pause, so that many tunnels do not send in step.
@@ -158,26 +176,21 @@ impl Core {
             "request out"
         );
         let header = self.header(exchange, false, self.window.next_request_id());
-        match message::sealed(header, payloads, keys.sealing(self.role), &mut *cx.rng) {
-            Some(bytes) => {
-                self.request(cx, bytes);
-                true
-            }
-            None => false,
-        }
+        let Some(datagrams) = self.protect(cx, keys, header, payloads) else { return false };
+        self.request(cx, datagrams);
+        true
     }
 
     /// Seals and sends the answer to the request `id`, and keeps it for repeats.
     pub(crate) fn answer(&mut self, cx: &mut Cx<'_>, keys: &mut IkeKeys, to: Asked, payloads: &[Payload]) {
         tracing::trace!(ike = self.id.0, id = to.id, exchange = ?to.exchange, ?payloads, "answer out");
         let header = self.header(to.exchange, true, to.id);
-        let Some(bytes) = message::sealed(header, payloads, keys.sealing(self.role), &mut *cx.rng) else {
-            return;
-        };
+        let Some(datagrams) = self.protect(cx, keys, header, payloads) else { return };
         self.last_sent = cx.now;
-        let reply = to.via.transmit(cx.config.natt_port, bytes);
+        let natt = cx.config.natt_port;
+        let reply: Vec<Transmit> = datagrams.into_iter().map(|d| to.via.transmit(natt, d)).collect();
         self.window.reply(reply.clone());
-        cx.transmit(reply);
+        reply.into_iter().for_each(|t| cx.transmit(t));
     }
 }
 
@@ -203,6 +216,18 @@ impl IkeKeys {
         match our_role {
             Role::Initiator => &self.from_responder,
             Role::Responder => &self.from_initiator,
+        }
+    }
+}
+
+impl State {
+    /// Where there are keys.
+    pub(crate) const fn keys(&self) -> Option<&IkeKeys> {
+        match self {
+            Self::InitAnswered(s) => Some(&s.keys),
+            Self::AuthSent(s) => Some(s.keys()),
+            Self::Established(e) => Some(&e.keys),
+            Self::InitSent(_) | Self::Closed { .. } | Self::Gone => None,
         }
     }
 }

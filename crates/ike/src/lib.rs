@@ -12,6 +12,7 @@ pub mod endpoint;
 mod header;
 mod cookie;
 mod message;
+mod fragment;
 mod payload;
 mod ike_sa;
 mod task;

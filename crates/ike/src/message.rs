@@ -7,12 +7,12 @@ mod view;
 
 pub(crate) use view::View;
 
+use crate::crypto::Wiped;
 use crate::crypto::cipher::Protection;
 use crate::error::Malformed;
 use crate::header::{self, Header};
 use crate::payload::{self, Payload, Reader, kind};
 use rand_core::Rng;
-use zeroize::Zeroizing;
 
 /// Why an encrypted message could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,6 @@ pub(crate) enum Unreadable {
     Shape(Malformed),
     /// The tag is wrong. Anybody can have sent it.
     Integrity,
-    /// The peer itself sent nonsense.
-    Inside(Malformed),
 }
 
 /// An unprotected message (IKE_SA_INIT, and errors without an SA).
@@ -35,15 +33,15 @@ pub(crate) fn plain(mut header: Header, payloads: &[Payload]) -> Vec<u8> {
     out
 }
 
-/// A message whose payloads all stand in one Encrypted payload. `None`: a key is unusable or the message too long.
-pub(crate) fn sealed(
+/// A message whose payloads all stand in one Encrypted payload; `inner` is the chain that `first` begins. `None`: a key
+/// is unusable or the message too long.
+pub(crate) fn sealed_bytes(
     mut header: Header,
-    payloads: &[Payload],
+    first: u8,
+    inner: Wiped,
     keys: &mut Protection,
     rng: &mut dyn Rng,
 ) -> Option<Vec<u8>> {
-    let mut inner = Zeroizing::new(Vec::with_capacity(256));
-    payload::write_chain(payloads, &mut inner);
     let pad = keys.pad_len(inner.len());
     let body = keys.iv_len() + inner.len() + pad + 1 + keys.tag_len();
     let total = header::LEN + 4 + body;
@@ -53,19 +51,37 @@ pub(crate) fn sealed(
     header.next_payload = kind::ENCRYPTED;
     let mut out = Vec::with_capacity(total);
     header.write(&mut out);
-    out.extend_from_slice(&[payload::first_kind(payloads), 0]);
+    out.extend_from_slice(&[first, 0]);
     out.extend_from_slice(&u16::try_from(4 + body).ok()?.to_be_bytes());
     // The headers are covered by the tag: their lengths must be right before it is made.
-    out.resize(total, 0);
-    header::patch_length(&mut out);
-    out.truncate(header::LEN + 4);
+    header::set_length(&mut out, total);
     keys.seal(&mut out, inner, rng).ok()?;
     (out.len() == total).then_some(out)
 }
 
-/// The payloads of an encrypted message. The Encrypted payload must be the first and last of the outer chain:
-/// what stood before it would not be ours to trust.
-pub(crate) fn open(header: &Header, bytes: &[u8], keys: &Protection) -> Result<Vec<Payload>, Unreadable> {
+/// An authentic message, decrypted.
+pub(crate) struct Opened {
+    /// The type of the first payload.
+    pub(crate) first: u8,
+    /// The chain of payloads as bytes.
+    pub(crate) plain: Wiped,
+}
+
+impl Opened {
+    pub(crate) fn payloads(&self) -> Result<Vec<Payload>, Malformed> {
+        payload::parse_chain(self.first, &self.plain)
+    }
+}
+
+impl core::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Opened({}, …)", self.first)
+    }
+}
+
+/// Opens an encrypted message. The Encrypted payload must be the first and last of the outer chain: what stood before
+/// it would not be ours to trust.
+pub(crate) fn open(header: &Header, bytes: &[u8], keys: &Protection) -> Result<Opened, Unreadable> {
     if header.next_payload != kind::ENCRYPTED {
         return Err(Unreadable::Shape(Malformed::Missing("encrypted payload")));
     }
@@ -78,8 +94,19 @@ pub(crate) fn open(header: &Header, bytes: &[u8], keys: &Protection) -> Result<V
     if usize::from(len) != body.len() {
         return Err(Unreadable::Shape(Malformed::Length("encrypted payload")));
     }
-    let inner = keys.open(bytes, header::LEN + 4).map_err(|_| Unreadable::Integrity)?;
-    payload::parse_chain(first, &inner).map_err(Unreadable::Inside)
+    let plain = keys.open(bytes, header::LEN + 4).map_err(|_| Unreadable::Integrity)?;
+    Ok(Opened { first, plain })
+}
+
+/// Whole, whatever its length.
+#[cfg(test)]
+pub(crate) fn sealed(
+    header: Header,
+    payloads: &[Payload],
+    keys: &mut Protection,
+    rng: &mut dyn Rng,
+) -> Option<Vec<u8>> {
+    crate::fragment::protect(header, payloads, keys, rng, None)?.pop()
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) mod kind {
     pub(crate) const TS_I: u8 = 44;
     pub(crate) const TS_R: u8 = 45;
     pub(crate) const ENCRYPTED: u8 = 46;
+    /// RFC 7383 §2.5.
+    pub(crate) const ENCRYPTED_FRAGMENT: u8 = 53;
     /// The last type that RFC 7296 defines (EAP); the first is SA.
     pub(crate) const LAST_KNOWN: u8 = 48;
 }
@@ -194,7 +196,7 @@ pub(crate) fn parse_chain(first: u8, bytes: &[u8]) -> Result<Vec<Payload>, Malfo
         let len = usize::from(r.u16()?).checked_sub(4).ok_or(Malformed::Length("payload"))?;
         let body = r.take(len)?;
         // An encrypted payload stands alone at the end of a message and is opened before this is called.
-        if kind == kind::ENCRYPTED {
+        if matches!(kind, kind::ENCRYPTED | kind::ENCRYPTED_FRAGMENT) {
             return Err(Malformed::Value("place of the encrypted payload"));
         }
         // RFC 7296 §2.5: the flag counts only for types that are not understood.

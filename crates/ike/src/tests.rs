@@ -5,6 +5,7 @@ mod connect;
 mod rekey;
 mod collisions;
 mod lossy;
+mod fragments;
 mod hostile;
 mod nat;
 mod lifecycle;

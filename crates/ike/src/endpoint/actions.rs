@@ -7,8 +7,7 @@ use crate::child_sa::ChildPair;
 use crate::config::ConnectionId;
 use crate::counters::Counter;
 use crate::event::{Event, IkeSaId};
-use crate::header::Header;
-use crate::ike_sa::{IkeSa, Phase, State, Via, Waiting};
+use crate::ike_sa::{Authentic, IkeSa, Phase, State, Waiting};
 use crate::snapshot::Role;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -20,7 +19,7 @@ impl Endpoint {
                 self.add(*sa);
             }
             Action::Inherit { from, to, children, queue } => self.inherit(now, from, to, children, queue),
-            Action::Claim { from, to, bytes, via } => self.claim(now, from, to, &bytes, via),
+            Action::Claim { from, to, message } => self.claim(now, from, to, &message),
             Action::Redundant(id) => {
                 let until = now + self.shared.config.timers.linger;
                 self.with_sa(now, id, |sa, _| {
@@ -43,7 +42,7 @@ impl Endpoint {
         }
     }
 
-    fn claim(&mut self, now: Instant, from: IkeSaId, to: IkeSaId, bytes: &[u8], via: Via) {
+    fn claim(&mut self, now: Instant, from: IkeSaId, to: IkeSaId, message: &Authentic) {
         self.with_sa(now, from, |sa, cx| {
             if let Some((core, e)) = sa.parts()
                 && e.rival.as_ref().is_some_and(|rival| rival.ike == to)
@@ -55,9 +54,7 @@ impl Endpoint {
         while let Some(action) = self.shared.actions.pop_front() {
             self.apply(now, action);
         }
-        if let Ok((header, _)) = Header::parse(bytes) {
-            self.with_sa(now, to, |sa, cx| sa.on_message(cx, &header, bytes, via));
-        }
+        self.with_sa(now, to, |sa, cx| sa.on_authentic(cx, message));
     }
 
     /// `to` takes over what `from` had.

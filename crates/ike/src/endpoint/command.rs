@@ -145,4 +145,5 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
         || a.remote_id != b.remote_id
         || a.secret != b.secret
         || a.proposals != b.proposals
+        || a.fragment_size.is_some() != b.fragment_size.is_some()
 }

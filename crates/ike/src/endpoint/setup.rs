@@ -62,6 +62,13 @@ pub struct Limits {
     pub children: usize,
     /// Tasks that wait in one IKE SA.
     pub tasks: usize,
+    /// Bytes of messages in pieces (RFC 7383) from peers that have not authenticated: in all, and for one message. An
+    /// address cannot fill it: its half-open SAs are too few.
+    pub strangers_fragments: usize,
+    pub stranger_message: usize,
+    /// The same for authenticated peers.
+    pub peers_fragments: usize,
+    pub peer_message: usize,
     /// Datagrams that wait for `poll_transmit`; more are dropped as if the network had lost them.
     pub transmits: usize,
     /// [`crate::event::Event::Rejected`] that wait for `poll_event`; other events are bounded by the SAs they speak of.
@@ -77,6 +84,10 @@ impl Default for Limits {
             ike_sas: 65_536,
             children: 256,
             tasks: 1024,
+            strangers_fragments: 16 << 20,
+            stranger_message: 32 << 10,
+            peers_fragments: 64 << 20,
+            peer_message: 64 << 10,
             transmits: 65_536,
             rejections: 256,
         }
@@ -93,6 +104,8 @@ pub struct Timers {
     pub retransmit_tries: u32,
     /// A peer that began must authenticate within this time.
     pub half_open: Duration,
+    /// A message in pieces is given up when no new piece came for this time.
+    pub reassembly: Duration,
     /// Idle time after which a keepalive goes to a peer when we are behind a NAT (RFC 3948 §4).
     pub keepalive: Duration,
     /// How long the inbound SA of a replaced pair still takes packets that are on their way.
@@ -116,6 +129,7 @@ impl Default for Timers {
             retransmit_max: Duration::from_secs(16),
             retransmit_tries: 5,
             half_open: Duration::from_secs(30),
+            reassembly: Duration::from_secs(20),
             keepalive: Duration::from_secs(20),
             grace: Duration::from_secs(5),
             retry_first: Duration::from_secs(2),

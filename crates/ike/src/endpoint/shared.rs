@@ -8,7 +8,8 @@ use crate::child_sa::ChildPair;
 use crate::config::{ChildId, Connection, ConnectionId};
 use crate::counters::{Counter, Counters};
 use crate::event::{ChildSaId, Event, IkeSaId};
-use crate::ike_sa::{IkeSa, Via, Waiting};
+use crate::fragment::Room;
+use crate::ike_sa::{Authentic, IkeSa, Waiting};
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) enum Action {
     Inherit { from: IkeSaId, to: IkeSaId, children: Vec<ChildPair>, queue: VecDeque<Waiting> },
     /// The peer uses `to`, which its rekey made, while ours was under way: what `from` has goes there, and then the
     /// message is judged.
-    Claim { from: IkeSaId, to: IkeSaId, bytes: Vec<u8>, via: Via },
+    Claim { from: IkeSaId, to: IkeSaId, message: Box<Authentic> },
     /// The peer, who made it, is to delete this IKE SA: it lost a collision.
     Redundant(IkeSaId),
     /// `ike` is up with an authenticated peer: look for others with the same one.
@@ -62,13 +63,19 @@ pub(crate) struct Shared {
     pairs: BTreeMap<ChildSaId, Located>,
     outbound: BTreeMap<ChildId, ChildSaId>,
     last_id: u64,
+    /// Room for messages in pieces.
+    pub(crate) strangers_room: Room,
+    pub(crate) peers_room: Room,
     /// Connections with an established IKE SA.
     pub(crate) up: BTreeSet<ConnectionId>,
 }
 
 impl Shared {
     pub(crate) fn new(config: EndpointConfig, rng: Box<dyn CryptoRng + Send>) -> Self {
+        let limits = config.limits;
         Self {
+            strangers_room: Room::new(limits.strangers_fragments, limits.stranger_message),
+            peers_room: Room::new(limits.peers_fragments, limits.peer_message),
             config,
             rng,
             counters: Counters::default(),

@@ -7,10 +7,22 @@ use super::{Asked, IkeSa, Incoming, Phase, State, Via, count_error, error_payloa
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::error::Error;
+use crate::fragment::{Fragment, Taken};
 use crate::header::{Exchange, Header};
-use crate::message::{self, Unreadable, View};
-use crate::payload::Payload;
+use crate::message::{self, Opened, Unreadable, View};
+use crate::payload::{Payload, kind};
 use crate::snapshot::Role;
+
+/// A new message of the peer.
+#[derive(Debug)]
+pub(crate) struct Authentic {
+    pub(crate) header: Header,
+    pub(crate) via: Via,
+    pub(crate) payloads: Vec<Payload>,
+    pub(crate) opened: Opened,
+    /// The datagram by which a repeated request is known: the only one, or fragment 1.
+    head: Vec<u8>,
+}
 
 impl IkeSa {
     /// The one way of a message through an IKE SA.
@@ -22,21 +34,73 @@ impl IkeSa {
         if header.exchange == Exchange::IkeSaInit {
             return self.on_init(cx, header, bytes, via);
         }
+        if header.next_payload == kind::ENCRYPTED_FRAGMENT {
+            return self.on_fragment(cx, header, bytes, via);
+        }
         if !self.is_in_window(cx, header, bytes) {
             return;
         }
-        let role = self.core.role;
-        let keys = match &self.state {
-            State::InitAnswered(s) => s.keys.opening(role),
-            State::AuthSent(s) => s.keys.opening(role),
-            State::Established(e) => e.keys.opening(role),
-            State::InitSent(_) | State::Closed { .. } | State::Gone => return cx.count(Counter::OutOfPlace),
+        let Some(keys) = self.state.keys() else { return cx.count(Counter::OutOfPlace) };
+        match message::open(header, bytes, keys.opening(self.core.role)) {
+            Ok(opened) => self.on_opened(cx, header, bytes.to_vec(), via, opened),
+            Err(why) => count_unreadable(cx, &why),
+        }
+    }
+
+    /// A piece of a message (RFC 7383 §2.6): the cheap questions first, then its tag, then a place for it.
+    fn on_fragment(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8], via: Via) {
+        let Ok(fragment) = Fragment::parse(bytes) else { return cx.count(Counter::Malformed) };
+        let (response, id) = (header.response, header.message_id);
+        let Some(keys) = self.state.keys().filter(|_| self.core.fragmentation) else {
+            return cx.count(Counter::OutOfPlace);
         };
-        match message::open(header, bytes, keys) {
-            Ok(payloads) => self.on_authentic(cx, header, bytes, via, &payloads),
-            Err(Unreadable::Shape(_)) => cx.count(Counter::Malformed),
-            Err(Unreadable::Integrity) => cx.count(Counter::BadIntegrity),
-            Err(Unreadable::Inside(why)) => self.on_nonsense(cx, header, bytes, via, why.into()),
+        let repeated = match self.core.window.classify_id(id) {
+            _ if response && self.core.window.awaits(id) => None,
+            Incoming::New if !response => None,
+            // §2.6.1: only the first piece of a repeated request brings the answer again.
+            Incoming::Repeated(reply) if !response && fragment.number == 1 => Some(reply),
+            Incoming::Repeated(_) | Incoming::Pending if !response => {
+                return cx.count(Counter::FragmentsUseless);
+            }
+            Incoming::New | Incoming::Repeated(_) | Incoming::Pending | Incoming::OutOfWindow => {
+                return cx.count(Counter::OutOfWindow);
+            }
+        };
+        if repeated.is_none() && !self.core.fragments.is_news(response, id, fragment) {
+            return cx.count(Counter::FragmentsUseless);
+        }
+        let piece = match Fragment::open(bytes, keys.opening(self.core.role)) {
+            Ok(piece) => piece,
+            Err(why) => return count_unreadable(cx, &why),
+        };
+        cx.count(Counter::FragmentsReceived);
+        if let Some(reply) = repeated {
+            return repeat(cx, reply);
+        }
+        let stranger = matches!(self.state, State::InitAnswered(_));
+        let room = if stranger { &cx.strangers_room } else { &cx.peers_room };
+        let until = cx.now + cx.config.timers.reassembly;
+        match self.core.fragments.take((response, id), fragment, (bytes, piece), room, until) {
+            Taken::Kept => {}
+            Taken::NoRoom => cx.count(Counter::FragmentsNoRoom),
+            Taken::Whole(whole) => {
+                cx.count(Counter::Reassembled);
+                let opened = Opened { first: whole.first, plain: whole.plain };
+                self.on_opened(cx, header, whole.head, via, opened);
+            }
+        }
+    }
+
+    fn on_opened(&mut self, cx: &mut Cx<'_>, header: &Header, head: Vec<u8>, via: Via, opened: Opened) {
+        self.core.fragments.forget(header.response);
+        match opened.payloads() {
+            Ok(payloads) => {
+                let message = Authentic { header: *header, via, payloads, opened, head };
+                if let Some(message) = self.not_claimed(cx, message) {
+                    self.on_authentic(cx, &message);
+                }
+            }
+            Err(why) => self.on_nonsense(cx, header, &head, via, why.into()),
         }
     }
 
@@ -76,34 +140,23 @@ impl IkeSa {
         }
         match self.core.window.classify(header.message_id, bytes) {
             Incoming::New => return true,
-            Incoming::Repeated(reply) => {
-                cx.count(Counter::RepliesRepeated);
-                cx.transmit(reply);
-            }
+            Incoming::Repeated(reply) => repeat(cx, reply),
             Incoming::Pending => {}
             Incoming::OutOfWindow => cx.count(Counter::OutOfWindow),
         }
         false
     }
 
-    fn on_authentic(
-        &mut self,
-        cx: &mut Cx<'_>,
-        header: &Header,
-        bytes: &[u8],
-        via: Via,
-        payloads: &[Payload],
-    ) {
-        if self.must_claim(cx, header, bytes, via, View(payloads)) {
-            return;
-        }
+    pub(crate) fn on_authentic(&mut self, cx: &mut Cx<'_>, message: &Authentic) {
+        let Authentic { header, via, payloads, head, .. } = message;
+        let via = *via;
         tracing::trace!(ike = self.core.id.0, id = header.message_id, exchange = ?header.exchange,
             response = header.response, ?payloads, "in");
         let asked = Asked { exchange: header.exchange, id: header.message_id, via };
         if header.response {
             self.core.window.answered();
         } else {
-            self.core.window.received(header.message_id, bytes);
+            self.core.window.received(header.message_id, head);
         }
         let (response, view) = (header.response, View(payloads));
         self.step(cx, |state, core, cx| match state {
@@ -133,24 +186,17 @@ impl IkeSa {
     }
 
     /// While two IKE rekeys collide, the peer goes on with the SA that its own exchange made: so for the peer there
-    /// was no collision, or it won. The children come here before the message is judged (again).
-    fn must_claim(
-        &mut self,
-        cx: &mut Cx<'_>,
-        header: &Header,
-        bytes: &[u8],
-        via: Via,
-        view: View<'_>,
-    ) -> bool {
+    /// was no collision, or it won. The children come here before the message is judged: then it waits for them.
+    fn not_claimed(&mut self, cx: &mut Cx<'_>, message: Authentic) -> Option<Authentic> {
         let id = self.core.id;
-        let Some((_, e)) = self.parts() else { return false };
-        let gives_up = view.deletes().any(|d| *d == crate::payload::Delete::Ike);
-        if header.response || gives_up || e.phase != Phase::Live {
-            return false;
+        let Some((_, e)) = self.parts() else { return Some(message) };
+        let gives_up = View(&message.payloads).deletes().any(|d| *d == crate::payload::Delete::Ike);
+        if message.header.response || gives_up || e.phase != Phase::Live {
+            return Some(message);
         }
-        let Some(from) = e.predecessor.take() else { return false };
-        cx.act(Action::Claim { from, to: id, bytes: bytes.to_vec(), via });
-        true
+        let Some(from) = e.predecessor.take() else { return Some(message) };
+        cx.act(Action::Claim { from, to: id, message: Box::new(message) });
+        None
     }
 
     /// The peer itself sent nonsense (RFC 7296 §2.21.2, §2.21.3). An unknown critical payload is answered and
@@ -187,4 +233,16 @@ impl IkeSa {
             other @ (State::InitSent(_) | State::Closed { .. } | State::Gone) => other,
         });
     }
+}
+
+fn repeat(cx: &mut Cx<'_>, reply: Vec<crate::endpoint::Transmit>) {
+    cx.count(Counter::RepliesRepeated);
+    reply.into_iter().for_each(|t| cx.transmit(t));
+}
+
+fn count_unreadable(cx: &mut Cx<'_>, why: &Unreadable) {
+    cx.count(match why {
+        Unreadable::Shape(_) => Counter::Malformed,
+        Unreadable::Integrity => Counter::BadIntegrity,
+    });
 }

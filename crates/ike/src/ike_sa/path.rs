@@ -42,6 +42,13 @@ impl Path {
         (SocketAddr::new(local, config.natt_port), SocketAddr::new(self.remote.ip(), port))
     }
 
+    /// What is left for an IKE message in an IP packet of `size` bytes: without IP and UDP header and the non-ESP
+    /// marker.
+    pub(crate) const fn room(&self, size: u16) -> usize {
+        let ip = if self.remote.is_ipv4() { 20 } else { 40 };
+        (size as usize).saturating_sub(ip + 8 + 4)
+    }
+
     /// As initiator after IKE_SA_INIT: IKE moves to the NAT-T port (RFC 7296 §2.23).
     pub(crate) fn move_to_natt(&mut self, config: &EndpointConfig) {
         if !self.natt {

@@ -22,11 +22,13 @@ impl IkeSa {
             State::Closed { until, .. } => return Some(*until),
             State::Gone => return None,
         };
-        own.into_iter().chain(self.core.window.retransmit_at()).min()
+        let core = &self.core;
+        own.into_iter().chain(core.window.retransmit_at()).chain(core.fragments.expires_at()).min()
     }
 
     pub(crate) fn on_alarm(&mut self, cx: &mut Cx<'_>) {
         self.retransmit(cx);
+        (0..self.core.fragments.expire(cx.now)).for_each(|_| cx.count(Counter::FragmentsExpired));
         match &mut self.state {
             State::InitAnswered(_) => {
                 if cx.now >= self.core.created + cx.config.timers.half_open {
@@ -53,10 +55,10 @@ impl IkeSa {
         let jitter = cx.random_up_to(timers.retransmit_first / 10);
         match self.core.window.due(cx.now, &timers, jitter) {
             Due::Nothing => {}
-            Due::Again(bytes) => {
+            Due::Again(datagrams) => {
                 cx.count(Counter::Retransmits);
                 self.core.retransmits += 1;
-                self.core.send(cx, bytes);
+                self.core.send(cx, datagrams);
             }
             Due::GiveUp => self.give_up(cx),
         }

@@ -18,7 +18,8 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct Outstanding {
     id: u32,
-    bytes: Vec<u8>,
+    /// The datagrams of the request; several when it goes in fragments.
+    datagrams: Vec<Vec<u8>>,
     tries: u32,
     at: Instant,
 }
@@ -28,7 +29,7 @@ struct Outstanding {
 struct Answered {
     id: u32,
     digest: [u8; 32],
-    reply: Option<Transmit>,
+    reply: Option<Vec<Transmit>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,7 +37,7 @@ pub(crate) enum Incoming {
     /// Next in order.
     New,
     /// The peer did not get our answer.
-    Repeated(Transmit),
+    Repeated(Vec<Transmit>),
     /// Our answer is not ready yet.
     Pending,
     OutOfWindow,
@@ -45,7 +46,7 @@ pub(crate) enum Incoming {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
     Nothing,
-    Again(Vec<u8>),
+    Again(Vec<Vec<u8>>),
     GiveUp,
 }
 
@@ -63,11 +64,11 @@ impl Window {
     }
 
     /// Remembers a request that goes out now. Ids run out after 2^32 requests; a rekey comes long before.
-    pub(crate) fn sent(&mut self, now: Instant, bytes: Vec<u8>, timers: &Timers, jitter: Duration) {
+    pub(crate) fn sent(&mut self, now: Instant, datagrams: Vec<Vec<u8>>, timers: &Timers, jitter: Duration) {
         let id = self.next_request;
         self.next_request = id.saturating_add(1);
         let at = now + timers.retransmit_first + jitter;
-        self.outstanding = Some(Outstanding { id, bytes, tries: 0, at });
+        self.outstanding = Some(Outstanding { id, datagrams, tries: 0, at });
     }
 
     pub(crate) fn retransmit_at(&self) -> Option<Instant> {
@@ -83,7 +84,7 @@ impl Window {
         }
         o.tries += 1;
         o.at = now + pause(timers, o.tries) + jitter;
-        Due::Again(o.bytes.clone())
+        Due::Again(o.datagrams.clone())
     }
 
     /// The answer to the outstanding request came, and is authentic.
@@ -95,10 +96,18 @@ impl Window {
         self.outstanding.as_ref().is_some_and(|o| o.id == id)
     }
 
+    /// What has been answered already must come in the same bytes.
     pub(crate) fn classify(&self, id: u32, bytes: &[u8]) -> Incoming {
+        match self.answered.as_ref().filter(|last| last.id == id) {
+            Some(last) if last.digest != digest(bytes) => Incoming::OutOfWindow,
+            _ => self.classify_id(id),
+        }
+    }
+
+    /// By the id alone: a repeated request may have been cut into other pieces, so their tags must tell.
+    pub(crate) fn classify_id(&self, id: u32) -> Incoming {
         if let Some(last) = self.answered.as_ref().filter(|last| last.id == id) {
             return match &last.reply {
-                _ if last.digest != digest(bytes) => Incoming::OutOfWindow,
                 Some(reply) => Incoming::Repeated(reply.clone()),
                 None => Incoming::Pending,
             };
@@ -118,7 +127,7 @@ impl Window {
         self.answered = Some(Answered { id, digest: digest(bytes), reply: None });
     }
 
-    pub(crate) fn reply(&mut self, reply: Transmit) {
+    pub(crate) fn reply(&mut self, reply: Vec<Transmit>) {
         if let Some(last) = &mut self.answered {
             last.reply = Some(reply);
         }
@@ -143,14 +152,14 @@ mod tests {
         Timers::default()
     }
 
-    fn reply() -> Transmit {
-        Transmit {
+    fn reply() -> Vec<Transmit> {
+        vec![Transmit {
             local: None,
             remote: "192.0.2.1:500".parse().unwrap(),
             natt: false,
             keepalive: false,
             bytes: vec![1],
-        }
+        }]
     }
 
     // R180: RFC 7296 §2.1
@@ -158,11 +167,11 @@ mod tests {
     fn the_pauses_double_and_end() {
         let mut w = Window::default();
         let t0 = Instant::now();
-        w.sent(t0, vec![7], &timers(), Duration::ZERO);
+        w.sent(t0, vec![vec![7], vec![8]], &timers(), Duration::ZERO);
         let mut at = vec![];
         while let Some(next) = w.retransmit_at() {
             match w.due(next, &timers(), Duration::ZERO) {
-                Due::Again(bytes) => assert_eq!(bytes, [7]),
+                Due::Again(all) => assert_eq!(all, [[7], [8]]),
                 Due::GiveUp => {}
                 Due::Nothing => panic!("early"),
             }

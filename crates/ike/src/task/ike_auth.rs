@@ -50,15 +50,11 @@ pub(crate) struct AuthSent {
     child: Option<(Child, Spi)>,
 }
 
-impl core::ops::Deref for AuthSent {
-    type Target = Init;
-
-    fn deref(&self) -> &Init {
-        &self.init
-    }
-}
-
 impl AuthSent {
+    pub(crate) const fn keys(&self) -> &IkeKeys {
+        &self.init.keys
+    }
+
     /// `HDR, SK {IDi, [N(INITIAL_CONTACT),] [IDr,] AUTH, SAi2, TSi, TSr}`
     pub(super) fn send(core: &mut Core, cx: &mut Cx<'_>, mut init: Init, child: Option<ChildId>) -> State {
         let connection = core.connection.clone();

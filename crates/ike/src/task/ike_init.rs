@@ -12,6 +12,7 @@ use crate::crypto::keys::{self, IkeKeys, Ingredients};
 use crate::endpoint::Cx;
 use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
 use crate::event::IkeSaId;
+use crate::fragment::Fragments;
 use crate::header::{self, Exchange, Header};
 use crate::ike_sa::{Core, IkeSa, Path, State, Via, Window};
 use crate::message::{self, View};
@@ -72,6 +73,8 @@ pub(crate) fn start(
         retransmits: 0,
         lowest_nonce: Vec::new(),
         doomed: false,
+        fragmentation: false,
+        fragments: Fragments::default(),
     };
     let mut state = InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), child };
     state.send(&mut core, cx);
@@ -87,9 +90,10 @@ impl InitSent {
         payloads.push(super::child_create::ke_payload(&self.ke));
         payloads.push(Payload::Nonce(self.nonce.clone()));
         payloads.extend(core.path.detection(&cx.config, core.spis()));
+        payloads.extend(core.connection.fragment_size.map(|_| fragmentation_supported()));
         self.request = message::plain(core.header(Exchange::IkeSaInit, false, 0), &payloads);
         core.window = Window::default();
-        core.request(cx, self.request.clone());
+        core.request(cx, vec![self.request.clone()]);
     }
 
     pub(crate) fn on_response(
@@ -205,6 +209,7 @@ impl InitSent {
         let seed = keys::seed(chosen.ours.prf, &self.nonce, nr, &shared);
         let from = Ingredients { ni: &self.nonce, nr, initiator_spi, responder_spi };
         core.lowest_nonce = lowest(&self.nonce, nr).to_vec();
+        core.fragmentation = knows_fragments(core, view);
         if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && core.path.udp() {
             core.path.move_to_natt(&cx.config);
         }
@@ -279,10 +284,12 @@ pub(crate) fn respond(
         Payload::Nonce(nr.clone()),
     ];
     payloads.extend(core.path.detection(&cx.config, core.spis()));
+    core.fragmentation = knows_fragments(&core, view);
+    payloads.extend(core.fragmentation.then(fragmentation_supported));
     let response = message::plain(core.header(Exchange::IkeSaInit, true, 0), &payloads);
     core.window.received(0, bytes);
     let reply = via.transmit(cx.config.natt_port, response.clone());
-    core.window.reply(reply.clone());
+    core.window.reply(vec![reply.clone()]);
     cx.transmit(reply);
     let state =
         InitAnswered { keys, proposal: chosen.ours, ni: ni.to_vec(), nr, request: bytes.to_vec(), response };
@@ -321,7 +328,18 @@ fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: u64, via: V
         retransmits: 0,
         lowest_nonce: Vec::new(),
         doomed: false,
+        fragmentation: false,
+        fragments: Fragments::default(),
     }
+}
+
+/// RFC 7383 §2.3
+const fn fragmentation_supported() -> Payload {
+    Payload::Notify(Notify::new(notify::IKEV2_FRAGMENTATION_SUPPORTED))
+}
+
+fn knows_fragments(core: &Core, view: View<'_>) -> bool {
+    core.connection.fragment_size.is_some() && view.notify(notify::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
 }
 
 /// An unprotected answer that keeps no state.

@@ -12,6 +12,7 @@ use crate::crypto::keys::{self, Ingredients};
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
 use crate::event::IkeSaId;
+use crate::fragment::Fragments;
 use crate::ike_sa::{Core, Established, IkeSa, Phase, Rival, State, Window, count_error};
 use crate::message::View;
 use crate::negotiate::algorithm;
@@ -242,6 +243,8 @@ fn successor(
         retransmits: 0,
         lowest_nonce: lowest(parts.ni, parts.nr).to_vec(),
         doomed: false,
+        fragmentation: core.fragmentation,
+        fragments: Fragments::default(),
     };
     let (initiator_spi, responder_spi) = new.spis();
     let seed = keys::rekey_seed(&sa.keys, parts.ni, parts.nr, parts.shared);

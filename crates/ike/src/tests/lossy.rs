@@ -1,13 +1,18 @@
 //! Loss, repetition, reordering: whatever the seed, one working pair is left and both ends agree.
 
 use super::pair::*;
-use crate::config::Start;
+use crate::config::{Connection, Start};
 use crate::counters::Counter;
 use core::time::Duration;
 use rand_core::Rng;
 
 fn run(seed: u64, both_begin: bool) {
+    run_with(seed, both_begin, |_, _| {});
+}
+
+fn run_with(seed: u64, both_begin: bool, change: impl Fn(Side, &mut Connection)) {
     let mut pair = Pair::with(seed, |side, c| {
+        change(side, c);
         if both_begin || side == Side::A {
             c.start = Start::Immediately;
         }
@@ -43,6 +48,11 @@ fn seeds_with_one_initiator() {
 #[test]
 fn seeds_with_two_initiators() {
     (1000..1150).for_each(|seed| run(seed, true));
+}
+
+#[test]
+fn seeds_with_messages_in_pieces() {
+    (2000..2060).for_each(|seed| run_with(seed, seed % 2 == 0, super::fragments::long_messages));
 }
 
 // Seeds that once ended in two pairs: a peer that goes on with its own IKE SA while two rekeys cross.

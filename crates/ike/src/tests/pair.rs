@@ -159,6 +159,7 @@ fn connection(side: Side) -> Connection {
         dpd_delay: Duration::ZERO,
         start: if a_side { Start::Immediately } else { Start::Respond },
         force_udp: false,
+        fragment_size: Some(1280),
     }
 }
 
