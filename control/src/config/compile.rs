@@ -135,6 +135,7 @@ fn connection(tunnel: &Tunnel, secret: ravelin_ike::config::Secret) -> Connectio
         dpd_delay: tunnel.dpd,
         start: tunnel.start,
         force_udp: tunnel.encapsulation == Encapsulation::Udp,
+        fragment_size: tunnel.ike_fragment_size,
     }
 }
 

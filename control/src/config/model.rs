@@ -117,6 +117,8 @@ pub struct Tunnel {
     pub replay_window: u32,
     pub tunnel_mtu: u16,
     pub df: OuterDf,
+    /// Largest IP packet of IKE; `None`: IKE fragmentation is off.
+    pub ike_fragment_size: Option<u16>,
     pub ike_lifetime: Duration,
     pub lifetime: Duration,
     pub hard_lifetime: Duration,

@@ -35,6 +35,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "replay-window",
     "tunnel-mtu",
     "df",
+    "ike-fragment-size",
     "ike-lifetime",
     "lifetime",
     "hard-lifetime",
@@ -86,6 +87,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
     let df = table.or("df", OuterDf::Copy, findings, |v| {
         word(v, &[("copy", OuterDf::Copy), ("clear", OuterDf::Clear), ("set", OuterDf::Set)])
     });
+    let ike_fragment_size = table.or("ike-fragment-size", Some(1280), findings, fragment_size);
     let dpd = table.or("dpd", 20 * SECOND, findings, |v| duration(v, SECOND..=DAY, true));
     let (name, ends, selectors) = (name?, ends?, selectors?);
     let start = start(table, ends.remote, findings);
@@ -104,6 +106,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         replay_window,
         tunnel_mtu,
         df,
+        ike_fragment_size,
         ike_lifetime: life.ike,
         lifetime: life.soft,
         hard_lifetime: life.hard,
@@ -113,6 +116,16 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         dpd,
         line: table.line,
     })
+}
+
+/// 0 turns it off; 576 bytes go through every IPv4 path, 1280 through every IPv6 one.
+fn fragment_size(value: &DeValue<'_>) -> Result<Option<u16>, Bad> {
+    const RANGE: core::ops::RangeInclusive<u16> = 576..=9000;
+    match number16(value, 0..=*RANGE.end(), "bytes")? {
+        0 => Ok(None),
+        n if RANGE.contains(&n) => Ok(Some(n)),
+        _ => Err(Bad::new(shown(value), "576 to 9000 bytes, or 0 for off", "write for example 1280")),
+    }
 }
 
 fn name(value: &DeValue<'_>) -> Result<String, Bad> {

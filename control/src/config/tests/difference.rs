@@ -56,6 +56,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("encapsulation", with("encapsulation = \"udp\"")),
         ("replay-window", with("replay-window = 64")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),
+        ("ike-fragment-size", with("ike-fragment-size = 0")),
         ("df", with("df = \"set\"")),
         ("ike-lifetime", with("ike-lifetime = \"3h\"")),
         ("lifetime", with("lifetime = \"2h\"")),

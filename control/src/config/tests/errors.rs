@@ -188,6 +188,7 @@ fn numbers_have_ranges() {
     assert_error(&with("replay-window = \"64\""), &["write the number without quotes"]);
     assert_error(&with("replay-window = 1.5"), &["`replay-window`: 1.5"]);
     assert_error(&with("tunnel-mtu = 575"), &["576 to"]);
+    assert_error(&with("ike-fragment-size = 575"), &["576 to 9000 bytes, or 0 for off"]);
     assert_error(&with("tunnel-mtu = 1600"), &["does not fit into frames of 2048", "frame-size = 4096"]);
     assert_error(&with("df = \"cpoy\""), &["did you mean \"copy\"?"]);
     assert_error(&with("df = 1"), &["write one of these words in quotes"]);

@@ -138,6 +138,7 @@ fn connections_carry_what_the_engine_needs() {
     assert_eq!(office.secret.expose(), b"an example, not to be used anywhere");
     assert_eq!(office.children[0].selectors.len(), 2);
     assert_eq!(office.jitter, office.lifetime / 10);
+    assert_eq!(office.fragment_size, Some(1280), "RFC 7383");
     assert!(!office.force_udp);
     assert_eq!((van.remote, van.start), (None, Start::Respond));
     assert!(van.force_udp);

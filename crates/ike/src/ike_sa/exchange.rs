@@ -19,7 +19,6 @@ pub(crate) struct Authentic {
     pub(crate) header: Header,
     pub(crate) via: Via,
     pub(crate) payloads: Vec<Payload>,
-    pub(crate) opened: Opened,
     /// The datagram by which a repeated request is known: the only one, or fragment 1.
     head: Vec<u8>,
 }
@@ -95,7 +94,7 @@ impl IkeSa {
         self.core.fragments.forget(header.response);
         match opened.payloads() {
             Ok(payloads) => {
-                let message = Authentic { header: *header, via, payloads, opened, head };
+                let message = Authentic { header: *header, via, payloads, head };
                 if let Some(message) = self.not_claimed(cx, message) {
                     self.on_authentic(cx, &message);
                 }
