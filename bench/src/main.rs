@@ -24,6 +24,7 @@ enum What {
     #[command(after_help = wire::EXAMPLES)]
     Wire(wire::Options),
     /// Clocks per packet of the whole way in memory, both directions
+    #[command(after_help = way::EXAMPLES)]
     Way(way::Options),
 }
 

@@ -17,14 +17,6 @@ pub(crate) enum SuiteName {
 }
 
 impl SuiteName {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Aes128Gcm,
-        Self::Aes256Gcm,
-        Self::Aes256CbcSha256,
-        Self::Aes128CbcSha1,
-        Self::ChaCha20Poly1305,
-    ];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Aes128Gcm => "aes-128-gcm",
@@ -55,8 +47,7 @@ mod tests {
     /// The command line and the output call a suite by the same name.
     #[test]
     fn one_name_in_and_out() {
-        assert_eq!(SuiteName::ALL, *SuiteName::value_variants());
-        for suite in SuiteName::ALL {
+        for suite in SuiteName::value_variants() {
             assert_eq!(suite.to_possible_value().unwrap().get_name(), suite.name());
         }
     }

@@ -1,143 +1,138 @@
 //! The whole way in memory: clocks per packet from received frame to frame ready to send, both directions.
 //!
 //! Decides: what is in the measured stretch: frames into a batch, every stage of `Worker::process` (with policy, replay
-//! check and commit), verdicts out of it. Outside of it: writing the next packets into the frames. Reads: the
-//! time-stamp counter. Never: counts a window in which a packet did not arrive.
+//! check and commit), verdicts out of it, counters. Outside of it: writing the next packets into the frames, proving
+//! that they arrived. Reads: the time-stamp counter. Never: counts a window in which a packet did not arrive.
 //!
-//! Packets are warm in the cache, as they are behind a NIC that writes into it; SAs are as cold as their number makes
-//! them. Figures are medians of short windows; the least and the greatest show the noise.
+//! Packets are warm in the cache, as they are behind a NIC that writes into it, unless `--cold`; SAs are as cold as their
+//! number makes them. Figures are medians of short windows; the least and the greatest show the noise.
 
+mod traffic;
+mod plan;
+mod furnish;
 mod pair;
+mod measure;
+mod report;
 
-use crate::instrument::{Clock, Progress, Realtime, Spread, Waiting, allocations, emit, pin, rounded};
-use crate::suites::SuiteName;
-use anyhow::ensure;
-use clap::Args;
+use crate::instrument::{Clock, Progress, Realtime, pin};
+use anyhow::{Context, bail};
+use measure::{Figures, measure};
 use pair::Pair;
-use std::fmt::Write as _;
-use std::time::Duration;
+use plan::{Case, Subject, Wish};
+use traffic::Size;
 
-#[derive(Args)]
+pub(crate) const EXAMPLES: &str = "Examples:
+  ravelin-bench way --quick
+  ravelin-bench way --suites aes-256-gcm,null,bypass --sizes 64,imix --tunnels 1
+  ravelin-bench way --suites aes-128-gcm --sizes 64 --tunnels 1 --flows 64,100000 --json | jq .clk_per_packet
+  ravelin-bench way --quick --cold
+
+Sizes are those of the inner IP packet in bytes; imix is 64, 576 and 1400 bytes as 7 : 4 : 1.
+Without --suites, --sizes, --tunnels and --flows: all suites, null (the way without cryptography) and bypass (plain
+forwarding) x 64, 256, 512, 1024, 1400, imix x 1, 1000, 100000 tunnels; with --quick 64, 512, 1400, imix x 1, 1000
+tunnels, and 100000 tunnels for the two GCM suites at 64 bytes. Both add 1000000 flows for aes-256-gcm and bypass.
+Exit status: 0 measured, 1 a packet was lost, altered or allocated memory, 2 a wrong option. See docs/bench.md.";
+
+#[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Fewer windows: ends within a minute
+    /// Fewer cases and windows: ends within a minute
     #[arg(long)]
     quick: bool,
-    /// One JSON object per line instead of the table
+    /// One JSON object per line and direction instead of the table
     #[arg(long)]
     json: bool,
     /// Suites, comma-separated; default: all
     #[arg(long, value_delimiter = ',')]
-    suites: Vec<SuiteName>,
-    /// Lengths of the inner IP packet, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "64,256,512,1024,1400")]
-    sizes: Vec<u16>,
-    /// Numbers of tunnels, in round robin, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "1,1000")]
-    tunnels: Vec<u32>,
-    /// Core to run on; default: the last one
+    suites: Option<Vec<Subject>>,
+    /// Bytes of the inner IP packet (36 to 1400) or imix, comma-separated
+    #[arg(long, value_delimiter = ',')]
+    sizes: Option<Vec<Size>>,
+    /// Tunnels in round robin, comma-separated
+    #[arg(long, value_delimiter = ',')]
+    tunnels: Option<Vec<u32>>,
+    /// Different flows in all tunnels together, at least one for each; comma-separated [default: 64]
+    #[arg(long, value_delimiter = ',')]
+    flows: Option<Vec<u32>>,
+    /// Packets are in no first- or second-level cache when their turn comes, as behind AF_XDP in copy mode
+    #[arg(long)]
+    cold: bool,
+    /// Windows of about 2,048 packets for each figure [default: 151, quick: 31]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    windows: Option<u16>,
+    /// Core to run on [default: the last one]
     #[arg(long)]
     core: Option<usize>,
 }
 
-/// Batches of one window: about two thousand packets, some tenths of a millisecond.
-const BATCHES: usize = 32;
-
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let cases = plan::cases(&options.wish())?;
+    let windows = options.windows.map_or(if options.quick { 31 } else { 151 }, usize::from);
     pin(options.core)?;
     Realtime::probe();
-    let suites = if options.suites.is_empty() { &SuiteName::ALL[..] } else { &options.suites };
-    for size in &options.sizes {
-        ensure!((28..=1400).contains(size), "size {size}: 28 to 1400 fit into a frame and an MTU of 1500");
-    }
-    ensure!(options.tunnels.iter().all(|t| (1..=60_000).contains(t)), "tunnels: 1 to 60000");
     let clock = Clock::new();
-    let windows = if options.quick { 31 } else { 151 };
+    let mut progress = Progress::new("way", cases.len(), plan::expected(&cases, windows, options.cold));
     if !options.json {
-        println!("time-stamp counter {:.2} GHz; clk per packet: median (least-greatest)", clock.hz() / 1e9);
-        println!("{:<27}{:>6}{:>9}  {:<34}{:<34}{:>9}", "suite", "size", "tunnels", "out", "in", "allocs");
+        report::head(&clock);
     }
-    let steps = suites.len() * options.tunnels.len() * options.sizes.len();
-    let mut progress = Progress::new("way", steps, Duration::from_millis(400) * u32::try_from(steps)?);
-    for &suite in suites {
-        let (number, key_len) = suite.contract();
-        for &tunnels in &options.tunnels {
-            let mut pair = Pair::new(number, key_len, tunnels)?;
-            for &size in &options.sizes {
-                progress.step(suite.name());
-                let figures = measure(&clock, &mut pair, size, windows)?;
-                progress.clear();
-                report(options.json, suite.name(), size, tunnels, &clock, &figures)?;
-            }
+    let (mut gateways, mut dirty): (Option<(Case, Pair)>, Vec<String>) = (None, vec![]);
+    for case in &cases {
+        progress.step(&format!("{} {} B {} tunnels", case.subject.name(), case.size, case.tunnels));
+        let pair = furnished(&mut gateways, case, options.cold)?;
+        let figures = {
+            let _urgent = Realtime::raise();
+            measure(&clock, pair, windows)
+        };
+        let figures = figures.with_context(|| format!("{case:?}"))?;
+        progress.clear();
+        if options.json {
+            report::lines(&clock, case, options.cold, &figures)?;
+        } else {
+            report::row(&clock, case, &figures);
         }
+        dirty.extend(allocated(case, &figures));
+    }
+    if !dirty.is_empty() {
+        bail!("packets allocated memory on their way, which must never happen:\n  {}", dirty.join("\n  "));
     }
     Ok(())
 }
 
-struct Figures {
-    out: Spread,
-    back: Spread,
-    allocs_per_packet: f64,
-}
-
-#[allow(clippy::cast_precision_loss)] // counts of one window
-fn measure(clock: &Clock, pair: &mut Pair, size: u16, windows: usize) -> anyhow::Result<Figures> {
-    let _urgent = Realtime::raise();
-    let waiting = Waiting::new();
-    let (mut out, mut back, mut allocs, mut all) = (vec![], vec![], 0, 0);
-    // The first windows warm up caches and branch predictors.
-    for n in 0..windows + 3 {
-        let waited = waiting.so_far();
-        let (mut out_clk, mut in_clk, mut packets) = (0, 0, 0);
-        for _ in 0..BATCHES {
-            pair.fill(size)?;
-            let before = allocations();
-            let start = clock.now();
-            packets += pair.protect();
-            let middle = clock.now();
-            pair.unprotect();
-            let end = clock.now();
-            allocs += allocations() - before;
-            (out_clk, in_clk) = (out_clk + (middle - start), in_clk + (end - middle));
-            pair.check()?;
-        }
-        all += packets;
-        // Of the last windows one is kept even if it was disturbed.
-        if n >= 3 && (waiting.so_far() == waited || n > windows) {
-            out.push(out_clk as f64 / packets as f64);
-            back.push(in_clk as f64 / packets as f64);
+impl Options {
+    fn wish(&self) -> Wish {
+        Wish {
+            quick: self.quick,
+            suites: self.suites.clone(),
+            sizes: self.sizes.clone(),
+            tunnels: self.tunnels.clone(),
+            flows: self.flows.clone(),
         }
     }
-    Ok(Figures {
-        out: Spread::of(out),
-        back: Spread::of(back),
-        allocs_per_packet: allocs as f64 / all as f64,
+}
+
+/// The gateways of the case before where they fit; else new ones, when those are gone.
+fn furnished<'g>(
+    gateways: &'g mut Option<(Case, Pair)>,
+    case: &Case,
+    cold: bool,
+) -> anyhow::Result<&'g mut Pair> {
+    let fit = |(before, mut pair): (Case, Pair)| {
+        case.same_gateways(&before).then(|| {
+            pair.send(case.traffic());
+            pair
+        })
+    };
+    let pair = match gateways.take().and_then(fit) {
+        Some(pair) => pair,
+        None => Pair::new(case.subject, case.traffic(), case.tunnels, cold)
+            .with_context(|| format!("installing {} tunnels", case.tunnels))?,
+    };
+    Ok(&mut gateways.insert((*case, pair)).1)
+}
+
+fn allocated(case: &Case, figures: &Figures) -> Option<String> {
+    let (out, back) = (figures.out.allocs, figures.back.allocs);
+    (out + back > 0.0).then(|| {
+        let (name, tunnels) = (case.subject.name(), case.tunnels);
+        format!("{name}, {} B, {tunnels} tunnels: {out} per packet out, {back} in", case.size)
     })
-}
-
-fn report(
-    json: bool,
-    suite: &str,
-    size: u16,
-    tunnels: u32,
-    clock: &Clock,
-    figures: &Figures,
-) -> anyhow::Result<()> {
-    if json {
-        for (dir, f) in [("out", figures.out), ("in", figures.back)] {
-            let line = serde_json::json!({
-                "bench": "way", "dir": dir, "suite": suite, "size": size, "tunnels": tunnels,
-                "clk_per_packet": rounded(f.median, 1), "min": rounded(f.min, 1), "max": rounded(f.max, 1),
-                "mpps": rounded(clock.mpps(f.median), 2), "allocs_per_packet": figures.allocs_per_packet,
-            });
-            emit(&line)?;
-        }
-        return Ok(());
-    }
-    let mut line = format!("{suite:<27}{size:>6}{tunnels:>9}  ");
-    for f in [figures.out, figures.back] {
-        let cell = format!("{:.0} ({:.0}-{:.0}) {:.1} Mpps", f.median, f.min, f.max, clock.mpps(f.median));
-        let _ = write!(line, "{cell:<34}");
-    }
-    println!("{line}{:>9.3}", figures.allocs_per_packet);
-    Ok(())
 }
