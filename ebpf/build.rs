@@ -1,4 +1,4 @@
-//! Builds the XDP program for `bpfel-unknown-none` and leaves the object in `OUT_DIR`.
+//! Builds the XDP programs for `bpfel-unknown-none` and leaves their objects in `OUT_DIR`.
 //!
 //! The toolchain of the workspace cannot do it (its `core` for that target is not distributed), so one is looked for:
 //! 1. a rustup nightly with the component `rust-src`, which builds `core` itself;
@@ -11,13 +11,21 @@ use std::process::Command;
 use std::{env, fs};
 
 const TARGET: &str = "bpfel-unknown-none";
-const OBJECT: &str = "ravelin-xdp";
+/// The gateway's program, and those of the bench.
+const OBJECTS: [&str; 2] = ["ravelin-xdp", "ravelin-xdp-bench"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const CURE: &str = "scripts/toolchain installs what is missing on Debian 12 (as root); elsewhere: \
     rustup toolchain install nightly --component rust-src && cargo install bpf-linker";
 
 fn main() {
-    for path in ["build.rs", "src/abi.rs", "program/src", "program/Cargo.toml", "program/Cargo.lock"] {
+    for path in [
+        "build.rs",
+        "src/abi.rs",
+        "src/bench_abi.rs",
+        "program/src",
+        "program/Cargo.toml",
+        "program/Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rerun-if-changed=../crates/wire/src");
@@ -41,9 +49,11 @@ fn main() {
         Ok(s) => fail(&format!("the XDP program does not build ({s}): {cargo:?}")),
         Err(e) => fail(&format!("cannot start {cargo:?}: {e}")),
     }
-    let object = target_dir.join(TARGET).join("release").join(OBJECT);
-    if let Err(e) = fs::copy(&object, out.join(OBJECT)) {
-        fail(&format!("cannot copy {}: {e}", object.display()));
+    for name in OBJECTS {
+        let object = target_dir.join(TARGET).join("release").join(name);
+        if let Err(e) = fs::copy(&object, out.join(name)) {
+            fail(&format!("cannot copy {}: {e}", object.display()));
+        }
     }
 }
 

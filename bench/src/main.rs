@@ -22,7 +22,7 @@ struct Args {
 enum What {
     /// Packets per second through real AF_XDP sockets on veth, beside a plain AF_XDP forwarder in the same run
     #[command(after_help = wire::EXAMPLES)]
-    Wire(wire::Options),
+    Wire(Box<wire::Options>),
     /// Clocks per packet of the whole way in memory, both directions
     #[command(after_help = way::EXAMPLES)]
     Way(way::Options),

@@ -19,6 +19,8 @@ mod pin;
 mod netlink;
 mod sys;
 mod error;
+pub mod bench_abi;
+pub mod bench;
 
 pub use error::Error;
 pub use netlink::attached_program;

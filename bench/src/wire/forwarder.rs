@@ -1,50 +1,55 @@
-//! The reference: AF_XDP in, link addresses rewritten, AF_XDP out. What it reaches is what the sockets and veths of
-//! this machine allow; nothing that looks into packets can be faster.
+//! The reference: AF_XDP in, link addresses rewritten, AF_XDP out, both ways. What it reaches is what the sockets and
+//! veths of this machine allow; nothing that looks into packets can be faster.
 
-use super::lab::{self, LAN, Lab, Place, SINK, WAN};
+use super::device::{CORE, Device, FRAMES, RING, Running};
+use super::lab::{self, GEN, LAN, Lab, Place, SINK, WAN};
 use super::steer::Steer;
+use super::traffic::Tunnels;
 use anyhow::Context;
 use arrayvec::ArrayVec;
-use ravelin_wire::ethernet::Ethernet;
+use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_xsk::{Frame, FramePool, Socket, SocketConfig, Umem, UmemConfig};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// Where the device under test works; the generator has core 0.
-pub(super) const CORE: usize = 1;
-/// As the gateway's own defaults, so that only the work differs.
-pub(super) const FRAMES: u32 = 16384;
-pub(super) const RING: u32 = 2048;
 const BATCH: usize = 64;
 
-pub(super) struct Forwarder {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<anyhow::Result<anyhow::Result<()>>>>,
-}
+pub(crate) struct Forwarder;
 
-/// Returns once it forwards.
-pub(super) fn start(lab: &Lab) -> anyhow::Result<Forwarder> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (stopped, (ready, is_ready)) = (stop.clone(), mpsc::channel());
-    let thread = lab.inside(Place::Gateway, move || forward(&stopped, &ready));
-    let started = is_ready.recv();
-    let forwarder = Forwarder { stop, thread: Some(thread) };
-    if started.is_err() { forwarder.failure() } else { Ok(forwarder) }
-}
+impl Device for Forwarder {
+    fn name(&self) -> String {
+        "plain forwarder".to_owned()
+    }
 
-impl Forwarder {
-    /// Why it ended before it was ready.
-    fn failure(mut self) -> anyhow::Result<Self> {
-        if let Some(thread) = self.thread.take() {
+    fn start(&self, lab: &Lab, _: &Arc<Tunnels>) -> anyhow::Result<Box<dyn Running>> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, (ready, is_ready)) = (stop.clone(), mpsc::channel());
+        let thread = lab.inside(Place::Gateway, move || forward(&stopped, &ready));
+        let Ok(tid) = is_ready.recv() else {
             thread.join().map_err(|_| anyhow::anyhow!("the forwarder panicked"))???;
-        }
-        anyhow::bail!("the forwarder ended by itself")
+            anyhow::bail!("the forwarder ended by itself")
+        };
+        let schedstat = PathBuf::from(format!("/proc/self/task/{tid}/schedstat"));
+        Ok(Box::new(Forwarding { stop, thread: Some(thread), schedstat }))
     }
 }
 
-impl Drop for Forwarder {
+struct Forwarding {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<anyhow::Result<anyhow::Result<()>>>>,
+    schedstat: PathBuf,
+}
+
+impl Running for Forwarding {
+    fn threads(&self) -> Vec<PathBuf> {
+        vec![self.schedstat.clone()]
+    }
+}
+
+impl Drop for Forwarding {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(Ok(Err(e) | Ok(Err(e)))) = self.thread.take().map(JoinHandle::join) {
@@ -53,46 +58,51 @@ impl Drop for Forwarder {
     }
 }
 
-fn forward(stop: &AtomicBool, ready: &mpsc::Sender<()>) -> anyhow::Result<()> {
-    core_affinity::set_for_current(core_affinity::CoreId { id: CORE });
+fn forward(stop: &AtomicBool, ready: &mpsc::Sender<nix::unistd::Pid>) -> anyhow::Result<()> {
+    crate::instrument::pin(Some(CORE))?;
     let umem = Umem::new(UmemConfig { frames: FRAMES, ..UmemConfig::default() })?;
     let mut pool = umem.pools(1).pop().context("one pool")?;
     let (mut lan_steer, mut lan) = port(&umem, LAN)?;
     let (mut wan_steer, mut wan) = port(&umem, WAN)?;
     lan_steer.steering()?.set_socket(0, &lan)?;
     wan_steer.steering()?.set_socket(0, &wan)?;
-    let header =
-        Ethernet { dst: lab::mac(SINK), src: lab::mac(WAN), ethertype: ravelin_wire::ethernet::IPV4 };
-    let _ = ready.send(());
+    let (to_sink, to_generator) = (link(WAN, SINK), link(LAN, GEN));
+    let _ = ready.send(nix::unistd::gettid());
     while !stop.load(Ordering::Relaxed) {
-        lan.refill(&mut pool);
-        wan.complete(&mut pool);
-        let mut batch = ArrayVec::<Frame, BATCH>::new();
-        let room = wan.tx_room(BATCH);
-        if lan.receive(&mut batch, room) > 0 {
-            pass_on(&mut wan, batch, &header.to_bytes(), &mut pool)?;
-        }
+        pass(&mut lan, &mut wan, &to_sink, &mut pool)?;
+        pass(&mut wan, &mut lan, &to_generator, &mut pool)?;
     }
     lan.close(&mut pool);
     wan.close(&mut pool);
     Ok(())
 }
 
-fn pass_on(
-    out: &mut Socket,
-    batch: ArrayVec<Frame, BATCH>,
-    header: &[u8; 14],
+fn link(from: &str, to: &str) -> [u8; ethernet::HEADER] {
+    Ethernet { dst: lab::mac(to), src: lab::mac(from), ethertype: ethernet::IPV4 }.to_bytes()
+}
+
+fn pass(
+    from: &mut Socket,
+    to: &mut Socket,
+    header: &[u8; ethernet::HEADER],
     pool: &mut FramePool,
 ) -> anyhow::Result<()> {
+    from.refill(pool);
+    to.complete(pool);
+    let mut batch = ArrayVec::<Frame, BATCH>::new();
+    let room = to.tx_room(BATCH);
+    if from.receive(&mut batch, room) == 0 {
+        return Ok(());
+    }
     for mut frame in batch {
         if let Some(old) = frame.data_mut().first_chunk_mut() {
             *old = *header;
         }
-        if let Err(frame) = out.send(frame) {
+        if let Err(frame) = to.send(frame) {
             pool.free(frame);
         }
     }
-    out.kick().context("transmitting")
+    to.kick().context("transmitting")
 }
 
 fn port(umem: &Arc<Umem>, dev: &str) -> anyhow::Result<(Steer, Socket)> {

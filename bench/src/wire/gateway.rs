@@ -1,9 +1,9 @@
 //! The device under test: the real data plane, told by this program, over the real rings, what the control process
-//! would tell it: ports, a route, neighbours, one PROTECT policy and one outbound SA with random keys.
+//! would tell it: ports, routes, neighbours, and for each tunnel a PROTECT policy and a pair of SAs.
 
-use super::forwarder::{CORE, FRAMES, RING};
-use super::lab::{self, GATEWAY, HOST_A, HOST_B, LAN, Lab, PEER, Place, SINK, WAN};
-use crate::suites::SuiteName;
+use super::device::{CORE, Device, FRAMES, RING, Running};
+use super::lab::{self, GEN, LAN, Lab, Place, SINK, WAN};
+use super::traffic::{GATEWAY, HOST_A, HOST_B, PEER, Tunnel, Tunnels};
 use anyhow::{Context, bail};
 use core::net::Ipv4Addr;
 use nix::sys::signal::{Signal, kill};
@@ -18,34 +18,58 @@ use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// For all answers of the data plane together.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Ravelin {
+    /// The data plane's program.
+    pub(crate) program: PathBuf,
+}
+
+impl Device for Ravelin {
+    fn name(&self) -> String {
+        "ravelin".to_owned()
+    }
+
+    fn start(&self, lab: &Lab, tunnels: &Arc<Tunnels>) -> anyhow::Result<Box<dyn Running>> {
+        let run_dir = std::env::temp_dir().join(format!("ravelin-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&run_dir)?;
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net={}", lab.path(Place::Gateway).display()))
+            .arg("--")
+            .arg(&self.program)
+            .arg("--run-dir")
+            .arg(&run_dir)
+            .spawn()
+            .context("starting the data plane")?;
+        let session = connect(&run_dir, &mut child, tunnels.count())
+            .and_then(|mut s| furnish(&mut s, tunnels).map(|()| s));
+        match session {
+            Ok(session) => Ok(Box::new(Gateway { child, run_dir, _session: session })),
+            Err(e) => {
+                stop(&mut child);
+                Err(e)
+            }
+        }
+    }
+}
 
 /// The data plane as a child process; killed and its attachments removed when dropped.
-pub(super) struct Gateway {
+struct Gateway {
     child: Child,
     run_dir: PathBuf,
     _session: Session,
 }
 
-/// Returns once the tunnel carries traffic.
-pub(super) fn start(lab: &Lab, program: &Path, suite: SuiteName) -> anyhow::Result<Gateway> {
-    let run_dir = std::env::temp_dir().join(format!("ravelin-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&run_dir)?;
-    let mut child = Command::new("nsenter")
-        .arg(format!("--net=/run/netns/{}", lab.name(Place::Gateway)))
-        .arg("--")
-        .arg(program)
-        .arg("--run-dir")
-        .arg(&run_dir)
-        .spawn()
-        .context("starting the data plane")?;
-    match connect(&run_dir, &mut child).and_then(|mut s| furnish(&mut s, suite).map(|()| s)) {
-        Ok(session) => Ok(Gateway { child, run_dir, _session: session }),
-        Err(e) => {
-            stop(&mut child);
-            Err(e)
-        }
+impl Running for Gateway {
+    fn threads(&self) -> Vec<PathBuf> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        tasks.map(|task| task.path().join("schedstat")).collect()
     }
 }
 
@@ -71,21 +95,21 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn connect(run_dir: &Path, child: &mut Child) -> anyhow::Result<Session> {
+fn connect(run_dir: &Path, child: &mut Child, tunnels: u32) -> anyhow::Result<Session> {
     let path = run_dir.join("dataplane.sock");
     for _ in 0..100 {
         if let Some(status) = child.try_wait()? {
             bail!("the data plane ended: {status}");
         }
         if path.exists() {
-            return client::connect(&path, &setup()).context("greeting the data plane");
+            return client::connect(&path, &setup(tunnels)).context("greeting the data plane");
         }
         thread::sleep(Duration::from_millis(50));
     }
     bail!("the data plane does not listen on {}", path.display())
 }
 
-fn setup() -> Setup {
+fn setup(tunnels: u32) -> Setup {
     let port = |name: &str| PortSetup { name: name.to_owned(), attach: Attach::Native };
     Setup {
         ports: vec![port(LAN), port(WAN)],
@@ -96,117 +120,131 @@ fn setup() -> Setup {
         huge_pages: false,
         tun: "rbench0".into(),
         udp_encap_port: None,
-        max_sas: 16,
+        max_sas: tunnels.max(16),
     }
 }
 
-/// Tables first, then the SA, each acknowledged before the next.
-fn furnish(session: &mut Session, suite: SuiteName) -> anyhow::Result<()> {
-    for command in tables()? {
-        session
-            .rings
-            .tables
-            .commands
-            .send(&command)
-            .map_err(|_| anyhow::anyhow!("the table ring is full"))?;
+/// Tables first, then the SAs, each acknowledged before the next.
+fn furnish(session: &mut Session, tunnels: &Tunnels) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    for command in tables(tunnels)? {
+        until(deadline, || session.rings.tables.commands.send(&command).ok())?;
     }
-    wait(|| match session.rings.tables.events.pop() {
+    until(deadline, || match session.rings.tables.events.pop() {
         Some(Ok(TableEvent::Committed { .. })) => Some(Ok(())),
         Some(Ok(TableEvent::Refused { .. })) => Some(Err(anyhow::anyhow!("it refuses the tables"))),
         Some(Err(e)) => Some(Err(anyhow::anyhow!("{e:?}"))),
         Some(Ok(TableEvent::PortState { .. })) | None => None,
-    })?;
+    })??;
     let worker = session.rings.workers.first_mut().context("no worker")?;
-    for command in outbound_sa(suite)? {
-        worker.commands.send(&command).map_err(|_| anyhow::anyhow!("the command ring is full"))?;
-    }
-    wait(|| match worker.events.pop() {
-        Some(Ok(WorkerEvent::Done { token, outcome: Outcome::Ok })) => (token == LAST).then_some(Ok(())),
-        Some(Ok(WorkerEvent::Done { .. })) => Some(Err(anyhow::anyhow!("it refuses the SA"))),
-        Some(Err(e)) => Some(Err(anyhow::anyhow!("{e:?}"))),
-        Some(Ok(_)) | None => None,
-    })
-}
-
-fn wait(mut answer: impl FnMut() -> Option<anyhow::Result<()>>) -> anyhow::Result<()> {
-    for _ in 0..5000 {
-        if let Some(done) = answer() {
-            return done;
+    for (tunnel, number) in tunnels.all.iter().zip(1u32..) {
+        for command in sas(tunnel, number, tunnels)? {
+            until(deadline, || worker.commands.send(&command).ok())?;
         }
-        thread::sleep(Duration::from_millis(1));
+        until(deadline, || match worker.events.pop() {
+            Some(Ok(WorkerEvent::Done { token, outcome: Outcome::Ok })) => (token == LAST).then_some(Ok(())),
+            Some(Ok(WorkerEvent::Done { .. })) => Some(Err(anyhow::anyhow!("it refuses an SA"))),
+            Some(Err(e)) => Some(Err(anyhow::anyhow!("{e:?}"))),
+            Some(Ok(_)) | None => None,
+        })??;
     }
-    bail!("the data plane does not answer")
+    Ok(())
 }
 
-const LAST: Token = Token(2);
-const TUNNEL: TunnelId = TunnelId(1);
-const SA: SaId = SaId(1);
+fn until<T>(deadline: Instant, mut answer: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let mut turns = 0;
+    loop {
+        if let Some(done) = answer() {
+            return Ok(done);
+        }
+        if Instant::now() > deadline {
+            bail!("the data plane does not answer within {} s", PATIENCE.as_secs());
+        }
+        // The first turns without sleep: thousands of SAs are answered one by one.
+        turns += 1;
+        if turns < 200 { thread::yield_now() } else { thread::sleep(Duration::from_micros(200)) }
+    }
+}
 
-fn selector() -> anyhow::Result<Selector> {
-    let net = |a: Ipv4Addr| Prefix::of(a.into(), 24).map(AddrRange::from).map_err(|e| anyhow::anyhow!("{e}"));
+const STEP: Token = Token(1);
+const LAST: Token = Token(2);
+
+fn net(addr: Ipv4Addr, len: u8) -> anyhow::Result<Prefix> {
+    Prefix::of(addr.into(), len).map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+/// The network behind the gateway, and the one address behind the peer.
+fn selector(tunnel: &Tunnel) -> anyhow::Result<Selector> {
     Ok(Selector {
-        local: net(HOST_A)?,
-        remote: net(HOST_B)?,
+        local: AddrRange::from(net(HOST_A, 24)?),
+        remote: AddrRange::from(net(tunnel.remote, 32)?),
         protocol: None,
         local_ports: PortRange::ANY,
         remote_ports: PortRange::ANY,
     })
 }
 
-fn tables() -> anyhow::Result<Vec<TableCommand>> {
+fn tables(tunnels: &Tunnels) -> anyhow::Result<Vec<TableCommand>> {
     let (lan, wan) = (PortId(0), PortId(1));
-    let link = |port, name| Port { port, mac: lab::mac(name).0, mtu: 1500, up: true };
-    let route = |addr: Ipv4Addr, port| -> anyhow::Result<Route> {
-        let prefix = Prefix::of(addr.into(), 24).map_err(|e| anyhow::anyhow!("{e}"))?;
-        Ok(Route { prefix, next_hop: NextHop::Port { port, gateway: None } })
+    let link = |port, name| TableCommand::SetPort(Port { port, mac: lab::mac(name).0, mtu: 1500, up: true });
+    let route = |prefix, port, gateway| {
+        TableCommand::AddRoute(Route { prefix, next_hop: NextHop::Port { port, gateway } })
     };
-    let behind_peer = Route {
-        prefix: Prefix::of(HOST_B.into(), 24).map_err(|e| anyhow::anyhow!("{e}"))?,
-        next_hop: NextHop::Port { port: wan, gateway: Some(PEER.into()) },
+    let neighbour = |port, addr: Ipv4Addr, name| {
+        TableCommand::SetNeighbour(Neighbour { port, addr: addr.into(), mac: lab::mac(name).0 })
     };
-    let selector = selector()?;
-    Ok(vec![
-        TableCommand::SetPort(link(lan, LAN)),
-        TableCommand::SetPort(link(wan, WAN)),
-        TableCommand::AddRoute(route(HOST_A, lan)?),
-        TableCommand::AddRoute(route(PEER, wan)?),
-        TableCommand::AddRoute(behind_peer),
-        TableCommand::SetNeighbour(Neighbour { port: wan, addr: PEER.into(), mac: lab::mac(SINK).0 }),
+    let behind_peer = net(HOST_B, 9)?;
+    let mut all = vec![
+        link(lan, LAN),
+        link(wan, WAN),
+        route(net(HOST_A, 24)?, lan, None),
+        route(net(PEER, 24)?, wan, None),
+        route(behind_peer, wan, Some(PEER.into())),
+        neighbour(wan, PEER, SINK),
+        neighbour(lan, HOST_A, GEN),
         TableCommand::AddGatewayAddress(GATEWAY.into()),
-        TableCommand::AddPolicy(Policy { order: 1, selector, action: Action::Protect(TUNNEL), line: 0 }),
-        TableCommand::AddProtectedRange(selector.remote),
-        TableCommand::Commit { generation: Generation(1) },
-    ])
+        TableCommand::AddProtectedRange(behind_peer.into()),
+    ];
+    for (tunnel, order) in tunnels.all.iter().zip(1..) {
+        let action = Action::Protect(TunnelId(order));
+        all.push(TableCommand::AddPolicy(Policy { order, selector: selector(tunnel)?, action, line: 0 }));
+    }
+    all.push(TableCommand::Commit { generation: Generation(1) });
+    Ok(all)
 }
 
-fn outbound_sa(suite: SuiteName) -> anyhow::Result<[WorkerCommand; 3]> {
-    let (suite, key_bytes) = suite.contract();
-    let mut keys = [0; KeyMaterial::MAX];
-    let keys = &mut keys[..key_bytes];
-    getrandom::fill(keys).map_err(|e| anyhow::anyhow!("random numbers: {e}"))?;
-    let spec = SaSpec {
-        id: SA,
-        tunnel: TUNNEL,
-        direction: Direction::Outbound,
-        spi: Spi::try_from(0x1000).map_err(|e| anyhow::anyhow!("{e}"))?,
-        suite,
-        keys: KeyMaterial::new(keys).context("key length")?,
-        esn: true, // or a long run ends at 2^32 packets
-        local: (GATEWAY, 0).into(),
-        remote: (PEER, 0).into(),
-        mode: Mode::Tunnel,
-        replay_window: 0,
-        tunnel_mtu: 1500,
-        outer_df: OuterDf::Copy,
-        soft_bytes: 0,
-        hard_bytes: 0,
-        soft_packets: 0,
-        hard_packets: 0,
-        selectors: 1,
-    };
-    Ok([
-        WorkerCommand::SaSelector { sa: SA, selector: selector()? },
-        WorkerCommand::InstallSa { token: Token(1), spec: Box::new(spec) },
-        WorkerCommand::UseOutbound { token: LAST, tunnel: TUNNEL, sa: SA, owner: WorkerId(0) },
-    ])
+/// Inbound first, as a gateway does it, then outbound, then its use.
+fn sas(tunnel: &Tunnel, number: u32, tunnels: &Tunnels) -> anyhow::Result<Vec<WorkerCommand>> {
+    let selector = selector(tunnel)?;
+    let id = TunnelId(number);
+    let mut all = Vec::with_capacity(5);
+    let halves = [(Direction::Inbound, &tunnel.inn), (Direction::Outbound, &tunnel.out)];
+    for ((direction, keys), sa) in halves.into_iter().zip([2 * number, 2 * number + 1]) {
+        let sa = SaId(sa.into());
+        let spec = SaSpec {
+            id: sa,
+            tunnel: id,
+            direction,
+            spi: Spi::try_from(keys.spi).map_err(|e| anyhow::anyhow!("{e}"))?,
+            suite: tunnels.suite.contract().0,
+            keys: KeyMaterial::new(&keys.keymat).context("key length")?,
+            esn: true, // or a long run ends at 2^32 packets
+            local: (GATEWAY, 0).into(),
+            remote: (PEER, 0).into(),
+            mode: Mode::Tunnel,
+            replay_window: 1024,
+            tunnel_mtu: 1500,
+            outer_df: OuterDf::Copy,
+            soft_bytes: 0,
+            hard_bytes: 0,
+            soft_packets: 0,
+            hard_packets: 0,
+            selectors: 1,
+        };
+        all.push(WorkerCommand::SaSelector { sa, selector });
+        all.push(WorkerCommand::InstallSa { token: STEP, spec: Box::new(spec) });
+    }
+    let sa = SaId(u64::from(2 * number + 1));
+    all.push(WorkerCommand::UseOutbound { token: LAST, tunnel: id, sa, owner: WorkerId(0) });
+    Ok(all)
 }

@@ -1,28 +1,26 @@
-//! Three network namespaces of this run alone, joined by two veth pairs, and threads inside them.
+//! Where the tester's two ports are: in three network namespaces of this run alone, joined by two veth pairs, or on
+//! two interfaces that the operator names.
 //!
-//! Never: touches a namespace or device that it did not make.
+//! Never: touches a namespace or device that it did not make, beyond attaching to the ports that were named.
 
+use super::traffic::HOST_A;
+use super::traffic::HOST_B;
 use anyhow::{Context, bail};
 use core::net::Ipv4Addr;
 use ravelin_wire::MacAddr;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 
-/// Inner source and destination, outer addresses of the gateway and its peer.
-pub(super) const HOST_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
-pub(super) const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 10);
-pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-
 /// Device names, one namespace each side.
-pub(super) const GEN: &str = "gen0";
-pub(super) const LAN: &str = "lan0";
-pub(super) const WAN: &str = "wan0";
-pub(super) const SINK: &str = "sink0";
+pub(crate) const GEN: &str = "gen0";
+pub(crate) const LAN: &str = "lan0";
+pub(crate) const WAN: &str = "wan0";
+pub(crate) const SINK: &str = "sink0";
 
 /// The link address this lab gives a device.
-pub(super) fn mac(dev: &str) -> MacAddr {
+pub(crate) fn mac(dev: &str) -> MacAddr {
     let last = match dev {
         GEN => 1,
         LAN => 2,
@@ -32,19 +30,40 @@ pub(super) fn mac(dev: &str) -> MacAddr {
     MacAddr([2, 0, 0x5e, 0, 0, last])
 }
 
+/// One port of the tester.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    /// Of the process itself when `None`.
+    pub(crate) namespace: Option<PathBuf>,
+    pub(crate) dev: String,
+    pub(crate) mac: MacAddr,
+    /// The device under test, as seen from here.
+    pub(crate) to: MacAddr,
+}
+
+/// Both ends of the wire: packets in clear enter at `near` and leave at `far`; ESP the other way round.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    pub(crate) near: End,
+    pub(crate) far: End,
+    pub(crate) source: Ipv4Addr,
+    pub(crate) destination: Ipv4Addr,
+}
+
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Generator,
     Gateway,
     Sink,
 }
 
-pub(super) struct Lab {
+#[derive(Debug)]
+pub(crate) struct Lab {
     prefix: String,
 }
 
 impl Lab {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let lab = Self { prefix: format!("rbench{}", std::process::id()) };
         for place in [Place::Generator, Place::Gateway, Place::Sink] {
             ip(&["netns", "add", &lab.name(place)])?;
@@ -54,7 +73,18 @@ impl Lab {
         Ok(lab)
     }
 
-    pub(super) fn name(&self, place: Place) -> String {
+    pub(crate) fn ends(&self) -> Ends {
+        let end = |place, dev: &str, to| End {
+            namespace: Some(self.path(place)),
+            dev: dev.to_owned(),
+            mac: mac(dev),
+            to: mac(to),
+        };
+        let (near, far) = (end(Place::Generator, GEN, LAN), end(Place::Sink, SINK, WAN));
+        Ends { near, far, source: HOST_A, destination: HOST_B }
+    }
+
+    pub(crate) fn name(&self, place: Place) -> String {
         let suffix = match place {
             Place::Generator => "gen",
             Place::Gateway => "gw",
@@ -63,7 +93,11 @@ impl Lab {
         format!("{}-{suffix}", self.prefix)
     }
 
-    /// A pair of veths, up, with offloads off that AF_XDP cannot carry.
+    pub(crate) fn path(&self, place: Place) -> PathBuf {
+        Path::new("/run/netns").join(self.name(place))
+    }
+
+    /// A pair of veths, up, each in its namespace.
     fn join(&self, left: Place, left_dev: &str, right: Place, right_dev: &str) -> anyhow::Result<()> {
         let (l, r) = (self.name(left), self.name(right));
         let macs = [mac(left_dev).to_string(), mac(right_dev).to_string()];
@@ -77,15 +111,14 @@ impl Lab {
     }
 
     /// Runs `work` on a thread of its own whose network namespace is that of `place`.
-    pub(super) fn inside<T: Send + 'static>(
+    pub(crate) fn inside<T: Send + 'static>(
         &self,
         place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> JoinHandle<anyhow::Result<T>> {
-        let path = format!("/run/netns/{}", self.name(place));
+        let path = self.path(place);
         thread::spawn(move || {
-            let ns = File::open(&path).with_context(|| path.clone())?;
-            nix::sched::setns(&ns, nix::sched::CloneFlags::CLONE_NEWNET).with_context(|| path.clone())?;
+            enter(Some(&path))?;
             Ok(work())
         })
     }
@@ -97,6 +130,31 @@ impl Drop for Lab {
             let _ = ip(&["netns", "del", &self.name(place)]);
         }
     }
+}
+
+impl End {
+    /// Runs `work` on a thread of its own in this port's network namespace, and waits for it.
+    pub(crate) fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter(self.namespace.as_deref())?;
+                work()
+            });
+            thread.join().map_err(|_| anyhow::anyhow!("a thread for {} panicked", self.dev))?
+        })
+    }
+}
+
+/// Moves the calling thread.
+pub(crate) fn enter(namespace: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = namespace else { return Ok(()) };
+    let file = File::open(path)
+        .with_context(|| format!("no network namespace {} (`ip netns` lists them)", path.display()))?;
+    nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("entering {} (root is needed)", path.display()))
 }
 
 fn ip(args: &[&str]) -> anyhow::Result<()> {

@@ -1,99 +1,306 @@
-//! What the run found, as a table or as one JSON object per line.
+//! What the run found, as lines of text or one JSON object per line, and kept for the report's page.
+//!
+//! In JSON, strings and `size`, `tunnels`, `flows` say what was measured; everything else is a measurement.
 
+use super::measure::{Delay, Recovery};
+use super::search::Found;
+use super::traffic::Size;
+use crate::instrument::{Spread, emit, rounded};
 use serde::Serialize;
+
+/// What was measured.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Case {
+    pub(super) device: String,
+    pub(super) suite: &'static str,
+    pub(super) dir: &'static str,
+    /// `fixed` or `imix`; then `size` is the mean.
+    pub(super) mix: &'static str,
+    pub(super) size: u16,
+    pub(super) tunnels: u32,
+    pub(super) flows: u16,
+}
+
+impl Case {
+    pub(super) fn sized(&self, size: Size) -> Self {
+        let mix = if size == Size::Imix { "imix" } else { "fixed" };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 48 to 1400
+        let mean = size.mean().round() as u16;
+        Self { mix, size: mean, ..self.clone() }
+    }
+
+    fn label(&self) -> String {
+        let size = if self.mix == "imix" { "imix".to_owned() } else { format!("{} B", self.size) };
+        let many = match (self.tunnels, self.flows) {
+            (1, _) => String::new(),
+            (n, _) => format!(", {n} tunnels"),
+        };
+        format!("{} {} {size} {}{many}", self.suite, self.dir, self.device)
+    }
+
+    fn gbits(&self, pps: f64) -> f64 {
+        rounded(pps * f64::from(self.size) * 8.0 / 1e9, 3)
+    }
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "what", rename_all = "lowercase")]
+pub(super) enum Figure {
+    /// More is offered than goes through.
+    Rate {
+        generator: &'static str,
+        kpps: f64,
+        kpps_min: f64,
+        kpps_max: f64,
+        gbits: f64,
+        /// Against the plain forwarder's window just before, median and spread; 1 for itself, absent without one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio_min: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio_max: Option<f64>,
+        windows: usize,
+        disturbed: usize,
+    },
+    /// The greatest rate whose loss is no greater than `loss`.
+    Throughput {
+        loss: String,
+        kpps: f64,
+        gbits: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio: Option<f64>,
+        /// 1: the generator could not offer more.
+        generator_bound: u8,
+        /// 1: the search ended by its bound of trials.
+        cut_short: u8,
+        trials: u32,
+        disturbed: u32,
+    },
+    Latency {
+        /// Share of the throughput.
+        load: String,
+        kpps: f64,
+        p50_us: f64,
+        p99_us: f64,
+        p999_us: f64,
+        max_us: f64,
+        samples: u64,
+        lost: u64,
+        /// Packets that were due and that the tester could not send in time.
+        slipped: u64,
+        disturbed: u8,
+    },
+    /// Packets in a row at the generator's full speed without loss.
+    Burst { packets: u64 },
+    /// After 110 % of the throughput, at half of it.
+    Recovery { overload_kpps: f64, after_kpps: f64, recovery_ms: f64, lost: u64, disturbed: u8 },
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) bench: &'static str,
+    #[serde(flatten)]
+    pub(super) case: Case,
+    #[serde(flatten)]
+    pub(super) figure: Figure,
+}
 
 pub(super) struct Report {
     json: bool,
-    rows: Vec<Row>,
-}
-
-/// One suite at one size; packets per second, one figure per window.
-pub(super) struct Row {
-    pub(super) suite: &'static str,
-    pub(super) size: u16,
-    pub(super) plain: Vec<f64>,
-    pub(super) gateway: Vec<f64>,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    bench: &'a str,
-    suite: &'a str,
-    size: u16,
-    kpps: f64,
-    kpps_min: f64,
-    kpps_max: f64,
-    gbits: f64,
-    /// Against the plain forwarder of the same size in the same run; 1 for itself.
-    ratio: f64,
+    pub(super) rows: Vec<Row>,
 }
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        if !json {
-            println!(
-                "{:<28} {:>5} {:>9} {:>19} {:>8} {:>9}",
-                "what", "size", "kpps", "min … max", "Gbit/s", "÷ plain"
-            );
-        }
         Self { json, rows: Vec::new() }
     }
 
-    pub(super) fn plain(&mut self, size: u16, figures: &[f64]) {
-        self.line("plain forwarder", size, figures, figures);
-    }
-
-    pub(super) fn add(&mut self, row: Row) {
-        self.line(row.suite, row.size, &row.gateway, &row.plain);
-        self.rows.push(row);
-    }
-
-    fn line(&self, suite: &str, size: u16, figures: &[f64], plain: &[f64]) {
-        let (min, kpps, max) = spread(figures);
-        let ratio = kpps / spread(plain).1.max(f64::MIN_POSITIVE);
-        let gbits = kpps * 1e3 * f64::from(size) * 8.0 / 1e9;
+    pub(super) fn add(&mut self, case: &Case, figure: Figure) -> anyhow::Result<()> {
+        let row = Row { bench: "wire", case: case.clone(), figure };
         if self.json {
-            let line = Line { bench: "wire", suite, size, kpps, kpps_min: min, kpps_max: max, gbits, ratio };
-            // Floats and strings always serialise.
-            println!("{}", serde_json::to_string(&line).unwrap_or_default());
+            emit(&row)?
         } else {
-            let noise = format!("{min:.0} … {max:.0}");
-            println!("{suite:<28} {size:>5} {kpps:>9.0} {noise:>19} {gbits:>8.2} {ratio:>9.2}");
+            println!("{}", row.text())
         }
-    }
-
-    /// One line that needs no table to be understood.
-    pub(super) fn finish(&self) {
-        if self.json {
-            return;
-        }
-        for row in &self.rows {
-            let (plain, gateway) = (spread(&row.plain).1, spread(&row.gateway).1);
-            println!(
-                "{} at {} B: {gateway:.0} kpps through the tunnel, {plain:.0} kpps plain, ratio {:.2}",
-                row.suite,
-                row.size,
-                gateway / plain.max(f64::MIN_POSITIVE)
-            );
-        }
+        self.rows.push(row);
+        Ok(())
     }
 }
 
-/// Minimum, median and maximum in thousands.
-fn spread(figures: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |i: usize| sorted.get(i).copied().unwrap_or(0.0) / 1e3;
-    (at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1)))
+/// `windows`: packets per second and whether disturbed; `plain`: the reference's window before each.
+pub(super) fn rate(
+    case: &Case,
+    generator: &'static str,
+    windows: &[(f64, bool)],
+    plain: Option<&[(f64, bool)]>,
+) -> Figure {
+    let pps = Spread::of(windows.iter().map(|w| w.0).collect());
+    let ratios = plain.map(|plain| {
+        Spread::of(windows.iter().zip(plain).map(|(w, p)| w.0 / p.0.max(f64::MIN_POSITIVE)).collect())
+    });
+    Figure::Rate {
+        generator,
+        kpps: kilo(pps.median),
+        kpps_min: kilo(pps.min),
+        kpps_max: kilo(pps.max),
+        gbits: case.gbits(pps.median),
+        ratio: ratios.map(|r| rounded(r.median, 3)),
+        ratio_min: ratios.map(|r| rounded(r.min, 3)),
+        ratio_max: ratios.map(|r| rounded(r.max, 3)),
+        windows: windows.len(),
+        disturbed: windows.iter().filter(|w| w.1).count(),
+    }
+}
+
+pub(super) fn throughput(case: &Case, loss: f64, found: &Found, plain: Option<f64>) -> Figure {
+    Figure::Throughput {
+        loss: percent(loss),
+        kpps: kilo(found.rate),
+        gbits: case.gbits(found.rate),
+        ratio: plain.filter(|p| *p > 0.0).map(|p| rounded(found.rate / p, 3)),
+        generator_bound: found.generator_bound.into(),
+        cut_short: found.cut_short.into(),
+        trials: found.trials,
+        disturbed: found.disturbed,
+    }
+}
+
+pub(super) fn latency(delay: &Delay) -> Figure {
+    let p = delay.percentiles;
+    Figure::Latency {
+        load: format!("{}%", delay.load),
+        kpps: kilo(delay.offered),
+        p50_us: rounded(p.p50, 1),
+        p99_us: rounded(p.p99, 1),
+        p999_us: rounded(p.p999, 1),
+        max_us: rounded(p.max, 1),
+        samples: p.samples,
+        lost: delay.lost,
+        slipped: delay.slipped,
+        disturbed: delay.disturbed.into(),
+    }
+}
+
+pub(super) fn recovery(recovery: &Recovery) -> Figure {
+    Figure::Recovery {
+        overload_kpps: kilo(recovery.overload),
+        after_kpps: kilo(recovery.after),
+        recovery_ms: rounded(recovery.seconds * 1e3, 3),
+        lost: recovery.lost,
+        disturbed: recovery.disturbed.into(),
+    }
+}
+
+fn kilo(pps: f64) -> f64 {
+    rounded(pps / 1e3, 1)
+}
+
+/// A share as the command line has it.
+pub(super) fn percent(share: f64) -> String {
+    format!("{}%", rounded(share * 100.0, 6))
+}
+
+impl Row {
+    fn text(&self) -> String {
+        let label = self.case.label();
+        match &self.figure {
+            Figure::Rate {
+                kpps, kpps_min, kpps_max, gbits, ratio, ratio_min, ratio_max, generator, ..
+            } => {
+                let against = match (ratio, ratio_min, ratio_max) {
+                    (Some(r), Some(min), Some(max)) => format!(", {r:.2} x plain ({min:.2} … {max:.2})"),
+                    _ => String::new(),
+                };
+                format!(
+                    "{label}: {kpps:.0} kpps ({kpps_min:.0} … {kpps_max:.0}), {gbits:.2} Gbit/s{against} [overload, {generator}]"
+                )
+            }
+            Figure::Throughput { loss, kpps, gbits, ratio, generator_bound, trials, disturbed, .. } => {
+                let against = ratio.map_or(String::new(), |r| format!(", {r:.2} x plain"));
+                let bound = if *generator_bound == 1 { ", the generator's limit" } else { "" };
+                format!(
+                    "{label}: throughput at loss {loss}: {kpps:.0} kpps, {gbits:.2} Gbit/s{against}{bound} [{trials} trials, {disturbed} disturbed]"
+                )
+            }
+            Figure::Latency { load, kpps, p50_us, p99_us, p999_us, max_us, samples, lost, .. } => format!(
+                "{label}: latency at {load} ({kpps:.0} kpps): p50 {p50_us} p99 {p99_us} p99.9 {p999_us} max {max_us} µs [{samples} samples, {lost} lost]"
+            ),
+            Figure::Burst { packets } => format!("{label}: longest burst without loss: {packets} packets"),
+            Figure::Recovery { overload_kpps, after_kpps, recovery_ms, lost, .. } => format!(
+                "{label}: after {overload_kpps:.0} kpps, at {after_kpps:.0}: loss-free within {recovery_ms} ms [{lost} lost]"
+            ),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Percentiles;
     use super::*;
+    use serde_json::Value;
+
+    fn case() -> Case {
+        let (suite, dir, mix) = ("aes-128-gcm", "out", "fixed");
+        Case { device: "ravelin".into(), suite, dir, mix, size: 64, tunnels: 1, flows: 256 }
+    }
+
+    fn json(figure: Figure) -> Value {
+        serde_json::to_value(Row { bench: "wire", case: case(), figure }).unwrap()
+    }
 
     #[test]
-    fn the_median_is_quoted_in_thousands() {
-        assert_eq!(spread(&[3e3, 1e3, 9e3]), (1.0, 3.0, 9.0));
-        assert_eq!(spread(&[]), (0.0, 0.0, 0.0));
+    fn ratios_are_of_windows_next_to_each_other() {
+        // The machine slows down by half in between: the ratio stays.
+        let ours = [(900e3, false), (800e3, false), (450e3, true)];
+        let plain = [(1000e3, false), (1000e3, false), (500e3, false)];
+        let row = json(rate(&case(), "live", &ours, Some(&plain)));
+        assert_eq!(
+            (&row["ratio"], &row["ratio_min"], &row["ratio_max"]),
+            (&0.9.into(), &0.8.into(), &0.9.into())
+        );
+        assert_eq!(
+            (&row["kpps"], &row["kpps_min"], &row["kpps_max"]),
+            (&800.0.into(), &450.0.into(), &900.0.into())
+        );
+        assert_eq!((&row["windows"], &row["disturbed"]), (&3.into(), &1.into()));
+        let alone = json(rate(&case(), "live", &ours, None));
+        assert!(alone.get("ratio").is_none());
+    }
+
+    /// What `compare` relies on: only strings, `size`, `tunnels` and `flows` say what was measured.
+    #[test]
+    fn every_row_says_what_it_is() {
+        let percentiles = Percentiles { samples: 5, p50: 1.26, p99: 2.0, p999: 3.0, max: 4.0 };
+        let delay = Delay { load: 50, offered: 1e5, lost: 0, slipped: 0, disturbed: false, percentiles };
+        let back = Recovery { overload: 2e6, after: 1e6, seconds: 0.0021, lost: 7, disturbed: true };
+        let found = Found { rate: 640_000.0, trials: 12, generator_bound: true, ..Found::default() };
+        let rows = [
+            (json(rate(&case(), "afxdp", &[(1e6, false)], None)), "rate"),
+            (json(throughput(&case(), 0.0001, &found, Some(800_000.0))), "throughput"),
+            (json(latency(&delay)), "latency"),
+            (json(Figure::Burst { packets: 2048 }), "burst"),
+            (json(recovery(&back)), "recovery"),
+        ];
+        for (row, what) in &rows {
+            let row = row.as_object().unwrap();
+            for (key, value) in [("bench", "wire"), ("what", what), ("suite", "aes-128-gcm"), ("dir", "out")]
+            {
+                assert_eq!(row[key], value, "{what}");
+            }
+            assert_eq!((&row["size"], &row["tunnels"], &row["flows"]), (&64.into(), &1.into(), &256.into()));
+            assert!(row.values().all(|v| v.is_string() || v.is_number()), "{row:?}");
+        }
+        assert_eq!((&rows[1].0["loss"], &rows[1].0["ratio"]), (&"0.01%".into(), &0.8.into()));
+        assert_eq!((&rows[2].0["load"], &rows[2].0["p50_us"]), (&"50%".into(), &1.3.into()));
+        assert_eq!(rows[4].0["recovery_ms"], 2.1);
+    }
+
+    #[test]
+    fn a_line_names_the_unit() {
+        let figure = rate(&case(), "afxdp", &[(1e6, false)], Some(&[(2e6, false)]));
+        let text = Row { bench: "wire", case: case(), figure }.text();
+        assert!(text.contains("aes-128-gcm out 64 B ravelin: 1000 kpps"), "{text}");
+        assert!(text.contains("0.50 x plain"), "{text}");
     }
 }

@@ -1,4 +1,5 @@
-//! The steering program with everything protected: all IPv4 goes to the sockets, or, where there is none, nowhere.
+//! The gateway's steering program with everything protected: all IPv4 goes to the sockets, or, where there is none,
+//! nowhere. So the reference pays for the same look at each frame as the gateway.
 
 use anyhow::Context;
 use ravelin_ebpf::{AttachMode, PortConfig, Steering};
@@ -20,11 +21,6 @@ impl Steer {
 
     pub(super) fn steering(&mut self) -> anyhow::Result<&mut Steering> {
         self.0.as_mut().context("taken off")
-    }
-
-    /// Frames that found no socket.
-    pub(super) fn dropped(&self) -> anyhow::Result<u64> {
-        Ok(self.0.as_ref().context("taken off")?.counters()?.no_worker)
     }
 }
 
