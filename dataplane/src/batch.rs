@@ -1,8 +1,11 @@
-//! Up to 64 received packets and the room for what is made of them.
+//! Received packets, up to [`MAX_RECEIVED`], and the room for what is made of them.
 
-use crate::packet::Packet;
+use crate::packet::{Origin, Packet};
+use crate::verdict::Verdict;
 use arrayvec::ArrayVec;
+use core::ops::{Deref, DerefMut, RangeFull};
 use ravelin_ring::counters::Drop;
+use ravelin_xsk::Frame;
 
 /// Packets a caller may put into a batch.
 pub const MAX_RECEIVED: usize = 64;
@@ -12,16 +15,25 @@ pub const MAX_BATCH: usize = 256;
 /// Positions of packets in a batch, for one stage.
 pub(crate) type Places = ArrayVec<u16, MAX_BATCH>;
 
-/// One per worker, used again and again: 32 KiB that are never moved.
-#[derive(Debug)]
+/// One per worker, used again and again.
+#[derive(Debug, Default)]
 pub struct Batch {
-    pub packets: Box<ArrayVec<Packet, MAX_BATCH>>,
+    pub packets: Packets,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self { packets: Box::new(ArrayVec::new()) }
-    }
+/// The packets of a batch, each built in its place: 32 KiB of records that are never moved.
+#[derive(Debug)]
+pub struct Packets {
+    slots: Box<[Packet]>,
+    len: usize,
+}
+
+/// What is left of a packet when it leaves its batch.
+#[derive(Debug)]
+pub struct Finished {
+    pub frame: Frame,
+    pub origin: Origin,
+    pub verdict: Verdict,
 }
 
 impl Batch {
@@ -30,17 +42,80 @@ impl Batch {
     }
 
     /// Room for this many more received packets.
+    #[inline]
     pub fn room(&self) -> usize {
-        MAX_RECEIVED.saturating_sub(self.packets.len())
+        MAX_RECEIVED.saturating_sub(self.packets.len)
     }
 
-    /// Gives the packet back when [`MAX_RECEIVED`] are there.
+    /// Gives the frame back when [`MAX_RECEIVED`] packets are there.
+    #[inline]
+    pub fn receive(&mut self, frame: Frame, origin: Origin) -> Result<(), Frame> {
+        if self.room() == 0 {
+            return Err(frame);
+        }
+        self.packets.receive(frame, origin)
+    }
+
+    /// As [`Self::receive`], for a packet that is one already.
     #[allow(clippy::result_large_err)] // the frame comes back to its owner
     pub fn push(&mut self, packet: Packet) -> Result<(), Packet> {
         if self.room() == 0 {
             return Err(packet);
         }
-        self.packets.try_push(packet).map_err(|full| full.element())
+        self.packets.push(packet)
+    }
+}
+
+impl Default for Packets {
+    fn default() -> Self {
+        Self { slots: (0..MAX_BATCH).map(|_| Packet::nothing()).collect(), len: 0 }
+    }
+}
+
+impl Packets {
+    #[inline]
+    fn receive(&mut self, frame: Frame, origin: Origin) -> Result<(), Frame> {
+        let Some(slot) = self.slots.get_mut(self.len) else { return Err(frame) };
+        slot.renew(frame, origin);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The packet comes back when there is no place for it.
+    #[allow(clippy::result_large_err)] // the frame comes back to its owner
+    pub(crate) fn push(&mut self, packet: Packet) -> Result<(), Packet> {
+        let Some(slot) = self.slots.get_mut(self.len) else { return Err(packet) };
+        *slot = packet;
+        self.len += 1;
+        Ok(())
+    }
+
+    pub(crate) fn remaining_capacity(&self) -> usize {
+        self.slots.len() - self.len
+    }
+
+    /// Takes all packets out, in their order.
+    #[inline]
+    pub fn drain(&mut self, _all: RangeFull) -> impl Iterator<Item = Finished> {
+        let len = core::mem::take(&mut self.len);
+        let slots = self.slots.get_mut(..len).unwrap_or_default();
+        slots.iter_mut().map(|p| Finished { frame: p.frame.take(), origin: p.origin, verdict: p.verdict })
+    }
+}
+
+impl Deref for Packets {
+    type Target = [Packet];
+
+    #[inline]
+    fn deref(&self) -> &[Packet] {
+        self.slots.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Packets {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [Packet] {
+        self.slots.get_mut(..self.len).unwrap_or_default()
     }
 }
 
@@ -48,8 +123,9 @@ impl Batch {
     /// Runs `stage` on every packet of `places` that is still on its way.
     #[inline]
     pub(crate) fn each(&mut self, places: &[u16], mut stage: impl FnMut(&mut Packet) -> Result<(), Drop>) {
+        let packets = &mut *self.packets;
         for &at in places {
-            if let Some(packet) = self.packets.get_mut(usize::from(at))
+            if let Some(packet) = packets.get_mut(usize::from(at))
                 && packet.pending()
                 && let Err(why) = stage(packet)
             {
@@ -57,15 +133,18 @@ impl Batch {
             }
         }
     }
-}
 
-impl Batch {
-    /// The packets of `places`, which rise, that are still on their way.
+    /// The packets of `places`, which rise, that are still on their way; all at once, where [`Self::each`] has one at
+    /// a time.
     #[inline]
     pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = &mut Packet> {
-        let mut wanted = places.iter().copied().peekable();
-        (0u16..).zip(self.packets.iter_mut()).filter_map(move |(at, packet)| {
-            wanted.next_if_eq(&at)?;
+        let mut rest = &mut *self.packets;
+        let mut passed = 0;
+        places.iter().filter_map(move |&at| {
+            let skip = usize::from(at).checked_sub(passed)?;
+            let (_, tail) = core::mem::take(&mut rest).split_at_mut_checked(skip)?;
+            let (packet, tail) = tail.split_first_mut()?;
+            (rest, passed) = (tail, passed + skip + 1);
             packet.pending().then_some(packet)
         })
     }
@@ -75,5 +154,5 @@ impl Batch {
 /// not in this core's cache yet.
 #[inline]
 pub(crate) fn prefetch_payload(packet: &Packet) {
-    packet.frame.data().chunks(64).for_each(ravelin_xsk::prefetch);
+    ravelin_xsk::prefetch_bytes(packet.frame.data());
 }

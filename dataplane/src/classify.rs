@@ -2,10 +2,13 @@
 //!
 //! Decides: ESP (plain or in UDP, to a gateway address, from a port) or clear; whether the header is lawful.
 //! Reads: Ethernet and IP headers, the gateway's addresses. Writes: `Meta`, and strips everything before the IP header
-//! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes.
+//! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
+//! asks the memory for the places where the next stages will look.
 
 use crate::batch::{Batch, Places};
+use crate::flow::Flows;
 use crate::packet::{Door, Ip, Origin, Packet};
+use crate::sa::SaDb;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
@@ -32,16 +35,22 @@ enum Class {
     Kernel,
 }
 
-pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes) {
+pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb, flows: &Flows) {
     classes.esp.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
         let class = link(packet).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
         match class {
             // Neither list can be full: both hold what a batch holds.
-            Ok(Class::Clear) => classes.clear.push(at),
+            Ok(Class::Clear) => {
+                flows.touch(packet);
+                classes.clear.push(at);
+            }
             Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
-                true => classes.esp.push(at),
+                true => {
+                    db.touch_spi(packet.meta.spi);
+                    classes.esp.push(at);
+                }
                 false => packet.drop(Drop::Malformed),
             },
             Ok(Class::Kernel) => packet.verdict = Verdict::Punt,
@@ -64,24 +73,31 @@ pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
 }
 
 /// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
+#[inline]
 fn link(packet: &mut Packet) -> Result<(), Drop> {
     if !matches!(packet.origin, Origin::Port(_)) {
         return Ok(());
     }
-    let link = Link::parse(packet.frame.data()).ok_or(Drop::Malformed)?;
-    match link.ethertype {
-        ethernet::IPV4 => {}
-        ethernet::IPV6 => return Err(Drop::Unsupported),
-        _ => return Err(Drop::Malformed),
+    let bytes = packet.frame.data();
+    let header = bytes.first_chunk::<{ ethernet::HEADER }>().ok_or(Drop::Malformed)?;
+    let mut payload = ethernet::HEADER;
+    if [header[12], header[13]] != ethernet::IPV4.to_be_bytes() {
+        let link = Link::parse(bytes).ok_or(Drop::Malformed)?;
+        match link.ethertype {
+            ethernet::IPV4 => {}
+            ethernet::IPV6 => return Err(Drop::Unsupported),
+            _ => return Err(Drop::Malformed),
+        }
+        (packet.meta.tag, payload) = (link.tags[0], link.payload);
     }
     // What was sent to everybody is for no router to send on (RFC 1122 §3.3.6, RFC 1812 §5.3.4): each one would.
-    if packet.frame.data().first().is_some_and(|octet| octet & 1 != 0) {
+    if header[0] & 1 != 0 {
         return Err(Drop::BadAddress);
     }
-    packet.meta.tag = link.tags[0];
-    if packet.frame.pull_front(link.payload) { Ok(()) } else { Err(Drop::Malformed) }
+    if packet.frame.pull_front(payload) { Ok(()) } else { Err(Drop::Malformed) }
 }
 
+#[inline]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
     let ip = Ipv4::parse(packet.frame.data()).map_err(|e| malformed(packet.frame.data(), e))?;
     if !ip.checksum_holds() {
@@ -145,6 +161,7 @@ fn ports(ip: &Ipv4<'_>) -> ((u16, u16), bool) {
 }
 
 /// Sources nobody can answer and destinations nobody can be reached by (RFC 1812 §5.3.7, RFC 6890).
+#[inline]
 pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
     let never = |addr: u32| matches!(addr >> 24, 0 | 127);
     if never(ip.src) || never(ip.dst) || ip.src >> 28 >= 0xe {
@@ -159,20 +176,23 @@ pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
 }
 
 /// ESP and ESP in UDP for a gateway address end here; everything else is clear.
+#[inline]
 fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
     let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP);
     if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway(ip.dst) {
         return Ok(Class::Clear);
     }
-    let parsed = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    let header = parsed.header_len();
     if ip.protocol == protocol::ESP {
-        if parsed.is_fragment() {
-            return Err(Drop::Fragment);
-        }
-        return esp(packet, header, 0, false);
+        return if ip.fragment { Err(Drop::Fragment) } else { esp(packet, ip.header_len.into(), 0, false) };
     }
+    datagram(packet, tables)
+}
+
+/// UDP for a gateway address.
+fn datagram(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
+    let ip = &packet.meta.ip;
+    let parsed = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
     match ip.ports.1 {
         _ if ip.portless => return Ok(Class::Clear),
         udp::IKE_PORT => return Ok(Class::Kernel),
@@ -185,6 +205,7 @@ fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
         return if ike { Ok(Class::Kernel) } else { Err(Drop::Fragment) };
     }
     let datagram = Udp::parse(parsed.payload()).map_err(|_| Drop::Malformed)?;
+    let header = parsed.header_len();
     let end = header + datagram.len();
     match Natt::of(datagram.payload()) {
         Natt::Esp(_) => {
@@ -196,6 +217,7 @@ fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     }
 }
 
+#[inline]
 fn esp(packet: &mut Packet, skip: usize, port: u16, udp: bool) -> Result<Class, Drop> {
     let spi = packet.frame.data().be32(skip).ok_or(Drop::BadEsp)?;
     let meta = &mut packet.meta;

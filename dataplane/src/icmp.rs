@@ -62,7 +62,7 @@ pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, ma
         let Some(error) = error(packet) else { continue };
         let reply = (|| {
             let (quoted, src) = answerable(packet, tables)?;
-            if !rate.take(*now) || batch.packets.is_full() {
+            if !rate.take(*now) || batch.packets.remaining_capacity() == 0 {
                 return None;
             }
             write(error, quoted, src, packet.meta.ip.src, pool)
@@ -72,7 +72,9 @@ pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, ma
             continue;
         };
         made.push(u16::try_from(batch.packets.len()).unwrap_or(u16::MAX));
-        batch.packets.push(reply);
+        if let Err(reply) = batch.packets.push(reply) {
+            pool.free(reply.frame); // not reached: there was room
+        }
         stats.count(Counter::Generated);
         stats.count(Counter::IcmpSent);
     }

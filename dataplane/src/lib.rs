@@ -9,6 +9,7 @@ pub mod batch;
 pub mod packet;
 pub mod verdict;
 mod classify;
+mod flow;
 mod inbound;
 mod outbound;
 mod spd;
@@ -19,7 +20,7 @@ mod sa;
 pub mod tables;
 pub mod stats;
 
-pub use batch::{Batch, MAX_BATCH, MAX_RECEIVED};
+pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
 pub use packet::{Door, Origin, Packet};
 pub use stats::Stats;
 pub use tables::{TableStore, Tables};

@@ -1,6 +1,5 @@
 //! A packet on its way: the frame, where it came from, and what the stages found out.
 
-use crate::inbound::Authentic;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
@@ -63,6 +62,21 @@ impl Packet {
         Self { frame, origin, verdict: Verdict::Pending, door: origin.door(), meta: Meta::default() }
     }
 
+    /// What an empty place of a batch holds.
+    pub(crate) fn nothing() -> Self {
+        Self::new(Frame::none(), Origin::Tun)
+    }
+
+    /// A new packet in the place of a finished one: only what a stage might read before another wrote it is reset.
+    #[inline]
+    pub(crate) fn renew(&mut self, frame: Frame, origin: Origin) {
+        (self.frame, self.origin, self.door) = (frame, origin, origin.door());
+        self.verdict = Verdict::Pending;
+        let meta = &mut self.meta;
+        meta.tag = None;
+        (meta.opened, meta.made_here, meta.aged) = (false, false, false);
+    }
+
     #[inline]
     pub(crate) fn drop(&mut self, why: Drop) {
         self.verdict = Verdict::Drop(why);
@@ -85,7 +99,7 @@ pub(crate) struct Meta {
     pub(crate) from: (u32, u16),
     /// Came in UDP.
     pub(crate) udp: bool,
-    /// Bytes before the SPI, taken off the frame's front.
+    /// Bytes before the SPI: taken off the frame's front inbound, to be put there outbound.
     pub(crate) skip: u16,
     /// TOS byte of the outer header, for its ECN bits.
     pub(crate) outer_tos: u8,
@@ -94,10 +108,6 @@ pub(crate) struct Meta {
     pub(crate) sa: u32,
     /// ESP sequence number: inferred inbound, assigned outbound.
     pub(crate) seq: u64,
-    pub(crate) proof: Option<Authentic>,
-    /// Of `decrypt`: where the payload lies in the frame, and what it is.
-    pub(crate) inner: (u16, u16),
-    pub(crate) next_header: u8,
     /// Place of the next hop in the FIB.
     pub(crate) hop: u32,
     /// Largest packet that may go on: of the tunnel or of the port.
@@ -105,12 +115,12 @@ pub(crate) struct Meta {
     /// The port that a clear packet leaves by, and the link address it goes to.
     pub(crate) port: PortId,
     pub(crate) mac: MacAddr,
+    /// Came out of the SA at `sa`, here and now.
+    pub(crate) opened: bool,
     /// An ICMP error of our own.
     pub(crate) made_here: bool,
     /// The TTL was counted down.
     pub(crate) aged: bool,
-    /// Encrypted: without this no packet leaves by a tunnel.
-    pub(crate) sealed: bool,
 }
 
 impl Default for Meta {
@@ -125,16 +135,13 @@ impl Default for Meta {
             spi: 0,
             sa: 0,
             seq: 0,
-            proof: None,
-            inner: (0, 0),
-            next_header: 0,
             hop: 0,
             limit: 0,
             port: PortId(0),
             mac: MacAddr::ZERO,
+            opened: false,
             made_here: false,
             aged: false,
-            sealed: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Decides: nothing. One queue of the device per worker. Never: blocks; what the device does not take is dropped and
 //! counted.
 
-use ravelin_dataplane::{Batch, Origin, Packet};
+use ravelin_dataplane::{Batch, Origin};
 use ravelin_xsk::{Frame, FramePool};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -50,8 +50,8 @@ impl Punt {
             match read {
                 Ok(len) if len > 0 => {
                     frame.truncate(len);
-                    if let Err(packet) = batch.push(Packet::new(frame, Origin::Tun)) {
-                        pool.free(packet.frame); // not reached: there was room
+                    if let Err(frame) = batch.receive(frame, Origin::Tun) {
+                        pool.free(frame); // not reached: there was room
                         return true;
                     }
                 }

@@ -7,7 +7,7 @@ use crate::handoff::{Item, Mailbox};
 use crate::punt::Punt;
 use crate::tx::Ports;
 use arrayvec::ArrayVec;
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Origin, Packet};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Origin};
 use ravelin_ring::msg::PortId;
 use ravelin_xsk::{Frame, FramePool};
 
@@ -42,8 +42,8 @@ impl Rx {
             match mailbox.take() {
                 Some(Item::Packet { frame, origin }) => {
                     budget -= 1;
-                    if let Err(packet) = batch.push(Packet::new(frame, origin)) {
-                        pool.free(packet.frame); // not reached: the batch was empty
+                    if let Err(frame) = batch.receive(frame, origin) {
+                        pool.free(frame); // not reached: the batch was empty
                     }
                 }
                 Some(Item::Transmit { frame, port }) => transmit(ports, pool, frame, port),
@@ -66,8 +66,8 @@ impl Rx {
             let got = bound.socket.receive(&mut self.frames, budget.min(batch.room()));
             budget = budget.saturating_sub(got);
             for frame in self.frames.drain(..) {
-                if let Err(packet) = batch.push(Packet::new(frame, Origin::Port(bound.port))) {
-                    pool.free(packet.frame); // not reached: no more than its room was received
+                if let Err(frame) = batch.receive(frame, Origin::Port(bound.port)) {
+                    pool.free(frame); // not reached: no more than its room was received
                 }
             }
         }

@@ -2,13 +2,14 @@
 
 use crate::batch::{Batch, Places};
 use crate::classify::{self, Classes};
+use crate::flow::{Flows, Sorted, Unknown};
 use crate::neighbour::{Requests, Resolver};
-use crate::packet::Origin;
-use crate::sa::{Events, SaDb, Throttle};
+use crate::packet::{Origin, Packet};
+use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{icmp, inbound, outbound, route};
+use crate::{flow, icmp, inbound, outbound, route};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
@@ -52,6 +53,7 @@ pub struct Worker {
 struct Way {
     db: SaDb,
     tables: Arc<Tables>,
+    flows: Flows,
     /// Rises with every `set_tables`, from 1.
     epoch: u64,
     engine: Engine,
@@ -68,6 +70,10 @@ struct Lists {
     classes: Classes,
     protect: Places,
     bypass: Places,
+    /// Packets of flows not known yet, and where they turn out to go.
+    unknown: Unknown,
+    new_protect: Places,
+    new_bypass: Places,
     made: Places,
 }
 
@@ -82,6 +88,7 @@ impl Worker {
         let way = Way {
             db: SaDb::new(config.id, config.workers, config.max_sas),
             tables: Arc::new(Tables::empty()),
+            flows: Flows::new(config.max_sas),
             epoch: 1,
             engine,
             events: Events::new(),
@@ -110,10 +117,10 @@ impl Worker {
         let Self { way, lists } = self;
         way.enter(batch);
         probe.stage("enter", batch.packets.len());
-        classify::run(batch, &way.tables, &mut lists.classes);
+        classify::run(batch, &way.tables, &mut lists.classes, &way.db, &way.flows);
         probe.stage("classify", batch.packets.len());
         way.inbound(batch, lists, now, probe);
-        way.outbound(batch, pool, lists, now, probe);
+        way.onward(batch, pool, lists, now, probe);
         way.errors(batch, pool, lists, now, probe);
         way.finish(batch);
         probe.stage("finish", batch.packets.len());
@@ -133,6 +140,15 @@ impl Worker {
         self.way.db.tunnels.follow(tables.spd.tunnels());
         self.way.tables = tables;
         self.way.epoch += 1;
+        if self.way.epoch.is_multiple_of(1 << 32) {
+            self.way.flows.forget(); // they know the low half of an epoch
+        }
+    }
+
+    /// From now on every packet is decided about by itself: the oracle for what is known of flows.
+    #[doc(hidden)]
+    pub fn without_flows(&mut self) {
+        self.way.flows = Flows::none();
     }
 
     pub fn tables(&self) -> &Arc<Tables> {
@@ -163,27 +179,26 @@ impl Worker {
 
 impl Way {
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
-        let Self { db, engine, events, requests, stats, unknown_spi, .. } = self;
+        let Self { db, flows, engine, events, requests, stats, unknown_spi, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
-        inbound::replay::check(batch, esp, db);
-        probe.stage("in-replay-check", esp.len());
-        inbound::decrypt::run(batch, esp, db, engine, stats);
+        // What one packet needs before and after decryption is done while its records are at hand.
+        let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
+        inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
+            inbound::replay::commit(packet, &mut sa, proof, opened, events, now)?;
+            inbound::decap::uncover(packet, opened)?;
+            flows.touch(packet);
+            Ok(())
+        });
         probe.stage("in-decrypt", esp.len());
-        inbound::replay::commit(batch, esp, db, events, now);
-        probe.stage("in-replay-commit", esp.len());
-        inbound::decap::run(batch, esp);
-        probe.stage("in-decap", esp.len());
-        inbound::policy::check(batch, esp, db);
-        probe.stage("in-policy", esp.len());
         // NAT of what came out of tunnels belongs here: selectors speak of translated addresses.
         classify::join(batch, &mut lists.classes);
         probe.stage("join", lists.classes.clear.len());
     }
 
     /// What is clear now: from a port, from the host, or out of an SA. A protected packet may go on by another tunnel.
-    fn outbound(
+    fn onward(
         &mut self,
         batch: &mut Batch,
         pool: &mut FramePool,
@@ -191,32 +206,59 @@ impl Way {
         now: Now,
         probe: &mut impl Probe,
     ) {
-        let Self { db, engine, events, requests, stats, tables, epoch, .. } = self;
+        let Lists { classes, protect, bypass, unknown, .. } = lists;
+        let mut sorted = Sorted { protect, bypass, unknown };
+        let mut large = flow::find(batch, &classes.clear, &self.flows, &self.db, self.epoch, &mut sorted);
+        probe.stage("flow", classes.clear.len());
+        if !lists.unknown.places.is_empty() {
+            large |= self.decide(batch, lists, now, probe);
+        }
+        let Self { db, engine, events, stats, tables, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
-        let clear = &classes.clear;
+        if large {
+            batch.each(&classes.clear, route::age);
+            outbound::fragment::run(batch, protect, pool, stats);
+            outbound::fragment::run(batch, bypass, pool, stats);
+            probe.stage("out-fragment", classes.clear.len());
+        }
+        outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
+            route::age(packet)?;
+            outbound::sequence::number(packet, hot, sa, events, now)?;
+            outbound::encap::write(packet, hot)
+        });
+        probe.stage("out-encrypt", protect.len());
+        batch.each(bypass, |packet| {
+            route::age(packet)?;
+            route::leave(packet, tables)
+        });
+        probe.stage("route-leave", bypass.len());
+    }
+
+    /// Where the packets of flows go that are not known yet. True: one is larger than its way takes.
+    fn decide(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) -> bool {
+        let Self { db, flows, events, requests, tables, epoch, .. } = self;
+        let Lists { protect, bypass, unknown, new_protect, new_bypass, .. } = lists;
+        let clear = &unknown.places;
+        inbound::policy::check(batch, clear, db);
+        probe.stage("in-policy", clear.len());
         route::resolve(batch, clear, tables);
         probe.stage("route-resolve", clear.len());
         // NAT of what leaves belongs here, before the policies.
-        outbound::policy::run(batch, clear, tables, protect, bypass);
+        outbound::policy::run(batch, clear, tables, new_protect, new_bypass);
         probe.stage("out-policy", clear.len());
-        outbound::select::run(batch, protect, db, tables, *epoch, &mut Resolver { requests, events, now });
-        probe.stage("out-select", protect.len());
-        route::egress(batch, bypass, tables, &mut Resolver { requests, events, now });
-        probe.stage("route-egress", bypass.len());
-        route::age(batch, clear);
-        probe.stage("route-age", clear.len());
-        outbound::fragment::run(batch, protect, pool, stats);
-        probe.stage("out-fragment", protect.len());
-        outbound::fragment::run(batch, bypass, pool, stats);
-        probe.stage("out-fragment", bypass.len());
-        outbound::sequence::run(batch, protect, db, events, now);
-        probe.stage("out-sequence", protect.len());
-        outbound::encrypt::run(batch, protect, db, engine, stats);
-        probe.stage("out-encrypt", protect.len());
-        outbound::encap::run(batch, protect, db);
-        probe.stage("out-encap", protect.len());
-        route::leave(batch, bypass, tables);
-        probe.stage("route-leave", bypass.len());
+        outbound::select::run(
+            batch,
+            new_protect,
+            db,
+            tables,
+            *epoch,
+            &mut Resolver { requests, events, now },
+        );
+        probe.stage("out-select", new_protect.len());
+        route::egress(batch, new_bypass, tables, &mut Resolver { requests, events, now });
+        probe.stage("route-egress", new_bypass.len());
+        let new = (&*new_protect, &*new_bypass);
+        flow::learn(batch, new, flows, db, *epoch, &mut Sorted { protect, bypass, unknown })
     }
 
     /// ICMP errors about what was just dropped, on the same way out. They provoke no others.
@@ -228,6 +270,10 @@ impl Way {
         now: Now,
         probe: &mut impl Probe,
     ) {
+        let gone = |packet: &Packet| matches!(packet.verdict, Verdict::Drop(_));
+        if !batch.packets.iter().any(gone) {
+            return;
+        }
         let Self { tables, stats, icmp, .. } = self;
         lists.made.clear();
         let mut sender = icmp::Sender { tables, pool, rate: icmp, stats, now };
@@ -235,23 +281,25 @@ impl Way {
         probe.stage("icmp", lists.classes.clear.len());
         if !lists.made.is_empty() {
             std::mem::swap(&mut lists.made, &mut lists.classes.clear);
-            self.outbound(batch, pool, lists, now, probe);
+            self.onward(batch, pool, lists, now, probe);
         }
     }
 
     fn enter(&mut self, batch: &Batch) {
-        let stats = &mut self.stats;
-        stats.count(Counter::Batches);
+        let (mut received, mut bytes) = (0, 0);
         for packet in batch.packets.iter() {
-            stats.count(match packet.origin {
-                Origin::Port(_) => Counter::Received,
-                Origin::Tun => Counter::Injected,
-                Origin::HandedIn { .. } => Counter::HandedIn,
-            });
-            if matches!(packet.origin, Origin::Port(_)) {
-                stats.add(Counter::ReceivedBytes, packet.frame.len() as u64);
+            match packet.origin {
+                Origin::Port(_) => {
+                    received += 1;
+                    bytes += packet.frame.len() as u64;
+                }
+                Origin::Tun => self.stats.count(Counter::Injected),
+                Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
             }
         }
+        self.stats.count(Counter::Batches);
+        self.stats.add(Counter::Received, received);
+        self.stats.add(Counter::ReceivedBytes, bytes);
     }
 
     /// Counts the drops; a packet that no stage finished is dropped rather than sent (there is none).

@@ -7,7 +7,7 @@ use super::furnish::{self, INSIDE, Side, WAN};
 use super::plan::Subject;
 use super::traffic::{TTL, Traffic};
 use anyhow::{Context, bail, ensure};
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Packet, Verdict, Worker, WorkerConfig};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Verdict, Worker, WorkerConfig};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
 use ravelin_xsk::{Frame, FramePool, Umem, UmemConfig};
@@ -165,8 +165,8 @@ fn pass(
 ) -> u64 {
     let count = from.len().min(MAX_RECEIVED);
     for frame in from.drain(..count) {
-        if let Err(packet) = batch.push(Packet::new(frame, Origin::Port(port))) {
-            pool.free(packet.frame);
+        if let Err(frame) = batch.receive(frame, Origin::Port(port)) {
+            pool.free(frame);
         }
     }
     worker.process(batch, pool, now);

@@ -182,7 +182,7 @@ impl Suite {
     }
 
     /// Payload, padding and trailer together are a multiple of this power of two (RFC 4303 §2.4).
-    pub(crate) const fn alignment(self) -> usize {
+    pub const fn alignment(self) -> usize {
         match self.cipher() {
             Cipher::Cbc => 16,
             Cipher::Gcm | Cipher::ChaCha | Cipher::Null => 4,

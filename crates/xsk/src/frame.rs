@@ -45,6 +45,19 @@ impl Frame {
         Self { chunk, index, start: room, len: 0, size, room }
     }
 
+    /// No frame: empty, and without room. What an empty place in a row of packets holds.
+    #[inline]
+    pub const fn none() -> Self {
+        Self { chunk: NonNull::dangling(), index: u32::MAX, start: 0, len: 0, size: 0, room: 0 }
+    }
+
+    /// The frame, with none left in its place.
+    #[inline]
+    #[must_use]
+    pub const fn take(&mut self) -> Self {
+        mem::replace(self, Self::none())
+    }
+
     /// Sets where the packet lies; false when that is outside of the chunk.
     #[must_use]
     pub(crate) fn place(&mut self, start: usize, len: usize) -> bool {
@@ -58,7 +71,8 @@ impl Frame {
 
     #[inline]
     pub fn data(&self) -> &[u8] {
-        // SAFETY: `start + len <= size` (kept by every method), the chunk is initialised, alive and ours alone.
+        // SAFETY: `start + len <= size` (kept by every method), the chunk is initialised, alive and ours alone. Without
+        // a chunk the size is 0, and any aligned address will do for no bytes.
         unsafe { slice::from_raw_parts(self.chunk.as_ptr().add(self.start.into()), self.len.into()) }
     }
 
@@ -138,6 +152,13 @@ impl Frame {
         true
     }
 
+    /// Grows the packet at both ends, as [`Self::push_front`] and [`Self::extend`] do.
+    #[inline]
+    #[must_use]
+    pub fn grow(&mut self, front: usize, back: usize) -> bool {
+        front <= self.headroom() && self.extend(back) && self.push_front(front)
+    }
+
     /// Cuts the packet to at most `len` bytes.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -173,10 +194,17 @@ impl Frame {
 }
 
 impl Drop for Frame {
-    #[cold]
+    #[inline]
     fn drop(&mut self) {
-        LEAKED.fetch_add(1, Ordering::Relaxed);
+        if self.size != 0 {
+            count_leak();
+        }
     }
+}
+
+#[cold]
+fn count_leak() {
+    LEAKED.fetch_add(1, Ordering::Relaxed);
 }
 
 impl fmt::Debug for Frame {

@@ -18,7 +18,7 @@ pub mod tun;
 pub use error::Error;
 pub use frame::{Frame, leaked_frames};
 pub use pool::FramePool;
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_bytes, prefetch_lines};
 pub use queue::Anomalies;
 pub use socket::{Mode, Socket, SocketConfig, Statistics};
 pub use umem::{HugePages, Umem, UmemConfig};

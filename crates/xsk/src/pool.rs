@@ -43,9 +43,10 @@ impl FramePool {
         if !self.umem.owns(&frame) {
             return;
         }
-        let home = self.home_of(&frame);
         let index = frame.into_index();
-        if home == self.home { self.free.push(index) } else { self.foreign.push(index) }
+        // As `home_of`, without its division.
+        let ours = index.wrapping_sub(u32::from(self.home) * self.per_pool) < self.per_pool;
+        if ours { self.free.push(index) } else { self.foreign.push(index) }
     }
 
     /// A frame that belongs to another pool; [`Self::home_of`] tells to which. Its owner sends it there.
@@ -136,6 +137,24 @@ mod tests {
             pools[to].free(frame);
         }
         assert!(pools.iter().all(|p| p.available() == 3 && p.foreign() == 0));
+    }
+
+    #[test]
+    fn no_frame_is_empty_and_stays_so() {
+        let mut pool = umem(2).pools(1).remove(0);
+        let mut frame = pool.alloc().unwrap();
+        assert!(frame.extend(8) && frame.grow(4, 4) && !frame.grow(253, 0) && !frame.grow(0, 1781));
+        assert_eq!((frame.len(), frame.headroom()), (16, 252));
+        let whole = frame.take();
+        assert_eq!(whole.len(), 16);
+        assert!(frame.is_empty() && frame.data().is_empty() && frame.data_mut().is_empty());
+        assert!(!frame.extend(1) && !frame.push_front(1) && !frame.grow(1, 1) && frame.grow(0, 0));
+        frame.reset();
+        assert_eq!((frame.len(), frame.capacity()), (0, 0));
+        let before = pool.available();
+        pool.free(frame);
+        assert_eq!(pool.available(), before, "it belongs to no pool");
+        pool.free(whole);
     }
 
     #[test]

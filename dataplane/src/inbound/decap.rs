@@ -3,31 +3,30 @@
 //! Decides: whether the inner packet is what its next header says. Reads: next header, inner header, the outer TOS.
 //! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
 
-use crate::batch::Batch;
 use crate::classify;
 use crate::packet::{Door, Packet};
+use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::protocol;
 
-pub(crate) fn run(batch: &mut Batch, esp: &[u16]) {
-    batch.each(esp, |packet| {
-        match packet.meta.next_header {
-            protocol::IPV4 => {}
-            protocol::IPV6 => return Err(Drop::Unsupported),
-            protocol::NO_NEXT => return Err(Drop::Dummy),
-            // A transport-mode payload in a tunnel-mode SA.
-            _ => return Err(Drop::WrongEncapsulation),
-        }
-        let (offset, len) = packet.meta.inner;
-        if !packet.frame.pull_front(offset.into()) {
-            return Err(Drop::BadInner);
-        }
-        packet.frame.truncate(len.into());
-        inner(packet)
-    });
+#[inline]
+pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
+    match opened.next_header {
+        protocol::IPV4 => {}
+        protocol::IPV6 => return Err(Drop::Unsupported),
+        protocol::NO_NEXT => return Err(Drop::Dummy),
+        // A transport-mode payload in a tunnel-mode SA.
+        _ => return Err(Drop::WrongEncapsulation),
+    }
+    if !packet.frame.pull_front(opened.offset) {
+        return Err(Drop::BadInner);
+    }
+    packet.frame.truncate(opened.len);
+    inner(packet)
 }
 
+#[inline]
 fn inner(packet: &mut Packet) -> Result<(), Drop> {
     let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::BadInner)?;
     if !ip.checksum_holds() {
@@ -43,6 +42,7 @@ fn inner(packet: &mut Packet) -> Result<(), Drop> {
     }
     packet.meta.ip = fields;
     packet.meta.tag = None;
+    packet.meta.opened = true;
     packet.door = Door::Sa;
     classify::lawful(&packet.meta.ip, Door::Sa)
 }
@@ -53,6 +53,7 @@ const ECT_0: u8 = 2;
 const CE: u8 = 3;
 
 /// The inner ECN field on the way out of the tunnel (RFC 6040 §4.2, figure 4).
+#[inline]
 fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
     match (inner, outer) {
         (NOT_ECT, CE) => Err(Drop::CongestionLost),

@@ -1,10 +1,11 @@
 //! Opens a burst of ESP packets in place.
 //!
-//! Decides: whether a packet is authentic. Reads: keys. Writes: frames, `Meta::{inner, next_header, proof}`.
+//! Decides: whether a packet is authentic. Reads: keys. Writes: frames, the SA's count of forged packets.
 //! Never: touches a window; that takes the proof made here.
 
 use crate::batch::{Batch, MAX_BATCH};
-use crate::sa::SaDb;
+use crate::packet::Packet;
+use crate::sa::{InboundHot, InboundSa, SaDb};
 use crate::stats::Stats;
 use arrayvec::ArrayVec;
 use core::num::NonZero;
@@ -17,6 +18,7 @@ use ravelin_ring::counters::{Counter, Drop};
 pub(crate) struct Authentic(NonZero<u64>);
 
 impl Authentic {
+    #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.0.get()
     }
@@ -27,41 +29,96 @@ impl Authentic {
     }
 }
 
-pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &mut SaDb, engine: &mut Engine, stats: &mut Stats) {
-    let outcomes = open(batch, esp, db, engine);
+/// The hot record of an SA, and the cold one for what is rare.
+pub(crate) type Sa<'a> = (&'a mut InboundHot, &'a mut Option<InboundSa>);
+
+/// `before` is asked about every packet first, while its SA is at hand, and `after` goes on with every authentic one.
+pub(crate) fn run(
+    batch: &mut Batch,
+    esp: &[u16],
+    db: &mut SaDb,
+    engine: &Engine,
+    stats: &mut Stats,
+    before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
+    mut after: impl FnMut(&mut Packet, Sa<'_>, Authentic, Opened) -> Result<(), Drop>,
+) {
+    let outcomes = open(batch, esp, db, engine, before);
+    let (hots, _, colds) = db.inbound.rows();
+    let mut decrypted = 0;
+    // Exactly the packets that had a job are still on their way.
     for (packet, outcome) in batch.pick(esp).zip(&outcomes) {
-        match outcome {
-            Ok(opened) => {
-                stats.count(Counter::Decrypted);
-                packet.meta.inner = (short(opened.offset), short(opened.len));
-                packet.meta.next_header = opened.next_header;
-                packet.meta.proof = NonZero::new(packet.meta.seq).map(Authentic);
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some(sa)) = (hots.get_mut(at), colds.get_mut(at)) else {
+            packet.drop(Drop::NoSa); // cannot be: it had a key
+            continue;
+        };
+        let result = match (outcome.refused, NonZero::new(packet.meta.seq)) {
+            (None, Some(number)) => {
+                decrypted += 1;
+                after(packet, (hot, &mut *sa), Authentic(number), outcome.opened)
             }
-            Err(error) => {
-                if let Some((_, sa)) = db.inbound.both(packet.meta.sa) {
-                    sa.icv_drops += u64::from(*error == OpenError::BadIcv);
-                }
-                packet.drop(reason(*error));
-            }
+            (None, None) => Err(Drop::ReplayOld), // cannot be: 0 is refused before
+            (Some(why), _) => Err(why),
+        };
+        if let Err(why) = result {
+            refuse(packet, sa, why);
         }
     }
+    stats.add(Counter::Decrypted, decrypted);
 }
 
-type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
+/// Taken over field by field: what was just written in parts stalls when it is read as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    opened: Opened,
+    refused: Option<Drop>,
+}
 
-fn open(batch: &mut Batch, esp: &[u16], db: &SaDb, engine: &mut Engine) -> Outcomes {
+type Outcomes = ArrayVec<Outcome, MAX_BATCH>;
+
+fn open(
+    batch: &mut Batch,
+    esp: &[u16],
+    db: &mut SaDb,
+    engine: &Engine,
+    mut before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
+) -> Outcomes {
+    let (hots, keys, colds) = db.inbound.rows();
     let mut jobs: ArrayVec<OpenJob<'_>, MAX_BATCH> = ArrayVec::new();
     for packet in batch.pick(esp) {
-        let hot = db.inbound.hot.get(packet.meta.sa as usize);
-        let Some((hot, key)) = hot.zip(db.inbound.key(packet.meta.sa)) else {
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
             // Cannot be; left pending, it would get the outcome of the packet after it.
             packet.drop(Drop::NoSa);
             continue;
         };
-        jobs.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut()));
+        match before(packet, hot) {
+            Ok(()) => jobs.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut())),
+            Err(why) => refuse(packet, colds.get_mut(at).unwrap_or(&mut None), why),
+        }
     }
     engine.open(&mut jobs);
-    jobs.iter().map(|job| job.outcome).collect()
+    jobs.iter().map(|job| outcome(job)).collect()
+}
+
+#[inline]
+fn outcome(job: &OpenJob<'_>) -> Outcome {
+    match job.outcome {
+        Ok(Opened { offset, len, next_header }) => {
+            Outcome { opened: Opened { offset, len, next_header }, refused: None }
+        }
+        Err(error) => {
+            Outcome { opened: Opened { offset: 0, len: 0, next_header: 0 }, refused: Some(reason(error)) }
+        }
+    }
+}
+
+#[cold]
+fn refuse(packet: &mut Packet, sa: &mut Option<InboundSa>, why: Drop) {
+    if let Some(sa) = sa {
+        sa.refuse(why);
+    }
+    packet.drop(why);
 }
 
 fn reason(error: OpenError) -> Drop {
@@ -70,8 +127,4 @@ fn reason(error: OpenError) -> Drop {
         OpenError::BadIcv => Drop::BadIcv,
         OpenError::BadPadding => Drop::BadPadding,
     }
-}
-
-fn short(len: usize) -> u16 {
-    u16::try_from(len).unwrap_or(u16::MAX)
 }

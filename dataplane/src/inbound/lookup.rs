@@ -17,10 +17,6 @@ use std::net::Ipv4Addr;
 
 pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throttle, say: &mut Resolver<'_>) {
     batch.each(esp, |packet| {
-        db.touch_spi(packet.meta.spi);
-        Ok(())
-    });
-    batch.each(esp, |packet| {
         let spi = packet.meta.spi;
         if let Some(place) = db.find(spi) {
             packet.meta.sa = place;

@@ -8,14 +8,17 @@ use crate::sa::SaDb;
 use crate::spd::{Fit, Query, SaSelector};
 use ravelin_ring::counters::Drop;
 
-pub(crate) fn check(batch: &mut Batch, esp: &[u16], db: &mut SaDb) {
-    batch.each(esp, |packet| {
-        let query = Query::inbound(&packet.meta.ip);
+/// Of `clear`, the packets that came out of SAs.
+pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb) {
+    batch.each(clear, |packet| {
+        if !packet.meta.opened {
+            return Ok(());
+        }
         let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return Err(Drop::NoSa) };
-        match SaSelector::fit(&sa.selectors, &query) {
+        match SaSelector::fit(&sa.selectors, &Query::inbound(&packet.meta.ip)) {
             Fit::Inside => Ok(()),
             Fit::Outside => {
-                sa.selector_drops += 1;
+                sa.refuse(Drop::SelectorMismatch);
                 Err(Drop::SelectorMismatch)
             }
             Fit::Unknown => Err(Drop::Fragment),

@@ -3,61 +3,48 @@
 //! Decides: whether the number is new. Reads and writes: the SA's window and counters, the events that an authentic
 //! packet brings. Never: moves a window for a packet without proof.
 
-use crate::batch::Batch;
+use super::Authentic;
+use super::decrypt::Sa;
 use crate::packet::Packet;
-use crate::sa::{Events, InboundHot, InboundSa, SaDb};
+use crate::sa::{Events, InboundHot, InboundSa};
 use crate::worker::Now;
+use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerEvent;
 use ravelin_wire::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Before decryption.
-pub(crate) fn check(batch: &mut Batch, esp: &[u16], db: &mut SaDb) {
-    batch.each(esp, |packet| {
-        let Some(hot) = db.inbound.hot(packet.meta.sa) else { return Err(Drop::NoSa) };
-        let low = packet.frame.data().be32(4).ok_or(Drop::BadEsp)?;
-        let number = if hot.esn { hot.window.infer(low) } else { low.into() };
-        packet.meta.seq = number;
-        if let Err(why) = hot.window.check(number) {
-            return Err(replayed(db, packet.meta.sa, why));
-        }
-        hot.window.touch(number);
-        Ok(())
-    });
+#[inline]
+pub(crate) fn check(packet: &mut Packet, hot: &InboundHot) -> Result<(), Drop> {
+    let low = packet.frame.data().be32(4).ok_or(Drop::BadEsp)?;
+    let number = if hot.esn { hot.window.infer(low) } else { low.into() };
+    packet.meta.seq = number;
+    hot.window.check(number)?;
+    hot.window.touch(number);
+    Ok(())
 }
 
 /// After decryption.
-pub(crate) fn commit(batch: &mut Batch, esp: &[u16], db: &mut SaDb, events: &mut Events, now: Now) {
-    batch.each(esp, |packet| {
-        let place = packet.meta.sa;
-        let (Some(hot), Some(proof)) = (db.inbound.hot(place), packet.meta.proof.take()) else {
-            return Err(Drop::BadIcv); // cannot be: only decrypt lets a packet come here, and with a proof
-        };
-        if let Err(why) = hot.window.commit(proof) {
-            return Err(replayed(db, place, why));
-        }
-        let bytes = hot.bytes + u64::from(packet.meta.inner.1);
-        let gate = hot.packets >= hot.gates.0 || bytes > hot.gates.1;
-        let moved = is_elsewhere(packet, hot);
-        if gate || moved || hot.attention {
-            let (hot, sa) = db.inbound.both(place).ok_or(Drop::NoSa)?;
-            attend(packet, hot, sa, events, now)?;
-        }
-        if let Some(hot) = db.inbound.hot(place) {
-            hot.packets += 1;
-            hot.bytes = bytes;
-            hot.last_ms = now.ms;
-        }
-        Ok(())
-    });
-}
-
-fn replayed(db: &mut SaDb, place: u32, why: Drop) -> Drop {
-    if let Some((_, sa)) = db.inbound.both(place) {
-        sa.replay_drops += 1;
+#[inline]
+pub(crate) fn commit(
+    packet: &Packet,
+    (hot, sa): &mut Sa<'_>,
+    proof: Authentic,
+    opened: Opened,
+    events: &mut Events,
+    now: Now,
+) -> Result<(), Drop> {
+    hot.window.commit(proof)?;
+    let bytes = hot.bytes + opened.len as u64;
+    let gate = hot.packets >= hot.gates.0 || bytes > hot.gates.1;
+    if gate || hot.attention || is_elsewhere(packet, hot) {
+        attend(packet, hot, sa, bytes, events, now)?;
     }
-    why
+    hot.packets += 1;
+    hot.bytes = bytes;
+    hot.last_ms = now.ms;
+    Ok(())
 }
 
 /// The peer has moved. A packet that was overtaken, or held up by somebody, says only where the peer was.
@@ -71,10 +58,12 @@ fn is_elsewhere(packet: &Packet, hot: &InboundHot) -> bool {
 fn attend(
     packet: &Packet,
     hot: &mut InboundHot,
-    sa: &mut InboundSa,
+    sa: &mut Option<InboundSa>,
+    bytes: u64,
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
+    let sa = sa.as_mut().ok_or(Drop::NoSa)?;
     if !sa.greeted && events.push(WorkerEvent::FirstPacket { sa: sa.id }) {
         sa.greeted = true;
     }
@@ -84,6 +73,5 @@ fn attend(
         let from = SocketAddr::new(Ipv4Addr::from_bits(addr).into(), port);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });
     }
-    let carried = (hot.packets, hot.bytes + u64::from(packet.meta.inner.1));
-    sa.limits.at_gate(sa.id, carried, &mut hot.gates, events)
+    sa.limits.at_gate(sa.id, (hot.packets, bytes), &mut hot.gates, events)
 }

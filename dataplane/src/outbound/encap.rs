@@ -1,70 +1,76 @@
 //! The outer header, and the way out of the port.
 //!
 //! Decides: outer DF, identification, TOS. Reads: the SA's template. Writes: Ethernet, IPv4 and UDP headers before the
-//! ESP packet, the verdict. Never: looks at the payload, which is sealed by now.
+//! ESP packet, and in `Meta::skip` how long they are. Never: looks at the payload.
 
-use crate::batch::Batch;
 use crate::packet::Packet;
-use crate::sa::{OutboundHot, Outer, SaDb};
-use crate::verdict::Verdict;
+use crate::sa::{OutboundHot, Outer};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::OuterDf;
-use ravelin_wire::{checksum, ethernet, ipv4, udp};
+use ravelin_wire::{ethernet, ipv4, udp};
 
-pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb) {
-    batch.each(protect, |packet| {
-        if !packet.meta.sealed {
-            return Err(Drop::NoOutboundSa); // cannot be; it would be clear text
-        }
-        let hot = db.outbound.hot(packet.meta.sa).ok_or(Drop::NoOutboundSa)?;
-        write(packet, hot)?;
-        packet.verdict = Verdict::Forward { port: hot.outer.port };
-        Ok(())
-    });
-}
-
-fn write(packet: &mut Packet, hot: &mut OutboundHot) -> Result<(), Drop> {
-    let before = ipv4::HEADER + if hot.udp { udp::HEADER } else { 0 };
-    let size = ethernet::HEADER + before;
-    let esp = packet.frame.len();
+#[inline]
+pub(crate) fn write(packet: &mut Packet, hot: &mut OutboundHot) -> Result<(), Drop> {
+    let size = if hot.udp { Outer::MAX } else { PLAIN };
+    let whole = size + packet.frame.len();
+    let len = u16::try_from(whole - ethernet::HEADER).map_err(|_| Drop::FrameTooSmall)?;
     if !packet.frame.push_front(size) {
         return Err(Drop::FrameTooSmall);
     }
-    let len = u16::try_from(before + esp).map_err(|_| Drop::FrameTooSmall)?;
-    let mut header = hot.outer.template;
-    network(&mut header, packet, hot, len).ok_or(Drop::FrameTooSmall)?;
+    #[allow(clippy::cast_possible_truncation)] // 42 at most
+    let skip = size as u16;
+    packet.meta.skip = skip;
+    let (tos, df) = (packet.meta.ip.tos, packet.meta.ip.df);
+    let front = packet.frame.data_mut();
     if hot.udp {
+        let front = front.first_chunk_mut::<{ Outer::MAX }>().ok_or(Drop::FrameTooSmall)?;
+        *front = hot.outer.template;
         // The checksum stays 0 (RFC 3948 §2.1).
         let udp_len = len.saturating_sub(20);
-        header
-            .get_mut(UDP_LEN..UDP_LEN + 2)
-            .ok_or(Drop::FrameTooSmall)?
-            .copy_from_slice(&udp_len.to_be_bytes());
+        front[UDP_LEN..UDP_LEN + 2].copy_from_slice(&udp_len.to_be_bytes());
     }
-    let (from, to) = (header.get(..size), packet.frame.data_mut().get_mut(..size));
-    to.zip(from).map(|(to, from)| to.copy_from_slice(from)).ok_or(Drop::FrameTooSmall)
+    let front = front.first_chunk_mut::<PLAIN>().ok_or(Drop::FrameTooSmall)?;
+    if !hot.udp {
+        front.copy_from_slice(&hot.outer.template[..PLAIN]);
+    }
+    network(front, tos, df, hot, len);
+    Ok(())
 }
 
 const NETWORK: usize = ethernet::HEADER;
-const UDP_LEN: usize = NETWORK + ipv4::HEADER + 4;
+/// Headers without UDP.
+const PLAIN: usize = NETWORK + ipv4::HEADER;
+const UDP_LEN: usize = PLAIN + 4;
 
-fn network(header: &mut [u8; Outer::MAX], packet: &Packet, hot: &mut OutboundHot, len: u16) -> Option<()> {
+const _: () = assert!(PLAIN + udp::HEADER == Outer::MAX);
+
+/// What differs from the template, whose checksum is right for a length, a TOS, an identification and flags of 0.
+#[inline]
+fn network(front: &mut [u8; PLAIN], tos: u8, df: bool, hot: &mut OutboundHot, len: u16) {
     let df = match hot.df {
         OuterDf::Clear => false,
-        OuterDf::Copy => packet.meta.ip.df,
+        OuterDf::Copy => df,
         OuterDf::Set => true,
     };
     // What cannot be fragmented needs no identification (RFC 6864 §4.1).
     let id = if df { 0 } else { hot.id };
     hot.id = hot.id.wrapping_add(u16::from(!df));
-    let ip = header.get_mut(NETWORK..NETWORK + ipv4::HEADER)?.first_chunk_mut::<{ ipv4::HEADER }>()?;
+    let flags: u16 = if df { 0x4000 } else { 0 };
+    let Some((_, ip)) = front.split_last_chunk_mut::<{ ipv4::HEADER }>() else { return };
     // DSCP is copied (RFC 4301 §5.1.2.1), and so is ECN, in normal mode (RFC 6040 §4.1).
-    ip[1] = packet.meta.ip.tos;
+    ip[1] = tos;
     ip[2..4].copy_from_slice(&len.to_be_bytes());
     ip[4..6].copy_from_slice(&id.to_be_bytes());
-    ip[6] = if df { 0x40 } else { 0 };
-    ip[10..12].fill(0);
-    let sum = checksum::of(ip);
-    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-    Some(())
+    ip[6..8].copy_from_slice(&flags.to_be_bytes());
+    let template = u16::from_be_bytes([ip[10], ip[11]]);
+    ip[10..12].copy_from_slice(&carry([tos.into(), len, id, flags], template).to_be_bytes());
+}
+
+/// The checksum after zeros became these words (RFC 1624).
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // folded to 16 bits
+fn carry(words: [u16; 4], checksum: u16) -> u16 {
+    let sum = words.into_iter().fold(u32::from(!checksum), |sum, word| sum + u32::from(word));
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
 }

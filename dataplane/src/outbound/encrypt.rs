@@ -1,22 +1,42 @@
-//! Seals a burst of ESP packets in place.
+//! Seals a burst of ESP packets in place: the only way out by a tunnel.
 //!
-//! Decides: nothing. Reads: keys, numbers. Writes: frames. Never: sees a number that `sequence` did not give.
+//! Decides: the verdict of protected packets. Reads: keys, numbers. Writes: frames. Never: sees a number that `sequence`
+//! did not give, or lets a packet go that was not sealed.
 
 use crate::batch::{Batch, MAX_BATCH};
 use crate::packet::Packet;
-use crate::sa::SaDb;
+use crate::sa::{OutboundHot, OutboundSa, SaDb};
 use crate::stats::Stats;
+use crate::verdict::Verdict;
 use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, SealJob};
-use ravelin_ring::counters::Counter;
+use ravelin_ring::counters::{Counter, Drop};
 use ravelin_wire::{Bytes, protocol};
 
-pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &SaDb, engine: &Engine, stats: &mut Stats) {
+/// `before` makes each packet ready, headers and all, while its SA is at hand.
+pub(crate) fn run(
+    batch: &mut Batch,
+    protect: &[u16],
+    db: &mut SaDb,
+    engine: &Engine,
+    stats: &mut Stats,
+    mut before: impl FnMut(&mut Packet, &mut OutboundHot, &mut Option<OutboundSa>) -> Result<(), Drop>,
+) {
+    let (hots, keys, colds) = db.outbound.rows();
     let mut jobs: ArrayVec<SealJob<'_>, MAX_BATCH> = ArrayVec::new();
     for packet in batch.pick(protect) {
-        let Some(hot) = db.outbound.hot.get(packet.meta.sa as usize) else { continue };
-        let Some(key) = db.outbound.key(packet.meta.sa) else { continue };
-        packet.meta.sealed = true;
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some(Some(key)), Some(sa)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
+        else {
+            packet.drop(Drop::NoOutboundSa);
+            continue;
+        };
+        if let Err(why) = before(packet, hot, sa) {
+            packet.drop(why);
+            continue;
+        }
+        // With this the packet has a job, and nothing comes between the job and its sealing.
+        packet.verdict = Verdict::Forward { port: hot.outer.port };
         jobs.push(SealJob {
             key,
             spi: hot.spi,
@@ -24,18 +44,23 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &SaDb, engine: &Engine
             esn: hot.esn,
             next_header: protocol::IPV4,
             payload_len: packet.meta.ip.total_len.into(),
-            packet: packet.frame.data_mut(),
+            packet: packet.frame.data_mut().get_mut(usize::from(packet.meta.skip)..).unwrap_or_default(),
         });
     }
     stats.add(Counter::Encrypted, jobs.len() as u64);
     if engine.seal(&mut jobs) > 0 {
         drop(jobs);
-        batch.pick(protect).for_each(refused);
+        for at in protect {
+            batch.packets.get_mut(usize::from(*at)).map(refused);
+        }
     }
 }
 
 /// A job whose lengths contradict each other leaves zeros behind (there is none); zeros are not sent.
 #[cold]
 fn refused(packet: &mut Packet) {
-    packet.meta.sealed &= packet.frame.data().be32(0) == Some(packet.meta.spi);
+    let sealed = packet.frame.data().be32(packet.meta.skip.into()).is_some_and(|spi| spi != 0);
+    if !sealed && matches!(packet.verdict, Verdict::Forward { .. }) {
+        packet.drop(Drop::NoOutboundSa);
+    }
 }

@@ -34,7 +34,9 @@ pub(crate) fn run(batch: &mut Batch, places: &mut Places, pool: &mut FramePool, 
                 for packet in further {
                     // Room was counted before; places has as much room as the batch.
                     places.push(u16::try_from(batch.packets.len()).unwrap_or(u16::MAX));
-                    batch.packets.push(packet);
+                    if let Err(packet) = batch.packets.push(packet) {
+                        pool.free(packet.frame);
+                    }
                     stats.count(Counter::Generated);
                 }
             }

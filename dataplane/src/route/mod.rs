@@ -67,46 +67,44 @@ pub(crate) fn neighbour<'t>(
 }
 
 /// Takes one off the TTL (RFC 1812 §5.3.1) of what this host forwards; its own packets keep theirs.
-pub(crate) fn age(batch: &mut Batch, places: &[u16]) {
-    batch.each(places, |packet| {
-        if packet.door == Door::Tun || packet.meta.aged {
-            return Ok(());
-        }
-        if packet.meta.ip.ttl <= 1 {
-            return Err(Drop::TtlExpired);
-        }
-        packet.meta.ip.ttl -= 1;
-        packet.meta.aged = true;
-        let ttl = packet.meta.ip.ttl;
-        Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?.set_ttl(ttl);
-        Ok(())
-    });
+#[inline]
+pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
+    if packet.door == Door::Tun || packet.meta.aged {
+        return Ok(());
+    }
+    if packet.meta.ip.ttl <= 1 {
+        return Err(Drop::TtlExpired);
+    }
+    packet.meta.ip.ttl -= 1;
+    packet.meta.aged = true;
+    let ttl = packet.meta.ip.ttl;
+    Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?.set_ttl(ttl);
+    Ok(())
 }
 
-/// Puts the Ethernet header before clear packets: their last step.
-pub(crate) fn leave(batch: &mut Batch, bypass: &[u16], tables: &Tables) {
-    batch.each(bypass, |packet| {
-        let port = packet.meta.port;
-        let src = tables.port(port).ok_or(Drop::PortDown)?.mac;
-        // A packet that turns round on its port stays in its VLAN.
-        let tag = packet.meta.tag.filter(|_| packet.door == Door::Port(port));
-        if let Some(Tag { tci, .. }) = tag {
-            let ([a, b], [c, d]) = (tci.to_be_bytes(), ethernet::IPV4.to_be_bytes());
-            put(packet, &[a, b, c, d])?;
-        }
-        let ethertype = tag.map_or(ethernet::IPV4, |t| t.tpid);
-        put(packet, &Ethernet { dst: packet.meta.mac, src, ethertype }.to_bytes())?;
-        packet.verdict = Verdict::Forward { port };
-        Ok(())
-    });
+/// Puts the Ethernet header before a clear packet: its last step.
+#[inline]
+pub(crate) fn leave(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
+    let port = packet.meta.port;
+    let src = tables.port(port).ok_or(Drop::PortDown)?.mac;
+    // A packet that turns round on its port stays in its VLAN.
+    let tag = packet.meta.tag.filter(|_| packet.door == Door::Port(port));
+    if let Some(Tag { tci, .. }) = tag {
+        let ([a, b], [c, d]) = (tci.to_be_bytes(), ethernet::IPV4.to_be_bytes());
+        put(packet, &[a, b, c, d])?;
+    }
+    let ethertype = tag.map_or(ethernet::IPV4, |t| t.tpid);
+    put(packet, &Ethernet { dst: packet.meta.mac, src, ethertype }.to_bytes())?;
+    packet.verdict = Verdict::Forward { port };
+    Ok(())
 }
 
 /// `bytes` before what is there.
-pub(crate) fn put(packet: &mut Packet, bytes: &[u8]) -> Result<(), Drop> {
-    if !packet.frame.push_front(bytes.len()) {
+#[inline]
+fn put<const N: usize>(packet: &mut Packet, bytes: &[u8; N]) -> Result<(), Drop> {
+    if !packet.frame.push_front(N) {
         return Err(Drop::FrameTooSmall);
     }
-    let front = packet.frame.data_mut().get_mut(..bytes.len()).ok_or(Drop::FrameTooSmall)?;
-    front.copy_from_slice(bytes);
+    *packet.frame.data_mut().first_chunk_mut().ok_or(Drop::FrameTooSmall)? = *bytes;
     Ok(())
 }

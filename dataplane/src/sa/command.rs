@@ -119,7 +119,9 @@ impl SaDb {
     fn leave_by(&mut self, tunnel: TunnelId, outbound: Outbound) -> Outcome {
         match self.tunnels.get_mut(tunnel) {
             Some(slot) => {
-                slot.outbound = outbound;
+                if let Outbound::Here(before) = std::mem::replace(&mut slot.outbound, outbound) {
+                    self.outbound.renew(before);
+                }
                 Outcome::Ok
             }
             None if outbound == Outbound::None => Outcome::Ok,
@@ -162,6 +164,7 @@ impl SaDb {
                 (cold.local, cold.remote) = (local, remote);
                 // The header is made anew with the next packet.
                 (hot.epoch, hot.udp) = (0, remote.port() != 0);
+                self.outbound.renew(at);
             }
             None => return Outcome::Refused,
         }

@@ -3,6 +3,7 @@
 use super::window::Window;
 use super::{Limits, Throttle};
 use crate::spd::SaSelector;
+use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
 
@@ -79,6 +80,17 @@ impl InboundSa {
             replay_drops: 0,
             icv_drops: 0,
             selector_drops: 0,
+        }
+    }
+
+    /// Counts a packet that the SA does not let through.
+    pub(crate) fn refuse(&mut self, why: Drop) {
+        if matches!(why, Drop::ReplayOld | Drop::ReplayDup) {
+            self.replay_drops += 1;
+        } else if why == Drop::BadIcv {
+            self.icv_drops += 1;
+        } else if why == Drop::SelectorMismatch {
+            self.selector_drops += 1;
         }
     }
 

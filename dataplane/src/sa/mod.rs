@@ -44,6 +44,8 @@ pub(crate) struct Slab<H, C> {
     /// `None`: the place is free.
     pub(crate) keys: Vec<Option<Key>>,
     pub(crate) cold: Vec<Option<C>>,
+    /// Per place, from 1: rises with every command that changes what may be done with the SA there.
+    stamps: Vec<u32>,
     free: Vec<u32>,
 }
 
@@ -162,7 +164,7 @@ impl Tunnels {
 
 impl<H: Default, C> Slab<H, C> {
     fn new() -> Self {
-        Self { hot: vec![], keys: vec![], cold: vec![], free: vec![] }
+        Self { hot: vec![], keys: vec![], cold: vec![], stamps: vec![], free: vec![] }
     }
 
     fn len(&self) -> usize {
@@ -174,12 +176,14 @@ impl<H: Default, C> Slab<H, C> {
             Some(place) => {
                 let at = place as usize;
                 (self.hot[at], self.keys[at], self.cold[at]) = (hot, Some(key), Some(cold));
+                self.renew(place);
                 place
             }
             None => {
                 self.hot.push(hot);
                 self.keys.push(Some(key));
                 self.cold.push(Some(cold));
+                self.stamps.push(1);
                 u32::try_from(self.hot.len() - 1).unwrap_or(u32::MAX)
             }
         }
@@ -191,6 +195,7 @@ impl<H: Default, C> Slab<H, C> {
         let cold = self.cold.get_mut(at)?.take()?;
         self.keys[at] = None;
         self.hot[at] = H::default();
+        self.renew(place);
         self.free.push(place);
         Some(cold)
     }
@@ -200,20 +205,33 @@ impl<H: Default, C> Slab<H, C> {
         self.hot.get_mut(place as usize)
     }
 
-    /// Asks for the hot record and the key ahead of the stages that work with them.
-    #[inline]
-    pub(crate) fn prefetch(&self, place: u32) {
-        if let Some(hot) = self.hot.get(place as usize) {
-            ravelin_xsk::prefetch(hot);
-        }
-        if let Some(key) = self.key(place) {
-            key.prefetch();
+    /// What was decided about the SA before is to be decided again.
+    pub(crate) fn renew(&mut self, place: u32) {
+        if let Some(stamp) = self.stamps.get_mut(place as usize) {
+            // 0 is no SA's. Four billion commands about one place are years apart.
+            *stamp = stamp.wrapping_add(1).max(1);
         }
     }
 
     #[inline]
-    pub(crate) fn key(&self, place: u32) -> Option<&Key> {
-        self.keys.get(place as usize)?.as_ref()
+    pub(crate) fn stamp(&self, place: u32) -> u32 {
+        self.stamps.get(place as usize).copied().unwrap_or(0)
+    }
+
+    /// Asks for the hot record and the key ahead of the stages that work with them, without looking into either.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: u32) {
+        if let (Some(hot), Some(key)) = (self.hot.get(place as usize), self.keys.get(place as usize)) {
+            ravelin_xsk::prefetch_lines::<2, _>(hot);
+            ravelin_xsk::prefetch_lines::<9, _>(key);
+        }
+    }
+
+    /// The rows of hot records, keys and cold records, for a stage that holds many keys at once.
+    #[inline]
+    #[allow(clippy::type_complexity)] // three slices
+    pub(crate) fn rows(&mut self) -> (&mut [H], &[Option<Key>], &mut [Option<C>]) {
+        (&mut self.hot, &self.keys, &mut self.cold)
     }
 
     /// Both records at once.

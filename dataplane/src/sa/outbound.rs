@@ -25,8 +25,10 @@ pub(crate) struct OutboundHot {
     pub(crate) df: OuterDf,
     pub(crate) esn: bool,
     pub(crate) udp: bool,
-    /// Of the suite: bytes before the payload.
+    /// Of the suite: bytes before the payload, bytes of the ICV, and what payload and trailer are a multiple of.
     pub(crate) payload_offset: u8,
+    pub(crate) icv: u8,
+    pub(crate) block: u8,
     /// IP identification of the next packet that may be fragmented on its way.
     pub(crate) id: u16,
     pub(crate) outer: Outer,
@@ -63,6 +65,8 @@ impl Default for OutboundHot {
             esn: false,
             udp: false,
             payload_offset: 0,
+            icv: 0,
+            block: 4,
             id: 0,
             outer: Outer::UNKNOWN,
         }
@@ -106,7 +110,9 @@ impl OutboundSa {
             df: spec.outer_df,
             esn: spec.esn,
             udp: spec.remote.port() != 0,
-            payload_offset: u8::try_from(self.algorithms.payload_offset()).unwrap_or(u8::MAX),
+            payload_offset: small(self.algorithms.payload_offset()),
+            icv: small(self.algorithms.icv_len()),
+            block: small(self.algorithms.alignment()),
             ..OutboundHot::default()
         }
     }
@@ -147,6 +153,10 @@ impl OutboundSa {
         transport.copy_from_slice(&ports.to_bytes());
         template
     }
+}
+
+fn small(n: usize) -> u8 {
+    u8::try_from(n).unwrap_or(u8::MAX)
 }
 
 fn v4(addr: SocketAddr) -> Ipv4Addr {

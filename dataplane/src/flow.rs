@@ -1,0 +1,270 @@
+//! What was decided about the last packets of a flow, kept for the next ones.
+//!
+//! Decides: nothing. It repeats what routes, policies and selectors decided about a packet of the same addresses,
+//! protocol and ports that came by the same door, as long as nothing of that can have changed: not after a change of the
+//! tables (`epoch`), nor after a command about one of the SAs concerned (their stamps, see [`crate::sa::Slab`]).
+//! Reads: `Meta::ip`, the door. Writes: what the stages it stands in for write: `Meta::{sa, limit, port, mac}`, the two
+//! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
+
+use crate::batch::{Batch, MAX_BATCH, Places, prefetch_payload};
+use crate::packet::{Door, Packet};
+use crate::sa::SaDb;
+use arrayvec::ArrayVec;
+use ravelin_ring::msg::PortId;
+use ravelin_wire::MacAddr;
+
+/// Flows that meet in one bucket; a fifth takes the place of one of them.
+const WAYS: usize = 4;
+/// Buckets: at least so many, since one SA may carry many flows, and at most so many (12 MiB).
+const BUCKETS: (usize, usize) = (1 << 14, 1 << 16);
+
+/// Buckets of a hash table. Which bucket a flow has, nobody outside knows.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    keys: Box<[Keys]>,
+    ways: Box<[[Known; WAYS]]>,
+    seed: (u64, u64),
+    /// Whose turn it is to be replaced.
+    turn: usize,
+}
+
+/// The keys of a bucket: one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Keys([Key; WAYS]);
+
+const _: () = assert!(size_of::<Keys>() == 64);
+const _: () = assert!(size_of::<[Known; WAYS]>() == 128);
+
+/// 0 is the key of no packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Key {
+    addresses: u64,
+    /// Ports, door, protocol.
+    rest: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
+struct Known {
+    /// Of the tables: low half, see [`Flows::forget`].
+    epoch: u32,
+    /// Stamp of the SA that the packet came out of; 0 for a packet that came clear.
+    came: u32,
+    way: Way,
+}
+
+/// How packets of the flow go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Protect { sa: u32, stamp: u32, limit: u16 },
+    Bypass { port: PortId, mac: MacAddr, limit: u16 },
+}
+
+/// Packets to be decided about, with the keys they will be known by.
+#[derive(Debug, Default)]
+pub(crate) struct Unknown {
+    pub(crate) places: Places,
+    keys: ArrayVec<(Key, u32), MAX_BATCH>,
+}
+
+/// Where the packets go on whose flow is known, and where the others.
+#[derive(Debug)]
+pub(crate) struct Sorted<'a> {
+    pub(crate) protect: &'a mut Places,
+    pub(crate) bypass: &'a mut Places,
+    pub(crate) unknown: &'a mut Unknown,
+}
+
+impl Flows {
+    /// For a worker with room for so many SAs of a direction.
+    pub(crate) fn new(max_sas: u32) -> Self {
+        let flows = (max_sas as usize).saturating_mul(2);
+        Self::with_buckets((flows / WAYS).next_power_of_two().clamp(BUCKETS.0, BUCKETS.1))
+    }
+
+    /// Without room: every packet is decided about.
+    pub(crate) fn none() -> Self {
+        Self::with_buckets(0)
+    }
+
+    fn with_buckets(buckets: usize) -> Self {
+        let mut seed = [[0; 8]; 2];
+        // Without chance a stranger may know which flows displace each other; that costs time, no more.
+        let _ = getrandom::fill(seed.as_flattened_mut());
+        let nothing = Known { epoch: 0, came: 0, way: Way::Protect { sa: u32::MAX, stamp: 0, limit: 0 } };
+        Self {
+            keys: vec![Keys::default(); buckets].into_boxed_slice(),
+            ways: vec![[nothing; WAYS]; buckets].into_boxed_slice(),
+            seed: (u64::from_ne_bytes(seed[0]), u64::from_ne_bytes(seed[1])),
+            turn: 0,
+        }
+    }
+
+    /// For when the low half of the epoch begins again.
+    pub(crate) fn forget(&mut self) {
+        self.keys.fill(Keys::default());
+    }
+
+    /// Asks for the packet's bucket ahead of [`find`].
+    #[inline]
+    pub(crate) fn touch(&self, packet: &Packet) {
+        let at = self.bucket(Key::of(packet).unwrap_or_default());
+        if let (Some(keys), Some(ways)) = (self.keys.get(at), self.ways.get(at)) {
+            ravelin_xsk::prefetch(keys);
+            ravelin_xsk::prefetch_lines::<2, _>(ways);
+        }
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // two halves of a product, folded
+    fn bucket(&self, key: Key) -> usize {
+        let product = u128::from(key.addresses ^ self.seed.0) * u128::from(key.rest ^ self.seed.1);
+        ((product >> 64) as u64 ^ product as u64) as usize & self.keys.len().wrapping_sub(1)
+    }
+
+    #[inline]
+    fn get(&self, key: Key) -> Option<&Known> {
+        let at = self.bucket(key);
+        let keys = self.keys.get(at)?;
+        // Which of the four it is, no branch predictor can know.
+        let mut way = WAYS;
+        for (n, k) in keys.0.iter().enumerate() {
+            way = if *k == key { n } else { way };
+        }
+        self.ways.get(at)?.get(way)
+    }
+
+    fn put(&mut self, key: Key, known: Known) {
+        let at = self.bucket(key);
+        let (Some(Keys(keys)), Some(ways)) = (self.keys.get_mut(at), self.ways.get_mut(at)) else { return };
+        let same = keys.iter().position(|k| *k == key);
+        let stale = || ways.iter().position(|w| w.epoch != known.epoch);
+        let way = same.or_else(stale).unwrap_or_else(|| {
+            self.turn = self.turn.wrapping_add(1);
+            self.turn % WAYS
+        });
+        (keys[way], ways[way]) = (key, known);
+    }
+}
+
+impl Key {
+    /// `None`: hidden ports might decide, or the host's own, about which `made_here` has a say too.
+    #[inline]
+    fn of(packet: &Packet) -> Option<Self> {
+        let ip = &packet.meta.ip;
+        let door = match packet.door {
+            Door::Port(port) => 1 << 22 | u32::from(port.0),
+            // Places of SAs have 22 bits at most.
+            Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
+            Door::Sa | Door::Tun => return None,
+        };
+        let low = door << 8 | u32::from(ip.protocol);
+        let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
+        let key = Self {
+            addresses: u64::from(ip.src) << 32 | u64::from(ip.dst),
+            rest: u64::from(ports) << 32 | u64::from(low),
+        };
+        (!ip.portless).then_some(key)
+    }
+}
+
+/// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes.
+pub(crate) fn find(
+    batch: &mut Batch,
+    clear: &[u16],
+    flows: &Flows,
+    db: &SaDb,
+    epoch: u64,
+    sorted: &mut Sorted<'_>,
+) -> bool {
+    let Sorted { protect, bypass, unknown } = sorted;
+    protect.clear();
+    bypass.clear();
+    unknown.places.clear();
+    unknown.keys.clear();
+    let mut large = false;
+    let packets = &mut *batch.packets;
+    for &at in clear {
+        let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
+        let key = Key::of(packet);
+        // What came clear has an SA's stamp of 0 in its record, too.
+        let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
+        let known = key.and_then(|key| flows.get(key)).filter(|known| known.holds(came, epoch, db));
+        let meta = &mut packet.meta;
+        match known.map(|known| known.way) {
+            Some(Way::Protect { sa, limit, .. }) => {
+                (meta.sa, meta.limit) = (sa, limit);
+                db.outbound.prefetch(sa);
+                prefetch_payload(packet);
+                protect.push(at);
+            }
+            Some(Way::Bypass { port, mac, limit }) => {
+                (meta.port, meta.mac, meta.limit) = (port, mac, limit);
+                bypass.push(at);
+            }
+            None => {
+                unknown.places.push(at);
+                unknown.keys.push((key.unwrap_or_default(), came));
+                continue;
+            }
+        }
+        large |= packet.meta.ip.total_len > packet.meta.limit;
+    }
+    large
+}
+
+impl Known {
+    #[inline]
+    fn holds(&self, came: u32, epoch: u64, db: &SaDb) -> bool {
+        let leaves = match self.way {
+            Way::Protect { sa, stamp, .. } => db.outbound.stamp(sa) == stamp,
+            Way::Bypass { .. } => true,
+        };
+        self.epoch == low(epoch) && self.came == came && leaves
+    }
+}
+
+/// Remembers what was decided about the unknown packets: `protect` and `bypass` are where they are now. Adds them to the
+/// ones whose flows were known. True: one is larger than its way takes.
+pub(crate) fn learn(
+    batch: &Batch,
+    (protect, bypass): (&Places, &Places),
+    flows: &mut Flows,
+    db: &SaDb,
+    epoch: u64,
+    sorted: &mut Sorted<'_>,
+) -> bool {
+    let mut large = false;
+    let Unknown { places, keys } = &*sorted.unknown;
+    for (at, (key, came)) in places.iter().zip(keys) {
+        let Some(packet) = batch.packets.get(usize::from(*at)).filter(|p| p.pending()) else { continue };
+        let meta = &packet.meta;
+        large |= meta.ip.total_len > meta.limit;
+        let way = if protect.binary_search(at).is_ok() {
+            sorted.protect.push(*at);
+            Way::Protect { sa: meta.sa, stamp: db.outbound.stamp(meta.sa), limit: meta.limit }
+        } else if bypass.binary_search(at).is_ok() {
+            sorted.bypass.push(*at);
+            Way::Bypass { port: meta.port, mac: meta.mac, limit: meta.limit }
+        } else {
+            continue;
+        };
+        if *key != Key::default() {
+            flows.put(*key, Known { epoch: low(epoch), came: *came, way });
+        }
+    }
+    // In the order of the batch again.
+    sorted.protect.sort_unstable();
+    sorted.bypass.sort_unstable();
+    large
+}
+
+#[allow(clippy::cast_possible_truncation)] // the low half is meant
+const fn low(epoch: u64) -> u32 {
+    epoch as u32
+}
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
+mod tests;

@@ -1,0 +1,70 @@
+use super::*;
+use crate::packet::Origin;
+use ravelin_xsk::Frame;
+
+fn packet(n: u32, ports: (u16, u16)) -> Packet {
+    let mut packet = Packet::new(Frame::none(), Origin::Port(PortId(0)));
+    let ip = &mut packet.meta.ip;
+    (ip.src, ip.dst, ip.protocol, ip.ports) = (0x0a01_0001, n, 17, ports);
+    packet
+}
+
+fn known(epoch: u32, port: u16) -> Known {
+    Known { epoch, came: 0, way: Way::Bypass { port: PortId(port), mac: MacAddr::ZERO, limit: 1500 } }
+}
+
+fn way(flows: &Flows, packet: &Packet) -> Option<Way> {
+    flows.get(Key::of(packet)?).map(|known| known.way)
+}
+
+/// More flows than there is room for: some are forgotten, none is taken for another.
+#[test]
+fn a_full_table_forgets_and_never_confuses() {
+    let mut flows = Flows::with_buckets(16);
+    for n in 0..1000 {
+        flows.put(Key::of(&packet(n, (1, 2))).unwrap(), known(1, n as u16));
+    }
+    let found: Vec<u32> = (0..1000).filter(|n| way(&flows, &packet(*n, (1, 2))).is_some()).collect();
+    assert!((32..=64).contains(&found.len()), "{} of 64 places hold a flow", found.len());
+    for n in found {
+        assert_eq!(way(&flows, &packet(n, (1, 2))), Some(known(1, n as u16).way));
+        assert_eq!(way(&flows, &packet(n, (2, 1))), None);
+    }
+    flows.forget();
+    assert!((0..1000).all(|n| way(&flows, &packet(n, (1, 2))).is_none()));
+}
+
+#[test]
+fn the_same_flow_has_one_place_and_stale_ones_go_first() {
+    let mut flows = Flows::with_buckets(1);
+    let key = |n| Key::of(&packet(n, (0, 0))).unwrap();
+    for n in 0..4 {
+        flows.put(key(n), known(1 + u32::from(n == 2), n as u16));
+    }
+    flows.put(key(2), known(2, 20));
+    for n in [5, 6, 7] {
+        flows.put(key(n), known(2, n as u16));
+    }
+    for n in [2, 5, 6, 7] {
+        assert!(flows.get(key(n)).is_some_and(|known| known.epoch == 2), "{n}");
+    }
+    assert_eq!(flows.get(key(0)).map(|known| known.way), None);
+}
+
+/// Nothing is known of what may not be known: hidden ports, the host's own, what another worker's SA has let through.
+#[test]
+fn some_packets_have_no_flow() {
+    let mut fragment = packet(1, (0, 0));
+    fragment.meta.ip.portless = true;
+    let mut own = packet(1, (0, 0));
+    own.door = Door::Tun;
+    let mut strange = packet(1, (0, 0));
+    strange.door = Door::Sa;
+    for packet in [fragment, own, strange] {
+        assert_eq!(Key::of(&packet), None);
+    }
+    let mut opened = packet(1, (0, 0));
+    (opened.door, opened.meta.opened, opened.meta.sa) = (Door::Sa, true, 0);
+    assert_ne!(Key::of(&opened), Key::of(&packet(1, (0, 0))), "each door has its own flows");
+    assert_eq!(way(&Flows::none(), &packet(1, (0, 0))), None);
+}

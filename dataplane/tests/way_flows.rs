@@ -1,0 +1,256 @@
+//! What is known of flows changes nothing but the time a packet takes: two gateways get the same packets, tables and
+//! commands, and one of them decides about every packet by itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets the unexpected fails; its numbers are small"
+)]
+
+mod way;
+
+use proptest::prelude::*;
+use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::*;
+use ravelin_wire::ipv4::Ipv4Header;
+use ravelin_wire::{PortRange, Selector};
+use std::net::{Ipv4Addr, SocketAddr};
+use way::*;
+
+/// One packet, chosen from few: the same flows come again and again.
+#[derive(Clone, Debug)]
+struct Kind {
+    from: u8,
+    src: u8,
+    dst: u8,
+    protocol: u8,
+    port: u8,
+    shape: u8,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Packets(Vec<Kind>),
+    Neighbour { wan: bool, mac: Option<u8> },
+    Port { wan: bool, up: bool, mtu: u16 },
+    Policy { order: u32, dst: u8, ports: bool, action: u8 },
+    ClearPolicies,
+    Rekey { narrow: bool, udp: bool },
+    Stop,
+    Remove { inbound: bool },
+    Move,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let kind = (0u8..6, 0u8..3, 0u8..6, 0u8..4, 0u8..2, 0u8..12)
+        .prop_map(|(from, src, dst, protocol, port, shape)| Kind { from, src, dst, protocol, port, shape });
+    prop_oneof![
+        12 => proptest::collection::vec(kind, 1..40).prop_map(Step::Packets),
+        1 => (any::<bool>(), proptest::option::of(1u8..4)).prop_map(|(wan, mac)| Step::Neighbour { wan, mac }),
+        1 => (any::<bool>(), any::<bool>(), prop_oneof![Just(1500), Just(576)])
+            .prop_map(|(wan, up, mtu)| Step::Port { wan, up: up || mtu == 1500, mtu }),
+        2 => (0u32..200, 0u8..6, any::<bool>(), 0u8..3)
+            .prop_map(|(order, dst, ports, action)| Step::Policy { order, dst, ports, action }),
+        1 => Just(Step::ClearPolicies),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(narrow, udp)| Step::Rekey { narrow, udp }),
+        1 => Just(Step::Stop),
+        1 => any::<bool>().prop_map(|inbound| Step::Remove { inbound }),
+        1 => Just(Step::Move),
+    ]
+}
+
+const FAR: [Ipv4Addr; 6] = [
+    HOST_B,
+    Ipv4Addr::new(10, 2, 0, 99),
+    INTERNET,
+    Ipv4Addr::new(192, 0, 2, 1),
+    Ipv4Addr::new(192, 0, 3, 1),
+    HOST_A,
+];
+
+/// The subject, the one without flows, and the peer that seals for both.
+struct Three {
+    gates: [Gate; 2],
+    peer: Gate,
+    pair: Pair,
+}
+
+impl Three {
+    fn new() -> Self {
+        let pair = Pair { suite: Suite::Aes128Gcm16, ..Pair::default() };
+        let (a, peer) = gates(&pair);
+        let (mut other, _) = gates(&pair);
+        other.worker.without_flows();
+        Self { gates: [a, other], peer, pair }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Packets(kinds) => {
+                let packets: Vec<_> = kinds.iter().filter_map(|k| self.packet(k)).collect();
+                return self.run(&packets);
+            }
+            Step::Rekey { narrow, udp } => {
+                let text = if *narrow { "10.2.0.0/26" } else { "10.2.0.0/24" };
+                let selectors = vec![selector("10.1.0.0/24", text)];
+                let (id, spi) = (self.pair.id + 1, self.pair.spi + 16);
+                self.pair = Pair { id, spi, selectors, udp: *udp, ..self.pair.clone() };
+                self.peer.install(&self.pair);
+                self.peer.use_pair(&self.pair);
+            }
+            _ => {}
+        }
+        for gate in &mut self.gates {
+            change(gate, step, &self.pair);
+        }
+    }
+
+    fn run(&mut self, packets: &[(Origin, Vec<u8>)]) {
+        let [with, without] = &mut self.gates;
+        let (ours, theirs) = (with.run(packets), without.run(packets));
+        assert_eq!(ours.len(), theirs.len());
+        for (one, other) in ours.iter().zip(&theirs) {
+            assert_eq!(one.verdict, other.verdict);
+            assert_eq!(one.origin, other.origin);
+            if !matches!(one.verdict, Verdict::Drop(_) | Verdict::Consumed) {
+                assert_eq!(one.bytes, other.bytes);
+            }
+        }
+        assert_eq!(with.worker.stats(), without.worker.stats());
+        assert_eq!(format!("{:?}", with.events()), format!("{:?}", without.events()));
+        with.now.ms += 7;
+        without.now.ms += 7;
+        self.peer.now.ms += 7;
+    }
+
+    fn packet(&mut self, kind: &Kind) -> Option<(Origin, Vec<u8>)> {
+        let near = Ipv4Addr::new(10, 1, 0, 10 + kind.src);
+        let far = FAR[usize::from(kind.dst)];
+        let mut bytes = packet(Ipv4Header {
+            tos: kind.shape,
+            total_len: if kind.shape == 1 { 1480 } else { 60 },
+            id: 3,
+            df: kind.shape != 1 && kind.shape != 3,
+            mf: kind.shape == 2,
+            fragment_offset: if kind.shape == 3 { 64 } else { 0 },
+            ttl: if kind.shape == 4 { 1 } else { 64 },
+            protocol: [17, 6, 1, 47][usize::from(kind.protocol)],
+            src: if kind.from < 3 { near } else { far },
+            dst: if kind.from < 3 { far } else { near },
+        });
+        bytes[23] = kind.port; // the destination port's low byte
+        Some(match kind.from {
+            0 => (Origin::Port(INSIDE), ether(&bytes)),
+            1 => (Origin::Tun, bytes),
+            2 => (Origin::HandedIn { door: port_door(INSIDE), hops: 1 }, bytes),
+            3 => (Origin::Port(WAN), ether(&bytes)),
+            4 => (Origin::HandedIn { door: Door::Sa, hops: 1 }, bytes),
+            // In ESP from the peer, as far as its own policy and SA have it.
+            _ => {
+                let out = self.peer.run(&[(Origin::Port(INSIDE), ether(&bytes))]);
+                let sealed = out.into_iter().find(|o| o.verdict == Verdict::Forward { port: WAN })?;
+                (Origin::Port(WAN), sealed.bytes)
+            }
+        })
+    }
+}
+
+fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
+    let port = |wan: &bool| if *wan { WAN } else { INSIDE };
+    match step {
+        Step::Packets(_) => {}
+        Step::Neighbour { wan, mac: address } => {
+            let (port, addr) = (port(wan), addr(if *wan { WAN_B } else { HOST_A }));
+            gate.set(match address {
+                Some(n) => TableCommand::SetNeighbour(Neighbour { port, addr, mac: mac(*n) }),
+                None => TableCommand::RemoveNeighbour { port, addr },
+            });
+            gate.commit();
+        }
+        Step::Port { wan, up, mtu } => {
+            let n = if *wan { 2 } else { 1 };
+            gate.set(TableCommand::SetPort(Port { port: port(wan), mac: mac(n), mtu: *mtu, up: *up }));
+            gate.commit();
+        }
+        Step::Policy { order, dst, ports, action } => {
+            let mut s: Selector = selector("10.1.0.0/24", &format!("{}/32", FAR[usize::from(*dst)]));
+            if *ports {
+                (s.protocol, s.remote_ports) = (Some(17), PortRange::new(1792, 1792).unwrap());
+            }
+            let action = [Action::Protect(TUNNEL), Action::Bypass, Action::Discard][usize::from(*action)];
+            gate.set(TableCommand::AddPolicy(Policy { order: *order, selector: s, action, line: 0 }));
+            gate.commit();
+        }
+        Step::ClearPolicies => {
+            gate.set(TableCommand::ClearPolicies);
+            gate.protect(selector("10.1.0.0/24", "10.2.0.0/24"));
+            gate.commit();
+        }
+        Step::Rekey { .. } => {
+            gate.install(pair);
+            gate.use_pair(pair);
+        }
+        Step::Stop => {
+            gate.command(|token| WorkerCommand::StopOutbound { token, tunnel: TUNNEL });
+        }
+        Step::Remove { inbound } => {
+            let direction = if *inbound { Direction::Inbound } else { Direction::Outbound };
+            let sa = pair.spec(true, direction).id;
+            gate.command(|token| WorkerCommand::RemoveSa { token, sa });
+        }
+        Step::Move => {
+            let sa = pair.spec(true, Direction::Outbound).id;
+            let (local, remote) = (SocketAddr::new(WAN_A.into(), 4500), SocketAddr::new(WAN_B.into(), 4501));
+            gate.command(|token| WorkerCommand::MoveSa { token, sa, local, remote });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    // R222: right after every change of policies, SAs, routes or neighbours.
+    #[test]
+    fn a_known_flow_is_treated_as_an_unknown_one(steps in proptest::collection::vec(any_step(), 4..40)) {
+        let mut three = Three::new();
+        for step in &steps {
+            three.step(step);
+        }
+    }
+}
+
+/// Each of these would send the next packet of a known flow the old way, were it not noticed.
+#[test]
+fn each_change_counts_for_the_next_packet() {
+    let mut three = Three::new();
+    let flow = |from, dst| Step::Packets(vec![Kind { from, src: 0, dst, protocol: 0, port: 0, shape: 0 }]);
+    let changes = [
+        Step::Neighbour { wan: true, mac: Some(3) },
+        Step::Rekey { narrow: false, udp: true },
+        Step::Move,
+        Step::Policy { order: 1, dst: 0, ports: false, action: 1 },
+        Step::Policy { order: 0, dst: 0, ports: false, action: 2 },
+        Step::ClearPolicies,
+        Step::Port { wan: true, up: false, mtu: 576 },
+        Step::Port { wan: true, up: true, mtu: 1500 },
+        Step::Stop,
+        Step::Rekey { narrow: true, udp: false },
+        Step::Remove { inbound: true },
+        Step::Remove { inbound: false },
+    ];
+    let mut forwarded = 0;
+    for change in &changes {
+        for _ in 0..3 {
+            three.step(&flow(0, 0));
+            three.step(&flow(0, 2));
+            three.step(&flow(5, 0));
+        }
+        let now = three.gates[0].worker.stats().get(Counter::Forwarded);
+        assert!(now > forwarded, "something passed before {change:?}");
+        forwarded = now;
+        three.step(change);
+    }
+    three.step(&flow(0, 0));
+    assert!(three.gates[0].dropped(Drop::NoOutboundSa) > 0);
+}
