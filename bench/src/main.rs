@@ -7,12 +7,18 @@
 mod instrument;
 mod suites;
 mod way;
+mod stage;
+mod compare;
 mod wire;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(name = "ravelin-bench", version, about = "Measures Ravelin beside the limits of the machine")]
+#[command(
+    after_help = "Every bench takes --help (with examples) and --json, and says its progress on standard error.
+Exit status: 0 measured, 1 it could not be measured or the measured is broken, 2 a wrong option. See docs/bench.md."
+)]
 struct Args {
     #[command(subcommand)]
     what: What,
@@ -26,11 +32,19 @@ enum What {
     /// Clocks per packet of the whole way in memory, both directions
     #[command(after_help = way::EXAMPLES)]
     Way(way::Options),
+    /// The same, stage by stage: where the clocks go
+    #[command(after_help = stage::EXAMPLES)]
+    Stage(stage::Options),
+    /// Two builds in turns, and the ratios of what they measure
+    #[command(after_help = compare::EXAMPLES)]
+    Compare(compare::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Wire(options) => wire::run(&options),
         What::Way(options) => way::run(&options),
+        What::Stage(options) => stage::run(&options),
+        What::Compare(options) => compare::run(&options),
     }
 }

@@ -7,18 +7,18 @@
 //! Packets are warm in the cache, as they are behind a NIC that writes into it, unless `--cold`; SAs are as cold as their
 //! number makes them. Figures are medians of short windows; the least and the greatest show the noise.
 
-mod traffic;
-mod plan;
+pub(crate) mod traffic;
+pub(crate) mod plan;
 mod furnish;
-mod pair;
-mod measure;
+pub(crate) mod pair;
+pub(crate) mod measure;
 mod report;
 
 use crate::instrument::{Clock, Progress, Realtime, pin};
 use anyhow::{Context, bail};
 use measure::{Figures, measure};
-use pair::Pair;
-use plan::{Case, Subject, Wish};
+use pair::Gateways;
+use plan::{Subject, Wish};
 use traffic::Size;
 
 pub(crate) const EXAMPLES: &str = "Examples:
@@ -74,10 +74,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if !options.json {
         report::head(&clock);
     }
-    let (mut gateways, mut dirty): (Option<(Case, Pair)>, Vec<String>) = (None, vec![]);
+    let (mut gateways, mut dirty) = (Gateways::default(), vec![]);
     for case in &cases {
         progress.step(&format!("{} {} B {} tunnels", case.subject.name(), case.size, case.tunnels));
-        let pair = furnished(&mut gateways, case, options.cold)?;
+        let pair = gateways.of(case, options.cold)?;
         let figures = {
             let _urgent = Realtime::raise();
             measure(&clock, pair, windows)
@@ -109,27 +109,7 @@ impl Options {
     }
 }
 
-/// The gateways of the case before where they fit; else new ones, when those are gone.
-fn furnished<'g>(
-    gateways: &'g mut Option<(Case, Pair)>,
-    case: &Case,
-    cold: bool,
-) -> anyhow::Result<&'g mut Pair> {
-    let fit = |(before, mut pair): (Case, Pair)| {
-        case.same_gateways(&before).then(|| {
-            pair.send(case.traffic());
-            pair
-        })
-    };
-    let pair = match gateways.take().and_then(fit) {
-        Some(pair) => pair,
-        None => Pair::new(case.subject, case.traffic(), case.tunnels, cold)
-            .with_context(|| format!("installing {} tunnels", case.tunnels))?,
-    };
-    Ok(&mut gateways.insert((*case, pair)).1)
-}
-
-fn allocated(case: &Case, figures: &Figures) -> Option<String> {
+fn allocated(case: &plan::Case, figures: &Figures) -> Option<String> {
     let (out, back) = (figures.out.allocs, figures.back.allocs);
     (out + back > 0.0).then(|| {
         let (name, tunnels) = (case.subject.name(), case.tunnels);

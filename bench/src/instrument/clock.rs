@@ -38,6 +38,18 @@ impl Clock {
     pub(crate) fn mpps(&self, clk_per_packet: f64) -> f64 {
         self.hz / clk_per_packet / 1e6
     }
+
+    /// What reading the clock twice adds to a stretch between: the median of many, in clocks.
+    pub(crate) fn cost(&self) -> f64 {
+        let once = || {
+            let start = self.now();
+            std::hint::black_box(self.now()) - start
+        };
+        let mut all: Vec<u64> = (0..10_000).map(|_| once()).collect();
+        all.sort_unstable();
+        #[allow(clippy::cast_precision_loss)] // tens of clocks
+        all.get(all.len() / 2).map_or(0.0, |clk| *clk as f64)
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +62,7 @@ mod tests {
         let first = clock.now();
         assert!(clock.now() >= first);
         assert!((1e6..1e11).contains(&clock.hz()), "{}", clock.hz());
+        assert!(clock.cost() >= 0.0);
         assert!((clock.mpps(clock.hz() / 1e6) - 1.0).abs() < 1e-9);
     }
 }

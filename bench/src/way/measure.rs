@@ -8,7 +8,7 @@ use crate::instrument::{Clock, Spread, Waiting, allocations};
 use ravelin_dataplane::MAX_RECEIVED;
 
 /// Batches of one window: about two thousand packets, some tenths of a millisecond.
-const BATCHES: usize = PACKETS / MAX_RECEIVED;
+pub(crate) const BATCHES: usize = PACKETS / MAX_RECEIVED;
 const PACKETS: usize = 2048;
 /// Windows that others disturbed are repeated, but not for ever.
 const ATTEMPTS: usize = 3;
@@ -36,71 +36,88 @@ struct Window {
     packets: u64,
     clk: [u64; 2],
     allocs: [u64; 2],
-    waited: u64,
 }
 
 #[allow(clippy::cast_precision_loss)] // counts of windows
-pub(crate) fn measure(clock: &Clock, pair: &mut Pair, windows: usize) -> anyhow::Result<Figures> {
-    warm_up(clock, pair)?;
+pub(crate) fn measure(clock: &Clock, pair: &mut Pair, wanted: usize) -> anyhow::Result<Figures> {
+    warm_up(pair)?;
+    let (mut packets, mut allocs) = (0, [0; 2]);
+    let kept = windows(wanted, || {
+        let window = window(clock, pair)?;
+        packets += window.packets;
+        allocs = [0, 1].map(|dir| allocs[dir] + window.allocs[dir]);
+        Ok(window)
+    })?;
+    pair.conserved()?;
+    let figure = |dir: usize| Figure {
+        clk: Spread::of(kept.windows.iter().map(|w| w.clk[dir] as f64 / w.packets as f64).collect()),
+        allocs: allocs[dir] as f64 / packets as f64,
+    };
+    Ok(Figures { out: figure(0), back: figure(1), windows: kept.windows.len(), disturbed: kept.disturbed })
+}
+
+/// Windows that count.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    pub(crate) windows: Vec<T>,
+    pub(crate) disturbed: usize,
+}
+
+/// Makes windows until so many went by in which this thread never waited for its core. Where that takes too long,
+/// disturbed ones fill up.
+pub(crate) fn windows<T>(
+    wanted: usize,
+    mut one: impl FnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<Kept<T>> {
     let waiting = Waiting::new();
     let (mut quiet, mut disturbed) = (vec![], vec![]);
-    for _ in 0..windows * ATTEMPTS {
-        let window = window(clock, pair, &waiting)?;
-        let list = if window.waited == 0 { &mut quiet } else { &mut disturbed };
+    for _ in 0..wanted * ATTEMPTS {
+        let before = waiting.so_far();
+        let window = one()?;
+        let list = if waiting.so_far() == before { &mut quiet } else { &mut disturbed };
         list.push(window);
-        if quiet.len() == windows {
+        if quiet.len() == wanted {
             break;
         }
     }
-    pair.conserved()?;
-    let all = quiet.iter().chain(&disturbed);
-    let packets: u64 = all.clone().map(|w| w.packets).sum();
-    let allocs = |dir: usize| all.clone().map(|w| w.allocs[dir]).sum::<u64>() as f64 / packets as f64;
-    let allocs = [allocs(0), allocs(1)];
-    let disturbed = keep(&mut quiet, disturbed, windows);
-    let figure = |dir: usize| Figure {
-        clk: Spread::of(quiet.iter().map(|w| w.clk[dir] as f64 / w.packets as f64).collect()),
-        allocs: allocs[dir],
-    };
-    Ok(Figures { out: figure(0), back: figure(1), windows: quiet.len(), disturbed })
+    Ok(keep(quiet, disturbed, wanted))
 }
 
-/// Where too few windows were quiet, the disturbed ones fill up. Returns how many.
-fn keep(quiet: &mut Vec<Window>, disturbed: Vec<Window>, wanted: usize) -> usize {
+fn keep<T>(quiet: Vec<T>, disturbed: Vec<T>, wanted: usize) -> Kept<T> {
     let missing = wanted.saturating_sub(quiet.len()).min(disturbed.len());
-    quiet.extend(disturbed.into_iter().take(missing));
-    missing
+    let windows = quiet.into_iter().chain(disturbed.into_iter().take(missing)).collect();
+    Kept { windows, disturbed: missing }
 }
 
 /// Every flow, and with it every SA, has carried a packet; caches and branch predictors know the way.
-fn warm_up(clock: &Clock, pair: &mut Pair) -> anyhow::Result<()> {
-    let waiting = Waiting::new();
-    for _ in 0..3 + pair.round().div_ceil(PACKETS as u64) {
-        window(clock, pair, &waiting)?;
+pub(crate) fn warm_up(pair: &mut Pair) -> anyhow::Result<()> {
+    for _ in 0..3 * BATCHES as u64 + pair.round().div_ceil(MAX_RECEIVED as u64) {
+        pair.prepare()?;
+        pair.protect(&mut ());
+        pair.unprotect(&mut ());
+        pair.check()?;
     }
     Ok(())
 }
 
-fn window(clock: &Clock, pair: &mut Pair, waiting: &Waiting) -> anyhow::Result<Window> {
+fn window(clock: &Clock, pair: &mut Pair) -> anyhow::Result<Window> {
     let mut sum = Window::default();
-    let waited = waiting.so_far();
     for _ in 0..BATCHES {
         pair.prepare()?;
         let before = allocations();
         let start = clock.now();
-        sum.packets += pair.protect();
+        sum.packets += pair.protect(&mut ());
         let end = clock.now();
         let between = allocations();
         sum.clk[0] += end - start;
         let start = clock.now();
-        pair.unprotect();
+        pair.unprotect(&mut ());
         let end = clock.now();
         sum.clk[1] += end - start;
         sum.allocs[0] += between - before;
         sum.allocs[1] += allocations() - between;
         pair.check()?;
     }
-    sum.waited = waiting.so_far() - waited;
     Ok(sum)
 }
 
@@ -137,10 +154,20 @@ mod tests {
 
     #[test]
     fn disturbed_windows_only_fill_up() {
-        let window = |waited| Window { waited, ..Window::default() };
-        let mut quiet = vec![window(0); 3];
-        assert_eq!(keep(&mut quiet, vec![window(9); 4], 5), 2);
-        assert_eq!(quiet.len(), 5);
-        assert_eq!(keep(&mut quiet, vec![window(9); 4], 5), 0);
+        let kept = keep(vec![1, 2, 3], vec![8, 9, 9, 9], 5);
+        assert_eq!((kept.windows, kept.disturbed), (vec![1, 2, 3, 8, 9], 2));
+        let kept = keep(vec![1, 2, 3], vec![8], 3);
+        assert_eq!((kept.windows, kept.disturbed), (vec![1, 2, 3], 0));
+    }
+
+    #[test]
+    fn windows_end_even_where_none_is_quiet() {
+        let mut made = 0;
+        let kept = windows(4, || {
+            made += 1;
+            std::thread::yield_now();
+            Ok(())
+        });
+        assert!(kept.unwrap().windows.len() == 4 && made <= 4 * ATTEMPTS);
     }
 }

@@ -4,10 +4,10 @@
 //! each one arrived. Never: lets a packet get lost unseen.
 
 use super::furnish::{self, INSIDE, Side, WAN};
-use super::plan::Subject;
+use super::plan::{Case, Subject};
 use super::traffic::{TTL, Traffic};
 use anyhow::{Context, bail, ensure};
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Verdict, Worker, WorkerConfig};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Probe, Verdict, Worker, WorkerConfig};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
 use ravelin_xsk::{Frame, FramePool, Umem, UmemConfig};
@@ -80,7 +80,7 @@ impl Pair {
     pub(crate) fn prepare(&mut self) -> anyhow::Result<()> {
         self.fill()?;
         while self.sealed.len() + MAX_RECEIVED < self.depth {
-            self.protect();
+            self.protect(&mut ());
             self.fill()?;
         }
         Ok(())
@@ -104,17 +104,19 @@ impl Pair {
     }
 
     /// Measured: from the receive ring of the left gateway to its transmit ring. Returns how many packets.
-    pub(crate) fn protect(&mut self) -> u64 {
+    pub(crate) fn protect(&mut self, probe: &mut impl Probe) -> u64 {
         let now = self.now();
         let Self { left, batch, pool, clear, sealed, .. } = self;
-        pass(left, batch, pool, INSIDE, now, clear, sealed)
+        let mut side = Gateway { worker: left, batch, pool, port: INSIDE };
+        side.pass(now, clear, sealed, probe)
     }
 
     /// Measured: the same at the right gateway.
-    pub(crate) fn unprotect(&mut self) -> u64 {
+    pub(crate) fn unprotect(&mut self, probe: &mut impl Probe) -> u64 {
         let now = self.now();
         let Self { right, batch, pool, sealed, opened, .. } = self;
-        pass(right, batch, pool, WAN, now, sealed, opened)
+        let mut side = Gateway { worker: right, batch, pool, port: WAN };
+        side.pass(now, sealed, opened, probe)
     }
 
     /// As the data plane does: the clock is read once for each batch.
@@ -154,39 +156,46 @@ impl Pair {
     }
 }
 
-fn pass(
-    worker: &mut Worker,
-    batch: &mut Batch,
-    pool: &mut FramePool,
+/// One of the two while packets pass.
+struct Gateway<'p> {
+    worker: &'p mut Worker,
+    batch: &'p mut Batch,
+    pool: &'p mut FramePool,
+    /// By which the packets come.
     port: PortId,
-    now: Now,
-    from: &mut Frames,
-    to: &mut Frames,
-) -> u64 {
-    let count = from.len().min(MAX_RECEIVED);
-    for frame in from.drain(..count) {
-        if let Err(frame) = batch.receive(frame, Origin::Port(port)) {
-            pool.free(frame);
-        }
-    }
-    worker.process(batch, pool, now);
-    let (mut sent, mut bytes) = (0, 0);
-    for packet in batch.packets.drain(..) {
-        match packet.verdict {
-            Verdict::Forward { .. } => {
-                (sent, bytes) = (sent + 1, bytes + packet.frame.len() as u64);
-                to.push_back(packet.frame);
+}
+
+impl Gateway<'_> {
+    /// What the data plane does with one batch, but for the system calls of its sockets.
+    fn pass(&mut self, now: Now, from: &mut Frames, to: &mut Frames, probe: &mut impl Probe) -> u64 {
+        let Self { worker, batch, pool, port } = self;
+        let count = from.len().min(MAX_RECEIVED);
+        for frame in from.drain(..count) {
+            if let Err(frame) = batch.receive(frame, Origin::Port(*port)) {
+                pool.free(frame);
             }
-            Verdict::Pending
-            | Verdict::Punt
-            | Verdict::HandOff { .. }
-            | Verdict::Drop(_)
-            | Verdict::Consumed => pool.free(packet.frame),
         }
+        probe.stage("rx", count);
+        worker.process_probed(batch, pool, now, probe);
+        let (mut sent, mut bytes) = (0, 0);
+        for packet in batch.packets.drain(..) {
+            match packet.verdict {
+                Verdict::Forward { .. } => {
+                    (sent, bytes) = (sent + 1, bytes + packet.frame.len() as u64);
+                    to.push_back(packet.frame);
+                }
+                Verdict::Pending
+                | Verdict::Punt
+                | Verdict::HandOff { .. }
+                | Verdict::Drop(_)
+                | Verdict::Consumed => pool.free(packet.frame),
+            }
+        }
+        worker.stats_mut().add(Counter::Forwarded, sent);
+        worker.stats_mut().add(Counter::ForwardedBytes, bytes);
+        probe.stage("tx", count);
+        count as u64
     }
-    worker.stats_mut().add(Counter::Forwarded, sent);
-    worker.stats_mut().add(Counter::ForwardedBytes, bytes);
-    count as u64
 }
 
 impl Drop for Pair {
@@ -196,5 +205,27 @@ impl Drop for Pair {
         for queue in [clear, sealed, opened] {
             queue.drain(..).for_each(|frame| pool.free(frame));
         }
+    }
+}
+
+/// The gateways of the case before, for as long as they fit.
+#[derive(Default)]
+pub(crate) struct Gateways(Option<(Case, Pair)>);
+
+impl Gateways {
+    /// New ones are made when the old ones are gone: two sets of 100,000 tunnels are never there together.
+    pub(crate) fn of(&mut self, case: &Case, cold: bool) -> anyhow::Result<&mut Pair> {
+        let fit = |(before, mut pair): (Case, Pair)| {
+            case.same_gateways(&before).then(|| {
+                pair.send(case.traffic());
+                pair
+            })
+        };
+        let pair = match self.0.take().and_then(fit) {
+            Some(pair) => pair,
+            None => Pair::new(case.subject, case.traffic(), case.tunnels, cold)
+                .with_context(|| format!("installing {} tunnels", case.tunnels))?,
+        };
+        Ok(&mut self.0.insert((*case, pair)).1)
     }
 }
