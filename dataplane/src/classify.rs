@@ -3,10 +3,9 @@
 //! Decides: ESP (plain or in UDP, to a gateway address, from a port) or clear; whether the header is lawful.
 //! Reads: Ethernet and IP headers, the gateway's addresses. Writes: `Meta`, and strips everything before the IP header
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
-//! asks the memory for the places where the next stages will look.
+//! asks the memory for the place where an SPI stands.
 
 use crate::batch::{Batch, Places};
-use crate::flow::Flows;
 use crate::packet::{Door, Ip, Origin, Packet};
 use crate::sa::SaDb;
 use crate::tables::Tables;
@@ -35,17 +34,14 @@ enum Class {
     Kernel,
 }
 
-pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb, flows: &Flows) {
+pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb) {
     classes.esp.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
         let class = link(packet).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
         match class {
             // Neither list can be full: both hold what a batch holds.
-            Ok(Class::Clear) => {
-                flows.touch(packet);
-                classes.clear.push(at);
-            }
+            Ok(Class::Clear) => classes.clear.push(at),
             Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
                 true => {
                     db.touch_spi(packet.meta.spi);

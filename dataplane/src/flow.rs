@@ -15,6 +15,8 @@ use ravelin_wire::MacAddr;
 
 /// Flows that meet in one bucket; a fifth takes the place of one of them.
 const WAYS: usize = 4;
+/// So many buckets are asked for before the first of them is read.
+const AHEAD: usize = 16;
 /// Buckets: at least so many, since one SA may carry many flows, and at most so many (12 MiB).
 const BUCKETS: (usize, usize) = (1 << 14, 1 << 16);
 
@@ -32,6 +34,13 @@ pub(crate) struct Flows {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Keys([Key; WAYS]);
+
+/// What a packet is known by, and where.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    key: Key,
+    bucket: u32,
+}
 
 const _: () = assert!(size_of::<Keys>() == 64);
 const _: () = assert!(size_of::<[Known; WAYS]>() == 128);
@@ -65,7 +74,7 @@ enum Way {
 #[derive(Debug, Default)]
 pub(crate) struct Unknown {
     pub(crate) places: Places,
-    keys: ArrayVec<(Key, u32), MAX_BATCH>,
+    keys: ArrayVec<(Place, u32), MAX_BATCH>,
 }
 
 /// Where the packets go on whose flow is known, and where the others.
@@ -106,10 +115,10 @@ impl Flows {
         self.keys.fill(Keys::default());
     }
 
-    /// Asks for the packet's bucket ahead of [`find`].
+    /// Asks for a bucket.
     #[inline]
-    pub(crate) fn touch(&self, packet: &Packet) {
-        let at = self.bucket(Key::of(packet).unwrap_or_default());
+    fn touch(&self, place: Place) {
+        let at = place.bucket as usize;
         if let (Some(keys), Some(ways)) = (self.keys.get(at), self.ways.get(at)) {
             ravelin_xsk::prefetch(keys);
             ravelin_xsk::prefetch_lines::<2, _>(ways);
@@ -117,26 +126,31 @@ impl Flows {
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // two halves of a product, folded
-    fn bucket(&self, key: Key) -> usize {
+    #[allow(clippy::cast_possible_truncation)] // two halves of a product, folded; fewer buckets than 2³²
+    fn place(&self, key: Key) -> Place {
         let product = u128::from(key.addresses ^ self.seed.0) * u128::from(key.rest ^ self.seed.1);
-        ((product >> 64) as u64 ^ product as u64) as usize & self.keys.len().wrapping_sub(1)
+        let hash = (product >> 64) as u64 ^ product as u64;
+        Place { key, bucket: hash as u32 & (self.keys.len() as u32).wrapping_sub(1) }
     }
 
     #[inline]
-    fn get(&self, key: Key) -> Option<&Known> {
-        let at = self.bucket(key);
-        let keys = self.keys.get(at)?;
+    fn get(&self, Place { key, bucket }: Place) -> Option<&Known> {
+        // The key of what has no flow is that of the table's empty places.
+        if key.rest == 0 {
+            return None;
+        }
+        let keys = self.keys.get(bucket as usize)?;
         // Which of the four it is, no branch predictor can know.
         let mut way = WAYS;
         for (n, k) in keys.0.iter().enumerate() {
-            way = if *k == key { n } else { way };
+            let differs = (k.addresses ^ key.addresses) | (k.rest ^ key.rest);
+            way = if differs == 0 { n } else { way };
         }
-        self.ways.get(at)?.get(way)
+        self.ways.get(bucket as usize)?.get(way)
     }
 
-    fn put(&mut self, key: Key, known: Known) {
-        let at = self.bucket(key);
+    fn put(&mut self, Place { key, bucket }: Place, known: Known) {
+        let at = bucket as usize;
         let (Some(Keys(keys)), Some(ways)) = (self.keys.get_mut(at), self.ways.get_mut(at)) else { return };
         let same = keys.iter().position(|k| *k == key);
         let stale = || ways.iter().position(|w| w.epoch != known.epoch);
@@ -183,33 +197,45 @@ pub(crate) fn find(
     bypass.clear();
     unknown.places.clear();
     unknown.keys.clear();
-    let mut large = false;
+    let (mut large, mut last) = (false, u32::MAX);
     let packets = &mut *batch.packets;
-    for &at in clear {
-        let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
-        let key = Key::of(packet);
-        // What came clear has an SA's stamp of 0 in its record, too.
-        let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-        let known = key.and_then(|key| flows.get(key)).filter(|known| known.holds(came, epoch, db));
-        let meta = &mut packet.meta;
-        match known.map(|known| known.way) {
-            Some(Way::Protect { sa, limit, .. }) => {
-                (meta.sa, meta.limit) = (sa, limit);
-                db.outbound.prefetch(sa);
-                prefetch_payload(packet);
-                protect.push(at);
-            }
-            Some(Way::Bypass { port, mac, limit }) => {
-                (meta.port, meta.mac, meta.limit) = (port, mac, limit);
-                bypass.push(at);
-            }
-            None => {
-                unknown.places.push(at);
-                unknown.keys.push((key.unwrap_or_default(), came));
-                continue;
-            }
+    let mut places = [Place::default(); AHEAD];
+    for part in clear.chunks(AHEAD) {
+        for (place, &at) in places.iter_mut().zip(part) {
+            *place = packets
+                .get(usize::from(at))
+                .and_then(Key::of)
+                .map(|key| flows.place(key))
+                .unwrap_or_default();
+            flows.touch(*place);
         }
-        large |= packet.meta.ip.total_len > packet.meta.limit;
+        for (&place, &at) in places.iter().zip(part) {
+            let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
+            let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
+            let known = flows.get(place).filter(|known| known.holds(came, epoch, db));
+            let meta = &mut packet.meta;
+            match known.map(|known| known.way) {
+                Some(Way::Protect { sa, limit, .. }) => {
+                    (meta.sa, meta.limit) = (sa, limit);
+                    if sa != last {
+                        db.outbound.prefetch(sa);
+                        last = sa;
+                    }
+                    prefetch_payload(packet);
+                    protect.push(at);
+                }
+                Some(Way::Bypass { port, mac, limit }) => {
+                    (meta.port, meta.mac, meta.limit) = (port, mac, limit);
+                    bypass.push(at);
+                }
+                None => {
+                    unknown.places.push(at);
+                    unknown.keys.push((place, came));
+                    continue;
+                }
+            }
+            large |= packet.meta.ip.total_len > packet.meta.limit;
+        }
     }
     large
 }
@@ -237,7 +263,7 @@ pub(crate) fn learn(
 ) -> bool {
     let mut large = false;
     let Unknown { places, keys } = &*sorted.unknown;
-    for (at, (key, came)) in places.iter().zip(keys) {
+    for (at, (place, came)) in places.iter().zip(keys) {
         let Some(packet) = batch.packets.get(usize::from(*at)).filter(|p| p.pending()) else { continue };
         let meta = &packet.meta;
         large |= meta.ip.total_len > meta.limit;
@@ -250,8 +276,8 @@ pub(crate) fn learn(
         } else {
             continue;
         };
-        if *key != Key::default() {
-            flows.put(*key, Known { epoch: low(epoch), came: *came, way });
+        if place.key != Key::default() {
+            flows.put(*place, Known { epoch: low(epoch), came: *came, way });
         }
     }
     // In the order of the batch again.

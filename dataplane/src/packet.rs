@@ -46,6 +46,7 @@ impl Origin {
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Packet {
     pub frame: Frame,
     /// Of a packet whose verdict is `HandOff`: the origin that it has at the other worker.
@@ -55,7 +56,7 @@ pub struct Packet {
     pub(crate) meta: Meta,
 }
 
-const _: () = assert!(size_of::<Packet>() <= 128, "a packet's record is two cache lines");
+const _: () = assert!(size_of::<Packet>() == 128, "a packet's record is two cache lines");
 
 impl Packet {
     pub fn new(frame: Frame, origin: Origin) -> Self {

@@ -20,3 +20,11 @@ pub enum Verdict {
     /// Its content went on in other packets; the frame only has to go home.
     Consumed,
 }
+
+impl Verdict {
+    /// The packet itself goes somewhere, and nothing is left to be said about it.
+    #[inline]
+    pub(crate) fn goes_on(self) -> bool {
+        matches!(self, Self::Forward { .. } | Self::Punt | Self::HandOff { .. })
+    }
+}

@@ -117,12 +117,14 @@ impl Worker {
         let Self { way, lists } = self;
         way.enter(batch);
         probe.stage("enter", batch.packets.len());
-        classify::run(batch, &way.tables, &mut lists.classes, &way.db, &way.flows);
+        classify::run(batch, &way.tables, &mut lists.classes, &way.db);
         probe.stage("classify", batch.packets.len());
         way.inbound(batch, lists, now, probe);
         way.onward(batch, pool, lists, now, probe);
-        way.errors(batch, pool, lists, now, probe);
-        way.finish(batch);
+        if batch.packets.iter().any(|packet| !packet.verdict.goes_on()) {
+            way.errors(batch, pool, lists, now, probe);
+            way.finish(batch);
+        }
         probe.stage("finish", batch.packets.len());
     }
 
@@ -179,7 +181,7 @@ impl Worker {
 
 impl Way {
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
-        let Self { db, flows, engine, events, requests, stats, unknown_spi, .. } = self;
+        let Self { db, engine, events, requests, stats, unknown_spi, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
@@ -187,9 +189,7 @@ impl Way {
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
         inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
             inbound::replay::commit(packet, &mut sa, proof, opened, events, now)?;
-            inbound::decap::uncover(packet, opened)?;
-            flows.touch(packet);
-            Ok(())
+            inbound::decap::uncover(packet, opened)
         });
         probe.stage("in-decrypt", esp.len());
         // NAT of what came out of tunnels belongs here: selectors speak of translated addresses.
@@ -270,10 +270,6 @@ impl Way {
         now: Now,
         probe: &mut impl Probe,
     ) {
-        let gone = |packet: &Packet| matches!(packet.verdict, Verdict::Drop(_));
-        if !batch.packets.iter().any(gone) {
-            return;
-        }
         let Self { tables, stats, icmp, .. } = self;
         lists.made.clear();
         let mut sender = icmp::Sender { tables, pool, rate: icmp, stats, now };

@@ -155,6 +155,16 @@ impl<'a> Ipv4<'a> {
     }
 }
 
+/// Takes one off the TTL at the front of a header that has been parsed, and carries the checksum along.
+#[inline]
+pub const fn count_down(header: &mut [u8; HEADER]) {
+    let old = u16::from_be_bytes([header[8], header[9]]);
+    let new = old.wrapping_sub(0x100);
+    let sum = checksum::update(u16::from_be_bytes([header[10], header[11]]), old, new);
+    header[8] = header[8].wrapping_sub(1);
+    [header[10], header[11]] = sum.to_be_bytes();
+}
+
 /// Changes fields of a header; each change carries the checksum along (RFC 1624), so a wrong one stays wrong.
 #[derive(Debug)]
 pub struct Ipv4Mut<'a> {
@@ -399,6 +409,15 @@ mod tests {
             prop_assert_eq!(read(&p), h);
             prop_assert_eq!(p.payload(), &payload);
             prop_assert!(p.checksum_holds());
+        }
+
+        #[test]
+        fn counting_down_is_a_smaller_ttl(h in header()) {
+            let mut bytes = [&h.to_bytes()[..], &[0; 8]].concat();
+            count_down(bytes.first_chunk_mut().unwrap());
+            let mut other = [&h.to_bytes()[..], &[0; 8]].concat();
+            Ipv4Mut::parse(&mut other).unwrap().set_ttl(h.ttl.wrapping_sub(1));
+            prop_assert_eq!(bytes, other);
         }
 
         #[test]

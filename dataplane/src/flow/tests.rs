@@ -14,7 +14,7 @@ fn known(epoch: u32, port: u16) -> Known {
 }
 
 fn way(flows: &Flows, packet: &Packet) -> Option<Way> {
-    flows.get(Key::of(packet)?).map(|known| known.way)
+    flows.get(flows.place(Key::of(packet)?)).map(|known| known.way)
 }
 
 /// More flows than there is room for: some are forgotten, none is taken for another.
@@ -22,7 +22,7 @@ fn way(flows: &Flows, packet: &Packet) -> Option<Way> {
 fn a_full_table_forgets_and_never_confuses() {
     let mut flows = Flows::with_buckets(16);
     for n in 0..1000 {
-        flows.put(Key::of(&packet(n, (1, 2))).unwrap(), known(1, n as u16));
+        flows.put(flows.place(Key::of(&packet(n, (1, 2))).unwrap()), known(1, n as u16));
     }
     let found: Vec<u32> = (0..1000).filter(|n| way(&flows, &packet(*n, (1, 2))).is_some()).collect();
     assert!((32..=64).contains(&found.len()), "{} of 64 places hold a flow", found.len());
@@ -37,7 +37,7 @@ fn a_full_table_forgets_and_never_confuses() {
 #[test]
 fn the_same_flow_has_one_place_and_stale_ones_go_first() {
     let mut flows = Flows::with_buckets(1);
-    let key = |n| Key::of(&packet(n, (0, 0))).unwrap();
+    let key = |n| Place { key: Key::of(&packet(n, (0, 0))).unwrap(), bucket: 0 };
     for n in 0..4 {
         flows.put(key(n), known(1 + u32::from(n == 2), n as u16));
     }

@@ -16,11 +16,15 @@ use ravelin_ring::msg::{WorkerEvent, WorkerId};
 use std::net::Ipv4Addr;
 
 pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throttle, say: &mut Resolver<'_>) {
+    let mut last = u32::MAX;
     batch.each(esp, |packet| {
         let spi = packet.meta.spi;
         if let Some(place) = db.find(spi) {
             packet.meta.sa = place;
-            db.inbound.prefetch(place);
+            if place != last {
+                db.inbound.prefetch(place);
+                last = place;
+            }
             prefetch_payload(packet);
             return Ok(());
         }

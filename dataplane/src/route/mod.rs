@@ -17,7 +17,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::{self, Ethernet, Tag};
-use ravelin_wire::ipv4::Ipv4Mut;
+use ravelin_wire::ipv4;
 
 /// First look-up: the way out by the FIB. What has none may still belong to a tunnel, whose outer address has one.
 pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
@@ -77,8 +77,7 @@ pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
     }
     packet.meta.ip.ttl -= 1;
     packet.meta.aged = true;
-    let ttl = packet.meta.ip.ttl;
-    Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?.set_ttl(ttl);
+    ipv4::count_down(packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?);
     Ok(())
 }
 

@@ -248,7 +248,9 @@ impl Tuple {
     #[allow(clippy::cast_possible_truncation)] // masked to the number of slots
     fn home(&self, local: u32, remote: u32) -> usize {
         let key = u64::from(local) << 32 | u64::from(remote);
-        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (self.slots.len() - 1)
+        // The high bits of the product depend on all bits of the key; prefixes have zeros for their low ones.
+        let product = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (product >> (64 - self.slots.len().trailing_zeros()).min(63)) as usize & (self.slots.len() - 1)
     }
 
     #[inline]
