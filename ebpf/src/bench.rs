@@ -4,15 +4,19 @@
 //! is dropped here is off its device. The gateway uses none of this.
 
 use crate::Error;
-use crate::bench_abi::{self as abi, Blast, NO_SAMPLES, Tapped};
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, XskMap};
+use crate::bench_abi::{self as abi, Blast, Marks, NO_SAMPLES, Tapped};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues, XskMap};
 use aya::programs::xdp::XdpLinkId;
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ravelin-xdp-bench"));
+/// The programs' object, as built by `build.rs`.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ravelin-xdp-bench"));
+
+// SAFETY: `repr(C)`, four words of 64 bits, no padding, any bits are a value.
+unsafe impl aya::Pod for Marks {}
 
 // SAFETY: `repr(C)`, four words, no padding, any bits are a value.
 unsafe impl aya::Pod for Blast {}
@@ -33,6 +37,8 @@ pub struct Tap {
     sockets: XskMap<MapData>,
     config: Array<MapData, u32>,
     counters: PerCpuArray<MapData, u64>,
+    from: Array<MapData, u64>,
+    marks: PerCpuArray<MapData, Marks>,
 }
 
 impl Tap {
@@ -52,6 +58,8 @@ impl Tap {
             sockets: map(name, &mut ebpf, abi::TAP_SOCKETS)?,
             config: map(name, &mut ebpf, abi::TAP_CONFIG)?,
             counters: map(name, &mut ebpf, abi::TAP_COUNTERS)?,
+            from: map(name, &mut ebpf, abi::TAP_FROM)?,
+            marks: map(name, &mut ebpf, abi::TAP_MARKS)?,
             _ebpf: ebpf,
             _link: link,
         };
@@ -72,6 +80,31 @@ impl Tap {
         self.config.set(0, mask, 0).map_err(Error::bpf(&self.name, "set the tap's samples"))
     }
 
+    /// A new window, which begins at this time (nanoseconds of CLOCK_MONOTONIC).
+    pub fn open_window(&mut self, from: u64) -> Result<(), Error> {
+        const WHAT: &str = "open the tap's window";
+        let name = &self.name;
+        self.from.set(0, from, 0).map_err(Error::bpf(name, WHAT))?;
+        let processors = aya::util::nr_cpus().map_err(|(_, e)| Error::bpf(name, WHAT)(e))?;
+        for what in [Tapped::Clear, Tapped::Esp] {
+            let none = vec![Marks::default(); processors];
+            let none = PerCpuValues::try_from(none).map_err(Error::bpf(name, WHAT))?;
+            self.marks.set(what as u32, none, 0).map_err(Error::bpf(name, WHAT))?;
+        }
+        Ok(())
+    }
+
+    /// Packets per second from the window's first mark to its last, both made in the kernel; 0: too few came.
+    pub fn window_rate(&self) -> Result<f64, Error> {
+        let mut sum = 0.0;
+        for what in [Tapped::Clear, Tapped::Esp] {
+            let marks = self.marks.get(&(what as u32), 0);
+            let marks = marks.map_err(Error::bpf(&self.name, "read the tap's marks"))?;
+            sum += marks.iter().map(rate).sum::<f64>();
+        }
+        Ok(sum)
+    }
+
     pub fn counts(&self) -> Result<Counts, Error> {
         let sum = |what: Tapped| {
             let values = self.counters.get(&(what as u32), 0);
@@ -80,6 +113,13 @@ impl Tap {
         };
         Ok(Counts { clear: sum(Tapped::Clear)?, esp: sum(Tapped::Esp)? })
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^52 packets and nanoseconds
+fn rate(marks: &Marks) -> f64 {
+    let packets = marks.last_count.saturating_sub(marks.first_count) as f64;
+    let nanos = marks.last_time.saturating_sub(marks.first_time) as f64;
+    if nanos > 0.0 { packets / nanos * 1e9 } else { 0.0 }
 }
 
 impl fmt::Debug for Tap {

@@ -8,6 +8,8 @@ pub const BLAST: &str = "blast";
 pub const TAP_SOCKETS: &str = "TAP_SOCKETS";
 pub const TAP_CONFIG: &str = "TAP_CONFIG";
 pub const TAP_COUNTERS: &str = "TAP_COUNTERS";
+pub const TAP_FROM: &str = "TAP_FROM";
+pub const TAP_MARKS: &str = "TAP_MARKS";
 pub const BLAST_CONFIG: &str = "BLAST_CONFIG";
 pub const BLAST_COUNT: &str = "BLAST_COUNT";
 
@@ -31,6 +33,19 @@ pub enum Tapped {
 
 impl Tapped {
     pub const COUNT: u32 = 2;
+}
+
+/// A tap looks at the clock once in so many packets, a power of two.
+pub const MARK_EVERY: u64 = 1024;
+
+/// Count and time (nanoseconds of CLOCK_MONOTONIC) at the first and the last mark of a window; zeros: none yet.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    pub first_count: u64,
+    pub first_time: u64,
+    pub last_count: u64,
+    pub last_time: u64,
 }
 
 /// Where the blasting program finds what it varies, and how far.

@@ -99,7 +99,7 @@ fn delays(rows: &[&Row]) -> Option<Plot> {
 }
 
 fn place(case: &Case) -> String {
-    if case.mix == "imix" { "imix".to_owned() } else { case.size.to_string() }
+    case.size.to_string()
 }
 
 fn put(places: &mut Vec<String>, lines: &mut Vec<Line>, place: String, name: String, value: f64) {
@@ -184,14 +184,15 @@ mod tests {
     use super::super::report;
     use super::super::search::Found;
     use super::super::svg::tests::well_formed;
+    use super::super::traffic::Size;
     use super::*;
 
     fn rows() -> Vec<Row> {
         let mut rows = Vec::new();
         for device in ["plain forwarder", "ravelin"] {
-            for size in [64, 1400] {
-                let (suite, dir, mix) = ("aes-128-gcm", "out", "fixed");
-                let case = Case { device: device.into(), suite, dir, mix, size, tunnels: 1, flows: 256 };
+            for size in [Size::Fixed(64), Size::Imix] {
+                let (suite, dir) = ("aes-128-gcm", "out");
+                let case = Case { device: device.into(), suite, dir, size, tunnels: 1, flows: 256 };
                 let windows = [(1e6, false), (9e5, true)];
                 let percentiles = Percentiles { samples: 9, p50: 10.0, p99: 20.0, p999: 30.0, max: 44.4 };
                 let delay =

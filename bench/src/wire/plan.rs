@@ -2,6 +2,7 @@
 
 use super::device::{Device, Running};
 use super::forwarder::Forwarder;
+use super::generator::Generator;
 use super::lab::Lab;
 use super::measure::Measure;
 use super::options::{Options, Test};
@@ -38,7 +39,8 @@ pub(super) fn in_the_lab(
         steps(options, &cases, devices.len()),
         expected(options, &cases, devices.len()),
     );
-    let mut run = InLab { options, lab, tester, progress: &mut progress, report };
+    let generator = options.generator.settled(tester);
+    let mut run = InLab { options, generator, lab, tester, progress: &mut progress, report };
     for (at, &(suite, direction, size)) in cases.iter().enumerate() {
         if options.tests.contains(&Test::Rate) {
             run.rates(devices, suite, direction, size)?;
@@ -62,6 +64,7 @@ pub(super) fn box_under_test(
         "with --ports only direction out can be measured: the bench has no keys of the box; exchange the ports for the other"
     );
     let sizes = options.sizes();
+    let generator = options.generator.settled(tester);
     let mut progress = Progress::new("wire", sizes.len(), per_device(options) * count(sizes.len()));
     for size in sizes {
         progress.step(&format!("{} {size} B", options.name));
@@ -69,12 +72,10 @@ pub(super) fn box_under_test(
             device: options.name.clone(),
             suite: "as configured",
             dir: Direction::Out.name(),
-            mix: "fixed",
-            size: 0,
+            size,
             tunnels: options.tunnels,
             flows: options.flows,
-        }
-        .sized(size);
+        };
         let stream = Stream {
             direction: Direction::Out,
             size,
@@ -84,7 +85,6 @@ pub(super) fn box_under_test(
         };
         let mut measure = Measure { tester, stream: &stream, effort: options.effort() };
         if options.tests.contains(&Test::Rate) {
-            let generator = options.generator;
             let windows: Vec<_> =
                 (0..options.windows()).map(|_| measure.rate(generator)).collect::<anyhow::Result<_>>()?;
             ensure!(
@@ -92,7 +92,10 @@ pub(super) fn box_under_test(
                 "nothing came through the box: check addresses, its tunnel and --box-macs"
             );
             progress.clear();
-            report.add(&case, report::rate(&case, generator.chosen().name(), &windows, None))?;
+            report.add(
+                &case,
+                report::rate(&case, generator.chosen(stream.direction, size).name(), &windows, None),
+            )?;
         }
         let figures = alone(options, &mut measure, &case, &HashMap::new())?.0;
         progress.clear();
@@ -103,6 +106,7 @@ pub(super) fn box_under_test(
 
 struct InLab<'a> {
     options: &'a Options,
+    generator: Generator,
     lab: &'a Lab,
     tester: &'a mut Tester,
     progress: &'a mut Progress,
@@ -124,7 +128,7 @@ impl InLab<'_> {
         let all: Vec<&dyn Device> =
             [&Forwarder as &dyn Device].into_iter().chain(devices.iter().copied()).collect();
         let mut figures = vec![Vec::new(); all.len()];
-        let generator = self.options.generator.chosen();
+        let generator = self.generator.chosen(direction, size);
         for window in 0..self.options.windows() {
             for (device, figures) in all.iter().zip(&mut figures) {
                 self.progress.step(&format!(
@@ -196,12 +200,10 @@ impl InLab<'_> {
             device: device.to_owned(),
             suite: suite.name(),
             dir: direction.name(),
-            mix: "fixed",
-            size: 0,
+            size,
             tunnels: self.options.tunnels,
             flows: self.options.flows,
         }
-        .sized(size)
     }
 }
 

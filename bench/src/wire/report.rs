@@ -14,23 +14,18 @@ pub(super) struct Case {
     pub(super) device: String,
     pub(super) suite: &'static str,
     pub(super) dir: &'static str,
-    /// `fixed` or `imix`; then `size` is the mean.
-    pub(super) mix: &'static str,
-    pub(super) size: u16,
+    /// In JSON a number or `imix`.
+    pub(super) size: Size,
     pub(super) tunnels: u32,
     pub(super) flows: u16,
 }
 
 impl Case {
-    pub(super) fn sized(&self, size: Size) -> Self {
-        let mix = if size == Size::Imix { "imix" } else { "fixed" };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 48 to 1400
-        let mean = size.mean().round() as u16;
-        Self { mix, size: mean, ..self.clone() }
-    }
-
     fn label(&self) -> String {
-        let size = if self.mix == "imix" { "imix".to_owned() } else { format!("{} B", self.size) };
+        let size = match self.size {
+            Size::Fixed(bytes) => format!("{bytes} B"),
+            Size::Imix => "imix".to_owned(),
+        };
         let many = match (self.tunnels, self.flows) {
             (1, _) => String::new(),
             (n, _) => format!(", {n} tunnels"),
@@ -39,7 +34,7 @@ impl Case {
     }
 
     fn gbits(&self, pps: f64) -> f64 {
-        rounded(pps * f64::from(self.size) * 8.0 / 1e9, 3)
+        rounded(pps * self.size.mean() * 8.0 / 1e9, 3)
     }
 }
 
@@ -241,8 +236,8 @@ mod tests {
     use serde_json::Value;
 
     fn case() -> Case {
-        let (suite, dir, mix) = ("aes-128-gcm", "out", "fixed");
-        Case { device: "ravelin".into(), suite, dir, mix, size: 64, tunnels: 1, flows: 256 }
+        let (suite, dir, size) = ("aes-128-gcm", "out", Size::Fixed(64));
+        Case { device: "ravelin".into(), suite, dir, size, tunnels: 1, flows: 256 }
     }
 
     fn json(figure: Figure) -> Value {
@@ -294,6 +289,14 @@ mod tests {
         assert_eq!((&rows[1].0["loss"], &rows[1].0["ratio"]), (&"0.01%".into(), &0.8.into()));
         assert_eq!((&rows[2].0["load"], &rows[2].0["p50_us"]), (&"50%".into(), &1.3.into()));
         assert_eq!(rows[4].0["recovery_ms"], 2.1);
+    }
+
+    #[test]
+    fn a_mix_is_named_and_counts_by_its_mean() {
+        let case = Case { size: Size::Imix, ..case() };
+        let figure = rate(&case, "afxdp", &[(1e6, false)], None);
+        let row = serde_json::to_value(Row { bench: "wire", case, figure }).unwrap();
+        assert_eq!((&row["size"], &row["gbits"]), (&"imix".into(), &2.768.into()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::traffic::{Direction, Size, Tunnels};
 use super::watch::Watch;
 use crate::instrument::{Clock, pin};
 use anyhow::{Context, ensure};
+use nix::time::{ClockId, clock_gettime};
 use ravelin_ebpf::bench::Tap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,36 +116,27 @@ impl Tester {
         Ok(Outcome { trial, window, latency, missing, slipped })
     }
 
-    /// Lets `send` run for `time` on the tester's core, in the near end's namespace: packets per second that came
-    /// through after the warm-up.
+    /// Lets `send` do its work on the tester's core, in the near end's namespace: packets per second that came through
+    /// after the warm-up, by the kernel's own clock, and whether the machine was busy elsewhere.
     pub(super) fn overload(
         &mut self,
-        time: Duration,
         warm_up: Duration,
-        mut send: impl FnMut() -> anyhow::Result<()> + Send,
+        send: impl FnOnce() -> anyhow::Result<()> + Send,
     ) -> anyhow::Result<(f64, bool)> {
         let mut watch = Watch::new(&self.watched);
-        let start = Instant::now();
-        let mut from = None;
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        self.far.tap.open_window(u64::try_from((now + warm_up).as_nanos())?)?;
         let namespace = self.near.end.namespace.clone();
-        let (near, far, interrupted) = (&self.near.tap, &self.far.tap, &self.interrupted);
         on_the_core(namespace, || {
             watch.start();
-            while start.elapsed() < warm_up + time && !interrupted.load(Ordering::Relaxed) {
-                send()?;
-                if from.is_none() && start.elapsed() >= warm_up {
-                    from = Some((arrived(Direction::Out, near, far)?, Instant::now()));
-                }
-            }
+            send()?;
             watch.stop();
             Ok(())
         })?;
         self.check()?;
-        let (before, since) = from.context("the generator's first call outlasted the window")?;
-        let (got, seconds) = (self.arrived(Direction::Out)?.saturating_sub(before), since.elapsed());
+        let rate = self.far.tap.window_rate()?;
         self.drained(Direction::Out, u64::MAX)?;
-        #[allow(clippy::cast_precision_loss)] // far below 2^52 packets
-        Ok((got as f64 / seconds.as_secs_f64(), watch.disturbed()))
+        Ok((rate, watch.disturbed()))
     }
 
     /// What generators of other kinds need to know of the near end.

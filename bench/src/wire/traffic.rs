@@ -105,6 +105,15 @@ impl fmt::Display for Size {
     }
 }
 
+impl serde::Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fixed(size) => to.serialize_u16(*size),
+            Self::Imix => to.serialize_str("imix"),
+        }
+    }
+}
+
 /// One tunnel of the device under test, as both sides of its keys.
 #[derive(Debug)]
 pub(crate) struct Tunnel {

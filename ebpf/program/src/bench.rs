@@ -10,8 +10,9 @@
 #[allow(dead_code, reason = "names are user space's part of it")]
 mod abi;
 
-use abi::{Blast, Tapped};
+use abi::{Blast, Marks, Tapped};
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
@@ -23,6 +24,11 @@ static TAP_SOCKETS: XskMap = XskMap::with_max_entries(abi::MAX_QUEUES, 0);
 static TAP_CONFIG: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 static TAP_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Tapped::COUNT, 0);
+/// No mark is made before this time.
+#[map]
+static TAP_FROM: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static TAP_MARKS: PerCpuArray<Marks> = PerCpuArray::with_max_entries(Tapped::COUNT, 0);
 #[map]
 static BLAST_CONFIG: Array<Blast> = Array::with_max_entries(1, 0);
 #[map]
@@ -46,11 +52,30 @@ pub fn tap(ctx: XdpContext) -> u32 {
         *counter += 1;
         *counter
     };
+    if count % abi::MARK_EVERY == 0 {
+        mark(what, count);
+    }
     let mask = TAP_CONFIG.get(0).copied().unwrap_or(abi::NO_SAMPLES);
     if mask != abi::NO_SAMPLES && count & u64::from(mask) == 0 {
         return TAP_SOCKETS.redirect(ctx.rx_queue_index(), u64::from(XDP_DROP)).unwrap_or(XDP_DROP);
     }
     XDP_DROP
+}
+
+#[inline(always)]
+fn mark(what: Tapped, count: u64) {
+    let (Some(from), Some(marks)) = (TAP_FROM.get(0), TAP_MARKS.get_ptr_mut(what as u32)) else { return };
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if now < *from {
+        return;
+    }
+    // SAFETY: as in `tap`.
+    let marks = unsafe { &mut *marks };
+    if marks.first_time == 0 {
+        (marks.first_count, marks.first_time) = (count, now);
+    }
+    (marks.last_count, marks.last_time) = (count, now);
 }
 
 #[inline(always)]
