@@ -73,11 +73,11 @@ impl Config {
     }
 
     pub fn tunnel(&self, name: &str) -> Option<&Tunnel> {
-        self.tunnels.iter().find(|tunnel| tunnel.name == name)
+        self.tunnels.by_name(name)
     }
 
     pub fn tunnel_by_id(&self, id: TunnelId) -> Option<&Tunnel> {
-        self.tunnels.iter().find(|tunnel| tunnel.id == id)
+        self.tunnels.by_id(id)
     }
 
     /// Gives every tunnel that `old` has under the same name its number from there, and new ones numbers which `old`
@@ -85,12 +85,10 @@ impl Config {
     pub fn keep_ids(&mut self, old: &Self) {
         let used: BTreeSet<u32> = old.tunnels.iter().map(|tunnel| tunnel.id.0).collect();
         let mut free = (0u32..).filter(|id| !used.contains(id));
-        for tunnel in &mut self.tunnels {
+        self.tunnels.renumber(|tunnel| {
             let kept = old.tunnel(&tunnel.name).map(|before| before.id);
-            if let Some(id) = kept.or_else(|| free.next().map(TunnelId)) {
-                tunnel.id = id;
-            }
-        }
+            kept.or_else(|| free.next().map(TunnelId))
+        });
     }
 }
 

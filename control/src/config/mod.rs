@@ -16,6 +16,7 @@ mod proposal;
 mod sections;
 mod tunnel;
 mod check;
+mod tunnels;
 mod model;
 mod compile;
 mod diff;
@@ -28,6 +29,7 @@ pub use identity::IdText;
 pub(crate) use identity::parse_identity;
 pub use model::*;
 pub use proposal::{esp_text, ike_text};
+pub use tunnels::Tunnels;
 pub(crate) use value::nearest;
 
 use ravelin_ring::msg::TunnelId;

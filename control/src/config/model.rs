@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
+use super::tunnels::Tunnels;
 
 /// One configuration file, parsed and checked.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Config {
     pub dataplane: Dataplane,
     pub control: Control,
     /// In file order, which is the order of their policies.
-    pub tunnels: Vec<Tunnel>,
+    pub tunnels: Tunnels,
     /// What is lawful but probably not meant.
     pub warnings: Vec<Diagnostic>,
 }

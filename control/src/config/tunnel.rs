@@ -48,7 +48,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
 ];
 pub(crate) const SELECTOR_KEYS: &[&str] = &["local", "remote", "protocol", "local-port", "remote-port"];
 
-pub(crate) const MAX_TUNNELS: usize = 4096;
+pub(crate) const MAX_TUNNELS: usize = 16_384;
 pub(crate) const MAX_SELECTORS: usize = 64;
 const MAX_PROPOSALS: usize = 16;
 const MAX_NAME: usize = 63;

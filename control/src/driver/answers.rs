@@ -12,12 +12,14 @@ use crate::api::{
 use crate::config::{IdText, Tunnel, esp_text, ike_text, selector_text};
 use crate::install::Half;
 use crate::kernel::Model;
+use crate::metrics::Totals;
 use ravelin_ike::config::{ConnectionId, Start};
+use ravelin_ike::event::ChildSaId;
 use ravelin_ike::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Role, Snapshot};
 use ravelin_ring::counters::{Counter, Drop as Reason, XdpCounter};
-use ravelin_ring::msg::{Direction, SaReport, Suite};
+use ravelin_ring::msg::{Direction, SaReport, Suite, TunnelId};
 use ravelin_ring::{BindMode, WorkerCounters};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// Drops of the XDP program itself; its other counters are no drops.
@@ -25,8 +27,49 @@ const XDP_DROPS: [XdpCounter; 2] = [XdpCounter::NoWorker, XdpCounter::Unparsable
 
 pub(super) fn tunnels(core: &Core, now: Instant, name: Option<&str>) -> Vec<TunnelStatus> {
     let snapshot = core.snapshot(now);
+    let index = Index::of(&snapshot);
+    let (totals, idle) = (core.installer.all_totals(), Idle::of(core));
     let wanted = core.config.tunnels.iter().filter(|t| name.is_none_or(|n| t.name == n));
-    wanted.map(|t| tunnel(core, &snapshot, now, t)).collect()
+    wanted
+        .map(|t| {
+            let totals = totals.get(&t.id).copied().unwrap_or_default();
+            tunnel(core, index.view(t.connection_id()), now, t, totals, &idle)
+        })
+        .collect()
+}
+
+/// A snapshot whose parts are found by connection: with many tunnels nothing is searched for tunnel by tunnel.
+pub(super) struct Index<'a> {
+    connections: HashMap<ConnectionId, &'a ConnectionInfo>,
+    ike_sas: HashMap<ConnectionId, Vec<&'a IkeSaInfo>>,
+    children: HashMap<ChildSaId, &'a ChildSaInfo>,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let mut ike_sas: HashMap<_, Vec<_>> = HashMap::new();
+        for sa in &snapshot.ike_sas {
+            if let Some(id) = sa.connection {
+                ike_sas.entry(id).or_default().push(sa);
+            }
+        }
+        Self {
+            connections: snapshot.connections.iter().map(|c| (c.id, c)).collect(),
+            ike_sas,
+            children: snapshot.ike_sas.iter().flat_map(|s| &s.children).map(|c| (c.id, c)).collect(),
+        }
+    }
+
+    fn of_connection(&self, id: ConnectionId) -> &[&'a IkeSaInfo] {
+        self.ike_sas.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    fn view(&self, id: ConnectionId) -> View<'a> {
+        let mine = self.of_connection(id);
+        let ike = mine.iter().find(|s| s.state == "established").or_else(|| mine.first());
+        let child = mine.iter().flat_map(|s| &s.children).find(|c| c.outbound_in_use);
+        View { connection: self.connections.get(&id).copied(), ike: ike.copied(), child }
+    }
 }
 
 /// The engine's view of one tunnel.
@@ -36,17 +79,27 @@ struct View<'a> {
     child: Option<&'a ChildSaInfo>,
 }
 
-impl<'a> View<'a> {
-    fn of(snapshot: &'a Snapshot, id: ConnectionId) -> Self {
-        let mine = || snapshot.ike_sas.iter().filter(|s| s.connection == Some(id));
-        let ike = mine().find(|s| s.state == "established").or_else(|| mine().next());
-        let child = mine().flat_map(|s| &s.children).find(|c| c.outbound_in_use);
-        Self { connection: snapshot.connections.iter().find(|c| c.id == id), ike, child }
+/// Seconds since the SAs of a tunnel last carried a packet, the least of each direction.
+struct Idle(HashMap<(TunnelId, Direction), u64>);
+
+impl Idle {
+    fn of(core: &Core) -> Self {
+        let mut least: HashMap<_, u64> = HashMap::new();
+        for half in core.installer.halves() {
+            if let Some(s) = half.report.as_ref().and_then(idle_seconds) {
+                let entry = least.entry((half.tunnel, half.direction)).or_insert(s);
+                *entry = s.min(*entry);
+            }
+        }
+        Self(least)
     }
 }
 
-pub(super) fn state(core: &Core, snapshot: &Snapshot, tunnel: &Tunnel) -> TunnelState {
-    let view = View::of(snapshot, tunnel.connection_id());
+pub(super) fn state(core: &Core, index: &Index<'_>, tunnel: &Tunnel) -> TunnelState {
+    state_of(core, &index.view(tunnel.connection_id()), tunnel)
+}
+
+fn state_of(core: &Core, view: &View<'_>, tunnel: &Tunnel) -> TunnelState {
     // Also by what an earlier control process left: the tunnel carries traffic.
     if core.installer.in_use(tunnel.id).is_some() {
         return TunnelState::Up;
@@ -68,18 +121,23 @@ pub(super) fn state(core: &Core, snapshot: &Snapshot, tunnel: &Tunnel) -> Tunnel
 }
 
 /// Whether anything of the tunnel's IKE SA is left that is not on its way out.
-pub(super) fn has_ike(snapshot: &Snapshot, tunnel: &Tunnel) -> bool {
+pub(super) fn has_ike(index: &Index<'_>, tunnel: &Tunnel) -> bool {
     let leaving = |s: &IkeSaInfo| matches!(s.state, "deleting" | "closed" | "rekeyed");
-    snapshot.ike_sas.iter().any(|s| s.connection == Some(tunnel.connection_id()) && !leaving(s))
+    index.of_connection(tunnel.connection_id()).iter().any(|s| !leaving(s))
 }
 
-fn tunnel(core: &Core, snapshot: &Snapshot, now: Instant, t: &Tunnel) -> TunnelStatus {
-    let View { connection, ike, child } = View::of(snapshot, t.connection_id());
-    let (note, totals) = (core.note(t.id), core.installer.totals(t.id));
-    let idle = |d| {
-        let halves = core.installer.halves().filter(move |h| h.tunnel == t.id && h.direction == d);
-        halves.filter_map(|h| h.report.as_ref()).filter_map(idle_seconds).min()
-    };
+fn tunnel(
+    core: &Core,
+    view: View<'_>,
+    now: Instant,
+    t: &Tunnel,
+    totals: Totals,
+    idle: &Idle,
+) -> TunnelStatus {
+    let state = state_of(core, &view, t);
+    let View { connection, ike, child } = view;
+    let note = core.note(t.id);
+    let idle = |d| idle.0.get(&(t.id, d)).copied();
     let spi = |i: &IkeSaInfo, ours: bool| {
         let value = if ours == (i.role == Role::Initiator) { i.initiator_spi } else { i.responder_spi };
         format!("{value:016x}")
@@ -93,7 +151,7 @@ fn tunnel(core: &Core, snapshot: &Snapshot, now: Instant, t: &Tunnel) -> TunnelS
     TunnelStatus {
         name: t.name.clone(),
         id: t.id.0,
-        state: state(core, snapshot, t),
+        state,
         local: text(ike.and_then(|i| i.local), udp).unwrap_or_else(|| t.local.to_string()),
         remote: text(ike.map(|i| i.remote), udp).unwrap_or_else(remote),
         local_id: IdText(&t.local_id).to_string(),
@@ -129,21 +187,21 @@ fn tunnel(core: &Core, snapshot: &Snapshot, now: Instant, t: &Tunnel) -> TunnelS
 
 pub(super) fn sas(core: &Core, now: Instant, name: Option<&str>) -> Vec<SaStatus> {
     let snapshot = core.snapshot(now);
+    let index = Index::of(&snapshot);
     let mut out: Vec<SaStatus> = core
         .installer
         .halves()
         .filter_map(|half| {
             let tunnel = core.config.tunnel_by_id(half.tunnel).map_or("(removed)", |t| t.name.as_str());
-            name.is_none_or(|n| n == tunnel).then(|| sa(core, &snapshot, now, half, tunnel))
+            name.is_none_or(|n| n == tunnel).then(|| sa(core, &index, now, half, tunnel))
         })
         .collect();
     out.sort_by(|a, b| (&a.tunnel, a.id).cmp(&(&b.tunnel, b.id)));
     out
 }
 
-fn sa(core: &Core, snapshot: &Snapshot, now: Instant, half: &Half, tunnel: &str) -> SaStatus {
-    let children = || snapshot.ike_sas.iter().flat_map(|s| &s.children);
-    let child = half.pair.and_then(|pair| children().find(|c| c.id == pair));
+fn sa(core: &Core, index: &Index<'_>, now: Instant, half: &Half, tunnel: &str) -> SaStatus {
+    let child = half.pair.and_then(|pair| index.children.get(&pair).copied());
     let report = half.report.as_ref();
     let count = |f: fn(&SaReport) -> u64| report.map_or(0, f);
     let addr = |of_report: fn(&SaReport) -> std::net::SocketAddr,

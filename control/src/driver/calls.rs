@@ -55,17 +55,18 @@ impl Driver {
             return;
         }
         let snapshot = self.core.snapshot(now);
+        let index = answers::Index::of(&snapshot);
         for waiting in std::mem::take(&mut self.waiting) {
             let Some(tunnel) = self.core.config.tunnel_by_id(waiting.tunnel) else {
                 let gone = Answer::refused(format!("tunnel \"{}\" was removed meanwhile", waiting.name));
                 let _ = waiting.reply.send(gone);
                 continue;
             };
-            let state = answers::state(&self.core, &snapshot, tunnel);
+            let state = answers::state(&self.core, &index, tunnel);
             let note = self.core.note(waiting.tunnel);
             let done = match waiting.up {
                 true => state == TunnelState::Up,
-                false => state != TunnelState::Up && !answers::has_ike(&snapshot, tunnel),
+                false => state != TunnelState::Up && !answers::has_ike(&index, tunnel),
             };
             let failed = waiting.up && note.failures > waiting.failures;
             if !done && !failed && waiting.until > now {

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// No lawful file is larger.
-const MAX_SIZE: u64 = 1 << 20;
+const MAX_SIZE: u64 = 4 << 20;
 
 fn path(run_dir: &Path) -> PathBuf {
     run_dir.join("tunnels.json")
@@ -40,11 +40,7 @@ pub(super) fn restore(run_dir: &Path, config: &mut Config) -> bool {
         return false; // two names with one number: not ours
     }
     let mut free = (0u32..).filter(|id| !used.contains(id));
-    for tunnel in &mut config.tunnels {
-        if let Some(id) = known.get(&tunnel.name).copied().or_else(|| free.next()) {
-            tunnel.id = TunnelId(id);
-        }
-    }
+    config.tunnels.renumber(|tunnel| known.get(&tunnel.name).copied().or_else(|| free.next()).map(TunnelId));
     true
 }
 

@@ -35,11 +35,14 @@ pub(super) fn protected_routes(config: &Config, addresses: &BTreeSet<IpAddr>) ->
             out.entry(prefix).or_insert(ProtectedRoute::Tunnel { source });
         }
     }
-    let remotes: Vec<Prefix> = out.keys().copied().collect();
+    let remotes: BTreeSet<Prefix> = out.keys().copied().collect();
+    // Only the prefixes that hold the address can be in the set: one look per length, whatever their number.
+    let wider = |local: &Prefix| {
+        (0..local.len()).any(|len| Prefix::of(local.addr(), len).is_ok_and(|p| remotes.contains(&p)))
+    };
     for selector in selectors() {
         for local in prefixes_of(&selector.local) {
-            let inside = remotes.iter().any(|r| r.len() < local.len() && r.contains(local.addr()));
-            if inside {
+            if wider(&local) {
                 out.entry(local).or_insert(ProtectedRoute::Throw);
             }
         }

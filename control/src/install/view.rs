@@ -6,6 +6,7 @@ use super::{Half, Installer};
 use crate::metrics::Totals;
 use ravelin_ike::event::ChildSaId;
 use ravelin_ring::msg::{Direction, SaId, SaReport, TunnelId};
+use std::collections::BTreeMap;
 use tracing::debug;
 
 impl Installer {
@@ -58,6 +59,16 @@ impl Installer {
             half.report.iter().for_each(|r| totals.add(r));
         }
         totals
+    }
+
+    /// [`Self::totals`] of every tunnel that ever had an SA.
+    pub fn all_totals(&self) -> BTreeMap<TunnelId, Totals> {
+        let mut all = self.gone.clone();
+        for half in self.halves.values() {
+            let totals = all.entry(half.tunnel).or_default();
+            half.report.iter().for_each(|r| totals.add(r));
+        }
+        all
     }
 
     /// A tunnel that was taken out of the configuration.

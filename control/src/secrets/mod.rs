@@ -7,6 +7,7 @@
 mod parse;
 
 use ravelin_ike::config::{Identity, Secret};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -15,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Tunnel};
 
-/// 4,096 tunnels with generous keys and comments fit.
-pub const MAX_SIZE: u64 = 1024 * 1024;
+/// 16,384 tunnels with generous keys and comments fit.
+pub const MAX_SIZE: u64 = 4 * 1024 * 1024;
 
 /// Longest pre-shared key in bytes.
 pub const MAX_SECRET: usize = 1024;
@@ -29,8 +30,12 @@ pub const SHORT_SECRET: usize = 16;
 pub struct Secrets {
     file: PathBuf,
     entries: Vec<Entry>,
+    index: Index,
     warnings: Vec<Diagnostic>,
 }
+
+/// Where the entry of two identities, ours and the peer's, stands.
+type Index = HashMap<(Identity, Identity), usize>;
 
 #[derive(Debug)]
 struct Entry {
@@ -49,8 +54,8 @@ impl Secrets {
 
     /// From text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
-        let (entries, warnings) = parse::parse(path, text)?;
-        Ok(Self { file: path.to_owned(), entries, warnings })
+        let (entries, index, warnings) = parse::parse(path, text)?;
+        Ok(Self { file: path.to_owned(), entries, index, warnings })
     }
 
     pub fn warnings(&self) -> &[Diagnostic] {
@@ -69,11 +74,9 @@ impl Secrets {
     /// The secret of this tunnel: the entry with its two identities; else the one with its local identity and any
     /// remote.
     pub fn of(&self, tunnel: &Tunnel) -> Option<Secret> {
-        let of_local = || self.entries.iter().filter(|entry| entry.local == tunnel.local_id);
-        of_local()
-            .find(|entry| entry.remote == tunnel.remote_id)
-            .or_else(|| of_local().find(|entry| entry.remote == Identity::Any))
-            .map(|entry| entry.secret.clone())
+        let with = |remote: &Identity| self.index.get(&(tunnel.local_id.clone(), remote.clone()));
+        let found = with(&tunnel.remote_id).or_else(|| with(&Identity::Any));
+        found.and_then(|n| self.entries.get(*n)).map(|entry| entry.secret.clone())
     }
 
     /// Every tunnel has one, or the errors name the tunnels' lines.
@@ -117,11 +120,11 @@ impl Secrets {
 
     /// Lines of secrets that no tunnel uses.
     fn unused(&self, config: &Config) -> Vec<u32> {
+        let pairs: HashSet<_> = config.tunnels.iter().map(|t| (&t.local_id, &t.remote_id)).collect();
+        let locals: HashSet<_> = config.tunnels.iter().map(|t| &t.local_id).collect();
         let used = |entry: &Entry| {
-            config.tunnels.iter().any(|tunnel| {
-                entry.local == tunnel.local_id
-                    && (entry.remote == tunnel.remote_id || entry.remote == Identity::Any)
-            })
+            pairs.contains(&(&entry.local, &entry.remote))
+                || (entry.remote == Identity::Any && locals.contains(&entry.local))
         };
         self.entries.iter().filter(|entry| !used(entry)).map(|entry| entry.line).collect()
     }
@@ -146,7 +149,8 @@ fn read(path: &Path) -> Result<Zeroizing<String>, Errors> {
     check_access(path, &file)?;
     let mut bytes = Zeroizing::new(Vec::new());
     // Room for all of it at once: growing would leave copies behind that nobody wipes.
-    bytes.reserve_exact(usize::try_from(MAX_SIZE).unwrap_or(usize::MAX).saturating_add(1));
+    let size = file.metadata().map_or(MAX_SIZE, |meta| meta.len().min(MAX_SIZE));
+    bytes.reserve_exact(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(64));
     file.take(MAX_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(|why| refuse(format!("the secrets file cannot be read: {why}"), String::new()))?;

@@ -8,7 +8,7 @@ use ravelin_ike::config::{Identity, Secret};
 use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Entry, MAX_SECRET, SHORT_SECRET};
+use super::{Entry, Index, MAX_SECRET, SHORT_SECRET};
 use crate::config::{Diagnostic, Errors, Findings, nearest, parse_identity};
 
 const KEYS: &[&str] = &["local-id", "remote-id", "psk", "psk-hex"];
@@ -25,9 +25,9 @@ struct Draft {
     spoilt: bool,
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Vec<Diagnostic>), Errors> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Index, Vec<Diagnostic>), Errors> {
     let mut findings = Findings::of(path);
-    let mut entries = Vec::new();
+    let (mut entries, mut index) = (Vec::new(), Index::new());
     let mut draft: Option<Draft> = None;
     for (number, raw) in (1u32..).zip(text.lines()) {
         let line = raw.trim();
@@ -35,7 +35,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Vec<Diagnost
             continue;
         }
         if line.starts_with('[') {
-            close(draft.take(), &mut entries, &mut findings);
+            close(draft.take(), &mut entries, &mut index, &mut findings);
             draft = Some(open(line, number, &mut findings));
             continue;
         }
@@ -52,8 +52,8 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Vec<Diagnost
             draft.spoilt = true;
         }
     }
-    close(draft, &mut entries, &mut findings);
-    findings.finish().map(|warnings| (entries, warnings))
+    close(draft, &mut entries, &mut index, &mut findings);
+    findings.finish().map(|warnings| (entries, index, warnings))
 }
 
 fn open(line: &str, number: u32, findings: &mut Findings) -> Draft {
@@ -192,7 +192,7 @@ fn hex(value: &str, number: u32, findings: &mut Findings) -> Option<Vec<u8>> {
     Some(core::mem::take(&mut *bytes))
 }
 
-fn close(draft: Option<Draft>, entries: &mut Vec<Entry>, findings: &mut Findings) {
+fn close(draft: Option<Draft>, entries: &mut Vec<Entry>, index: &mut Index, findings: &mut Findings) {
     let Some(draft) = draft.filter(|draft| !draft.spoilt) else { return };
     let line = draft.line;
     let (Some(local), Some(remote), Some(secret)) = (draft.local, draft.remote, draft.secret) else {
@@ -204,10 +204,11 @@ fn close(draft: Option<Draft>, entries: &mut Vec<Entry>, findings: &mut Findings
         );
         return;
     };
-    if let Some(first) = entries.iter().find(|entry| entry.local == local && entry.remote == remote) {
+    if let Some(first) = index.get(&(local.clone(), remote.clone())).and_then(|n| entries.get(*n)) {
         let found = format!("a second secret for the same identities (the first is in line {})", first.line);
         findings.error(line, found, "one secret per pair of identities", "remove one of them");
         return;
     }
+    index.insert((local.clone(), remote.clone()), entries.len());
     entries.push(Entry { local, remote, secret, line });
 }

@@ -6,6 +6,7 @@
 mod setup;
 mod shared;
 mod tables;
+mod directory;
 mod datagram;
 mod command;
 mod connections;
@@ -22,12 +23,12 @@ use crate::counters::{Counter, Counters};
 use crate::event::{Event, IkeSaId};
 use crate::ike_sa::IkeSa;
 use crate::snapshot::Snapshot;
-use connections::Wanted;
+use connections::{ConnectionAlarms, Wanted};
 use core::fmt;
 use core::net::SocketAddr;
 use rand_core::CryptoRng;
 use shared::Shared;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 use tables::Tables;
 
@@ -38,7 +39,10 @@ pub struct Endpoint {
     sas: BTreeMap<IkeSaId, IkeSa>,
     tables: Tables,
     connections: BTreeMap<ConnectionId, Wanted>,
-    connection_alarms: BTreeSet<(Instant, ConnectionId)>,
+    connection_alarms: ConnectionAlarms,
+    /// Own attempts whose first answers are still due, and connections that wait for one of them to be over.
+    starting: BTreeSet<IkeSaId>,
+    queued: VecDeque<ConnectionId>,
     /// To be looked at before the current call returns.
     touched: BTreeSet<IkeSaId>,
     dirty: BTreeSet<ConnectionId>,
@@ -60,7 +64,9 @@ impl Endpoint {
             sas: BTreeMap::new(),
             tables: Tables::default(),
             connections: BTreeMap::new(),
-            connection_alarms: BTreeSet::new(),
+            connection_alarms: ConnectionAlarms::default(),
+            starting: BTreeSet::new(),
+            queued: VecDeque::new(),
             touched: BTreeSet::new(),
             dirty: BTreeSet::new(),
             cookies: Cookies::new(),
@@ -91,8 +97,7 @@ impl Endpoint {
             }
             self.touched.insert(id);
         }
-        while let Some((_, id)) = self.connection_alarms.first().copied().filter(|(at, _)| *at <= now) {
-            self.connection_alarms.pop_first();
+        while let Some(id) = self.connection_alarms.pop_due(now) {
             self.dirty.insert(id);
         }
         self.check_shutdown(now);
@@ -109,7 +114,7 @@ impl Endpoint {
 
     /// When to call [`Self::handle_alarm`]; `None`: nothing to wait for.
     pub fn poll_alarm(&self) -> Option<Instant> {
-        let connection = self.connection_alarms.first().map(|(at, _)| *at);
+        let connection = self.connection_alarms.first();
         let shutdown = match self.shutdown {
             Shutdown::Until(at) => Some(at),
             Shutdown::No | Shutdown::Done => None,
@@ -134,6 +139,8 @@ impl Endpoint {
                 self.refresh(id);
             } else if let Some(id) = self.dirty.pop_first() {
                 self.reconcile(now, id);
+            } else if let Some(id) = self.next_queued() {
+                self.dirty.insert(id);
             } else {
                 break;
             }
@@ -145,6 +152,9 @@ impl Endpoint {
     fn refresh(&mut self, id: IkeSaId) {
         let Some(sa) = self.sas.get(&id) else { return };
         let connection = sa.connection_id();
+        if !sa.is_starting() {
+            self.starting.remove(&id);
+        }
         if matches!(sa.state, crate::ike_sa::State::Gone) {
             self.tables.remove(id, sa);
             self.sas.remove(&id);
@@ -156,11 +166,7 @@ impl Endpoint {
             .tables
             .of_connection(connection)
             .any(|id| self.sas.get(&id).is_some_and(|sa| sa.is_alive() && sa.established().is_some()));
-        if up {
-            self.shared.up.insert(connection);
-        } else {
-            self.shared.up.remove(&connection);
-        }
+        self.shared.connections.set_up(connection, up);
     }
 
     fn add(&mut self, sa: IkeSa) -> IkeSaId {

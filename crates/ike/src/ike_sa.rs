@@ -241,6 +241,11 @@ impl IkeSa {
         matches!(self.state, State::InitAnswered(_) | State::Closed { stranger: true, .. })
     }
 
+    /// An attempt of ours whose request has not had to be repeated.
+    pub(crate) const fn is_starting(&self) -> bool {
+        matches!(self.state, State::InitSent(_) | State::AuthSent(_)) && self.core.retransmits == 0
+    }
+
     /// It is up or on its way up, by our wish or the peer's proven one.
     pub(crate) fn is_alive(&self) -> bool {
         match &self.state {

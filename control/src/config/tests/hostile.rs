@@ -112,7 +112,7 @@ fn findings_are_bounded() {
 #[test]
 fn too_many_tunnels_are_refused() {
     let text = "[[tunnel]]\n".repeat(tunnel::MAX_TUNNELS + 1);
-    assert_error(&text, &["4097 times [[tunnel]]", "at most 4096"]);
+    assert_error(&text, &["16385 times [[tunnel]]", "at most 16384"]);
 }
 
 /// A thousand tunnels are read and checked, and each gets its own number.

@@ -18,7 +18,7 @@ impl Endpoint {
             Command::Remove(id) => {
                 self.terminate(now, id, "removed from the configuration");
                 self.connections.remove(&id);
-                self.shared.connections.remove(&id);
+                self.shared.connections.remove(id);
             }
             Command::Initiate { connection, child } => {
                 if let Some(wanted) = self.connections.get_mut(&connection) {
@@ -104,7 +104,7 @@ impl Endpoint {
     fn configure(&mut self, now: Instant, new: Connection) {
         let id = new.id;
         let new = Arc::new(new);
-        let old = self.shared.connections.insert(id, new.clone());
+        let old = self.shared.connections.insert(new.clone());
         match old {
             Some(old) if *old == *new => return,
             Some(old) if needs_new_sa(&old, &new) => self.terminate(now, id, "its configuration changed"),

@@ -27,6 +27,45 @@ pub(super) struct Wanted {
     pub(super) failures: u32,
     pub(super) last_error: Option<String>,
     children: BTreeMap<ChildId, (Instant, u32)>,
+    /// Waits for its turn to begin.
+    queued: bool,
+}
+
+/// When which connection is to be looked at again.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionAlarms {
+    by_time: BTreeSet<(Instant, ConnectionId)>,
+    /// The earliest of each.
+    of: BTreeMap<ConnectionId, Instant>,
+}
+
+impl ConnectionAlarms {
+    fn add(&mut self, at: Instant, id: ConnectionId) {
+        let earliest = self.of.get(&id).map_or(at, |before| at.min(*before));
+        self.clear_of(id);
+        self.of.insert(id, earliest);
+        self.by_time.insert((earliest, id));
+    }
+
+    fn clear_of(&mut self, id: ConnectionId) {
+        if let Some(at) = self.of.remove(&id) {
+            self.by_time.remove(&(at, id));
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
+        let (_, id) = self.by_time.first().copied().filter(|(at, _)| *at <= now)?;
+        self.clear_of(id);
+        Some(id)
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.by_time, self.of) = Default::default();
+    }
 }
 
 impl Wanted {
@@ -76,8 +115,8 @@ impl Wanted {
 impl Endpoint {
     /// Looks whether all that is wanted of a connection is there or on its way, and starts what is not.
     pub(super) fn reconcile(&mut self, now: Instant, id: ConnectionId) {
-        self.connection_alarms.retain(|(_, c)| *c != id);
-        let Some(connection) = self.shared.connections.get(&id).cloned() else { return };
+        self.connection_alarms.clear_of(id);
+        let Some(connection) = self.shared.connections.get(id).cloned() else { return };
         let Some(wanted) = self.connections.get_mut(&id) else { return };
         // What was asked for once and is there is asked for no more.
         let shared = &self.shared;
@@ -104,7 +143,14 @@ impl Endpoint {
     fn want_ike(&mut self, now: Instant, connection: &Arc<Connection>) {
         let Some(wanted) = self.connections.get_mut(&connection.id) else { return };
         if let Some(at) = wanted.retry_at.filter(|at| *at > now) {
-            self.connection_alarms.insert((at, connection.id));
+            self.connection_alarms.add(at, connection.id);
+            return;
+        }
+        if self.starting.len() >= self.shared.config.limits.starting {
+            if !wanted.queued {
+                wanted.queued = true;
+                self.queued.push_back(connection.id);
+            }
             return;
         }
         wanted.retry_at = None;
@@ -126,10 +172,23 @@ impl Endpoint {
         let mut cx = Cx::new(now, &mut self.shared);
         match ike_init::start(&mut cx, connection.clone(), path, child) {
             Some(sa) => {
-                self.add(sa);
+                let id = self.add(sa);
+                self.starting.insert(id);
             }
             None => self.cannot(connection.id, "no IKE proposal is configured"),
         }
+    }
+
+    /// The connection whose turn it is, when another attempt may begin.
+    pub(super) fn next_queued(&mut self) -> Option<ConnectionId> {
+        if self.starting.len() >= self.shared.config.limits.starting {
+            return None;
+        }
+        let id = self.queued.pop_front()?;
+        if let Some(wanted) = self.connections.get_mut(&id) {
+            wanted.queued = false;
+        }
+        Some(id)
     }
 
     fn cannot(&mut self, id: ConnectionId, why: &str) {
@@ -151,7 +210,7 @@ impl Endpoint {
             }
             match wanted.children.get(&child) {
                 Some((at, _)) if *at > now => {
-                    self.connection_alarms.insert((*at, connection.id));
+                    self.connection_alarms.add(*at, connection.id);
                 }
                 _ => missing.push(child),
             }
@@ -199,7 +258,7 @@ impl Endpoint {
     }
 
     fn plan_retry(&mut self, now: Instant, id: ConnectionId, why: &str, announced: bool) -> Option<Duration> {
-        let connection = self.shared.connections.get(&id)?.clone();
+        let connection = self.shared.connections.get(id)?.clone();
         let wanted = self.connections.get_mut(&id)?;
         wanted.last_error = Some(why.to_owned());
         if !announced {
@@ -233,7 +292,7 @@ impl Endpoint {
         why: Option<String>,
     ) {
         self.dirty.insert(id);
-        let Some(connection) = self.shared.connections.get(&id).cloned() else { return };
+        let Some(connection) = self.shared.connections.get(id).cloned() else { return };
         let before = self.connections.get(&id).and_then(|w| w.children.get(&child)).map_or(0, |(_, n)| *n);
         let failures = if why.is_some() { before.saturating_add(1) } else { 1 };
         let pause = self.back_off(failures);

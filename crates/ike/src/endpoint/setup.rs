@@ -56,6 +56,9 @@ pub struct Limits {
     pub half_open: usize,
     /// No more half-open IKE SAs than this from one address.
     pub half_open_per_address: usize,
+    /// Own attempts that wait for their first answers at one time; one that has to repeat itself counts no more, so
+    /// that peers that are gone hold up nobody. All at once would fill the peer's socket, and lose most of them.
+    pub starting: usize,
     /// IKE SAs in all, so that memory stays bounded whoever authenticates.
     pub ike_sas: usize,
     /// Child SA pairs of one IKE SA, rekeyed ones included.
@@ -81,6 +84,7 @@ impl Default for Limits {
             cookie_threshold: 64,
             half_open: 4096,
             half_open_per_address: 64,
+            starting: 256,
             ike_sas: 65_536,
             children: 256,
             tasks: 1024,

@@ -3,6 +3,7 @@
 //! Decides: which pair of a child carries its outbound traffic; bounds of the queues. Reads: its tables.
 //! Writes: events, datagrams, actions. Never: touches an IKE SA (what concerns another one becomes an [`Action`]).
 
+use super::directory::Directory;
 use super::setup::{EndpointConfig, Transmit};
 use crate::child_sa::ChildPair;
 use crate::config::{ChildId, Connection, ConnectionId};
@@ -55,19 +56,19 @@ pub(crate) struct Shared {
     pub(crate) config: EndpointConfig,
     pub(crate) rng: Box<dyn CryptoRng + Send>,
     pub(crate) counters: Counters,
-    pub(crate) connections: BTreeMap<ConnectionId, Arc<Connection>>,
+    pub(crate) connections: Directory,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) transmits: VecDeque<Transmit>,
     rejections: usize,
     pairs: BTreeMap<ChildSaId, Located>,
+    /// Inbound SPIs of `pairs`.
+    inbound: BTreeSet<Spi>,
     outbound: BTreeMap<ChildId, ChildSaId>,
     last_id: u64,
     /// Room for messages in pieces.
     pub(crate) strangers_room: Room,
     pub(crate) peers_room: Room,
-    /// Connections with an established IKE SA.
-    pub(crate) up: BTreeSet<ConnectionId>,
 }
 
 impl Shared {
@@ -79,15 +80,15 @@ impl Shared {
             config,
             rng,
             counters: Counters::default(),
-            connections: BTreeMap::new(),
+            connections: Directory::default(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             rejections: 0,
             pairs: BTreeMap::new(),
+            inbound: BTreeSet::new(),
             outbound: BTreeMap::new(),
             last_id: 0,
-            up: BTreeSet::new(),
         }
     }
 
@@ -122,7 +123,7 @@ impl Shared {
         let mut spi = self.config.spi_source.inbound_spi(child);
         // A source that repeats itself is a bug of the caller's; a few more questions cost nothing.
         for _ in 0..16 {
-            if !self.pairs.values().any(|p| p.inbound == spi) {
+            if !self.inbound.contains(&spi) {
                 break;
             }
             spi = self.config.spi_source.inbound_spi(child);
@@ -168,24 +169,18 @@ impl Shared {
 
     /// Connections that a peer at these addresses may use, those that name its address first.
     pub(crate) fn candidates(&self, local: Option<IpAddr>, remote: IpAddr) -> Vec<Arc<Connection>> {
-        let ours = |c: &&Arc<Connection>| c.local.is_none() || local.is_none() || c.local == local;
-        let with = |r: Option<IpAddr>| {
-            self.connections.values().filter(ours).filter(move |c| c.remote == r).cloned()
-        };
-        with(Some(remote)).chain(with(None)).collect()
+        self.connections.candidates(local, remote)
     }
 
     /// An IKE SA of the connection is established.
     pub(crate) fn has_peer(&self, connection: ConnectionId) -> bool {
-        self.up.contains(&connection)
+        self.connections.is_up(connection)
     }
 
     /// An IKE SA between these two identities is established, by whichever connection: a claim of INITIAL_CONTACT
     /// would be wrong (RFC 7296 §2.4).
     pub(crate) fn has_peer_of(&self, connection: &Connection) -> bool {
-        let ids = |c: &Connection| (c.local_id.clone(), c.remote_id.clone());
-        let wanted = ids(connection);
-        self.up.iter().filter_map(|id| self.connections.get(id)).any(|c| ids(c) == wanted)
+        self.connections.is_up_between(connection)
     }
 
     // The directory of pairs.
@@ -197,6 +192,7 @@ impl Shared {
     pub(crate) fn enlist(&mut self, ike: IkeSaId, pair: &ChildPair) {
         let located = Located { ike, child: pair.child, inbound: pair.inbound, usable: false };
         self.pairs.insert(pair.id, located);
+        self.inbound.insert(pair.inbound);
     }
 
     pub(crate) fn relocate(&mut self, pair: ChildSaId, ike: IkeSaId) {
@@ -234,7 +230,9 @@ impl Shared {
     /// Takes a pair out of the data plane. If it carried the outbound traffic, the newest of the child's other pairs
     /// does so first.
     pub(crate) fn remove_pair(&mut self, pair: &ChildPair, why: &str) {
-        self.pairs.remove(&pair.id);
+        if let Some(gone) = self.pairs.remove(&pair.id) {
+            self.inbound.remove(&gone.inbound);
+        }
         self.count(Counter::ChildClosed);
         let child = pair.child;
         if self.outbound(child) == Some(pair.id) {

@@ -13,7 +13,7 @@ use std::time::Instant;
 impl Endpoint {
     pub(super) fn show(&self, now: Instant) -> Snapshot {
         let connections = self.connections.iter().filter_map(|(id, wanted)| {
-            let config = self.shared.connections.get(id)?;
+            let config = self.shared.connections.get(*id)?;
             Some(ConnectionInfo {
                 id: *id,
                 name: config.name.clone(),

@@ -367,3 +367,22 @@ fn a_restarted_peer_replaces_its_old_sas() {
     assert_eq!(pair.b.count(Counter::InitialContact), 1);
     pair.assert_one_pair();
 }
+
+// R311: with thousands of tunnels to bring up, their first messages do not drown each other.
+#[test]
+fn attempts_begin_by_turns_and_peers_that_are_gone_hold_up_nobody() {
+    const TUNNELS: u32 = 600;
+    let mut pair = Pair::empty(9);
+    let limit = crate::endpoint::Limits::default().starting;
+    for n in 0..TUNNELS {
+        let mut c = Pair::connection(Side::A);
+        let remote = core::net::Ipv4Addr::from_bits(0x0a09_0000 | n);
+        (c.id, c.remote, c.children[0].id) = (ConnectionId(n), Some(remote.into()), ChildId(n));
+        pair.command(Side::A, Command::Configure(Box::new(c)));
+    }
+    let tried =
+        |pair: &Pair| -> std::collections::BTreeSet<_> { pair.sent.iter().map(|s| s.2.remote).collect() };
+    assert_eq!(tried(&pair).len(), limit);
+    pair.run_secs(4);
+    assert_eq!(tried(&pair).len(), TUNNELS as usize, "nobody ever answered");
+}

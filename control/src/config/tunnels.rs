@@ -1,0 +1,64 @@
+//! The tunnels of a configuration, in file order, found by name and by number without a search.
+//!
+//! Decides: nothing; of two with one name the first is found (which `check` refuses anyway).
+//! Never: lets a number change without its index.
+
+use super::model::Tunnel;
+use core::ops::Deref;
+use ravelin_ring::msg::TunnelId;
+use std::collections::HashMap;
+
+#[derive(Clone, Debug, Default)]
+pub struct Tunnels {
+    list: Vec<Tunnel>,
+    by_name: HashMap<String, usize>,
+    by_id: HashMap<TunnelId, usize>,
+}
+
+impl Tunnels {
+    pub fn by_name(&self, name: &str) -> Option<&Tunnel> {
+        self.list.get(*self.by_name.get(name)?)
+    }
+
+    pub fn by_id(&self, id: TunnelId) -> Option<&Tunnel> {
+        self.list.get(*self.by_id.get(&id)?)
+    }
+
+    /// Gives the tunnels other numbers; `None` leaves one as it is.
+    pub fn renumber(&mut self, mut number: impl FnMut(&Tunnel) -> Option<TunnelId>) {
+        for tunnel in &mut self.list {
+            if let Some(id) = number(tunnel) {
+                tunnel.id = id;
+            }
+        }
+        *self = core::mem::take(&mut self.list).into_iter().collect();
+    }
+}
+
+impl FromIterator<Tunnel> for Tunnels {
+    fn from_iter<I: IntoIterator<Item = Tunnel>>(tunnels: I) -> Self {
+        let mut me = Self { list: tunnels.into_iter().collect(), ..Self::default() };
+        for (n, tunnel) in me.list.iter().enumerate() {
+            me.by_name.entry(tunnel.name.clone()).or_insert(n);
+            me.by_id.entry(tunnel.id).or_insert(n);
+        }
+        me
+    }
+}
+
+impl Deref for Tunnels {
+    type Target = [Tunnel];
+
+    fn deref(&self) -> &[Tunnel] {
+        &self.list
+    }
+}
+
+impl<'a> IntoIterator for &'a Tunnels {
+    type Item = &'a Tunnel;
+    type IntoIter = core::slice::Iter<'a, Tunnel>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
