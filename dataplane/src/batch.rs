@@ -150,9 +150,14 @@ impl Batch {
     }
 }
 
-/// Asks for the bytes of a packet ahead of the stage that works on all of them: what a NIC or another core wrote is
-/// not in this core's cache yet.
+/// Bytes of a frame that are at hand when `classify` is through: it reads the first line and asks for the second.
+const AT_HAND: usize = 128;
+
+/// Asks for the other bytes of a packet ahead of the stage that works on all of them: what a NIC or another core wrote
+/// is not in this core's cache yet.
 #[inline]
-pub(crate) fn prefetch_payload(packet: &Packet) {
-    ravelin_xsk::prefetch_bytes(packet.frame.data());
+pub(crate) fn prefetch_rest(packet: &Packet) {
+    if let Some(rest) = packet.frame.data().get(AT_HAND..) {
+        ravelin_xsk::prefetch_bytes(rest);
+    }
 }

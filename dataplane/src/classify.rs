@@ -76,6 +76,9 @@ fn link(packet: &mut Packet) -> Result<(), Drop> {
     }
     let bytes = packet.frame.data();
     let header = bytes.first_chunk::<{ ethernet::HEADER }>().ok_or(Drop::Malformed)?;
+    if let Some(second_line) = bytes.get(64) {
+        ravelin_xsk::prefetch(second_line);
+    }
     let mut payload = ethernet::HEADER;
     if [header[12], header[13]] != ethernet::IPV4.to_be_bytes() {
         let link = Link::parse(bytes).ok_or(Drop::Malformed)?;

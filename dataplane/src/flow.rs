@@ -6,7 +6,7 @@
 //! Reads: `Meta::ip`, the door. Writes: what the stages it stands in for write: `Meta::{sa, limit, port, mac}`, the two
 //! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
 
-use crate::batch::{Batch, MAX_BATCH, Places, prefetch_payload};
+use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
 use crate::packet::{Door, Packet};
 use crate::sa::SaDb;
 use arrayvec::ArrayVec;
@@ -140,12 +140,8 @@ impl Flows {
             return None;
         }
         let keys = self.keys.get(bucket as usize)?;
-        // Which of the four it is, no branch predictor can know.
-        let mut way = WAYS;
-        for (n, k) in keys.0.iter().enumerate() {
-            let differs = (k.addresses ^ key.addresses) | (k.rest ^ key.rest);
-            way = if differs == 0 { n } else { way };
-        }
+        // Buckets fill from the front, so it is the first one nearly always.
+        let way = keys.0.iter().position(|k| *k == key)?;
         self.ways.get(bucket as usize)?.get(way)
     }
 
@@ -221,7 +217,7 @@ pub(crate) fn find(
                         db.outbound.prefetch(sa);
                         last = sa;
                     }
-                    prefetch_payload(packet);
+                    prefetch_rest(packet);
                     protect.push(at);
                 }
                 Some(Way::Bypass { port, mac, limit }) => {

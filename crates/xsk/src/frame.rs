@@ -156,7 +156,14 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn grow(&mut self, front: usize, back: usize) -> bool {
-        front <= self.headroom() && self.extend(back) && self.push_front(front)
+        if front > self.headroom() || back > self.tailroom() {
+            return false;
+        }
+        // Both fit into the chunk, whose size is an u16.
+        let (front, back) = (u16::try_from(front).unwrap_or(0), u16::try_from(back).unwrap_or(0));
+        self.start -= front;
+        self.len += front + back;
+        true
     }
 
     /// Cuts the packet to at most `len` bytes.

@@ -6,7 +6,7 @@
 //! ESP and ESP in UDP are both taken whatever the SA sends (RFC 7296 §2.23: all devices must be able to receive both
 //! at any time); IPv6 outside has been dropped before.
 
-use crate::batch::{Batch, prefetch_payload};
+use crate::batch::{Batch, prefetch_rest};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::sa::{SaDb, Throttle};
@@ -25,7 +25,7 @@ pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throt
                 db.inbound.prefetch(place);
                 last = place;
             }
-            prefetch_payload(packet);
+            prefetch_rest(packet);
             return Ok(());
         }
         let owner = db.owner(spi);

@@ -3,7 +3,7 @@
 //! Decides: which SA protects the packet, or which worker has it, and whether the SA may carry it: the peer may have
 //! narrowed the policy's selectors. Reads: the worker's tunnels, routes and neighbours of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
 
-use crate::batch::{Batch, prefetch_payload};
+use crate::batch::{Batch, prefetch_rest};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
@@ -55,7 +55,7 @@ pub(crate) fn run(
         }
         packet.meta.sa = place;
         packet.meta.limit = hot.outer.max_inner;
-        prefetch_payload(packet);
+        prefetch_rest(packet);
         Ok(())
     });
 }

@@ -43,7 +43,8 @@ fn next(sequence: u64, esn: bool) -> Result<u64, Drop> {
 fn make_room(packet: &mut Packet, hot: &OutboundHot) -> Result<(), Drop> {
     const TRAILER: usize = 2;
     let payload = packet.frame.len();
-    let body = (payload + TRAILER).next_multiple_of(usize::from(hot.block).next_power_of_two());
+    let mask = usize::from(hot.block_mask);
+    let body = (payload + TRAILER + mask) & !mask;
     let back = body - payload + usize::from(hot.icv);
     if packet.frame.grow(hot.payload_offset.into(), back) { Ok(()) } else { Err(Drop::FrameTooSmall) }
 }

@@ -25,10 +25,11 @@ pub(crate) struct OutboundHot {
     pub(crate) df: OuterDf,
     pub(crate) esn: bool,
     pub(crate) udp: bool,
-    /// Of the suite: bytes before the payload, bytes of the ICV, and what payload and trailer are a multiple of.
+    /// Of the suite: bytes before the payload, bytes of the ICV, and one less than the power of two of which payload and
+    /// trailer are a multiple.
     pub(crate) payload_offset: u8,
     pub(crate) icv: u8,
-    pub(crate) block: u8,
+    pub(crate) block_mask: u8,
     /// IP identification of the next packet that may be fragmented on its way.
     pub(crate) id: u16,
     pub(crate) outer: Outer,
@@ -66,7 +67,7 @@ impl Default for OutboundHot {
             udp: false,
             payload_offset: 0,
             icv: 0,
-            block: 4,
+            block_mask: 3,
             id: 0,
             outer: Outer::UNKNOWN,
         }
@@ -112,7 +113,7 @@ impl OutboundSa {
             udp: spec.remote.port() != 0,
             payload_offset: small(self.algorithms.payload_offset()),
             icv: small(self.algorithms.icv_len()),
-            block: small(self.algorithms.alignment()),
+            block_mask: small(self.algorithms.alignment().saturating_sub(1)),
             ..OutboundHot::default()
         }
     }
