@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn connection() -> Connection {
-    let proposal = |encryption, integrity, prf, group| IkeProposal { encryption, integrity, prf, group };
+    let proposal = |encryption, integrity, prf, group| IkeProposal { encryption, integrity, prf, group, kem: None };
     Connection {
         id: ConnectionId(1),
         name: "peer".into(),

@@ -11,16 +11,16 @@ run_dir() { echo "$LAB/$LAB_ID-$1"; }
 
 # ravelin_config SIDE [KEY=VALUE...]: writes the configuration and the secrets of gateway A or B. Keys, with defaults:
 #   start=immediately|on-traffic|respond  ike=…  esp=…  encapsulation=auto|udp  ike_lifetime=4h  lifetime=1h  window=1024
-#   mtu=1500  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
+#   mtu=1500  fragment=1280  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
 #   ports="lan0 wan0"  file=ravelin.toml
 ravelin_config() {
   local side=$1 start=immediately ike='aes256gcm16-prfsha384-x25519 aes256-sha256-modp2048' esp=aes128gcm16
-  local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 df=copy cores= policy=bypass tunnels=1
+  local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 fragment=1280 df=copy cores= policy=bypass tunnels=1
   local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK
   shift
   for setting; do
     case ${setting%%=*} in
-      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|df|cores|policy|tunnels|ports|file|psk)
+      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk)
         local "${setting%%=*}=${setting#*=}" ;;
       *) die "ravelin_config: unknown setting $setting" ;;
     esac
@@ -83,6 +83,7 @@ selectors = [{ local = "$2", remote = "$3" }]
 start = "$start"
 replay-window = $window
 tunnel-mtu = $mtu
+ike-fragment-size = $fragment
 df = "$df"
 ike-lifetime = "$ike_lifetime"
 lifetime = "$lifetime"

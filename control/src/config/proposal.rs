@@ -4,7 +4,7 @@
 //! Reads: one string. Writes: one proposal. Never: adds an algorithm that was not written, except the PRF that an
 //! integrity algorithm implies.
 
-use ravelin_ike::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Prf};
+use ravelin_ike::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Kem, Prf};
 
 use super::value::{Bad, cut, nearest};
 
@@ -14,6 +14,7 @@ enum Word {
     Integrity(Integrity),
     Prf(Prf),
     Group(Group),
+    Kem(Kem),
     Esn(bool),
 }
 
@@ -31,13 +32,21 @@ const WORDS: &[(&str, Word)] = &[
     ("prfsha256", Word::Prf(Prf::HmacSha256)),
     ("prfsha384", Word::Prf(Prf::HmacSha384)),
     ("prfsha512", Word::Prf(Prf::HmacSha512)),
+    ("modp1024", Word::Group(Group::Modp1024)),
+    ("modp1536", Word::Group(Group::Modp1536)),
     ("modp2048", Word::Group(Group::Modp2048)),
     ("modp3072", Word::Group(Group::Modp3072)),
     ("modp4096", Word::Group(Group::Modp4096)),
+    ("modp6144", Word::Group(Group::Modp6144)),
+    ("modp8192", Word::Group(Group::Modp8192)),
     ("ecp256", Word::Group(Group::Ecp256)),
     ("ecp384", Word::Group(Group::Ecp384)),
+    ("ecp521", Word::Group(Group::Ecp521)),
     ("x25519", Word::Group(Group::Curve25519)),
     ("curve25519", Word::Group(Group::Curve25519)),
+    ("mlkem512", Word::Kem(Kem::MlKem512)),
+    ("mlkem768", Word::Kem(Kem::MlKem768)),
+    ("mlkem1024", Word::Kem(Kem::MlKem1024)),
     ("esn", Word::Esn(true)),
     ("noesn", Word::Esn(false)),
 ];
@@ -52,8 +61,6 @@ const WEAK: &[(&str, &str, &str)] = &[
     ("md5", "the hash is broken (RFC 8221 §6, RFC 8247 §2.3: MUST NOT)", "sha256"),
     ("prfmd5", "the hash is broken (RFC 8247 §2.2: MUST NOT)", "prfsha256"),
     ("modp768", "the group is broken in hours (RFC 8247 §2.4: MUST NOT)", "x25519"),
-    ("modp1024", "a state can break the group (RFC 8247 §2.4: SHOULD NOT)", "x25519"),
-    ("modp1536", "the group is too small (RFC 8247 §2.4: SHOULD NOT)", "x25519"),
     ("modp1024s160", "the group is too small (RFC 8247 §2.4: MUST NOT)", "x25519"),
 ];
 
@@ -70,9 +77,12 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("sha", "sha1"),
     ("sha2", "sha256"),
     ("sha2_256", "sha256"),
+    ("group2", "modp1024"),
+    ("group5", "modp1536"),
     ("group14", "modp2048"),
     ("group19", "ecp256"),
     ("group20", "ecp384"),
+    ("group21", "ecp521"),
     ("group31", "x25519"),
 ];
 
@@ -83,10 +93,11 @@ struct Parts {
     integrity: Option<Integrity>,
     prf: Option<Prf>,
     group: Option<Group>,
+    kem: Option<Kem>,
     esn: Option<bool>,
 }
 
-/// For the IKE SA: `ENCRYPTION[-INTEGRITY][-PRF]-GROUP`.
+/// For the IKE SA: `ENCRYPTION[-INTEGRITY][-PRF]-GROUP[-KEM]`.
 pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
     let parts = parts(text)?;
     let expected = "ENCRYPTION-PRF-GROUP (aes256gcm16-prfsha384-x25519) or \
@@ -101,7 +112,7 @@ pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
     let implied = integrity.map(prf_of);
     let prf = parts.prf.or(implied).ok_or_else(|| bad("no PRF", "add one: prfsha384"))?;
     let group = parts.group.ok_or_else(|| bad("no key exchange group", "add one: x25519"))?;
-    Ok(IkeProposal { encryption, integrity, prf, group })
+    Ok(IkeProposal { encryption, integrity, prf, group, kem: parts.kem })
 }
 
 /// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP][-esn]`.
@@ -112,6 +123,10 @@ pub(crate) fn parse_esp(text: &str) -> Result<EspProposal, Bad> {
     let bad = |why: &str, cure: &str| Bad::new(format!("\"{}\": {why}", cut(text)), expected, cure);
     if parts.prf.is_some() {
         return Err(bad("a PRF belongs to IKE, not to ESP", "move it to ike-proposals"));
+    }
+    if parts.kem.is_some() {
+        let cure = "leave it out: keys of child SAs come from those of the IKE SA, which has it";
+        return Err(bad("ML-KEM belongs to IKE, not to ESP", cure));
     }
     let encryption =
         parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
@@ -130,6 +145,7 @@ fn parts(text: &str) -> Result<Parts, Bad> {
             Word::Integrity(i) => parts.integrity.replace(i).is_none(),
             Word::Prf(p) => parts.prf.replace(p).is_none(),
             Word::Group(g) => parts.group.replace(g).is_none(),
+            Word::Kem(k) => parts.kem.replace(k).is_none(),
             Word::Esn(e) => parts.esn.replace(e).is_none(),
         };
         if !fresh {
@@ -204,6 +220,7 @@ pub fn ike_text(proposal: &IkeProposal) -> String {
         words.push(name_of(Word::Prf(proposal.prf)));
     }
     words.push(name_of(Word::Group(proposal.group)));
+    words.extend(proposal.kem.map(|k| name_of(Word::Kem(k))));
     words.join("-")
 }
 
@@ -224,6 +241,7 @@ fn name_of(word: Word) -> &'static str {
         (Word::Integrity(a), Word::Integrity(b)) => a == b,
         (Word::Prf(a), Word::Prf(b)) => a == b,
         (Word::Group(a), Word::Group(b)) => a == b,
+        (Word::Kem(a), Word::Kem(b)) => a == b,
         (Word::Esn(a), Word::Esn(b)) => a == b,
         _ => false,
     };
@@ -232,6 +250,10 @@ fn name_of(word: Word) -> &'static str {
 
 /// Whether RFC 8221 or RFC 8247 wants it gone, though it is not broken.
 pub(crate) fn ageing(proposal: &str) -> Option<&'static str> {
-    let sha1 = proposal.split('-').any(|name| name == "sha1" || name == "prfsha1");
-    sha1.then_some("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)")
+    proposal.split('-').find_map(|name| match name {
+        "sha1" | "prfsha1" => Some("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)"),
+        "modp1024" => Some("a state can break the group (RFC 8247 §2.4: SHOULD NOT)"),
+        "modp1536" => Some("the group is too small (RFC 8247 §2.4: SHOULD NOT)"),
+        _ => None,
+    })
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::secrets::Secrets;
 use core::time::Duration;
 use proptest::prelude::*;
-use ravelin_ike::config::{Encryption, Group, Identity, Integrity, Prf, Start};
+use ravelin_ike::config::{Encryption, Group, Identity, Integrity, Kem, Prf, Start};
 use ravelin_ring::msg::{Action, OuterDf};
 use ravelin_ring::setup::Attach;
 use std::path::PathBuf;

@@ -53,8 +53,10 @@ pub(crate) const MAX_SELECTORS: usize = 64;
 const MAX_PROPOSALS: usize = 16;
 const MAX_NAME: usize = 63;
 
-/// Where neither is written: AEAD first (RFC 8221, RFC 8247), then what every peer has (R101, R102).
+/// Where neither is written: what a quantum computer does not break first (RFC 9370), then AEAD (RFC 8221, RFC 8247),
+/// then what every peer has (R101, R102).
 pub(crate) const DEFAULT_IKE: &[&str] = &[
+    "aes256gcm16-prfsha384-x25519-mlkem768",
     "aes256gcm16-prfsha384-x25519",
     "aes256gcm16-prfsha384-ecp384",
     "aes128gcm16-prfsha256-x25519",

@@ -106,7 +106,7 @@ fn state_of(core: &Core, view: &View<'_>, tunnel: &Tunnel) -> TunnelState {
     }
     match view.ike.map(|i| i.state) {
         Some("established") => return TunnelState::IkeOnly,
-        Some("IKE_SA_INIT sent" | "IKE_SA_INIT answered" | "IKE_AUTH sent") => {
+        Some("IKE_SA_INIT sent" | "IKE_SA_INIT answered" | "IKE_INTERMEDIATE sent" | "IKE_AUTH sent") => {
             return TunnelState::Connecting;
         }
         Some(_) | None => {}

@@ -23,17 +23,15 @@ pub(crate) struct Signed<'a> {
     pub(crate) nonce: &'a [u8],
     /// The signer's identity.
     pub(crate) id: &'a Id,
+    /// What the IKE_INTERMEDIATE exchanges add (RFC 9242 §3.3.1); empty when there were none.
+    pub(crate) int_auth: &'a [u8],
 }
 
-/// AUTH = prf(prf(secret, "Key Pad for IKEv2"), message | nonce | prf(SK_p, ID')).
+/// AUTH = prf(prf(secret, "Key Pad for IKEv2"), message | nonce | prf(SK_p, ID') | IntAuth).
 pub(crate) fn psk(keys: &IkeKeys, secret: &Secret, signed: Signed<'_>) -> Wiped {
-    let sk_p = match signed.signer {
-        Role::Initiator => &keys.pi,
-        Role::Responder => &keys.pr,
-    };
-    let id = prf::prf(keys.prf, sk_p, &[&signed.id.body()]);
+    let id = prf::prf(keys.prf, keys.sk_p(signed.signer), &[&signed.id.body()]);
     let key = prf::prf(keys.prf, secret.expose(), &[b"Key Pad for IKEv2"]);
-    prf::prf(keys.prf, &key, &[signed.message, signed.nonce, &id])
+    prf::prf(keys.prf, &key, &[signed.message, signed.nonce, &id, signed.int_auth])
 }
 
 pub(crate) fn payload(keys: &IkeKeys, secret: &Secret, signed: Signed<'_>) -> Payload {

@@ -103,6 +103,8 @@ pub struct IkeProposal {
     pub integrity: Option<Integrity>,
     pub prf: Prf,
     pub group: Group,
+    /// A second key exchange, after the first (RFC 9370): who breaks one of them has not broken the SA.
+    pub kem: Option<Kem>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -141,10 +143,24 @@ pub enum Prf {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Group {
+    /// Broken by a state (RFC 8247 §2.4); for old peers, when it is named.
+    Modp1024,
+    Modp1536,
     Modp2048,
     Modp3072,
     Modp4096,
+    Modp6144,
+    Modp8192,
     Ecp256,
     Ecp384,
+    Ecp521,
     Curve25519,
+}
+
+/// FIPS 203, with the numbers of draft-ietf-ipsecme-ikev2-mlkem.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kem {
+    MlKem512,
+    MlKem768,
+    MlKem1024,
 }

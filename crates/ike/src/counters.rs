@@ -56,6 +56,7 @@ counters! {
     CookiesAccepted "cookies_accepted" "Requests that came back with a good cookie",
     HalfOpenFull "half_open_full" "Requests dropped because too many peers had not authenticated",
     HalfOpenExpired "half_open_expired" "Peers that began and never authenticated",
+    Hybrid "hybrid_key_exchanges" "Additional key exchanges as responder (ML-KEM)",
     IkeEstablished "ike_established" "IKE SAs established, rekeys included",
     IkeRekeyed "ike_rekeyed" "IKE SAs replaced by a rekey",
     IkeClosed "ike_closed" "IKE SAs that ended, rekeys included",

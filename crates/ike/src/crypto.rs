@@ -5,9 +5,14 @@
 
 pub(crate) mod cipher;
 pub(crate) mod group;
+pub(crate) mod kem;
 mod modp;
 pub(crate) mod keys;
 pub(crate) mod prf;
+
+#[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm)]
+mod vectors;
 
 use zeroize::Zeroizing;
 

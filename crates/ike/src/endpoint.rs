@@ -208,7 +208,17 @@ impl Endpoint {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm)]
 impl Endpoint {
+    pub(crate) fn first_intermediate(
+        &mut self,
+    ) -> Option<(&mut crate::ike_sa::Core, &mut crate::crypto::keys::IkeKeys)> {
+        self.sas.values_mut().find_map(|sa| match &mut sa.state {
+            crate::ike_sa::State::IntermediateSent(s) => Some((&mut sa.core, s.keys_mut())),
+            _ => None,
+        })
+    }
+
     /// Bytes of messages in pieces: of strangers, of peers.
     pub(crate) fn rooms(&self) -> (usize, usize) {
         (self.shared.strangers_room.used(), self.shared.peers_room.used())

@@ -22,6 +22,8 @@ pub(crate) enum Exchange {
     IkeAuth,
     CreateChildSa,
     Informational,
+    /// RFC 9242
+    IkeIntermediate,
     Other(u8),
 }
 
@@ -32,6 +34,7 @@ impl Exchange {
             35 => Self::IkeAuth,
             36 => Self::CreateChildSa,
             37 => Self::Informational,
+            43 => Self::IkeIntermediate,
             other => Self::Other(other),
         }
     }
@@ -42,6 +45,7 @@ impl Exchange {
             Self::IkeAuth => 35,
             Self::CreateChildSa => 36,
             Self::Informational => 37,
+            Self::IkeIntermediate => 43,
             Self::Other(raw) => raw,
         }
     }

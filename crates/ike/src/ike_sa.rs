@@ -27,6 +27,7 @@ use crate::payload::{Notify, Payload};
 use crate::snapshot::Role;
 use crate::task::ike_auth::AuthSent;
 use crate::task::ike_init::{InitAnswered, InitSent};
+use crate::task::intermediate::IntermediateSent;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
@@ -81,6 +82,8 @@ pub(crate) enum State {
     InitSent(Box<InitSent>),
     /// We answered IKE_SA_INIT; has keys, knows no identity.
     InitAnswered(Box<InitAnswered>),
+    /// We asked IKE_INTERMEDIATE.
+    IntermediateSent(Box<IntermediateSent>),
     /// We asked IKE_AUTH.
     AuthSent(Box<AuthSent>),
     /// The only one that can own children.
@@ -225,6 +228,7 @@ impl State {
     pub(crate) const fn keys(&self) -> Option<&IkeKeys> {
         match self {
             Self::InitAnswered(s) => Some(&s.keys),
+            Self::IntermediateSent(s) => Some(s.keys()),
             Self::AuthSent(s) => Some(s.keys()),
             Self::Established(e) => Some(&e.keys),
             Self::InitSent(_) | Self::Closed { .. } | Self::Gone => None,
@@ -249,7 +253,7 @@ impl IkeSa {
     /// It is up or on its way up, by our wish or the peer's proven one.
     pub(crate) fn is_alive(&self) -> bool {
         match &self.state {
-            State::InitSent(_) | State::AuthSent(_) => !self.core.doomed,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => !self.core.doomed,
             // One that a crossing rekey of the peer made is not ours to use before it is known which one stays.
             State::Established(e) => e.phase == Phase::Live && e.predecessor.is_none(),
             State::InitAnswered(_) | State::Closed { .. } | State::Gone => false,
@@ -261,6 +265,7 @@ impl IkeSa {
             State::Established(e) => Some(e),
             State::InitSent(_)
             | State::InitAnswered(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Closed { .. }
             | State::Gone => None,
@@ -273,6 +278,7 @@ impl IkeSa {
             State::Established(e) => Some((&mut self.core, e)),
             State::InitSent(_)
             | State::InitAnswered(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Closed { .. }
             | State::Gone => None,
@@ -283,6 +289,7 @@ impl IkeSa {
         match &self.state {
             State::InitSent(_) => "IKE_SA_INIT sent",
             State::InitAnswered(_) => "IKE_SA_INIT answered",
+            State::IntermediateSent(_) => "IKE_INTERMEDIATE sent",
             State::AuthSent(_) => "IKE_AUTH sent",
             State::Established(e) => e.phase.name(),
             State::Closed { .. } | State::Gone => "closed",
@@ -303,7 +310,9 @@ impl IkeSa {
     pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, why: &str) {
         match &mut self.state {
             // The peer holds nothing that it would not forget by itself.
-            State::InitSent(_) | State::InitAnswered(_) => self.state = State::Gone,
+            State::InitSent(_) | State::InitAnswered(_) | State::IntermediateSent(_) => {
+                self.state = State::Gone
+            }
             // The peer may already have children.
             State::AuthSent(_) => self.core.doomed = true,
             State::Established(e) => {

@@ -98,6 +98,20 @@ pub(crate) fn open(header: &Header, bytes: &[u8], keys: &Protection) -> Result<O
     Ok(Opened { first, plain })
 }
 
+/// What RFC 9242 §3.3.2 has authenticated of an encrypted message, whether or not it went in pieces: the headers as if
+/// nothing were encrypted, then the payloads in clear.
+pub(crate) fn as_if_whole(mut header: Header, first: u8, plain: &[u8]) -> Wiped {
+    header.next_payload = kind::ENCRYPTED;
+    let mut out = Wiped::new(Vec::with_capacity(header::LEN + 4 + plain.len()));
+    header.write(&mut out);
+    out.extend_from_slice(&[first, 0]);
+    out.extend_from_slice(&u16::try_from(4 + plain.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(plain);
+    let len = out.len();
+    header::set_length(&mut out, len);
+    out
+}
+
 /// Whole, whatever its length.
 #[cfg(test)]
 pub(crate) fn sealed(

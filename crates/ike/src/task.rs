@@ -4,6 +4,7 @@
 //! Never: sends.
 
 pub(crate) mod ike_init;
+pub(crate) mod intermediate;
 pub(crate) mod ike_auth;
 pub(crate) mod child_create;
 pub(crate) mod child_rekey;

@@ -6,6 +6,7 @@ mod rekey;
 mod collisions;
 mod lossy;
 mod fragments;
+mod hybrid;
 mod hostile;
 mod nat;
 mod lifecycle;

@@ -103,16 +103,17 @@ fn gateways_are_two_machines_of_one_family() {
 fn weak_and_broken_proposals_are_refused() {
     let esp = |word: &str| with(&format!("esp-proposals = [\"{word}\"]"));
     let ike = |word: &str| with(&format!("ike-proposals = [\"{word}\"]"));
-    for weak in ["des-sha256", "3des-sha256", "null-sha256", "aes128-md5", "aes256gcm16-modp1024"] {
+    for weak in ["des-sha256", "3des-sha256", "null-sha256", "aes128-md5", "aes256gcm16-modp768"] {
         assert_error(
             &esp(weak),
             &["is refused as too weak", "RFC"]
                 .map(|part| if weak.starts_with("null") && part == "RFC" { "encrypt" } else { part }),
         );
     }
-    assert_error(&ike("aes256-sha256-modp1024"), &["\"modp1024\" is refused", "x25519"]);
+    assert_error(&ike("aes256-sha256-modp768"), &["\"modp768\" is refused", "x25519"]);
     assert_error(&ike("aes256-md5-modp2048"), &["\"md5\" is refused"]);
-    assert_error(&ike("aes256-sha256-modp1536"), &["\"modp1536\" is refused"]);
+    assert_error(&ike("aes256gcm16-prfsha384-mlkem768"), &["no key exchange group"]);
+    assert_error(&esp("aes256gcm16-x25519-mlkem768"), &["ML-KEM belongs to IKE"]);
     assert_error(&ike("aes256gcm16-x25519"), &["no PRF", "add one"]);
     assert_error(&ike("aes256gcm16-sha256-x25519"), &["its own integrity"]);
     assert_error(&ike("aes256-sha256"), &["no key exchange group"]);
@@ -140,6 +141,8 @@ fn ageing_proposals_warn() {
     assert!(warnings.iter().any(|w| w.contains("SHA-1")), "{warnings:?}");
     assert!(warnings.iter().any(|w| w.contains("stands twice")), "{warnings:?}");
     assert_eq!(config.tunnels[0].esp_proposals.len(), 1);
+    let config = good(&with("ike-proposals = [\"aes256-sha256-modp1024\"]"));
+    assert!(config.warnings.iter().any(|w| w.found.contains("a state can break the group")), "RFC 8247 §2.4");
 }
 
 /// R98: 1025 to 65535 (the source prints 65536), never 4500.

@@ -30,6 +30,8 @@ fn minimal_has_strong_defaults() {
     let tunnel = &config.tunnels[0];
     assert_eq!(tunnel.ike_proposals[0].encryption, Encryption::AesGcm16_256);
     assert_eq!(tunnel.ike_proposals[0].group, Group::Curve25519);
+    assert_eq!(tunnel.ike_proposals[0].kem, Some(Kem::MlKem768), "RFC 9370");
+    assert_eq!(tunnel.ike_proposals[1].kem, None, "and for peers without it");
     assert_eq!(tunnel.esp_proposals[0].encryption, Encryption::AesGcm16_256);
     assert_eq!(tunnel.ike_proposals.len(), tunnel::DEFAULT_IKE.len(), "a default proposal does not parse");
     assert_eq!(tunnel.esp_proposals.len(), tunnel::DEFAULT_ESP.len(), "a default proposal does not parse");

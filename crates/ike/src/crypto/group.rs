@@ -3,7 +3,7 @@
 //! Decides: whether the peer's public value is lawful (RFC 6989, RFC 7748 §6.1). Never: uses a private value twice.
 
 use super::Wiped;
-use super::modp::{Exponent, modp2048, modp3072, modp4096};
+use super::modp::{Exponent, Prime, prime};
 use crate::config::Group;
 use core::fmt;
 use p256::elliptic_curve::sec1::ToSec1Point;
@@ -12,9 +12,10 @@ use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
 enum Private {
-    Modp(Exponent),
+    Modp(Exponent, &'static Prime),
     Ecp256(p256::SecretKey),
     Ecp384(p384::SecretKey),
+    Ecp521(p521::SecretKey),
     Curve25519(StaticSecret),
 }
 
@@ -39,16 +40,26 @@ impl KeyExchange {
     /// `None` only if the generator never yields a lawful scalar.
     pub(crate) fn new(group: Group, rng: &mut dyn Rng) -> Option<Self> {
         let private = match group {
-            Group::Modp2048 | Group::Modp3072 | Group::Modp4096 => Private::Modp(Exponent::random(rng)),
+            Group::Modp1024
+            | Group::Modp1536
+            | Group::Modp2048
+            | Group::Modp3072
+            | Group::Modp4096
+            | Group::Modp6144
+            | Group::Modp8192 => {
+                let prime = prime(group)?;
+                Private::Modp(prime.exponent(rng)?, prime)
+            }
             Group::Ecp256 => Private::Ecp256(scalar::<32, _>(rng, |b| p256::SecretKey::from_slice(b).ok())?),
             Group::Ecp384 => Private::Ecp384(scalar::<48, _>(rng, |b| p384::SecretKey::from_slice(b).ok())?),
+            Group::Ecp521 => Private::Ecp521(p521_scalar(rng)?),
             Group::Curve25519 => {
                 let mut bytes = Zeroizing::new([0; 32]);
                 rng.fill_bytes(&mut *bytes);
                 Private::Curve25519(StaticSecret::from(*bytes))
             }
         };
-        let public = public(group, &private);
+        let public = public(&private);
         Some(Self { group, private, public })
     }
 
@@ -57,19 +68,22 @@ impl KeyExchange {
     }
 
     pub(crate) fn shared(&self, peer: &[u8]) -> Result<Wiped, BadPublicValue> {
-        match (&self.private, self.group) {
-            (Private::Modp(x), Group::Modp3072) => modp3072::shared(x, peer).ok_or(BadPublicValue),
-            (Private::Modp(x), Group::Modp4096) => modp4096::shared(x, peer).ok_or(BadPublicValue),
-            (Private::Modp(x), _) => modp2048::shared(x, peer).ok_or(BadPublicValue),
-            (Private::Ecp256(x), _) => {
+        match &self.private {
+            Private::Modp(x, prime) => prime.shared(x, peer).ok_or(BadPublicValue),
+            Private::Ecp256(x) => {
                 let peer = p256::PublicKey::from_sec1_bytes(&point(peer, 64)?).map_err(|_| BadPublicValue)?;
                 Ok(Zeroizing::new(x.diffie_hellman(&peer).raw_secret_bytes().to_vec()))
             }
-            (Private::Ecp384(x), _) => {
+            Private::Ecp384(x) => {
                 let peer = p384::PublicKey::from_sec1_bytes(&point(peer, 96)?).map_err(|_| BadPublicValue)?;
                 Ok(Zeroizing::new(x.diffie_hellman(&peer).raw_secret_bytes().to_vec()))
             }
-            (Private::Curve25519(x), _) => {
+            Private::Ecp521(x) => {
+                let peer =
+                    p521::PublicKey::from_sec1_bytes(&point(peer, 132)?).map_err(|_| BadPublicValue)?;
+                Ok(Zeroizing::new(x.diffie_hellman(&peer).raw_secret_bytes().to_vec()))
+            }
+            Private::Curve25519(x) => {
                 let peer: [u8; 32] = peer.try_into().map_err(|_| BadPublicValue)?;
                 let secret = x.diffie_hellman(&peer.into());
                 // RFC 8031 §5: an all-zero result must be refused.
@@ -92,15 +106,21 @@ fn scalar<const N: usize, K>(rng: &mut dyn Rng, make: impl Fn(&[u8]) -> Option<K
     })
 }
 
-fn public(group: Group, private: &Private) -> Vec<u8> {
+/// 521 bits: all but one bit of the first byte must be zero, or next to no draw would be below the order.
+fn p521_scalar(rng: &mut dyn Rng) -> Option<p521::SecretKey> {
+    scalar::<66, _>(rng, |b| {
+        let mut bytes = Zeroizing::new(<[u8; 66]>::try_from(b).ok()?);
+        bytes[0] &= 1;
+        p521::SecretKey::from_slice(bytes.as_slice()).ok()
+    })
+}
+
+fn public(private: &Private) -> Vec<u8> {
     match private {
-        Private::Modp(x) => match group {
-            Group::Modp3072 => modp3072::public(x),
-            Group::Modp4096 => modp4096::public(x),
-            Group::Modp2048 | Group::Ecp256 | Group::Ecp384 | Group::Curve25519 => modp2048::public(x),
-        },
+        Private::Modp(x, prime) => prime.public(x),
         Private::Ecp256(x) => uncompressed(x.public_key().to_sec1_point(false)),
         Private::Ecp384(x) => uncompressed(x.public_key().to_sec1_point(false)),
+        Private::Ecp521(x) => uncompressed(x.public_key().to_sec1_point(false)),
         Private::Curve25519(x) => x25519_dalek::PublicKey::from(x).as_bytes().to_vec(),
     }
 }
@@ -119,17 +139,43 @@ fn point(peer: &[u8], len: usize) -> Result<Vec<u8>, BadPublicValue> {
 }
 
 #[cfg(test)]
+impl KeyExchange {
+    /// With a given private value, for vectors.
+    pub(crate) fn of_scalar(group: Group, scalar: &[u8]) -> Option<Self> {
+        let private = match group {
+            Group::Ecp256 => Private::Ecp256(p256::SecretKey::from_slice(scalar).ok()?),
+            Group::Ecp384 => Private::Ecp384(p384::SecretKey::from_slice(scalar).ok()?),
+            Group::Ecp521 => Private::Ecp521(p521::SecretKey::from_slice(scalar).ok()?),
+            Group::Curve25519 => Private::Curve25519(<[u8; 32]>::try_from(scalar).ok()?.into()),
+            _ => return None,
+        };
+        Some(Self { group, public: public(&private), private })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use hex_literal::hex;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 
-    const ALL: [Group; 6] =
-        [Group::Modp2048, Group::Modp3072, Group::Modp4096, Group::Ecp256, Group::Ecp384, Group::Curve25519];
+    const ALL: [Group; 11] = [
+        Group::Modp1024,
+        Group::Modp1536,
+        Group::Modp2048,
+        Group::Modp3072,
+        Group::Modp4096,
+        Group::Modp6144,
+        Group::Modp8192,
+        Group::Ecp256,
+        Group::Ecp384,
+        Group::Ecp521,
+        Group::Curve25519,
+    ];
 
     fn with(group: Group, private: Private) -> KeyExchange {
-        KeyExchange { group, public: public(group, &private), private }
+        KeyExchange { group, public: public(&private), private }
     }
 
     #[test]
@@ -197,7 +243,7 @@ mod tests {
             } else {
                 assert_eq!(x.shared(&one), Err(BadPublicValue), "{group:?}");
             }
-            if matches!(group, Group::Ecp256 | Group::Ecp384) {
+            if matches!(group, Group::Ecp256 | Group::Ecp384 | Group::Ecp521) {
                 assert_eq!(x.shared(&off_curve), Err(BadPublicValue));
             }
         }

@@ -6,6 +6,7 @@ use super::cipher::{Protection, is_aead, key_len};
 use super::{Wiped, prf};
 use crate::config::{EspProposal, IkeProposal, Prf};
 use crate::event::ChildKeys;
+use crate::snapshot::Role;
 use core::fmt;
 use zeroize::Zeroizing;
 
@@ -18,6 +19,15 @@ pub(crate) struct IkeKeys {
     pub(crate) pr: Wiped,
     pub(crate) from_initiator: Protection,
     pub(crate) from_responder: Protection,
+}
+
+impl IkeKeys {
+    pub(crate) const fn sk_p(&self, of: Role) -> &Wiped {
+        match of {
+            Role::Initiator => &self.pi,
+            Role::Responder => &self.pr,
+        }
+    }
 }
 
 impl fmt::Debug for IkeKeys {
@@ -113,6 +123,7 @@ mod tests {
             integrity: Some(Integrity::HmacSha256_128),
             prf: Prf::HmacSha384,
             group: Group::Curve25519,
+            kem: None,
         };
         let from = Ingredients { ni: &[1; 32], nr: &[2; 32], initiator_spi: 3, responder_spi: 4 };
         let keys = ike_keys(&ike, &[5; 48], from);

@@ -170,6 +170,7 @@ fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
         State::Established(e) if e.phase == Phase::Live => e,
         State::InitSent(_)
         | State::InitAnswered(_)
+        | State::IntermediateSent(_)
         | State::AuthSent(_)
         | State::Established(_)
         | State::Closed { .. }

@@ -14,6 +14,7 @@ const GCM: IkeProposal = IkeProposal {
     integrity: None,
     prf: Prf::HmacSha256,
     group: Group::Curve25519,
+    kem: None,
 };
 const CBC: IkeProposal =
     IkeProposal { encryption: Encryption::AesCbc256, integrity: Some(Integrity::HmacSha256_128), ..GCM };

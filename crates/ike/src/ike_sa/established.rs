@@ -325,7 +325,7 @@ impl Established {
         let reply = match asked.exchange {
             Exchange::CreateChildSa => task::respond_create(core, self, cx, view),
             Exchange::Informational => return delete::respond_informational(core, self, cx, asked, view),
-            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::Other(_) => {
+            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::IkeIntermediate | Exchange::Other(_) => {
                 Err(crate::error::Malformed::Value("exchange type").into())
             }
         };

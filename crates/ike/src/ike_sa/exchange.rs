@@ -12,6 +12,7 @@ use crate::header::{Exchange, Header};
 use crate::message::{self, Opened, Unreadable, View};
 use crate::payload::{Payload, kind};
 use crate::snapshot::Role;
+use crate::task::intermediate;
 
 /// A new message of the peer.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct Authentic {
     pub(crate) header: Header,
     pub(crate) via: Via,
     pub(crate) payloads: Vec<Payload>,
+    pub(crate) opened: Opened,
     /// The datagram by which a repeated request is known: the only one, or fragment 1.
     head: Vec<u8>,
 }
@@ -53,6 +55,10 @@ impl IkeSa {
         let Some(keys) = self.state.keys().filter(|_| self.core.fragmentation) else {
             return cx.count(Counter::OutOfPlace);
         };
+        // In the same bytes it is known without its tag: the keys may have changed meanwhile (IKE_INTERMEDIATE).
+        if !response && let Incoming::Repeated(reply) = self.core.window.classify(id, bytes) {
+            return repeat(cx, reply);
+        }
         let repeated = match self.core.window.classify_id(id) {
             _ if response && self.core.window.awaits(id) => None,
             Incoming::New if !response => None,
@@ -94,7 +100,7 @@ impl IkeSa {
         self.core.fragments.forget(header.response);
         match opened.payloads() {
             Ok(payloads) => {
-                let message = Authentic { header: *header, via, payloads, head };
+                let message = Authentic { header: *header, via, payloads, opened, head };
                 if let Some(message) = self.not_claimed(cx, message) {
                     self.on_authentic(cx, &message);
                 }
@@ -115,6 +121,7 @@ impl IkeSa {
         self.step(cx, |state, core, cx| match state {
             State::InitSent(s) => s.on_response(core, cx, header, bytes, via),
             other @ (State::InitAnswered(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Established(_)
             | State::Closed { .. }
@@ -159,6 +166,10 @@ impl IkeSa {
         }
         let (response, view) = (header.response, View(payloads));
         self.step(cx, |state, core, cx| match state {
+            State::InitAnswered(s) if !response && asked.exchange == Exchange::IkeIntermediate => {
+                intermediate::respond(s, core, cx, asked, message)
+            }
+            State::IntermediateSent(s) if response => s.on_response(core, cx, message),
             State::InitAnswered(s) if !response => s.on_request(core, cx, asked, view),
             State::AuthSent(s) if response => s.on_response(core, cx, asked, view),
             State::Established(mut e) => {
@@ -175,6 +186,7 @@ impl IkeSa {
             }
             other @ (State::InitSent(_)
             | State::InitAnswered(_)
+            | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Closed { .. }
             | State::Gone) => {
@@ -228,7 +240,7 @@ impl IkeSa {
                 core.answer(cx, &mut s.keys, asked, &[error_payload(&why)]);
                 State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
-            State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
+            State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
             other @ (State::InitSent(_) | State::Closed { .. } | State::Gone) => other,
         });
     }

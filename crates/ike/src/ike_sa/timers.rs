@@ -16,7 +16,7 @@ impl IkeSa {
     /// When [`Self::on_alarm`] has something to do.
     pub(crate) fn alarm(&self, config: &EndpointConfig) -> Option<Instant> {
         let own = match &self.state {
-            State::InitSent(_) | State::AuthSent(_) => None,
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => None,
             State::InitAnswered(_) => Some(self.core.created + config.timers.half_open),
             State::Established(e) => e.alarm(&self.core, config),
             State::Closed { until, .. } => return Some(*until),
@@ -46,7 +46,7 @@ impl IkeSa {
                     self.state = State::Gone;
                 }
             }
-            State::InitSent(_) | State::AuthSent(_) | State::Gone => {}
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Gone => {}
         }
     }
 
@@ -82,7 +82,9 @@ impl IkeSa {
                 cx.count(Counter::IkeClosed);
                 State::Gone
             }
-            State::InitSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
+            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                Self::fail(&self.core, cx, why.to_owned())
+            }
             other @ (State::InitAnswered(_) | State::Closed { .. } | State::Gone) => other,
         };
     }

@@ -18,24 +18,28 @@ const SUITES: [IkeProposal; 4] = [
         integrity: None,
         prf: Prf::HmacSha256,
         group: Group::Curve25519,
+        kem: None,
     },
     IkeProposal {
         encryption: Encryption::ChaCha20Poly1305,
         integrity: None,
         prf: Prf::HmacSha512,
         group: Group::Ecp256,
+        kem: None,
     },
     IkeProposal {
         encryption: Encryption::AesCbc256,
         integrity: Some(Integrity::HmacSha256_128),
         prf: Prf::HmacSha384,
         group: Group::Ecp384,
+        kem: None,
     },
     IkeProposal {
         encryption: Encryption::AesCbc128,
         integrity: Some(Integrity::HmacSha1_96),
         prf: Prf::HmacSha1,
         group: Group::Modp2048,
+        kem: None,
     },
 ];
 

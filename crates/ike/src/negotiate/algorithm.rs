@@ -2,7 +2,7 @@
 //!
 //! Decides: numbers and names. Never: prefers one.
 
-use crate::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Prf};
+use crate::config::{Encryption, EspProposal, Group, IkeProposal, Integrity, Kem, Prf};
 use crate::payload::Transform;
 use crate::payload::sa::transform;
 
@@ -43,17 +43,36 @@ pub(crate) const fn prf(p: Prf) -> Transform {
 
 pub(crate) const fn group_number(g: Group) -> u16 {
     match g {
+        Group::Modp1024 => 2,
+        Group::Modp1536 => 5,
         Group::Modp2048 => 14,
         Group::Modp3072 => 15,
         Group::Modp4096 => 16,
+        Group::Modp6144 => 17,
+        Group::Modp8192 => 18,
         Group::Ecp256 => 19,
         Group::Ecp384 => 20,
+        Group::Ecp521 => 21,
         Group::Curve25519 => 31,
     }
 }
 
 pub(crate) const fn group(g: Group) -> Transform {
     Transform::new(transform::GROUP, group_number(g), None)
+}
+
+/// One registry of key exchange methods for both.
+pub(crate) const fn kem_number(kem: Kem) -> u16 {
+    match kem {
+        Kem::MlKem512 => 35,
+        Kem::MlKem768 => 36,
+        Kem::MlKem1024 => 37,
+    }
+}
+
+/// RFC 9370 §2.2.1: Additional Key Exchange 1.
+const fn additional(kem: Kem) -> Transform {
+    Transform::new(transform::ADDITIONAL_KE_1, kem_number(kem), None)
 }
 
 pub(crate) const fn esn(on: bool) -> Transform {
@@ -65,6 +84,7 @@ pub(crate) fn ike_transforms(p: &IkeProposal) -> Vec<Transform> {
     list.extend(p.integrity.map(integrity));
     list.push(prf(p.prf));
     list.push(group(p.group));
+    list.extend(p.kem.map(additional));
     list
 }
 
@@ -85,7 +105,7 @@ pub(crate) const fn kind_name(kind: u8) -> &'static str {
         transform::INTEGRITY => "integrity",
         transform::GROUP => "group",
         transform::ESN => "esn",
-        6..=12 => "additional key exchange",
+        transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7 => "additional key exchange",
         _ => "unknown transform",
     }
 }
@@ -106,6 +126,10 @@ pub(crate) fn name(t: &Transform) -> String {
         (transform::PRF, 6, _) => "prfsha384",
         (transform::PRF, 7, _) => "prfsha512",
         (transform::INTEGRITY | transform::GROUP, 0, _) => "none",
+        (transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7, 0, _) => "none",
+        (transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7, 35, _) => "mlkem512",
+        (transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7, 36, _) => "mlkem768",
+        (transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7, 37, _) => "mlkem1024",
         (transform::INTEGRITY, 2, _) => "sha1",
         (transform::INTEGRITY, 12, _) => "sha256",
         (transform::INTEGRITY, 13, _) => "sha384",
@@ -115,6 +139,8 @@ pub(crate) fn name(t: &Transform) -> String {
         (transform::GROUP, 14, _) => "modp2048",
         (transform::GROUP, 15, _) => "modp3072",
         (transform::GROUP, 16, _) => "modp4096",
+        (transform::GROUP, 17, _) => "modp6144",
+        (transform::GROUP, 18, _) => "modp8192",
         (transform::GROUP, 19, _) => "ecp256",
         (transform::GROUP, 20, _) => "ecp384",
         (transform::GROUP, 21, _) => "ecp521",

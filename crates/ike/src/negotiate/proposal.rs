@@ -88,15 +88,34 @@ fn choose<P: Copy>(
     })
 }
 
+/// As far as one exchange goes: without the additional key exchange, for peers and exchanges that cannot have one. Two
+/// proposals may become the same: then the second says nothing new.
+pub(crate) fn classical(list: &[IkeProposal]) -> Vec<IkeProposal> {
+    let mut out: Vec<IkeProposal> = Vec::new();
+    for p in list {
+        let bare = IkeProposal { kem: None, ..*p };
+        if !out.contains(&bare) {
+            out.push(bare);
+        }
+    }
+    out
+}
+
 /// Each wanted transform is offered, and each offered kind that is not wanted may be "none" (or, for ESN, "off").
 fn covers(offered: &[Transform], wanted: &[Transform]) -> bool {
     let kinds: BTreeSet<u8> = offered.iter().map(|t| t.kind).collect();
     wanted.iter().all(|w| offered.contains(w) || omitted_esn(&kinds, w))
         && kinds.iter().all(|&kind| {
             wanted.iter().any(|w| w.kind == kind)
-                || (matches!(kind, transform::INTEGRITY | transform::GROUP)
-                    && offered.iter().any(|t| t.kind == kind && t.id == 0))
+                || (may_be_none(kind) && offered.iter().any(|t| t.kind == kind && t.id == 0))
         })
+}
+
+const fn may_be_none(kind: u8) -> bool {
+    matches!(
+        kind,
+        transform::INTEGRITY | transform::GROUP | transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7
+    )
 }
 
 /// Some peers leave the ESN transform out when they mean "off".
@@ -199,12 +218,14 @@ mod tests {
         integrity: None,
         prf: Prf::HmacSha384,
         group: Group::Curve25519,
+        kem: None,
     };
     const CBC: IkeProposal = IkeProposal {
         encryption: Encryption::AesCbc256,
         integrity: Some(Integrity::HmacSha256_128),
         prf: Prf::HmacSha256,
         group: Group::Modp2048,
+        kem: None,
     };
 
     fn spi() -> Spi {

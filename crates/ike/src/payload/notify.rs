@@ -22,6 +22,7 @@ pub(crate) const COOKIE: u16 = 16390;
 pub(crate) const USE_TRANSPORT_MODE: u16 = 16391;
 pub(crate) const REKEY_SA: u16 = 16393;
 pub(crate) const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
+pub(crate) const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
 
 /// Types below this are errors (RFC 7296 §3.10.1).
 const FIRST_STATUS: u16 = 16384;
@@ -89,6 +90,7 @@ pub(crate) fn name(kind: u16) -> String {
         COOKIE => "COOKIE",
         USE_TRANSPORT_MODE => "USE_TRANSPORT_MODE",
         REKEY_SA => "REKEY_SA",
+        INTERMEDIATE_EXCHANGE_SUPPORTED => "INTERMEDIATE_EXCHANGE_SUPPORTED",
         IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
         other => return format!("notify {other}"),
     };

@@ -18,6 +18,9 @@ pub(crate) mod transform {
     pub(crate) const INTEGRITY: u8 = 3;
     pub(crate) const GROUP: u8 = 4;
     pub(crate) const ESN: u8 = 5;
+    /// RFC 9370 §2.2.1: the first and the last of seven.
+    pub(crate) const ADDITIONAL_KE_1: u8 = 6;
+    pub(crate) const ADDITIONAL_KE_7: u8 = 12;
 }
 
 const ATTRIBUTE_KEY_LENGTH: u16 = 14;

@@ -31,6 +31,8 @@ pub(crate) struct Init {
     pub(crate) response: Vec<u8>,
     pub(crate) ni: Vec<u8>,
     pub(crate) nr: Vec<u8>,
+    /// IntAuth_i | IntAuth_r | message id of IKE_AUTH, when there was an IKE_INTERMEDIATE.
+    pub(crate) int_auth: Vec<u8>,
 }
 
 impl Init {
@@ -39,7 +41,13 @@ impl Init {
             Role::Initiator => (&self.request, &self.nr),
             Role::Responder => (&self.response, &self.ni),
         };
-        Signed { signer, message: message.as_slice(), nonce: nonce.as_slice(), id }
+        Signed {
+            signer,
+            message: message.as_slice(),
+            nonce: nonce.as_slice(),
+            id,
+            int_auth: self.int_auth.as_slice(),
+        }
     }
 }
 
@@ -198,7 +206,14 @@ impl InitAnswered {
         asked: Asked,
         view: View<'_>,
     ) -> State {
+        // RFC 9370 §2.2.2: not before the key exchange that was agreed on.
+        let in_place = asked.exchange == Exchange::IkeAuth && self.pending.is_none();
+        let mut int_auth = self.int_auth;
+        if !int_auth.is_empty() {
+            int_auth.extend_from_slice(&asked.id.to_be_bytes());
+        }
         let init = Init {
+            int_auth,
             keys: self.keys,
             proposal: self.proposal,
             request: self.request,
@@ -206,7 +221,7 @@ impl InitAnswered {
             ni: self.ni,
             nr: self.nr,
         };
-        let checked = if asked.exchange == Exchange::IkeAuth {
+        let checked = if in_place {
             check(&init, core, cx, view)
         } else {
             Err(Malformed::Value("exchange type").into())

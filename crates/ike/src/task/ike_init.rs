@@ -4,8 +4,9 @@
 //! little. Never: keeps state for a peer before its request is good.
 
 use super::ike_auth::{self, AuthSent};
+use super::intermediate::IntermediateSent;
 use super::lowest;
-use crate::config::{Connection, Group, IkeProposal};
+use crate::config::{Connection, Group, IkeProposal, Kem};
 use crate::counters::Counter;
 use crate::crypto::group::KeyExchange;
 use crate::crypto::keys::{self, IkeKeys, Ingredients};
@@ -44,6 +45,10 @@ pub(crate) struct InitSent {
 pub(crate) struct InitAnswered {
     pub(crate) keys: IkeKeys,
     pub(crate) proposal: IkeProposal,
+    /// The exchange that IKE_INTERMEDIATE must bring before IKE_AUTH.
+    pub(crate) pending: Option<Kem>,
+    /// IntAuth_i | IntAuth_r, afterwards.
+    pub(crate) int_auth: Vec<u8>,
     pub(crate) ni: Vec<u8>,
     pub(crate) nr: Vec<u8>,
     pub(crate) request: Vec<u8>,
@@ -91,6 +96,8 @@ impl InitSent {
         payloads.push(Payload::Nonce(self.nonce.clone()));
         payloads.extend(core.path.detection(&cx.config, core.spis()));
         payloads.extend(core.connection.fragment_size.map(|_| fragmentation_supported()));
+        payloads
+            .extend(core.connection.proposals.iter().find_map(|p| p.kem).map(|_| intermediate_supported()));
         self.request = message::plain(core.header(Exchange::IkeSaInit, false, 0), &payloads);
         core.window = Window::default();
         core.request(cx, vec![self.request.clone()]);
@@ -197,6 +204,9 @@ impl InitSent {
         let answer = view.sa()?;
         let chosen = proposal::accept_ike(ours, answer, false)
             .ok_or_else(|| Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(ours, answer))))?;
+        if chosen.ours.kem.is_some() && view.notify(notify::INTERMEDIATE_EXCHANGE_SUPPORTED).is_none() {
+            return Err(Error::Peer(Misbehaved::BadAnswer("a second key exchange without IKE_INTERMEDIATE")));
+        }
         let nr = view.nonce()?;
         let (number, public) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
         let wanted = algorithm::group_number(self.ke.group());
@@ -234,8 +244,12 @@ impl InitSent {
             response: response.to_vec(),
             ni: self.nonce,
             nr: nr.to_vec(),
+            int_auth: Vec::new(),
         };
-        AuthSent::send(core, cx, exchange, self.child)
+        match exchange.proposal.kem {
+            Some(kem) => IntermediateSent::send(core, cx, exchange, kem, self.child),
+            None => AuthSent::send(core, cx, exchange, self.child),
+        }
     }
 }
 
@@ -259,8 +273,12 @@ pub(crate) fn respond(
     let offered = view.sa()?;
     let ni = view.nonce()?;
     let (number, public) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
-    let found =
-        candidates.iter().find_map(|c| Some((c, proposal::choose_ike(&c.proposals, offered, false)?)));
+    // RFC 9370 §2.2.1: no second exchange with a peer that has no exchange for it.
+    let intermediate = view.notify(notify::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some();
+    let usable = |c: &Connection| -> Vec<IkeProposal> {
+        c.proposals.iter().filter(|p| intermediate || p.kem.is_none()).copied().collect()
+    };
+    let found = candidates.iter().find_map(|c| Some((c, proposal::choose_ike(&usable(c), offered, false)?)));
     let Some((connection, chosen)) = found else {
         let ours: Vec<IkeProposal> = candidates.iter().flat_map(|c| c.proposals.iter().copied()).collect();
         return Err(Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(&ours, offered))));
@@ -286,13 +304,22 @@ pub(crate) fn respond(
     payloads.extend(core.path.detection(&cx.config, core.spis()));
     core.fragmentation = knows_fragments(&core, view);
     payloads.extend(core.fragmentation.then(fragmentation_supported));
+    payloads.extend(chosen.ours.kem.map(|_| intermediate_supported()));
     let response = message::plain(core.header(Exchange::IkeSaInit, true, 0), &payloads);
     core.window.received(0, bytes);
     let reply = via.transmit(cx.config.natt_port, response.clone());
     core.window.reply(vec![reply.clone()]);
     cx.transmit(reply);
-    let state =
-        InitAnswered { keys, proposal: chosen.ours, ni: ni.to_vec(), nr, request: bytes.to_vec(), response };
+    let state = InitAnswered {
+        keys,
+        proposal: chosen.ours,
+        pending: chosen.ours.kem,
+        int_auth: Vec::new(),
+        ni: ni.to_vec(),
+        nr,
+        request: bytes.to_vec(),
+        response,
+    };
     Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
 }
 
@@ -336,6 +363,11 @@ fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: u64, via: V
 /// RFC 7383 §2.3
 const fn fragmentation_supported() -> Payload {
     Payload::Notify(Notify::new(notify::IKEV2_FRAGMENTATION_SUPPORTED))
+}
+
+/// RFC 9242 §3.1
+const fn intermediate_supported() -> Payload {
+    Payload::Notify(Notify::new(notify::INTERMEDIATE_EXCHANGE_SUPPORTED))
 }
 
 fn knows_fragments(core: &Core, view: View<'_>) -> bool {

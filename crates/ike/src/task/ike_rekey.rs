@@ -48,7 +48,7 @@ impl IkeRekey {
         if sa.phase != Phase::Live {
             return None;
         }
-        let proposals = core.connection.proposals.clone();
+        let proposals = proposal::classical(&core.connection.proposals);
         let ke = KeyExchange::new(self.group, &mut *cx.rng)?;
         let (nonce, spi) = (cx.nonce(), cx.ike_spi());
         let offer = Payload::Sa(proposal::offer_ike(&proposals, Some(spi)));
@@ -181,7 +181,7 @@ pub(crate) fn respond(
         return Err(Error::Local(Failure::Busy));
     }
     let offered = view.sa()?;
-    let ours = core.connection.proposals.clone();
+    let ours = proposal::classical(&core.connection.proposals);
     let chosen = proposal::choose_ike(&ours, offered, true)
         .ok_or_else(|| Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(&ours, offered))))?;
     let wanted = algorithm::group_number(chosen.ours.group);

@@ -60,7 +60,7 @@ fn suites() -> Vec<IkeProposal> {
     let groups = [Group::Curve25519, Group::Ecp256, Group::Ecp384, Group::Modp2048];
     let prfs = [Prf::HmacSha1, Prf::HmacSha256, Prf::HmacSha384, Prf::HmacSha512];
     for (i, encryption) in aead.into_iter().enumerate() {
-        all.push(IkeProposal { encryption, integrity: None, prf: prfs[i], group: groups[i] });
+        all.push(IkeProposal { encryption, integrity: None, prf: prfs[i], group: groups[i], kem: None });
     }
     let integrity = [
         Integrity::HmacSha1_96,
@@ -70,7 +70,13 @@ fn suites() -> Vec<IkeProposal> {
     ];
     for (i, integrity) in integrity.into_iter().enumerate() {
         let encryption = if i % 2 == 0 { Encryption::AesCbc128 } else { Encryption::AesCbc256 };
-        all.push(IkeProposal { encryption, integrity: Some(integrity), prf: prfs[i], group: groups[3 - i] });
+        all.push(IkeProposal {
+            encryption,
+            integrity: Some(integrity),
+            prf: prfs[i],
+            group: groups[3 - i],
+            kem: None,
+        });
     }
     all
 }

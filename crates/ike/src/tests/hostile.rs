@@ -21,7 +21,7 @@ fn addr(s: &str) -> SocketAddr {
     s.parse().unwrap()
 }
 
-fn first_request(spi: u64, payloads: &[Payload]) -> Vec<u8> {
+pub(super) fn first_request(spi: u64, payloads: &[Payload]) -> Vec<u8> {
     let header = Header {
         initiator_spi: spi,
         responder_spi: 0,

@@ -55,6 +55,15 @@ fn seeds_with_messages_in_pieces() {
     (2000..2060).for_each(|seed| run_with(seed, seed % 2 == 0, super::fragments::long_messages));
 }
 
+#[test]
+fn seeds_with_two_key_exchanges_in_pieces() {
+    let change = |side, c: &mut Connection| {
+        super::fragments::long_messages(side, c);
+        c.proposals = vec![super::hybrid::HYBRID];
+    };
+    (3000..3060).for_each(|seed| run_with(seed, seed % 2 == 0, change));
+}
+
 // Seeds that once ended in two pairs: a peer that goes on with its own IKE SA while two rekeys cross.
 #[test]
 fn seeds_that_were_wrong_once() {

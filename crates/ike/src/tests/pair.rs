@@ -25,6 +25,7 @@ pub(super) const GCM: IkeProposal = IkeProposal {
     integrity: None,
     prf: Prf::HmacSha256,
     group: Group::Curve25519,
+    kem: None,
 };
 pub(super) const ESP: EspProposal =
     EspProposal { encryption: Encryption::AesGcm16_128, integrity: None, group: None, esn: false };
