@@ -139,6 +139,7 @@ fn point(peer: &[u8], len: usize) -> Result<Vec<u8>, BadPublicValue> {
 }
 
 #[cfg(test)]
+#[allow(clippy::wildcard_enum_match_arm)]
 impl KeyExchange {
     /// With a given private value, for vectors.
     pub(crate) fn of_scalar(group: Group, scalar: &[u8]) -> Option<Self> {

@@ -197,6 +197,7 @@ static MODP8192: Prime = Prime::new(
 );
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // digits are cut on purpose
 mod tests {
     use super::*;
 
@@ -216,10 +217,10 @@ mod tests {
 
     fn add(a: &mut Digits, b: &[u32], minus: bool) {
         let mut carry = 0;
-        for i in 0..a.len() {
+        for (i, digit) in a.iter_mut().enumerate() {
             let b = i64::from(*b.get(i).unwrap_or(&0));
-            let sum = i64::from(a[i]) + if minus { -b } else { b } + carry;
-            a[i] = sum as u32;
+            let sum = i64::from(*digit) + if minus { -b } else { b } + carry;
+            *digit = sum as u32;
             carry = sum >> 32;
         }
     }

@@ -20,33 +20,37 @@ fn judge(what: &str, result: TestResult, got: Option<&[u8]>, wanted: &[u8]) -> b
 // RFC 5903 §8.2, §8.3
 #[test]
 fn rfc5903_384_and_521() {
-    let cases: [(Group, &[u8], &[u8], &[u8]); 2] = [
+    let cases: [(Group, [&[u8]; 3]); 2] = [
         (
             Group::Ecp384,
-            &hex!(
-                "099f3c7034d4a2c699884d73a375a67f7624ef7c6b3c0f160647b67414dce655e35b538041e649ee3faef896783ab194"
-            ),
-            &hex!(
-                "41cb0779b4bdb85d47846725fbec3c9430fab46cc8dc5060855cc9bda0aa2942e0308312916b8ed2960e4bd55a7448fc"
-            ),
-            &hex!(
-                "11187331c279962d93d604243fd592cb9d0a926f422e47187521287e7156c5c4d603135569b9e9d09cf5d4a270f59746"
-            ),
+            [
+                &hex!(
+                    "099f3c7034d4a2c699884d73a375a67f7624ef7c6b3c0f160647b67414dce655e35b538041e649ee3faef896783ab194"
+                ),
+                &hex!(
+                    "41cb0779b4bdb85d47846725fbec3c9430fab46cc8dc5060855cc9bda0aa2942e0308312916b8ed2960e4bd55a7448fc"
+                ),
+                &hex!(
+                    "11187331c279962d93d604243fd592cb9d0a926f422e47187521287e7156c5c4d603135569b9e9d09cf5d4a270f59746"
+                ),
+            ],
         ),
         (
             Group::Ecp521,
-            &hex!(
-                "0037ade9319a89f4dabdb3ef411aaccca5123c61acab57b5393dce47608172a095aa85a30fe1c2952c6771d937ba9777f5957b2639bab072462f68c27a57382d4a52"
-            ),
-            &hex!(
-                "0145ba99a847af43793fdd0e872e7cdfa16be30fdc780f97bccc3f078380201e9c677d600b343757a3bdbf2a3163e4c2f869cca7458aa4a4effc311f5cb151685eb9"
-            ),
-            &hex!(
-                "01144c7d79ae6956bc8edb8e7c787c4521cb086fa64407f97894e5e6b2d79b04d1427e73ca4baa240a34786859810c06b3c715a3a8cc3151f2bee417996d19f3ddea"
-            ),
+            [
+                &hex!(
+                    "0037ade9319a89f4dabdb3ef411aaccca5123c61acab57b5393dce47608172a095aa85a30fe1c2952c6771d937ba9777f5957b2639bab072462f68c27a57382d4a52"
+                ),
+                &hex!(
+                    "0145ba99a847af43793fdd0e872e7cdfa16be30fdc780f97bccc3f078380201e9c677d600b343757a3bdbf2a3163e4c2f869cca7458aa4a4effc311f5cb151685eb9"
+                ),
+                &hex!(
+                    "01144c7d79ae6956bc8edb8e7c787c4521cb086fa64407f97894e5e6b2d79b04d1427e73ca4baa240a34786859810c06b3c715a3a8cc3151f2bee417996d19f3ddea"
+                ),
+            ],
         ),
     ];
-    for (group, i, r, secret) in cases {
+    for (group, [i, r, secret]) in cases {
         let (i, r) = (KeyExchange::of_scalar(group, i).unwrap(), KeyExchange::of_scalar(group, r).unwrap());
         assert_eq!(*i.shared(&r.public).unwrap(), secret);
         assert_eq!(*r.shared(&i.public).unwrap(), secret);
