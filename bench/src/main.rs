@@ -6,6 +6,7 @@
 
 mod instrument;
 mod suites;
+mod crypto;
 mod way;
 mod stage;
 mod compare;
@@ -35,6 +36,9 @@ enum What {
     /// The same, stage by stage: where the clocks go
     #[command(after_help = stage::EXAMPLES)]
     Stage(stage::Options),
+    /// The crypto engine alone: clocks per packet, sealed and opened, by suite, size and tier
+    #[command(after_help = crypto::EXAMPLES)]
+    Crypto(crypto::Options),
     /// Two builds in turns, and the ratios of what they measure
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::Options),
@@ -45,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         What::Wire(options) => wire::run(&options),
         What::Way(options) => way::run(&options),
         What::Stage(options) => stage::run(&options),
+        What::Crypto(options) => crypto::run(&options),
         What::Compare(options) => compare::run(&options),
     }
 }

@@ -143,10 +143,20 @@ fn crypto_names(suite: ravelin_crypto::Suite) -> Names {
         S::Aes256CbcSha384 => names("AES-CBC", sha384, 32),
         S::Aes128CbcSha512 => names("AES-CBC", sha512, 16),
         S::Aes256CbcSha512 => names("AES-CBC", sha512, 32),
+        // The nonce belongs to the cipher's key.
+        S::Aes128CtrSha1 => names("AES-CTR", sha1, 20),
+        S::Aes192CtrSha1 => names("AES-CTR", sha1, 28),
+        S::Aes256CtrSha1 => names("AES-CTR", sha1, 36),
+        S::Aes128CtrSha256 => names("AES-CTR", sha256, 20),
+        S::Aes192CtrSha256 => names("AES-CTR", sha256, 28),
+        S::Aes256CtrSha256 => names("AES-CTR", sha256, 36),
+        S::Aes256CtrSha384 => names("AES-CTR", sha384, 36),
+        S::Aes256CtrSha512 => names("AES-CTR", sha512, 36),
         S::NullSha1 => names("NULL", sha1, 0),
         S::NullSha256 => names("NULL", sha256, 0),
         S::NullSha384 => names("NULL", sha384, 0),
         S::NullSha512 => names("NULL", sha512, 0),
+        S::Aes128Gmac | S::Aes192Gmac | S::Aes256Gmac => panic!("unknown to scapy"),
         S::NoProtectionForBenches => panic!("not an algorithm"),
     }
 }
@@ -237,12 +247,14 @@ fn each_pair(mut check: impl FnMut(&Pair)) {
 #[test]
 fn every_kernel_agrees_with_scapy() {
     let mut scapy = Scapy::start();
-    for suite in ravelin_crypto::Suite::ALL {
+    // This scapy does not know AES-GMAC; the crypto crate holds it against GCM.
+    for suite in ravelin_crypto::Suite::ALL.into_iter().filter(|suite| !suite.name().ends_with("gmac")) {
         let keymat: Vec<u8> = (0..suite.keymat_len()).map(|i| (i * 11 + 3) as u8).collect();
         let key = Key::new(suite, &keymat, [9; 16]).unwrap();
         for (tier, esn, first) in [
             (Tier::Portable, true, 5 * HIGH - 3),
             (Tier::Sse, false, 0xffff_fff0),
+            (Tier::Avx2, true, 3 * HIGH - 5),
             (Tier::Avx512, true, 0xfedc_ba98 * HIGH - 3),
         ] {
             let sa = Sa::new(crypto_names(suite), &keymat, 0x0100_0203, esn, false);

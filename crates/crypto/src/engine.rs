@@ -21,6 +21,8 @@ pub enum Tier {
     Portable,
     /// x86-64 with 128-bit AES, carry-less multiplication and SHA instructions, each where the CPU has it.
     Sse,
+    /// 256-bit vectors: AVX2, VAES and VPCLMULQDQ, as CPUs without AVX-512 have them.
+    Avx2,
     /// 512-bit vectors: AVX-512 with VAES and VPCLMULQDQ.
     Avx512,
 }
@@ -30,19 +32,24 @@ pub enum Tier {
 pub enum Kernel {
     Portable,
     AesNi,
+    Vaes256,
     Vaes512,
     ShaNi,
+    Avx2,
     Avx512,
 }
 
 /// Cheap to copy: a handful of choices. Each worker has its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Engine {
+    /// GMAC and CTR too: GCM's halves.
     gcm: Kernel,
     cbc: Kernel,
     chacha: Kernel,
     sha1: Kernel,
     sha256: Kernel,
+    /// SHA-384 and SHA-512.
+    sha512: Kernel,
     /// See [`Engine::without_crypto`].
     frames_only: bool,
 }
@@ -61,6 +68,7 @@ impl Engine {
             chacha: Kernel::Portable,
             sha1: Kernel::Portable,
             sha256: Kernel::Portable,
+            sha512: Kernel::Portable,
             frames_only: false,
         };
         #[cfg(target_arch = "x86_64")]
@@ -70,6 +78,7 @@ impl Engine {
             chacha: crate::x86::chacha_kernel(tier),
             sha1: crate::x86::sha_kernel(tier),
             sha256: crate::x86::sha_kernel(tier),
+            sha512: crate::x86::sha512_kernel(tier),
             frames_only: false,
         };
         #[cfg(not(target_arch = "x86_64"))]
@@ -98,9 +107,10 @@ impl Engine {
     /// Cipher kernel and integrity kernel of a suite; they are one for an AEAD.
     pub fn kernels(&self, suite: Suite) -> (Kernel, Kernel) {
         let cipher = match suite.cipher() {
-            Cipher::Gcm => return (self.gcm, self.gcm),
+            Cipher::Gcm | Cipher::Gmac => return (self.gcm, self.gcm),
             Cipher::ChaCha => return (self.chacha, self.chacha),
             Cipher::Cbc => self.cbc,
+            Cipher::Ctr => self.gcm,
             Cipher::Null => Kernel::Portable,
         };
         (cipher, self.mac_kernel(suite.integrity()))
@@ -108,18 +118,22 @@ impl Engine {
 
     /// One line for `show workers`.
     pub fn describe(&self) -> String {
-        let Self { gcm, cbc, chacha, sha1, sha256, frames_only } = self;
+        let Self { gcm, cbc, chacha, sha1, sha256, sha512, frames_only } = self;
         if *frames_only {
             return "NO ENCRYPTION, NO AUTHENTICATION".to_owned();
         }
-        format!("aes-gcm {gcm}, aes-cbc {cbc}, chacha20-poly1305 {chacha}, sha1 {sha1}, sha2-256 {sha256}")
+        format!(
+            "aes-gcm {gcm}, aes-gmac {gcm}, aes-ctr {gcm}, aes-cbc {cbc}, chacha20-poly1305 {chacha}, \
+             sha1 {sha1}, sha2-256 {sha256}, sha2-512 {sha512}"
+        )
     }
 
     fn mac_kernel(&self, integrity: Integrity) -> Kernel {
         match integrity {
             Integrity::Sha1 => self.sha1,
             Integrity::Sha256 => self.sha256,
-            Integrity::None | Integrity::Sha384 | Integrity::Sha512 => Kernel::Portable,
+            Integrity::Sha384 | Integrity::Sha512 => self.sha512,
+            Integrity::None => Kernel::Portable,
         }
     }
 
@@ -137,9 +151,11 @@ impl Engine {
             return refused;
         }
         self.seal_gcm(jobs, groups.gcm);
+        self.seal_gmac(jobs, groups.gmac);
         self.seal_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
             self.encrypt_cbc(jobs, groups.cbc);
+            self.encrypt_ctr(jobs, groups.ctr);
             for (integrity, group) in groups.by_integrity() {
                 mac::seal(self.mac_kernel(integrity), integrity, jobs, group);
             }
@@ -163,12 +179,14 @@ impl Engine {
             groups = Groups::default();
         }
         authentic |= self.open_gcm(jobs, groups.gcm);
+        authentic |= self.open_gmac(jobs, groups.gmac);
         authentic |= self.open_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
             for (integrity, group) in groups.by_integrity() {
                 authentic |= mac::verify(self.mac_kernel(integrity), integrity, jobs, group);
             }
             self.decrypt_cbc(jobs, groups.cbc & authentic);
+            self.decrypt_ctr(jobs, groups.ctr & authentic);
         }
         for n in members(authentic) {
             let job = &mut jobs[n];
@@ -184,7 +202,7 @@ impl Engine {
         }
         match self.gcm {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Vaes512 | Kernel::AesNi => crate::x86::seal_gcm(self.gcm, jobs, group),
+            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::seal_gcm(self.gcm, jobs, group),
             _ => members(group).for_each(|n| portable::seal_aead(&mut jobs[n])),
         }
     }
@@ -195,8 +213,48 @@ impl Engine {
         }
         match self.gcm {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Vaes512 | Kernel::AesNi => crate::x86::open_gcm(self.gcm, jobs, group),
+            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::open_gcm(self.gcm, jobs, group),
             _ => open_each(jobs, group, portable::open_aead),
+        }
+    }
+
+    fn seal_gmac(&self, jobs: &mut [SealJob], group: Group) {
+        #[cfg(target_arch = "x86_64")]
+        if self.gcm != Kernel::Portable && group != 0 {
+            return crate::x86::seal_gmac(self.gcm, jobs, group);
+        }
+        members(group).for_each(|n| portable::seal_gmac(&mut jobs[n]));
+    }
+
+    fn open_gmac(&self, jobs: &mut [OpenJob], group: Group) -> Group {
+        #[cfg(target_arch = "x86_64")]
+        if self.gcm != Kernel::Portable && group != 0 {
+            return crate::x86::open_gmac(self.gcm, jobs, group);
+        }
+        open_each(jobs, group, portable::open_gmac)
+    }
+
+    fn encrypt_ctr(&self, jobs: &mut [SealJob], group: Group) {
+        #[cfg(target_arch = "x86_64")]
+        if self.gcm != Kernel::Portable && group != 0 {
+            return crate::x86::encrypt_ctr(self.gcm, jobs, group);
+        }
+        for n in members(group) {
+            let job = &mut jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            portable::crypt_ctr(job.key, &mut job.packet[..end]);
+        }
+    }
+
+    fn decrypt_ctr(&self, jobs: &mut [OpenJob], group: Group) {
+        #[cfg(target_arch = "x86_64")]
+        if self.gcm != Kernel::Portable && group != 0 {
+            return crate::x86::decrypt_ctr(self.gcm, jobs, group);
+        }
+        for n in members(group) {
+            let job = &mut jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            portable::crypt_ctr(job.key, &mut job.packet[..end]);
         }
     }
 
@@ -206,7 +264,7 @@ impl Engine {
         }
         match self.chacha {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => crate::x86::seal_chacha(jobs, group),
+            Kernel::Avx512 | Kernel::Avx2 => crate::x86::seal_chacha(self.chacha, jobs, group),
             _ => members(group).for_each(|n| portable::seal_aead(&mut jobs[n])),
         }
     }
@@ -217,7 +275,7 @@ impl Engine {
         }
         match self.chacha {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => crate::x86::open_chacha(jobs, group),
+            Kernel::Avx512 | Kernel::Avx2 => crate::x86::open_chacha(self.chacha, jobs, group),
             _ => open_each(jobs, group, portable::open_aead),
         }
     }
@@ -259,8 +317,10 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Self::Portable => "portable",
             Self::AesNi => "aes-ni",
+            Self::Vaes256 => "vaes-avx2",
             Self::Vaes512 => "vaes-avx512",
             Self::ShaNi => "sha-ni",
+            Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         })
     }
@@ -288,12 +348,15 @@ fn open_each(jobs: &mut [OpenJob], group: Group, open: impl Fn(&mut OpenJob) -> 
     members(group).filter(|&n| open(&mut jobs[n])).fold(0, |set, n| set | 1 << n)
 }
 
-/// A job is in exactly one of `gcm`, `chacha`, `unprotected` and the four hash groups; in `cbc` besides a hash group.
+/// A job is in exactly one of `gcm`, `gmac`, `chacha`, `unprotected` and the four hash groups; in `cbc` or `ctr` besides
+/// a hash group.
 #[derive(Default)]
 struct Groups {
     gcm: Group,
+    gmac: Group,
     chacha: Group,
     cbc: Group,
+    ctr: Group,
     sha1: Group,
     sha256: Group,
     sha384: Group,
@@ -307,8 +370,10 @@ impl Groups {
         let bit = 1 << n;
         match cipher {
             Cipher::Gcm => return self.gcm |= bit,
+            Cipher::Gmac => return self.gmac |= bit,
             Cipher::ChaCha => return self.chacha |= bit,
             Cipher::Cbc => self.cbc |= bit,
+            Cipher::Ctr => self.ctr |= bit,
             Cipher::Null => {}
         }
         match integrity {
@@ -321,7 +386,7 @@ impl Groups {
     }
 
     fn all(&self) -> Group {
-        self.gcm | self.chacha | self.unprotected | self.macs()
+        self.gcm | self.gmac | self.chacha | self.unprotected | self.macs()
     }
 
     fn macs(&self) -> Group {
@@ -335,29 +400,5 @@ impl Groups {
             (Integrity::Sha384, self.sha384),
             (Integrity::Sha512, self.sha512),
         ]
-    }
-}
-
-#[cfg(test)]
-impl Engine {
-    /// The bare AEAD primitive, for vectors: `packet` is 16 bytes ending in the nonce's last 8, body, room for the tag.
-    /// `None`: this kernel takes no associated data of that length.
-    pub(crate) fn bare_aead(
-        &self,
-        key: &crate::Key,
-        aad: &[u8],
-        packet: &mut [u8],
-        seal: bool,
-    ) -> Option<bool> {
-        let (kernel, _) = self.kernels(key.suite());
-        match (kernel, key.cipher) {
-            (Kernel::Portable, _) if seal => Some(portable::encrypt_aead(key, aad, packet)),
-            (Kernel::Portable, _) => Some(portable::decrypt_aead(key, aad, packet)),
-            #[cfg(target_arch = "x86_64")]
-            (_, Cipher::Gcm) if aad.len() <= 16 => Some(crate::x86::bare_gcm(kernel, key, aad, packet, seal)),
-            #[cfg(target_arch = "x86_64")]
-            (_, Cipher::ChaCha) => Some(crate::x86::bare_chacha(key, aad, packet, seal)),
-            _ => None,
-        }
     }
 }

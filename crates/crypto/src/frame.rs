@@ -1,9 +1,9 @@
 //! What surrounds the ciphertext: ESP header, explicit IV, padding and trailer (RFC 4303 §2).
 //!
 //! Decides: whether a packet's lengths are possible, and whether an authentic packet's padding is right. Reads: jobs.
-//! Writes: header, AEAD IV and trailer before sealing; the outcome after opening. Never encrypts: kernels do.
+//! Writes: header, counting IV and trailer before sealing; the outcome after opening. Never encrypts: kernels do.
 
-use crate::suite::{Cipher, HEADER, TRAILER};
+use crate::suite::{HEADER, TRAILER};
 use crate::{OpenError, OpenJob, Opened, SealJob, Suite};
 
 /// No ESP packet is longer (the IP total length has 16 bits), so kernels may count blocks in 32 bits.
@@ -23,7 +23,7 @@ pub(crate) fn prepare(job: &mut SealJob) -> bool {
     let (head, body) = job.packet[..end].split_at_mut(offset);
     head[..4].copy_from_slice(&job.spi.to_be_bytes());
     head[4..8].copy_from_slice(&sequence_on_wire(job.seq));
-    if matches!(job.key.cipher, Cipher::Gcm | Cipher::ChaCha) {
+    if suite.iv_len() == 8 {
         head[HEADER..].copy_from_slice(&job.seq.to_be_bytes());
     }
     write_trailer(&mut body[job.payload_len..], job.next_header);

@@ -18,7 +18,7 @@ use crate::suite::{Cipher, Integrity};
 pub struct Key {
     /// Round keys of the cipher's forward direction; for ChaCha20 the 32 bytes of its key; else zero.
     pub(crate) schedule: [[u8; 16]; 15],
-    /// Implicit part of an AEAD nonce.
+    /// Implicit part of a nonce.
     pub(crate) salt: [u8; 4],
     suite: Suite,
     /// 10, 12 or 14 for AES.
@@ -27,14 +27,24 @@ pub struct Key {
     pub(crate) integrity: Integrity,
     /// What only the portable kernels need; the others never follow this pointer.
     cold: Box<Cold>,
-    /// GCM: H^16 … H^1, as the carry-less multiplier wants them.
+    /// GCM, GMAC: H^16 … H^1, as the carry-less multiplier wants them.
     /// CBC: round keys of the inverse cipher in order of their use; the last entry is the secret of the IVs.
     pub(crate) table: [[u8; 16]; 16],
-    /// HMAC with SHA-1 or SHA-256: the hash states after one block of key ⊕ ipad, and of key ⊕ opad (RFC 2104 §4).
-    pub(crate) pads: [[u32; 8]; 2],
+    /// HMAC: the hash states after one block of key ⊕ ipad, and of key ⊕ opad (RFC 2104 §4), see [`Key::pad`].
+    pads: Pads,
 }
 
-const _: () = assert!(size_of::<Key>() == 576);
+/// Two hash states of eight words in native byte order: of 32 bits in the first 64 bytes, or of 64 bits.
+pub(crate) type Pads = [u8; 128];
+
+/// One of the two hashes of an HMAC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pad {
+    Inner,
+    Outer,
+}
+
+const _: () = assert!(size_of::<Key>() == 640);
 const _: () = assert!(core::mem::offset_of!(Key, table) == 256 && core::mem::offset_of!(Key, pads) == 512);
 
 /// Index of the IV secret in [`Key::table`] of a CBC key.
@@ -55,7 +65,7 @@ pub struct KeyLength {
 }
 
 impl Key {
-    /// `keymat` is IKE's KEYMAT of this direction: cipher key, then salt or integrity key (RFC 7296 §2.17).
+    /// `keymat` is IKE's KEYMAT of this direction: cipher key, salt, integrity key (RFC 7296 §2.17).
     /// `iv_seed` must be random and secret: CBC's IVs come from it.
     pub fn new(suite: Suite, keymat: &[u8], iv_seed: [u8; 16]) -> Result<Self, KeyLength> {
         let expected = suite.keymat_len();
@@ -82,6 +92,14 @@ impl Key {
         crate::x86::prefetch(self);
     }
 
+    /// Eight words, from which that hash starts.
+    #[inline]
+    pub(crate) fn pad(&self, which: Pad) -> &[u8] {
+        let (inner, outer) =
+            if self.integrity.wide() { self.pads.split_at(64) } else { self.pads[..64].split_at(32) };
+        if which == Pad::Inner { inner } else { outer }
+    }
+
     /// Made when a portable kernel first meets this key; never, where the CPU has better ones.
     pub(crate) fn portable(&self) -> &PortableKey {
         self.cold.portable.get_or_init(|| PortableKey::new(self.suite, &self.cold.keymat))
@@ -99,21 +117,35 @@ impl Key {
             integrity: suite.integrity(),
             cold,
             table: [[0; 16]; 16],
-            pads: [[0; 8]; 2],
+            pads: [0; 128],
         };
-        match key.cipher {
-            Cipher::Gcm | Cipher::ChaCha => key.salt.copy_from_slice(rest),
-            Cipher::Cbc => key.table[IV_SECRET] = iv_seed,
-            Cipher::Null => {}
+        let (salt, integrity_key) = rest.split_at(suite.salt_len());
+        key.salt[..salt.len()].copy_from_slice(salt);
+        if key.cipher == Cipher::Cbc {
+            key.table[IV_SECRET] = iv_seed;
         }
         if key.cipher == Cipher::ChaCha {
             key.schedule.as_flattened_mut()[..32].copy_from_slice(cipher_key);
         }
-        key.pads = portable::hmac_pads(key.integrity, rest);
+        key.pads = portable::hmac_pads(key.integrity, integrity_key);
         #[cfg(target_arch = "x86_64")]
         crate::x86::fill_tables(&mut key, cipher_key);
         iv_seed.zeroize();
         key
+    }
+}
+
+#[cfg(test)]
+impl Key {
+    /// Offset and length of everything in here that is secret.
+    pub(crate) fn secret_tables() -> [(usize, usize); 4] {
+        use core::mem::offset_of;
+        [
+            (offset_of!(Self, schedule), 240),
+            (offset_of!(Self, salt), 4),
+            (offset_of!(Self, table), 256),
+            (offset_of!(Self, pads), 128),
+        ]
     }
 }
 

@@ -3,6 +3,8 @@
 //! Decides: whether an ICV is right, in constant time. Reads: ciphertext and header. Writes: ICVs when sealing, nothing
 //! when opening. Never encrypts or decrypts.
 
+use arrayvec::ArrayVec;
+
 use crate::engine::{BURST, Group, Kernel, members};
 use crate::portable::{self, Digest};
 use crate::suite::Integrity;
@@ -22,12 +24,15 @@ pub(crate) fn seal(kernel: Kernel, integrity: Integrity, jobs: &mut [SealJob], g
         return;
     }
     let mut digests = [[0; 64]; BURST];
-    let messages = members(group).map(|n| {
-        let job = &jobs[n];
-        let end = job.packet.len() - job.key.suite().icv_len();
-        Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
-    });
-    digest(kernel, integrity, group.count_ones() as usize, messages, &mut digests);
+    let messages: ArrayVec<Message, BURST> = members(group)
+        .map(|n| {
+            let job = &jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
+        })
+        .collect();
+    digest(kernel, integrity, &messages, &mut digests);
+    drop(messages);
     for (n, digest) in members(group).zip(&digests) {
         let job = &mut jobs[n];
         let icv = job.key.suite().icv_len();
@@ -42,12 +47,14 @@ pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], gro
         return 0;
     }
     let mut digests = [[0; 64]; BURST];
-    let messages = members(group).map(|n| {
-        let job = &jobs[n];
-        let end = job.packet.len() - job.key.suite().icv_len();
-        Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
-    });
-    digest(kernel, integrity, group.count_ones() as usize, messages, &mut digests);
+    let messages: ArrayVec<Message, BURST> = members(group)
+        .map(|n| {
+            let job = &jobs[n];
+            let end = job.packet.len() - job.key.suite().icv_len();
+            Message { key: job.key, data: &job.packet[..end], esn: job.esn.then_some(job.seq) }
+        })
+        .collect();
+    digest(kernel, integrity, &messages, &mut digests);
     let mut authentic = 0;
     for (n, digest) in members(group).zip(&digests) {
         let job = &jobs[n];
@@ -61,20 +68,12 @@ pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], gro
 }
 
 /// Hashes the messages, all of one algorithm, with its kernel; digests stand in the messages' order.
-pub(crate) fn digest<'a>(
-    kernel: Kernel,
-    integrity: Integrity,
-    count: usize,
-    messages: impl Iterator<Item = Message<'a>>,
-    out: &mut [Digest],
-) {
+pub(crate) fn digest(kernel: Kernel, integrity: Integrity, messages: &[Message], out: &mut [Digest]) {
     #[cfg(target_arch = "x86_64")]
-    if matches!(kernel, Kernel::Avx512 | Kernel::ShaNi)
-        && matches!(integrity, Integrity::Sha1 | Integrity::Sha256)
-    {
-        return crate::x86::hmac(kernel, integrity, count, messages, out);
+    if matches!(kernel, Kernel::Avx512 | Kernel::ShaNi) {
+        return crate::x86::hmac(kernel, integrity, messages, out);
     }
-    for (message, digest) in messages.zip(out) {
+    for (message, digest) in messages.iter().zip(out) {
         *digest = portable::hmac(message.key, message.data, message.esn);
     }
 }

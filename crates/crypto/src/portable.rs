@@ -9,14 +9,18 @@ use aes::{Aes128, Aes192, Aes256, Block};
 use aes_gcm::AesGcm;
 use aes_gcm::aead::AeadInOut;
 use chacha20poly1305::ChaCha20Poly1305;
-use cipher::{BlockCipherDecrypt, BlockSizeUser, InOutBuf, consts::U16};
+use cipher::{
+    BlockCipherDecrypt, BlockSizeUser, InOutBuf, StreamCipher, StreamCipherCoreWrapper, consts::U16,
+};
+use ghash::GHash;
+use ghash::universal_hash::UniversalHash;
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 
 use crate::frame::{Aad, high_half};
-use crate::key::IV_SECRET;
+use crate::key::{IV_SECRET, Pads};
 use crate::suite::{Cipher, Integrity};
 use crate::{Key, OpenJob, SealJob, Suite};
 
@@ -31,9 +35,10 @@ enum PortableCipher {
     Gcm192(Box<AesGcm<Aes192, U12>>),
     Gcm256(Box<AesGcm<Aes256, U12>>),
     ChaCha(ChaCha20Poly1305),
-    Cbc128(Box<Aes128>),
-    Cbc192(Box<Aes192>),
-    Cbc256(Box<Aes256>),
+    /// For CBC, CTR and GMAC.
+    Aes128(Box<Aes128>),
+    Aes192(Box<Aes192>),
+    Aes256(Box<Aes256>),
     Null,
 }
 
@@ -54,7 +59,7 @@ impl PortableKey {
         let (cipher_key, rest) = keymat.split_at(suite.cipher_key_len());
         Self {
             cipher: PortableCipher::new(suite, cipher_key),
-            mac: PortableMac::new(suite.integrity(), rest),
+            mac: PortableMac::new(suite.integrity(), &rest[suite.salt_len()..]),
         }
     }
 }
@@ -66,9 +71,9 @@ impl PortableCipher {
             (Cipher::Gcm, 24) => Self::Gcm192(Box::new(made(key))),
             (Cipher::Gcm, _) => Self::Gcm256(Box::new(made(key))),
             (Cipher::ChaCha, _) => Self::ChaCha(made(key)),
-            (Cipher::Cbc, 16) => Self::Cbc128(Box::new(made(key))),
-            (Cipher::Cbc, 24) => Self::Cbc192(Box::new(made(key))),
-            (Cipher::Cbc, _) => Self::Cbc256(Box::new(made(key))),
+            (Cipher::Cbc | Cipher::Ctr | Cipher::Gmac, 16) => Self::Aes128(Box::new(made(key))),
+            (Cipher::Cbc | Cipher::Ctr | Cipher::Gmac, 24) => Self::Aes192(Box::new(made(key))),
+            (Cipher::Cbc | Cipher::Ctr | Cipher::Gmac, _) => Self::Aes256(Box::new(made(key))),
             (Cipher::Null, _) => Self::Null,
         }
     }
@@ -107,6 +112,19 @@ pub(crate) fn open_aead(job: &mut OpenJob) -> bool {
     decrypt_aead(job.key, aad.as_slice(), job.packet)
 }
 
+/// Seals one prepared AES-GMAC packet.
+pub(crate) fn seal_gmac(job: &mut SealJob) {
+    if let Some((packet, icv)) = job.packet.split_last_chunk_mut() {
+        *icv = gmac(job.key, packet, job.esn.then_some(job.seq));
+    }
+}
+
+/// Verifies one AES-GMAC packet of possible length.
+pub(crate) fn open_gmac(job: &mut OpenJob) -> bool {
+    let parts = job.packet.split_last_chunk::<16>();
+    parts.is_some_and(|(packet, icv)| same(&gmac(job.key, packet, job.esn.then_some(job.seq)), icv))
+}
+
 /// `packet` is 16 bytes of header and IV, body, room for the ICV.
 pub(crate) fn encrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
     let Some((head, body, icv)) = parts(packet) else { return false };
@@ -116,9 +134,9 @@ pub(crate) fn encrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
         PortableCipher::Gcm192(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
         PortableCipher::Gcm256(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
         PortableCipher::ChaCha(c) => c.encrypt_inout_detached(nonce, aad, body.into()),
-        PortableCipher::Cbc128(_)
-        | PortableCipher::Cbc192(_)
-        | PortableCipher::Cbc256(_)
+        PortableCipher::Aes128(_)
+        | PortableCipher::Aes192(_)
+        | PortableCipher::Aes256(_)
         | PortableCipher::Null => {
             return false;
         }
@@ -136,9 +154,9 @@ pub(crate) fn decrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
         PortableCipher::Gcm192(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
         PortableCipher::Gcm256(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
         PortableCipher::ChaCha(c) => c.decrypt_inout_detached(nonce, aad, body.into(), tag).is_ok(),
-        PortableCipher::Cbc128(_)
-        | PortableCipher::Cbc192(_)
-        | PortableCipher::Cbc256(_)
+        PortableCipher::Aes128(_)
+        | PortableCipher::Aes192(_)
+        | PortableCipher::Aes256(_)
         | PortableCipher::Null => false,
     }
 }
@@ -147,9 +165,9 @@ pub(crate) fn decrypt_aead(key: &Key, aad: &[u8], packet: &mut [u8]) -> bool {
 /// (NIST SP 800-38A, appendix C: unpredictable, and distinct as long as the number is).
 pub(crate) fn encrypt_cbc(key: &Key, seq: u64, unit: &mut [u8]) {
     match &key.portable().cipher {
-        PortableCipher::Cbc128(c) => encrypt_chain(&**c, key, seq, unit),
-        PortableCipher::Cbc192(c) => encrypt_chain(&**c, key, seq, unit),
-        PortableCipher::Cbc256(c) => encrypt_chain(&**c, key, seq, unit),
+        PortableCipher::Aes128(c) => encrypt_chain(&**c, key, seq, unit),
+        PortableCipher::Aes192(c) => encrypt_chain(&**c, key, seq, unit),
+        PortableCipher::Aes256(c) => encrypt_chain(&**c, key, seq, unit),
         PortableCipher::Gcm128(_)
         | PortableCipher::Gcm192(_)
         | PortableCipher::Gcm256(_)
@@ -160,14 +178,48 @@ pub(crate) fn encrypt_cbc(key: &Key, seq: u64, unit: &mut [u8]) {
 
 pub(crate) fn decrypt_cbc(key: &Key, unit: &mut [u8]) {
     match &key.portable().cipher {
-        PortableCipher::Cbc128(c) => decrypt_chain(&**c, unit),
-        PortableCipher::Cbc192(c) => decrypt_chain(&**c, unit),
-        PortableCipher::Cbc256(c) => decrypt_chain(&**c, unit),
+        PortableCipher::Aes128(c) => decrypt_chain(&**c, unit),
+        PortableCipher::Aes192(c) => decrypt_chain(&**c, unit),
+        PortableCipher::Aes256(c) => decrypt_chain(&**c, unit),
         PortableCipher::Gcm128(_)
         | PortableCipher::Gcm192(_)
         | PortableCipher::Gcm256(_)
         | PortableCipher::ChaCha(_)
         | PortableCipher::Null => {}
+    }
+}
+
+/// En- or decrypts one packet's body with AES-CTR. `head` is the packet's first 16 bytes.
+//= https://www.rfc-editor.org/rfc/rfc3686#section-4
+//# The block counter field begins with the value of one
+pub(crate) fn crypt_ctr(key: &Key, packet: &mut [u8]) {
+    let Some((head, body)) = packet.split_first_chunk_mut::<16>() else { return };
+    let mut start = [0; 16];
+    start[..12].copy_from_slice(&nonce(key, head));
+    start[15] = 1;
+    match &key.portable().cipher {
+        PortableCipher::Aes128(c) => crypt_stream(&**c, &start, body),
+        PortableCipher::Aes192(c) => crypt_stream(&**c, &start, body),
+        PortableCipher::Aes256(c) => crypt_stream(&**c, &start, body),
+        PortableCipher::Gcm128(_)
+        | PortableCipher::Gcm192(_)
+        | PortableCipher::Gcm256(_)
+        | PortableCipher::ChaCha(_)
+        | PortableCipher::Null => {}
+    }
+}
+
+/// The ICV of AES-GMAC. `packet` is header, IV and body.
+pub(crate) fn gmac(key: &Key, packet: &[u8], esn: Option<u64>) -> [u8; 16] {
+    match &key.portable().cipher {
+        PortableCipher::Aes128(c) => gmac_tag(&**c, key, packet, esn),
+        PortableCipher::Aes192(c) => gmac_tag(&**c, key, packet, esn),
+        PortableCipher::Aes256(c) => gmac_tag(&**c, key, packet, esn),
+        PortableCipher::Gcm128(_)
+        | PortableCipher::Gcm192(_)
+        | PortableCipher::Gcm256(_)
+        | PortableCipher::ChaCha(_)
+        | PortableCipher::Null => [0; 16],
     }
 }
 
@@ -196,37 +248,54 @@ pub(crate) fn iv_input(key: &Key, seq: u64) -> [u8; 16] {
 }
 
 /// States after the inner and the outer pad block, where a kernel starts from them.
-pub(crate) fn hmac_pads(integrity: Integrity, key: &[u8]) -> [[u32; 8]; 2] {
-    const SHA1: [u32; 8] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0, 0, 0, 0];
-    const SHA256: [u32; 8] = [
-        0x6a09_e667,
-        0xbb67_ae85,
-        0x3c6e_f372,
-        0xa54f_f53a,
-        0x510e_527f,
-        0x9b05_688c,
-        0x1f83_d9ab,
-        0x5be0_cd19,
-    ];
-    [0x36, 0x5c].map(|pad| {
-        let mut block = zeroize::Zeroizing::new([pad; 64]);
+pub(crate) fn hmac_pads(integrity: Integrity, key: &[u8]) -> Pads {
+    let mut pads = [0; 128];
+    for (n, pad) in [0x36, 0x5c].into_iter().enumerate() {
+        let mut block = zeroize::Zeroizing::new([pad; 128]);
         block.iter_mut().zip(key).for_each(|(b, k)| *b ^= k);
+        let narrow = block.first_chunk::<64>().map_or(&[][..], core::slice::from_ref);
         match integrity {
             Integrity::Sha1 => {
-                let [a, b, c, d, e, ..] = SHA1;
-                let mut state = [a, b, c, d, e];
-                sha1::block_api::compress(&mut state, core::slice::from_ref(&block));
-                let [a, b, c, d, e] = state;
-                [a, b, c, d, e, 0, 0, 0]
+                let mut state = SHA1;
+                sha1::block_api::compress(&mut state, narrow);
+                put(&mut pads[n * 32..], state.map(u32::to_ne_bytes));
             }
             Integrity::Sha256 => {
-                let mut state = SHA256;
-                sha2::block_api::compress256(&mut state, core::slice::from_ref(&block));
-                state
+                let mut state = SHA512.map(high_word);
+                sha2::block_api::compress256(&mut state, narrow);
+                put(&mut pads[n * 32..], state.map(u32::to_ne_bytes));
             }
-            Integrity::None | Integrity::Sha384 | Integrity::Sha512 => [0; 8],
+            Integrity::Sha384 | Integrity::Sha512 => {
+                let mut state = if integrity == Integrity::Sha384 { SHA384 } else { SHA512 };
+                sha2::block_api::compress512(&mut state, core::slice::from_ref(&block));
+                put(&mut pads[n * 64..], state.map(u64::to_ne_bytes));
+            }
+            Integrity::None => {}
         }
-    })
+    }
+    pads
+}
+
+/// Initial values (FIPS 180-4 §5.3). Those of SHA-256 are the upper halves of SHA-512's.
+const SHA1: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+#[rustfmt::skip]
+const SHA384: [u64; 8] = [
+    0xcbbb_9d5d_c105_9ed8, 0x629a_292a_367c_d507, 0x9159_015a_3070_dd17, 0x152f_ecd8_f70e_5939,
+    0x6733_2667_ffc0_0b31, 0x8eb4_4a87_6858_1511, 0xdb0c_2e0d_64f9_8fa7, 0x47b5_481d_befa_4fa4,
+];
+#[rustfmt::skip]
+const SHA512: [u64; 8] = [
+    0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1, 0x9b05_688c_2b3e_6c1f, 0x1f83_d9ab_fb41_bd6b, 0x5be0_cd19_137e_2179,
+];
+
+#[allow(clippy::cast_possible_truncation, reason = "32 bits are left")]
+fn high_word(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+fn put<const W: usize, const N: usize>(room: &mut [u8], words: [[u8; W]; N]) {
+    room.iter_mut().zip(words.as_flattened()).for_each(|(to, from)| *to = *from);
 }
 
 /// Header with IV, body, ICV.
@@ -266,6 +335,43 @@ where
     let Some((iv, body)) = unit.split_first_chunk_mut::<16>() else { return };
     let (blocks, _) = InOutBuf::from(body).into_chunks::<U16>();
     cbc::Decryptor::<&C>::inner_iv_init(cipher, &Block::from(*iv)).decrypt_blocks_inout(blocks);
+}
+
+fn crypt_stream<C>(cipher: &C, start: &[u8; 16], body: &mut [u8])
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
+    // Only lengths far beyond `MAX_PACKET` exhaust the counter.
+    let core = ctr::CtrCore::<&C, ctr::flavors::Ctr32BE>::inner_iv_init(cipher, &Block::from(*start));
+    let _ = StreamCipherCoreWrapper::from_core(core).try_apply_keystream(body);
+}
+
+/// RFC 4543 §3.3: SPI, number (its upper half too with ESN), IV and body are all associated data; there is no other.
+fn gmac_tag<C>(cipher: &C, key: &Key, packet: &[u8], esn: Option<u64>) -> [u8; 16]
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
+{
+    let Some((head, _)) = packet.split_first_chunk::<16>() else { return [0; 16] };
+    let (mut h, mut mask) = (Block::default(), Block::default());
+    mask[..12].copy_from_slice(&nonce(key, head));
+    mask[15] = 1;
+    cipher.encrypt_block(&mut h);
+    cipher.encrypt_block(&mut mask);
+    let mut hash = GHash::new(&h);
+    let (spi, rest) = packet.split_at(4);
+    let upper = esn.map(high_half);
+    let upper = upper.as_ref().map_or(&[][..], |half| &half[..]);
+    let mut bytes = spi.iter().chain(upper).chain(rest).copied();
+    let length = (spi.len() + upper.len() + rest.len()) as u128;
+    for _ in 0..length.div_ceil(16) {
+        let mut block = Block::default();
+        block.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);
+        hash.update(core::slice::from_ref(&block));
+    }
+    hash.update(&[Block::from(((length * 8) << 64).to_be_bytes())]);
+    let mut tag: [u8; 16] = hash.finalize().into();
+    tag.iter_mut().zip(&mask).for_each(|(t, m)| *t ^= m);
+    tag
 }
 
 fn digest<M: Mac + Clone>(start: &M, data: &[u8], esn: Option<u64>) -> Digest {

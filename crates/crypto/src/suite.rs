@@ -11,6 +11,10 @@ pub enum Suite {
     Aes128Gcm16,
     Aes192Gcm16,
     Aes256Gcm16,
+    /// RFC 4543 (ENCR_NULL_AUTH_AES_GMAC): authentic, not confidential.
+    Aes128Gmac,
+    Aes192Gmac,
+    Aes256Gmac,
     /// RFC 7634.
     ChaCha20Poly1305,
     /// RFC 3602 with RFC 2404.
@@ -25,6 +29,15 @@ pub enum Suite {
     Aes256CbcSha384,
     Aes128CbcSha512,
     Aes256CbcSha512,
+    /// RFC 3686 with RFC 2404 or RFC 4868.
+    Aes128CtrSha1,
+    Aes192CtrSha1,
+    Aes256CtrSha1,
+    Aes128CtrSha256,
+    Aes192CtrSha256,
+    Aes256CtrSha256,
+    Aes256CtrSha384,
+    Aes256CtrSha512,
     /// RFC 2410 with RFC 2404 or RFC 4868: authentic, not confidential.
     NullSha1,
     NullSha256,
@@ -41,8 +54,10 @@ pub enum Suite {
 #[repr(u8)]
 pub(crate) enum Cipher {
     Gcm,
+    Gmac,
     ChaCha,
     Cbc,
+    Ctr,
     Null,
 }
 
@@ -70,6 +85,11 @@ impl Integrity {
         }
     }
 
+    /// Of 64-bit words in blocks of 128 bytes.
+    pub(crate) const fn wide(self) -> bool {
+        matches!(self, Self::Sha384 | Self::Sha512)
+    }
+
     /// Truncated as RFC 2404 §2 and RFC 4868 §2.3 say.
     pub(crate) const fn icv_len(self) -> usize {
         match self {
@@ -86,15 +106,18 @@ impl Integrity {
 pub(crate) const HEADER: usize = 8;
 /// Pad length and next header (RFC 4303 §2).
 pub(crate) const TRAILER: usize = 2;
-/// Implicit part of an AEAD nonce (RFC 4106 §4, RFC 7634 §2).
+/// Implicit part of a nonce (RFC 4106 §4, RFC 4543 §3.2, RFC 7634 §2, RFC 3686 §4).
 pub(crate) const SALT: usize = 4;
 
 impl Suite {
     /// Every suite that a peer can negotiate.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 29] = [
         Self::Aes128Gcm16,
         Self::Aes192Gcm16,
         Self::Aes256Gcm16,
+        Self::Aes128Gmac,
+        Self::Aes192Gmac,
+        Self::Aes256Gmac,
         Self::ChaCha20Poly1305,
         Self::Aes128CbcSha1,
         Self::Aes192CbcSha1,
@@ -106,6 +129,14 @@ impl Suite {
         Self::Aes256CbcSha384,
         Self::Aes128CbcSha512,
         Self::Aes256CbcSha512,
+        Self::Aes128CtrSha1,
+        Self::Aes192CtrSha1,
+        Self::Aes256CtrSha1,
+        Self::Aes128CtrSha256,
+        Self::Aes192CtrSha256,
+        Self::Aes256CtrSha256,
+        Self::Aes256CtrSha384,
+        Self::Aes256CtrSha512,
         Self::NullSha1,
         Self::NullSha256,
         Self::NullSha384,
@@ -118,6 +149,9 @@ impl Suite {
             Self::Aes128Gcm16 => "aes-128-gcm",
             Self::Aes192Gcm16 => "aes-192-gcm",
             Self::Aes256Gcm16 => "aes-256-gcm",
+            Self::Aes128Gmac => "aes-128-gmac",
+            Self::Aes192Gmac => "aes-192-gmac",
+            Self::Aes256Gmac => "aes-256-gmac",
             Self::ChaCha20Poly1305 => "chacha20-poly1305",
             Self::Aes128CbcSha1 => "aes-128-cbc-hmac-sha1-96",
             Self::Aes192CbcSha1 => "aes-192-cbc-hmac-sha1-96",
@@ -129,6 +163,14 @@ impl Suite {
             Self::Aes256CbcSha384 => "aes-256-cbc-hmac-sha2-384",
             Self::Aes128CbcSha512 => "aes-128-cbc-hmac-sha2-512",
             Self::Aes256CbcSha512 => "aes-256-cbc-hmac-sha2-512",
+            Self::Aes128CtrSha1 => "aes-128-ctr-hmac-sha1-96",
+            Self::Aes192CtrSha1 => "aes-192-ctr-hmac-sha1-96",
+            Self::Aes256CtrSha1 => "aes-256-ctr-hmac-sha1-96",
+            Self::Aes128CtrSha256 => "aes-128-ctr-hmac-sha2-256",
+            Self::Aes192CtrSha256 => "aes-192-ctr-hmac-sha2-256",
+            Self::Aes256CtrSha256 => "aes-256-ctr-hmac-sha2-256",
+            Self::Aes256CtrSha384 => "aes-256-ctr-hmac-sha2-384",
+            Self::Aes256CtrSha512 => "aes-256-ctr-hmac-sha2-512",
             Self::NullSha1 => "null-hmac-sha1-96",
             Self::NullSha256 => "null-hmac-sha2-256",
             Self::NullSha384 => "null-hmac-sha2-384",
@@ -137,7 +179,7 @@ impl Suite {
         }
     }
 
-    /// Bytes of KEYMAT for one direction: cipher key, then salt or integrity key.
+    /// Bytes of KEYMAT for one direction: cipher key, salt, integrity key, as far as the suite has them.
     pub const fn keymat_len(self) -> usize {
         self.cipher_key_len() + self.salt_len() + self.integrity().key_len()
     }
@@ -168,7 +210,7 @@ impl Suite {
 
     pub const fn iv_len(self) -> usize {
         match self.cipher() {
-            Cipher::Gcm | Cipher::ChaCha => 8,
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr => 8,
             Cipher::Cbc => 16,
             Cipher::Null => 0,
         }
@@ -176,8 +218,8 @@ impl Suite {
 
     pub const fn icv_len(self) -> usize {
         match self.cipher() {
-            Cipher::Gcm | Cipher::ChaCha => 16,
-            Cipher::Cbc | Cipher::Null => self.integrity().icv_len(),
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha => 16,
+            Cipher::Cbc | Cipher::Ctr | Cipher::Null => self.integrity().icv_len(),
         }
     }
 
@@ -185,76 +227,65 @@ impl Suite {
     pub const fn alignment(self) -> usize {
         match self.cipher() {
             Cipher::Cbc => 16,
-            Cipher::Gcm | Cipher::ChaCha | Cipher::Null => 4,
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr | Cipher::Null => 4,
         }
     }
 
     pub(crate) const fn salt_len(self) -> usize {
         match self.cipher() {
-            Cipher::Gcm | Cipher::ChaCha => SALT,
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr => SALT,
             Cipher::Cbc | Cipher::Null => 0,
         }
     }
 
+    #[inline]
     pub(crate) const fn cipher(self) -> Cipher {
-        match self {
-            Self::Aes128Gcm16 | Self::Aes192Gcm16 | Self::Aes256Gcm16 => Cipher::Gcm,
-            Self::ChaCha20Poly1305 => Cipher::ChaCha,
-            Self::NullSha1
-            | Self::NullSha256
-            | Self::NullSha384
-            | Self::NullSha512
-            | Self::NoProtectionForBenches => Cipher::Null,
-            Self::Aes128CbcSha1
-            | Self::Aes192CbcSha1
-            | Self::Aes256CbcSha1
-            | Self::Aes128CbcSha256
-            | Self::Aes192CbcSha256
-            | Self::Aes256CbcSha256
-            | Self::Aes128CbcSha384
-            | Self::Aes256CbcSha384
-            | Self::Aes128CbcSha512
-            | Self::Aes256CbcSha512 => Cipher::Cbc,
-        }
+        self.parts().0
     }
 
-    pub(crate) const fn integrity(self) -> Integrity {
-        match self {
-            Self::Aes128CbcSha1 | Self::Aes192CbcSha1 | Self::Aes256CbcSha1 | Self::NullSha1 => {
-                Integrity::Sha1
-            }
-            Self::Aes128CbcSha256 | Self::Aes192CbcSha256 | Self::Aes256CbcSha256 | Self::NullSha256 => {
-                Integrity::Sha256
-            }
-            Self::Aes128CbcSha384 | Self::Aes256CbcSha384 | Self::NullSha384 => Integrity::Sha384,
-            Self::Aes128CbcSha512 | Self::Aes256CbcSha512 | Self::NullSha512 => Integrity::Sha512,
-            Self::Aes128Gcm16
-            | Self::Aes192Gcm16
-            | Self::Aes256Gcm16
-            | Self::ChaCha20Poly1305
-            | Self::NoProtectionForBenches => Integrity::None,
-        }
-    }
-
+    #[inline]
     pub(crate) const fn cipher_key_len(self) -> usize {
+        self.parts().1
+    }
+
+    #[inline]
+    pub(crate) const fn integrity(self) -> Integrity {
+        self.parts().2
+    }
+
+    /// Cipher, bytes of its key, integrity.
+    const fn parts(self) -> (Cipher, usize, Integrity) {
         match self {
-            Self::Aes128Gcm16
-            | Self::Aes128CbcSha1
-            | Self::Aes128CbcSha256
-            | Self::Aes128CbcSha384
-            | Self::Aes128CbcSha512 => 16,
-            Self::Aes192Gcm16 | Self::Aes192CbcSha1 | Self::Aes192CbcSha256 => 24,
-            Self::Aes256Gcm16
-            | Self::ChaCha20Poly1305
-            | Self::Aes256CbcSha1
-            | Self::Aes256CbcSha256
-            | Self::Aes256CbcSha384
-            | Self::Aes256CbcSha512 => 32,
-            Self::NullSha1
-            | Self::NullSha256
-            | Self::NullSha384
-            | Self::NullSha512
-            | Self::NoProtectionForBenches => 0,
+            Self::Aes128Gcm16 => (Cipher::Gcm, 16, Integrity::None),
+            Self::Aes192Gcm16 => (Cipher::Gcm, 24, Integrity::None),
+            Self::Aes256Gcm16 => (Cipher::Gcm, 32, Integrity::None),
+            Self::Aes128Gmac => (Cipher::Gmac, 16, Integrity::None),
+            Self::Aes192Gmac => (Cipher::Gmac, 24, Integrity::None),
+            Self::Aes256Gmac => (Cipher::Gmac, 32, Integrity::None),
+            Self::ChaCha20Poly1305 => (Cipher::ChaCha, 32, Integrity::None),
+            Self::Aes128CbcSha1 => (Cipher::Cbc, 16, Integrity::Sha1),
+            Self::Aes192CbcSha1 => (Cipher::Cbc, 24, Integrity::Sha1),
+            Self::Aes256CbcSha1 => (Cipher::Cbc, 32, Integrity::Sha1),
+            Self::Aes128CbcSha256 => (Cipher::Cbc, 16, Integrity::Sha256),
+            Self::Aes192CbcSha256 => (Cipher::Cbc, 24, Integrity::Sha256),
+            Self::Aes256CbcSha256 => (Cipher::Cbc, 32, Integrity::Sha256),
+            Self::Aes128CbcSha384 => (Cipher::Cbc, 16, Integrity::Sha384),
+            Self::Aes256CbcSha384 => (Cipher::Cbc, 32, Integrity::Sha384),
+            Self::Aes128CbcSha512 => (Cipher::Cbc, 16, Integrity::Sha512),
+            Self::Aes256CbcSha512 => (Cipher::Cbc, 32, Integrity::Sha512),
+            Self::Aes128CtrSha1 => (Cipher::Ctr, 16, Integrity::Sha1),
+            Self::Aes192CtrSha1 => (Cipher::Ctr, 24, Integrity::Sha1),
+            Self::Aes256CtrSha1 => (Cipher::Ctr, 32, Integrity::Sha1),
+            Self::Aes128CtrSha256 => (Cipher::Ctr, 16, Integrity::Sha256),
+            Self::Aes192CtrSha256 => (Cipher::Ctr, 24, Integrity::Sha256),
+            Self::Aes256CtrSha256 => (Cipher::Ctr, 32, Integrity::Sha256),
+            Self::Aes256CtrSha384 => (Cipher::Ctr, 32, Integrity::Sha384),
+            Self::Aes256CtrSha512 => (Cipher::Ctr, 32, Integrity::Sha512),
+            Self::NullSha1 => (Cipher::Null, 0, Integrity::Sha1),
+            Self::NullSha256 => (Cipher::Null, 0, Integrity::Sha256),
+            Self::NullSha384 => (Cipher::Null, 0, Integrity::Sha384),
+            Self::NullSha512 => (Cipher::Null, 0, Integrity::Sha512),
+            Self::NoProtectionForBenches => (Cipher::Null, 0, Integrity::None),
         }
     }
 }

@@ -11,7 +11,8 @@ fn the_portable_tier_is_portable() {
     }
     assert_eq!(
         engine.describe(),
-        "aes-gcm portable, aes-cbc portable, chacha20-poly1305 portable, sha1 portable, sha2-256 portable"
+        "aes-gcm portable, aes-gmac portable, aes-ctr portable, aes-cbc portable, chacha20-poly1305 portable, sha1 portable, sha2-256 portable, \
+         sha2-512 portable"
     );
 }
 
@@ -26,9 +27,10 @@ fn the_best_tier_is_the_default() {
 fn a_cpu_with_vector_aes_uses_it() {
     if avx512() && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq") {
         let engine = Engine::new();
-        for suite in [Suite::Aes128Gcm16, Suite::Aes192Gcm16, Suite::Aes256Gcm16] {
+        for suite in [Suite::Aes128Gcm16, Suite::Aes192Gcm16, Suite::Aes256Gcm16, Suite::Aes128Gmac] {
             assert_eq!(engine.kernels(suite), (Kernel::Vaes512, Kernel::Vaes512));
         }
+        assert_eq!(engine.kernels(Suite::Aes128CtrSha1).0, Kernel::Vaes512);
         for suite in [Suite::Aes128CbcSha1, Suite::Aes192CbcSha256, Suite::Aes256CbcSha512] {
             assert_eq!(engine.kernels(suite).0, Kernel::Vaes512);
         }
@@ -45,6 +47,23 @@ fn a_cpu_with_avx512_uses_it() {
         }
         assert_eq!(engine.kernels(Suite::NullSha1).1, Kernel::Avx512);
         assert_eq!(engine.kernels(Suite::NullSha256).1, Kernel::Avx512);
+        assert_eq!(engine.kernels(Suite::NullSha384).1, Kernel::Avx512);
+        assert_eq!(engine.kernels(Suite::NullSha512).1, Kernel::Avx512);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_cpu_with_avx2_uses_it_below_avx512() {
+    let engine = Engine::with_tier(Tier::Avx2);
+    if is_x86_feature_detected!("avx2") {
+        assert_eq!(engine.kernels(Suite::ChaCha20Poly1305), (Kernel::Avx2, Kernel::Avx2));
+        if is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq") {
+            for suite in [Suite::Aes128Gcm16, Suite::Aes256Gcm16, Suite::Aes192Gmac] {
+                assert_eq!(engine.kernels(suite), (Kernel::Vaes256, Kernel::Vaes256));
+            }
+            assert_eq!(engine.kernels(Suite::Aes256CtrSha256).0, Kernel::Vaes256);
+        }
     }
 }
 
@@ -58,6 +77,8 @@ fn a_cpu_with_aes_and_sha_instructions_uses_them() {
     {
         assert_eq!(engine.kernels(Suite::Aes256CbcSha1).0, Kernel::AesNi);
         assert_eq!(engine.kernels(Suite::Aes192Gcm16), (Kernel::AesNi, Kernel::AesNi));
+        assert_eq!(engine.kernels(Suite::Aes192Gmac), (Kernel::AesNi, Kernel::AesNi));
+        assert_eq!(engine.kernels(Suite::Aes192CtrSha1).0, Kernel::AesNi);
     }
     if is_x86_feature_detected!("sha") {
         assert_eq!(engine.kernels(Suite::NullSha1).1, Kernel::ShaNi);

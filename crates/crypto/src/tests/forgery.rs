@@ -11,8 +11,8 @@ fn forged_tag_is_refused_at_every_position_of_every_burst() {
         for tier in TIERS {
             let engine = Engine::with_tier(tier);
             for burst in 1..=64usize {
-                // Every position in small bursts; in large ones the ends, the middle, and one that wanders.
-                let positions: Vec<usize> = if burst <= 8 {
+                // Every position in small bursts and in the full one; in others the ends, the middle, and one that wanders.
+                let positions: Vec<usize> = if burst <= 8 || burst == 64 {
                     (0..burst).collect()
                 } else {
                     vec![0, burst / 2, burst * 7 % burst.max(9) % burst, burst - 1]

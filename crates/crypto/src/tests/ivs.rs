@@ -7,7 +7,14 @@ use super::*;
 /// 2^20 numbers around a carry, per kind of cipher: all IVs differ.
 #[test]
 fn ivs_are_distinct_over_a_million_numbers() {
-    for suite in [Suite::Aes128Gcm16, Suite::ChaCha20Poly1305, Suite::Aes128CbcSha1] {
+    // One suite for each way to make an IV: by frame and kernel of each cipher.
+    for suite in [
+        Suite::Aes128Gcm16,
+        Suite::Aes256Gmac,
+        Suite::ChaCha20Poly1305,
+        Suite::Aes128CtrSha1,
+        Suite::Aes128CbcSha1,
+    ] {
         // The portable ChaCha and CBC kernels are slow; the IV is made before them or is their first block.
         let engine = Engine::new();
         let count: u64 = 1 << 20;
@@ -39,14 +46,29 @@ fn ivs_are_distinct_over_a_million_numbers() {
     }
 }
 
-/// RFC 4106 §3.1, RFC 7634 §2: the number itself is the IV.
+/// RFC 4106 §3.1, RFC 4543 §3.1, RFC 3686 §3.1, RFC 7634 §2: the number itself is the IV.
 #[test]
 fn an_aead_iv_is_the_whole_number() {
-    for suite in [Suite::Aes128Gcm16, Suite::Aes256Gcm16, Suite::ChaCha20Poly1305] {
+    for suite in Suite::ALL.into_iter().filter(|suite| suite.iv_len() == 8) {
         for tier in TIERS {
             let plan = Plan { esn: true, seq: 0x0102_0304_0506_0708, ..Plan::new(suite, 1, 9) };
             let sealed = seal_all(&Engine::with_tier(tier), &[plan]);
             assert_eq!(sealed[0][..16], [0, 0, 0x10, 1, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+    }
+}
+
+/// Whole bursts of every suite on every tier: 2^12 numbers, no IV twice.
+#[test]
+fn ivs_are_distinct_in_bursts_of_every_suite() {
+    for suite in Suite::ALL.into_iter().filter(|suite| suite.iv_len() > 0) {
+        for tier in TIERS {
+            let engine = Engine::with_tier(tier);
+            let plans: Vec<Plan> =
+                (0..1 << 12).map(|n| Plan { key_seed: 1, ..Plan::new(suite, n, 1) }).collect();
+            let ivs: HashSet<[u8; 16]> =
+                seal_all(&engine, &plans[..]).iter().map(|packet| iv(suite, packet)).collect();
+            assert_eq!(ivs.len(), plans.len(), "{suite:?} {tier:?}");
         }
     }
 }

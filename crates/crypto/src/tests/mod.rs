@@ -2,10 +2,12 @@
 //! and R161 at the level of one packet.
 
 mod choice;
+mod counter_modes;
 mod forgery;
 mod ivs;
 mod lengths;
 mod properties;
+mod secrets;
 mod rfc;
 mod wycheproof_aead;
 mod wycheproof_hmac;
@@ -14,7 +16,7 @@ use proptest::prelude::*;
 
 use crate::{Engine, Key, OpenError, OpenJob, Opened, SealJob, Suite, Tier};
 
-pub(super) const TIERS: [Tier; 3] = [Tier::Portable, Tier::Sse, Tier::Avx512];
+pub(super) const TIERS: [Tier; 4] = [Tier::Portable, Tier::Sse, Tier::Avx2, Tier::Avx512];
 
 /// Bytes that look random and are the same in every run.
 pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -128,4 +130,25 @@ pub(super) fn any_plan() -> impl Strategy<Value = Plan> {
             next_header,
             payload: noise(seed, len),
         })
+}
+
+impl Engine {
+    /// The bare AEAD primitive, for vectors: `packet` is 16 bytes ending in the nonce's last 8, body, room for the tag.
+    /// `None`: this kernel takes no associated data of that length.
+    pub(crate) fn bare_aead(&self, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> Option<bool> {
+        let (kernel, _) = self.kernels(key.suite());
+        match (kernel, key.cipher) {
+            (crate::Kernel::Portable, _) if seal => Some(crate::portable::encrypt_aead(key, aad, packet)),
+            (crate::Kernel::Portable, _) => Some(crate::portable::decrypt_aead(key, aad, packet)),
+            #[cfg(target_arch = "x86_64")]
+            (_, crate::suite::Cipher::Gcm) if aad.len() <= 16 => {
+                Some(crate::x86::bare_gcm(kernel, key, aad, packet, seal))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (_, crate::suite::Cipher::ChaCha) => {
+                Some(crate::x86::bare_chacha(kernel, key, aad, packet, seal))
+            }
+            _ => None,
+        }
+    }
 }

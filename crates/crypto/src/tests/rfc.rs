@@ -266,7 +266,7 @@ pub(super) fn hmac(suite: Suite, short_key: &[u8], data: &[u8], expected: &[u8])
         for lanes in [1, 2, 5, 16, 20] {
             let mut digests = [[0; 64]; crate::BURST];
             let message = Message { key: &key, data, esn: None };
-            mac::digest(kernel, suite.integrity(), lanes, std::iter::repeat_n(message, lanes), &mut digests);
+            mac::digest(kernel, suite.integrity(), &vec![message; lanes], &mut digests);
             for digest in &digests[..lanes] {
                 let len = expected.len().min(suite.integrity().key_len());
                 assert_eq!(digest[..len], expected[..len], "{suite:?}, {kernel}, {lanes} lanes");

@@ -27,7 +27,7 @@ fn hmac() {
                 let key = Key::new(suite, &keymat, [0; 16]).unwrap();
                 let mut digests = [[0; 64]; crate::BURST];
                 let message = Message { key: &key, data: &test.msg, esn: None };
-                mac::digest(kernel, suite.integrity(), 20, std::iter::repeat_n(message, 20), &mut digests);
+                mac::digest(kernel, suite.integrity(), &[message; 20], &mut digests);
                 for digest in &digests[..20] {
                     let same = portable::same(&digest[..test.tag.len()], &test.tag);
                     assert_eq!(same, test.result == TestResult::Valid, "{name:?} {} {kernel}", test.tc_id);

@@ -44,14 +44,16 @@ struct Lanes<const L: usize> {
     /// Round keys, transposed: one row per round, one column per lane.
     keys: [[[u8; 16]; L]; 15],
     chain: [[u8; 16]; L],
-    /// Where each lane reads and writes next; an idle one stays on `nowhere`.
+    /// Where each lane reads and writes next; an idle one on `nowhere`.
     at: [*mut u8; L],
-    stride: [usize; L],
     /// Blocks to go; `IDLE` without a packet.
     left: [usize; L],
 }
 
 const IDLE: usize = usize::MAX;
+
+/// Blocks that fit on `nowhere`.
+const STRIDE: usize = 32;
 
 impl<const L: usize> Lanes<L> {
     fn new() -> Self {
@@ -59,7 +61,6 @@ impl<const L: usize> Lanes<L> {
             keys: [[[0; 16]; L]; 15],
             chain: [[0; 16]; L],
             at: [core::ptr::null_mut(); L],
-            stride: [0; L],
             left: [IDLE; L],
         }
     }
@@ -67,26 +68,28 @@ impl<const L: usize> Lanes<L> {
     /// Keeps the lanes filled until no packet is left. `steps` encrypts that many blocks in every lane.
     ///
     /// # Safety
-    /// As [`encrypt`]; `steps` touches 16 bytes per step from `at` on, by `stride`.
+    /// As [`encrypt`]; `steps` touches 16 bytes per step from `at` on.
     unsafe fn run<'a>(
         &mut self,
         mut units: impl Iterator<Item = Unit<'a>>,
         steps: impl Fn(&mut Self, usize),
     ) {
-        let mut nowhere = [0u8; 16];
+        let mut nowhere = [[0u8; 16]; STRIDE];
         for lane in 0..L {
             self.fill(lane, units.next(), &mut nowhere);
         }
         loop {
-            let blocks = self.left.iter().copied().min().unwrap_or(IDLE);
-            if blocks == IDLE {
+            let least = self.left.iter().copied().min().unwrap_or(IDLE);
+            if least == IDLE {
                 break;
             }
+            let blocks = if self.left.contains(&IDLE) { least.min(STRIDE) } else { least };
             steps(self, blocks);
             for lane in 0..L {
                 if self.left[lane] == IDLE {
                     continue;
                 }
+                self.at[lane] = self.at[lane].wrapping_add(blocks * 16);
                 self.left[lane] -= blocks;
                 if self.left[lane] == 0 {
                     self.fill(lane, units.next(), &mut nowhere);
@@ -96,10 +99,9 @@ impl<const L: usize> Lanes<L> {
         self.wipe();
     }
 
-    fn fill(&mut self, lane: usize, unit: Option<Unit>, nowhere: &mut [u8; 16]) {
+    fn fill(&mut self, lane: usize, unit: Option<Unit>, nowhere: &mut [[u8; 16]; STRIDE]) {
         let Some(unit) = unit else {
-            self.at[lane] = nowhere.as_mut_ptr();
-            self.stride[lane] = 0;
+            self.at[lane] = nowhere.as_mut_ptr().cast();
             self.left[lane] = IDLE;
             return;
         };
@@ -108,7 +110,6 @@ impl<const L: usize> Lanes<L> {
         }
         self.chain[lane] = [0; 16];
         self.at[lane] = unit.at;
-        self.stride[lane] = 16;
         self.left[lane] = unit.blocks;
         let first = iv_input(unit.key, unit.seq);
         // SAFETY: a unit is at least one block long, and the block is the IV's place.
@@ -133,7 +134,7 @@ impl Lanes<16> {
     }
 
     /// # Safety
-    /// Every lane has `count` blocks from `at` on, or stands still on 16 bytes.
+    /// Every lane has `count` blocks from `at` on.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
     unsafe fn steps_vaes_inner<const R: usize>(&mut self, count: usize) {
         let mut chain = [_mm512_setzero_si512(); 4];
@@ -141,10 +142,12 @@ impl Lanes<16> {
             // SAFETY: four chain blocks are 64 bytes.
             *chain = unsafe { _mm512_loadu_si512(self.chain[v * 4..].as_ptr().cast()) };
         }
-        for _ in 0..count {
+        // A copy that no store through a packet's pointer can change: the compiler need not read it anew.
+        let at = self.at;
+        for offset in (0..count * 16).step_by(16) {
             for (v, chain) in chain.iter_mut().enumerate() {
                 // SAFETY: the caller's promise for these four lanes; the first row has 16 keys.
-                let (plain, key) = unsafe { (gather(&self.at[v * 4..]), row::<0>(&self.keys, v)) };
+                let (plain, key) = unsafe { (gather(&at[v * 4..], offset), row::<0>(&self.keys, v)) };
                 *chain = _mm512_ternarylogic_epi64::<0x96>(*chain, plain, key);
             }
             for round in 1..R {
@@ -159,10 +162,7 @@ impl Lanes<16> {
                 let key = unsafe { _mm512_loadu_si512(self.keys[R][v * 4..].as_ptr().cast()) };
                 *chain = _mm512_aesenclast_epi128(*chain, key);
                 // SAFETY: the caller's promise for these four lanes.
-                unsafe { scatter(&self.at[v * 4..], *chain) };
-            }
-            for (at, stride) in self.at.iter_mut().zip(&self.stride) {
-                *at = at.wrapping_add(*stride);
+                unsafe { scatter(&at[v * 4..], offset, *chain) };
             }
         }
         for (v, chain) in chain.iter().enumerate() {
@@ -182,29 +182,31 @@ unsafe fn row<const ROUND: usize>(keys: &[[[u8; 16]; 16]; 15], v: usize) -> __m5
 }
 
 /// # Safety
-/// The first four pointers have 16 readable bytes each.
+/// The first four pointers have 16 readable bytes each behind `offset`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-unsafe fn gather(at: &[*mut u8]) -> __m512i {
+unsafe fn gather(at: &[*mut u8], offset: usize) -> __m512i {
+    let block = |lane: usize| at[lane].wrapping_add(offset);
     // SAFETY: the caller's promise.
     unsafe {
-        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(at[0])), load(at[1]));
-        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(at[2])), load(at[3]));
+        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(block(0))), load(block(1)));
+        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(block(2))), load(block(3)));
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
     }
 }
 
 /// # Safety
-/// The first four pointers have 16 writable bytes each.
+/// The first four pointers have 16 writable bytes each behind `offset`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-unsafe fn scatter(at: &[*mut u8], blocks: __m512i) {
+unsafe fn scatter(at: &[*mut u8], offset: usize, blocks: __m512i) {
+    let block = |lane: usize| at[lane].wrapping_add(offset);
     // SAFETY: the caller's promise.
     unsafe {
-        _mm_storeu_si128(at[0].cast(), _mm512_castsi512_si128(blocks));
-        _mm_storeu_si128(at[1].cast(), _mm512_extracti32x4_epi32::<1>(blocks));
-        _mm_storeu_si128(at[2].cast(), _mm512_extracti32x4_epi32::<2>(blocks));
-        _mm_storeu_si128(at[3].cast(), _mm512_extracti32x4_epi32::<3>(blocks));
+        _mm_storeu_si128(block(0).cast(), _mm512_castsi512_si128(blocks));
+        _mm_storeu_si128(block(1).cast(), _mm512_extracti32x4_epi32::<1>(blocks));
+        _mm_storeu_si128(block(2).cast(), _mm512_extracti32x4_epi32::<2>(blocks));
+        _mm_storeu_si128(block(3).cast(), _mm512_extracti32x4_epi32::<3>(blocks));
     }
 }
 
@@ -215,7 +217,7 @@ impl Lanes<8> {
     }
 
     /// # Safety
-    /// Every lane has `count` blocks from `at` on, or stands still on 16 bytes.
+    /// Every lane has `count` blocks from `at` on.
     #[target_feature(enable = "aes,sse4.1")]
     unsafe fn steps_aes_ni_inner<const R: usize>(&mut self, count: usize) {
         let mut chain = [_mm_setzero_si128(); 8];
@@ -223,10 +225,11 @@ impl Lanes<8> {
             // SAFETY: 16 readable bytes.
             *chain = unsafe { _mm_loadu_si128(saved.as_ptr().cast()) };
         }
-        for _ in 0..count {
+        let at = self.at;
+        for offset in (0..count * 16).step_by(16) {
             for (lane, chain) in chain.iter_mut().enumerate() {
                 // SAFETY: the caller's promise for this lane.
-                let plain = unsafe { load(self.at[lane]) };
+                let plain = unsafe { load(at[lane].wrapping_add(offset)) };
                 *chain = _mm_xor_si128(_mm_xor_si128(*chain, plain), vector(&self.keys[0][lane]));
             }
             for round in 1..R {
@@ -237,10 +240,7 @@ impl Lanes<8> {
             for (lane, chain) in chain.iter_mut().enumerate() {
                 *chain = _mm_aesenclast_si128(*chain, vector(&self.keys[R][lane]));
                 // SAFETY: the caller's promise for this lane.
-                unsafe { _mm_storeu_si128(self.at[lane].cast(), *chain) };
-            }
-            for (at, stride) in self.at.iter_mut().zip(&self.stride) {
-                *at = at.wrapping_add(*stride);
+                unsafe { _mm_storeu_si128(at[lane].wrapping_add(offset).cast(), *chain) };
             }
         }
         for (chain, saved) in chain.iter().zip(&mut self.chain) {

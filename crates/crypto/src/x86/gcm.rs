@@ -1,4 +1,4 @@
-//! What the AES-GCM kernels share: one packet in the form they work on.
+//! What the kernels of AES-GCM, GMAC and CTR share: one packet in the form they work on.
 //!
 //! Decides nothing. Reads: jobs. Never touches a body.
 //!
@@ -20,6 +20,8 @@ pub(super) struct Unit<'a> {
     /// Associated data, zero-padded to a block, as a big-endian number in two halves.
     pub(super) aad: (u64, u64),
     pub(super) aad_bits: u64,
+    /// What is encrypted; none of it in GMAC.
+    pub(super) text_bits: u64,
 }
 
 impl<'a> Unit<'a> {
@@ -45,7 +47,39 @@ impl<'a> Unit<'a> {
     fn new(key: &'a Key, packet: &'a mut [u8], header: u64, iv: u64, (seq, esn): (u64, bool)) -> Self {
         let extended = ((header & !LOW) | seq >> 32, header << 32);
         let (aad, aad_bits) = if esn { (extended, 96) } else { ((header, 0), 64) };
-        Self { key, body: packet.len() - 32, packet: packet.as_mut_ptr(), iv, header, aad, aad_bits }
+        let body = packet.len() - 32;
+        let text_bits = body as u64 * 8;
+        Self { key, body, packet: packet.as_mut_ptr(), iv, header, aad, aad_bits, text_bits }
+    }
+
+    /// To be hashed, not encrypted: a packet of AES-GMAC that is long enough, without its ICV. RFC 4543 §3.3: all of it
+    /// is associated data, with ESN the upper half of the number too, behind the SPI. Then the stream begins 4 bytes
+    /// before the packet; its block 0 is never read from there.
+    #[inline]
+    pub(super) fn authenticating(key: &'a Key, packet: &'a mut [u8], seq: u64, esn: bool) -> Self {
+        let head = u128::from_be_bytes(packet.first_chunk().copied().unwrap_or_default());
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+        let (header, iv) = ((head >> 64) as u64, head as u64);
+        let more = if esn { 4 } else { 0 };
+        let extended = ((header & !LOW) | seq >> 32, header << 32 | iv >> 32);
+        Self {
+            key,
+            packet: packet.as_mut_ptr().wrapping_sub(more),
+            body: packet.len() + more - 16,
+            iv,
+            header,
+            aad: if esn { extended } else { (header, iv) },
+            aad_bits: (packet.len() + more) as u64 * 8,
+            text_bits: 0,
+        }
+    }
+
+    /// A prepared or authentic packet of AES-CTR without its ICV. Its body has the counters from 1 on (RFC 3686 §4), one
+    /// less than in GCM.
+    #[inline]
+    pub(super) fn counting(key: &'a Key, packet: &'a mut [u8], iv: u64) -> Self {
+        let (body, packet) = (packet.len() - 16, packet.as_mut_ptr());
+        Self { key, packet, body, iv, header: 0, aad: (0, 0), aad_bits: 0, text_bits: 0 }
     }
 }
 

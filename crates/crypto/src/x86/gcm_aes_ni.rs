@@ -1,4 +1,4 @@
-//! AES-GCM for ESP on 128-bit AES and carry-less multiplication, for CPUs without AVX-512: eight blocks side by side.
+//! AES-GCM, and its halves GMAC and CTR, for ESP on 128-bit AES and carry-less multiplication, for CPUs without AVX-512: eight blocks side by side.
 //!
 //! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
 //! of prepared packets, and the header when sealing. Never: padding and trailers, they are `frame`'s.
@@ -76,24 +76,12 @@ pub(super) unsafe fn seal_unit(unit: &Unit) {
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 pub(super) unsafe fn open_unit(unit: &Unit) -> bool {
     let stream = 16 + unit.body;
-    let mut hash = Hash::new(unit);
-    for start in (0..stream).step_by(GROUP * 16) {
-        let mut blocks = [_mm_setzero_si128(); GROUP];
-        let ahead = (stream - start).min(GROUP * 16);
-        for (n, block) in blocks.iter_mut().enumerate().take(ahead.div_ceil(16)) {
-            if start + n == 0 {
-                *block = hash.associated_data();
-                continue;
-            }
-            // SAFETY: `bytes` bytes of the stream, which lies in the packet, are read.
-            *block = reverse(unsafe { load(unit.packet.add(start + n * 16), (ahead - n * 16).min(16)) });
-        }
-        hash.group(&blocks, ahead.div_ceil(16), start + ahead == stream);
-    }
+    // SAFETY: the caller's promise, passed on.
+    let hash = unsafe { hash_stream(unit) };
     let first = keystream(unit, 0);
     // SAFETY: the ICV's 16 bytes follow the stream.
     let received = unsafe { _mm_loadu_si128(unit.packet.add(stream).cast()) };
-    let difference = _mm_xor_si128(received, _mm_xor_si128(reverse(hash.state), first[0]));
+    let difference = _mm_xor_si128(received, _mm_xor_si128(reverse(hash), first[0]));
     if _mm_testz_si128(difference, difference) == 0 {
         return false;
     }
@@ -108,6 +96,58 @@ pub(super) unsafe fn open_unit(unit: &Unit) -> bool {
         }
     }
     true
+}
+
+/// The hash of the whole stream; its block 0 is not read.
+///
+/// # Safety
+/// The stream's blocks from 1 on are readable.
+#[inline]
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+unsafe fn hash_stream(unit: &Unit) -> __m128i {
+    let stream = 16 + unit.body;
+    let mut hash = Hash::new(unit);
+    for start in (0..stream).step_by(GROUP * 16) {
+        let mut blocks = [_mm_setzero_si128(); GROUP];
+        let ahead = (stream - start).min(GROUP * 16);
+        for (n, block) in blocks.iter_mut().enumerate().take(ahead.div_ceil(16)) {
+            if start + n == 0 {
+                *block = hash.associated_data();
+                continue;
+            }
+            // SAFETY: `bytes` bytes of the stream, which lies in the packet, are read.
+            *block =
+                reverse(unsafe { load(unit.packet.wrapping_add(start + n * 16), (ahead - n * 16).min(16)) });
+        }
+        hash.group(&blocks, ahead.div_ceil(16), start + ahead == stream);
+    }
+    hash.state
+}
+
+/// The tag of an AES-GMAC packet.
+///
+/// # Safety
+/// `unit` is made by `Unit::authenticating` of a packet with a body, and its key is an AES-GMAC key.
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+pub(super) unsafe fn gmac_unit(unit: &Unit) -> __m128i {
+    // SAFETY: the caller's promise, passed on.
+    let hash = unsafe { hash_stream(unit) };
+    _mm_xor_si128(reverse(hash), keystream(unit, 0)[0])
+}
+
+/// En- or decrypts the body of an AES-CTR packet.
+///
+/// # Safety
+/// `unit` is made by `Unit::counting` of a packet that nobody else touches, and its key is an AES-CTR key.
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+pub(super) unsafe fn ctr_unit(unit: &Unit) {
+    for start in (0..unit.body).step_by(GROUP * 16) {
+        let ahead = (unit.body - start).min(GROUP * 16);
+        for (n, stream) in keystream(unit, start).iter().enumerate().take(ahead.div_ceil(16)) {
+            // SAFETY: `bytes` bytes of the body, which begins 16 bytes into the packet, are read and written.
+            unsafe { apply(unit.packet.add(16 + start + n * 16), (ahead - n * 16).min(16), *stream) };
+        }
+    }
 }
 
 /// GHASH under way, on byte-reversed blocks (see `tables`).
@@ -143,7 +183,7 @@ impl<'a> Hash<'a> {
             sum.add(block, power(self.unit.key, powers - n));
         }
         if last {
-            let bits = (self.unit.body as u64 * 8).cast_signed();
+            let bits = self.unit.text_bits.cast_signed();
             sum.add(_mm_set_epi64x(self.unit.aad_bits.cast_signed(), bits), power(self.unit.key, 1));
         }
         self.state = sum.reduce();

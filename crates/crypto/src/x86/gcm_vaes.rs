@@ -1,4 +1,4 @@
-//! AES-GCM for ESP on 512-bit vectors (VAES, VPCLMULQDQ): the whole burst in one function, one packet after the other,
+//! AES-GCM, and its halves GMAC and CTR, for ESP on 512-bit vectors (VAES, VPCLMULQDQ): the whole burst in one function, one packet after the other,
 //! so that the out-of-order core overlaps neighbours.
 //!
 //! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
@@ -162,4 +162,86 @@ unsafe fn open_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize
         }
     }
     true
+}
+
+/// The tag of an AES-GMAC packet.
+///
+/// # Safety
+/// `unit` is made by `Unit::authenticating` of a packet with a body, and its key is an AES-GMAC key.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) unsafe fn gmac_unit(unit: &Unit) -> __m128i {
+    let stream = 16 + unit.body;
+    let mut run = Run::new(unit);
+    let full = (stream - 1) / GROUP;
+    let rest = stream - full * GROUP;
+    let counters = run.first_counters();
+    let [first] = match unit.key.rounds {
+        10 => encrypt::<10, 1>(unit.key, counters),
+        12 => encrypt::<12, 1>(unit.key, counters),
+        _ => encrypt::<14, 1>(unit.key, counters),
+    };
+    run.mask = _mm512_castsi512_si128(first);
+    // SAFETY: `full` groups and `rest` bytes are exactly the stream; all but its block 0, which is not read, lies in the
+    // packet.
+    unsafe {
+        if full == 0 {
+            match rest.div_ceil(VECTOR) {
+                1 => run.hash_last::<1, true>(rest),
+                2 => run.hash_last::<2, true>(rest),
+                3 => run.hash_last::<3, true>(rest),
+                _ => run.hash_last::<4, true>(rest),
+            }
+        } else {
+            run.hash_group::<true>();
+            for _ in 1..full {
+                run.hash_group::<false>();
+            }
+            match rest.div_ceil(VECTOR) {
+                1 => run.hash_last::<1, false>(rest),
+                2 => run.hash_last::<2, false>(rest),
+                3 => run.hash_last::<3, false>(rest),
+                _ => run.hash_last::<4, false>(rest),
+            }
+        }
+    }
+    run.tag()
+}
+
+/// En- or decrypts the body of an AES-CTR packet.
+///
+/// # Safety
+/// `unit` is made by `Unit::counting` of a packet that nobody else touches, and its key is an AES-CTR key.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) unsafe fn ctr_unit(unit: &Unit) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match unit.key.rounds {
+            10 => ctr_rounds::<10>(unit),
+            12 => ctr_rounds::<12>(unit),
+            _ => ctr_rounds::<14>(unit),
+        }
+    }
+}
+
+/// # Safety
+/// As [`ctr_unit`], and the key has `R` rounds.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn ctr_rounds<const R: usize>(unit: &Unit) {
+    let mut run = Run::new(unit);
+    run.skip_header();
+    let (full, rest) = (unit.body / GROUP, unit.body % GROUP);
+    // SAFETY: `full` groups and `rest` bytes are exactly the body.
+    unsafe {
+        for _ in 0..full {
+            run.crypt_group::<R, 4>(GROUP);
+        }
+        match rest.div_ceil(VECTOR) {
+            0 => {}
+            1 => run.crypt_group::<R, 1>(rest),
+            2 => run.crypt_group::<R, 2>(rest),
+            3 => run.crypt_group::<R, 3>(rest),
+            _ => run.crypt_group::<R, 4>(rest),
+        }
+    }
 }

@@ -8,11 +8,14 @@ mod tables;
 mod gcm;
 mod gcm_vaes;
 mod ghash_vpclmul;
+mod gcm_vaes256;
 mod gcm_aes_ni;
 mod cbc;
 mod sha_avx512;
-mod sha_ni;
+mod sha_serial;
+mod chacha;
 mod chacha_avx512;
+mod chacha_avx2;
 mod poly1305;
 mod poly1305_ifma;
 
@@ -23,7 +26,7 @@ use arrayvec::ArrayVec;
 use crate::engine::{BURST, Group, Kernel, Tier, members};
 use crate::frame::Aad;
 use crate::mac::Message;
-use crate::portable::{Digest, header};
+use crate::portable::{Digest, header, same};
 use crate::suite::{Cipher, HEADER, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
@@ -47,15 +50,27 @@ fn has_vaes512() -> bool {
     has_aes() && has_avx512() && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq")
 }
 
+fn has_vaes256() -> bool {
+    has_aes()
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("vaes")
+        && is_x86_feature_detected!("vpclmulqdq")
+}
+
+/// For GCM, GMAC and CTR.
 pub(crate) fn gcm_kernel(tier: Tier) -> Kernel {
-    aes_kernel(tier)
+    if tier >= Tier::Avx512 && has_vaes512() {
+        Kernel::Vaes512
+    } else if tier >= Tier::Avx2 && has_vaes256() {
+        Kernel::Vaes256
+    } else if tier >= Tier::Sse && has_aes() {
+        Kernel::AesNi
+    } else {
+        Kernel::Portable
+    }
 }
 
 pub(crate) fn cbc_kernel(tier: Tier) -> Kernel {
-    aes_kernel(tier)
-}
-
-fn aes_kernel(tier: Tier) -> Kernel {
     if tier >= Tier::Avx512 && has_vaes512() {
         Kernel::Vaes512
     } else if tier >= Tier::Sse && has_aes() {
@@ -67,7 +82,13 @@ fn aes_kernel(tier: Tier) -> Kernel {
 
 pub(crate) fn chacha_kernel(tier: Tier) -> Kernel {
     let has = has_avx512() && is_x86_feature_detected!("avx512ifma");
-    if tier >= Tier::Avx512 && has { Kernel::Avx512 } else { Kernel::Portable }
+    if tier >= Tier::Avx512 && has {
+        Kernel::Avx512
+    } else if tier >= Tier::Avx2 && is_x86_feature_detected!("avx2") {
+        Kernel::Avx2
+    } else {
+        Kernel::Portable
+    }
 }
 
 /// For SHA-1 and SHA-256 alike.
@@ -81,6 +102,11 @@ pub(crate) fn sha_kernel(tier: Tier) -> Kernel {
     }
 }
 
+/// For SHA-384 and SHA-512.
+pub(crate) fn sha512_kernel(tier: Tier) -> Kernel {
+    if tier >= Tier::Avx512 && has_avx512() { Kernel::Avx512 } else { Kernel::Portable }
+}
+
 fn has_sha_ni() -> bool {
     is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
 }
@@ -92,13 +118,17 @@ pub(crate) fn prefetch(key: &Key) {
     // SAFETY: prefetching cannot fault; SSE is part of x86-64.
     let fetch = |line: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) };
     match key.cipher {
-        Cipher::Gcm => (0..8).for_each(fetch),
+        Cipher::Gcm | Cipher::Gmac => (0..8).for_each(fetch),
+        Cipher::Ctr => (0..4).for_each(fetch),
         Cipher::ChaCha => [0, 3].into_iter().for_each(fetch),
-        Cipher::Cbc => (0..9).for_each(fetch),
-        Cipher::Null => [3].into_iter().for_each(fetch),
+        Cipher::Cbc => (0..8).for_each(fetch),
+        Cipher::Null => fetch(3),
     }
-    if key.cipher == Cipher::Null && key.integrity != Integrity::None {
+    if key.integrity != Integrity::None {
         fetch(8);
+    }
+    if key.integrity.wide() {
+        fetch(9);
     }
 }
 
@@ -108,10 +138,12 @@ pub(crate) fn fill_tables(key: &mut Key, cipher_key: &[u8]) {
         return;
     }
     match key.cipher {
-        // SAFETY: `has_aes` found every feature that these two functions are compiled for.
-        Cipher::Gcm => unsafe { tables::gcm(key, cipher_key) },
+        // SAFETY: `has_aes` found every feature that these functions are compiled for.
+        Cipher::Gcm | Cipher::Gmac => unsafe { tables::gcm(key, cipher_key) },
         // SAFETY: as above.
         Cipher::Cbc => unsafe { tables::cbc(key, cipher_key) },
+        // SAFETY: as above.
+        Cipher::Ctr => unsafe { tables::ctr(key, cipher_key) },
         Cipher::ChaCha | Cipher::Null => {}
     }
 }
@@ -121,7 +153,13 @@ pub(crate) fn fill_tables(key: &mut Key, cipher_key: &[u8]) {
 pub(crate) fn seal_gcm(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
     // SAFETY: the engine has a kernel other than the portable one only where `gcm_kernel` answered it.
     unsafe {
-        if kernel == Kernel::Vaes512 { gcm_vaes::seal(jobs, group) } else { gcm_aes_ni::seal(jobs, group) }
+        if kernel == Kernel::Vaes512 {
+            gcm_vaes::seal(jobs, group)
+        } else if kernel == Kernel::Vaes256 {
+            gcm_vaes256::seal(jobs, group)
+        } else {
+            gcm_aes_ni::seal(jobs, group)
+        }
     }
 }
 
@@ -130,34 +168,107 @@ pub(crate) fn seal_gcm(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
 pub(crate) fn open_gcm(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
     // SAFETY: as in `seal_gcm`.
     unsafe {
-        if kernel == Kernel::Vaes512 { gcm_vaes::open(jobs, group) } else { gcm_aes_ni::open(jobs, group) }
+        if kernel == Kernel::Vaes512 {
+            gcm_vaes::open(jobs, group)
+        } else if kernel == Kernel::Vaes256 {
+            gcm_vaes256::open(jobs, group)
+        } else {
+            gcm_aes_ni::open(jobs, group)
+        }
+    }
+}
+
+/// Writes the ICVs of the jobs of `group`, which are prepared AES-GMAC jobs.
+pub(crate) fn seal_gmac(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let Some((packet, icv)) = job.packet.split_last_chunk_mut() else { continue };
+        *icv = gmac(kernel, &gcm::Unit::authenticating(job.key, packet, job.seq, job.esn));
+    }
+}
+
+/// The authentic jobs of `group`, AES-GMAC packets of possible length.
+pub(crate) fn open_gmac(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
+    let mut authentic = 0;
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let Some((packet, icv)) = job.packet.split_last_chunk_mut::<16>() else { continue };
+        let tag = gmac(kernel, &gcm::Unit::authenticating(job.key, packet, job.seq, job.esn));
+        if same(&tag, icv) {
+            authentic |= 1 << n;
+        }
+    }
+    authentic
+}
+
+fn gmac(kernel: Kernel, unit: &gcm::Unit) -> [u8; 16] {
+    // SAFETY: as in `seal_gcm`; the unit covers a packet of at least header, IV and trailer.
+    let tag = unsafe {
+        if kernel == Kernel::Vaes512 {
+            gcm_vaes::gmac_unit(unit)
+        } else if kernel == Kernel::Vaes256 {
+            gcm_vaes256::gmac_unit(unit)
+        } else {
+            gcm_aes_ni::gmac_unit(unit)
+        }
+    };
+    tables::bytes(tag)
+}
+
+/// Encrypts the jobs of `group`, which are prepared AES-CTR jobs.
+pub(crate) fn encrypt_ctr(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let end = job.packet.len() - job.key.suite().icv_len();
+        crypt_ctr(kernel, &gcm::Unit::counting(job.key, &mut job.packet[..end], job.seq));
+    }
+}
+
+/// Decrypts the jobs of `group`, which are authentic AES-CTR packets.
+pub(crate) fn decrypt_ctr(kernel: Kernel, jobs: &mut [OpenJob], group: Group) {
+    for n in members(group) {
+        let job = &mut jobs[n];
+        let end = job.packet.len() - job.key.suite().icv_len();
+        let iv = job.packet[HEADER..].first_chunk().copied().unwrap_or_default();
+        crypt_ctr(kernel, &gcm::Unit::counting(job.key, &mut job.packet[..end], u64::from_be_bytes(iv)));
+    }
+}
+
+fn crypt_ctr(kernel: Kernel, unit: &gcm::Unit) {
+    // SAFETY: as in `gmac`.
+    unsafe {
+        if kernel == Kernel::Vaes512 {
+            gcm_vaes::ctr_unit(unit)
+        } else if kernel == Kernel::Vaes256 {
+            gcm_vaes256::ctr_unit(unit)
+        } else {
+            gcm_aes_ni::ctr_unit(unit)
+        }
     }
 }
 
 /// Seals the jobs of `group`, which are prepared ChaCha20-Poly1305 jobs.
-pub(crate) fn seal_chacha(jobs: &mut [SealJob], group: Group) {
+pub(crate) fn seal_chacha(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
     let aads: ArrayVec<Aad, BURST> =
         members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
     let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
-    let mut units: ArrayVec<chacha_avx512::Unit, BURST> = of_these
+    let mut units: ArrayVec<chacha::Unit, BURST> = of_these
         .zip(&aads)
-        .map(|(job, aad)| chacha_avx512::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
+        .map(|(job, aad)| chacha::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
         .collect();
-    // SAFETY: the engine has this kernel only where `chacha_kernel` answered it.
-    unsafe { chacha_avx512::seal(&mut units) };
+    chacha::seal(kernel, &mut units);
 }
 
 /// Opens the jobs of `group`, ChaCha20-Poly1305 packets of possible length; returns the authentic ones.
-pub(crate) fn open_chacha(jobs: &mut [OpenJob], group: Group) -> Group {
+pub(crate) fn open_chacha(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
     let aads: ArrayVec<Aad, BURST> =
         members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
     let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
-    let mut units: ArrayVec<chacha_avx512::Unit, BURST> = of_these
+    let mut units: ArrayVec<chacha::Unit, BURST> = of_these
         .zip(&aads)
-        .map(|(job, aad)| chacha_avx512::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
+        .map(|(job, aad)| chacha::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
         .collect();
-    // SAFETY: as in `seal_chacha`.
-    let authentic = unsafe { chacha_avx512::open(&mut units) };
+    let authentic = chacha::open(kernel, &mut units);
     members(group)
         .enumerate()
         .filter(|(unit, _)| authentic >> unit & 1 == 1)
@@ -190,69 +301,41 @@ pub(crate) fn decrypt_cbc(kernel: Kernel, key: &Key, unit: &mut [u8]) {
     unsafe { cbc::decrypt(kernel, key, unit) }
 }
 
-/// HMAC of every message, `count` of them, with SHA-1 or SHA-256. Where the vector kernel would leave too many lanes
-/// empty, the SHA instructions are the faster choice, on CPUs that have them.
-pub(crate) fn hmac<'a>(
-    kernel: Kernel,
-    integrity: Integrity,
-    count: usize,
-    messages: impl Iterator<Item = Message<'a>>,
-    out: &mut [Digest],
-) {
-    let worthwhile = if integrity == Integrity::Sha1 { 5 } else { 9 };
-    match (kernel == Kernel::Avx512 && count >= worthwhile, integrity) {
+/// HMAC of every message. Where the vector kernel would leave too many lanes empty, one message after the other is the
+/// faster choice.
+pub(crate) fn hmac(kernel: Kernel, integrity: Integrity, messages: &[Message], out: &mut [Digest]) {
+    if kernel == Kernel::Avx512 && messages.len() >= worthwhile(integrity) {
         // SAFETY: the engine has this kernel only where `sha_kernel` answered it.
-        (true, Integrity::Sha1) => unsafe { sha_avx512::hmac::<sha_avx512::Sha1>(messages, out) },
-        // SAFETY: as above.
-        (true, _) => unsafe { sha_avx512::hmac::<sha_avx512::Sha256>(messages, out) },
-        (false, Integrity::Sha1) => sha_ni::hmac_sha1(messages, out),
-        (false, _) => sha_ni::hmac_sha256(messages, out),
+        return unsafe {
+            match integrity {
+                Integrity::Sha1 => sha_avx512::hmac::<sha_avx512::Sha1>(messages, out),
+                Integrity::Sha256 => sha_avx512::hmac::<sha_avx512::Sha256>(messages, out),
+                Integrity::Sha384 => sha_avx512::hmac::<sha_avx512::Sha384>(messages, out),
+                Integrity::Sha512 => sha_avx512::hmac::<sha_avx512::Sha512>(messages, out),
+                Integrity::None => {}
+            }
+        };
+    }
+    match integrity {
+        Integrity::Sha1 => sha_serial::hmac_sha1(messages, out),
+        Integrity::Sha256 => sha_serial::hmac_sha256(messages, out),
+        Integrity::Sha384 => sha_serial::hmac_sha512(messages, out, 48),
+        Integrity::Sha512 => sha_serial::hmac_sha512(messages, out, 64),
+        Integrity::None => {}
     }
 }
 
-/// The bare primitive of [`seal_gcm`] and [`open_gcm`] for vectors with other associated data than ESP's: at most one
-/// block of it.
-#[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "halves of a number")]
-pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
-    let mut block = [0; 16];
-    block[..aad.len()].copy_from_slice(aad);
-    let aad_bits = aad.len() as u64 * 8;
-    let aad = u128::from_be_bytes(block);
-    let head = u128::from_be_bytes(*packet.first_chunk().unwrap());
-    let unit = gcm::Unit {
-        key,
-        body: packet.len() - 32,
-        packet: packet.as_mut_ptr(),
-        iv: head as u64,
-        header: (head >> 64) as u64,
-        aad: ((aad >> 64) as u64, aad as u64),
-        aad_bits,
-    };
-    assert_eq!(kernel, gcm_kernel(if kernel == Kernel::Vaes512 { Tier::Avx512 } else { Tier::Sse }));
-    // SAFETY: header and ICV were subtracted from the length, and the CPU was asked.
-    unsafe {
-        match (kernel, seal) {
-            (Kernel::Vaes512, true) => gcm_vaes::seal_unit(&unit),
-            (Kernel::Vaes512, false) => return gcm_vaes::open_unit(&unit),
-            (_, true) => gcm_aes_ni::seal_unit(&unit),
-            (_, false) => return gcm_aes_ni::open_unit(&unit),
-        }
+/// Messages from which on the lanes of AVX-512 beat one message after the other (measured: `ravelin-bench crypto`).
+const fn worthwhile(integrity: Integrity) -> usize {
+    match integrity {
+        Integrity::Sha256 => 9,
+        Integrity::Sha1 => 5,
+        Integrity::Sha384 | Integrity::Sha512 | Integrity::None => 3,
     }
-    true
 }
 
-/// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors.
 #[cfg(test)]
-pub(crate) fn bare_chacha(key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
-    assert_eq!(chacha_kernel(Tier::Avx512), Kernel::Avx512);
-    let mut unit = [chacha_avx512::Unit { key, aad, packet }];
-    // SAFETY: the CPU was asked.
-    unsafe {
-        if seal {
-            chacha_avx512::seal(&mut unit);
-            return true;
-        }
-        chacha_avx512::open(&mut unit) == 1
-    }
-}
+mod bare;
+
+#[cfg(test)]
+pub(crate) use bare::{bare_chacha, bare_gcm, bare_gmac};

@@ -43,6 +43,12 @@ pub(super) fn cbc(key: &mut Key, cipher_key: &[u8]) {
     }
 }
 
+/// Forward schedule alone.
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+pub(super) fn ctr(key: &mut Key, cipher_key: &[u8]) {
+    expand(key, cipher_key);
+}
+
 /// FIPS 197 §5.2. `cipher_key` has 16, 24 or 32 bytes.
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 fn expand(key: &mut Key, cipher_key: &[u8]) {
@@ -113,7 +119,7 @@ fn vector(bytes: &[u8; 16]) -> __m128i {
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
-fn bytes(vector: __m128i) -> [u8; 16] {
+pub(super) fn bytes(vector: __m128i) -> [u8; 16] {
     let mut bytes = [0; 16];
     // SAFETY: 16 writable bytes, no alignment asked for; SSE2 is part of x86-64.
     unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), vector) };

@@ -200,15 +200,16 @@ impl<'a> Run<'a> {
     unsafe fn load_ahead<const N: usize, const FIRST: bool>(&mut self, bytes: usize) -> [__m512i; N] {
         let mut blocks = [_mm512_setzero_si512(); N];
         for (v, block) in blocks.iter_mut().enumerate() {
+            // Block 0 is not read: the associated data takes its place.
+            let part = part(bytes, v, N) & if FIRST && v == 0 { !0xffff } else { !0 };
             // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
-            let data = unsafe { _mm512_maskz_loadu_epi8(part(bytes, v, N), self.at.add(v * VECTOR).cast()) };
+            let data = unsafe { _mm512_maskz_loadu_epi8(part, self.at.wrapping_add(v * VECTOR).cast()) };
             *block = _mm512_shuffle_epi8(data, reversal());
         }
         if FIRST {
             blocks[0] = self.with_associated_data(blocks[0]);
         }
-        // SAFETY: the bytes lie in the packet.
-        self.at = unsafe { self.at.add(bytes) };
+        self.at = self.at.wrapping_add(bytes);
         blocks
     }
 
@@ -226,8 +227,7 @@ impl<'a> Run<'a> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     fn finish_hash<const N: usize>(&mut self, blocks: &[__m512i; N], bytes: usize) {
         let key = self.unit.key;
-        let lengths =
-            _mm_set_epi64x(self.unit.aad_bits.cast_signed(), (self.unit.body as u64 * 8).cast_signed());
+        let lengths = _mm_set_epi64x(self.unit.aad_bits.cast_signed(), self.unit.text_bits.cast_signed());
         let count = bytes.div_ceil(16);
         let mut products = Products::zero();
         if N == 4 && count == 16 {
@@ -245,6 +245,14 @@ impl<'a> Run<'a> {
             }
         }
         self.hash = products.reduce();
+    }
+
+    /// Goes to the body, whose first block has counter 1.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn skip_header(&mut self) {
+        self.at = self.at.wrapping_add(16);
+        self.counters = _mm512_setr_epi32(0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4);
     }
 
     #[inline]

@@ -1,0 +1,215 @@
+//! ChaCha20-Poly1305 for ESP on vectors: as many keystream blocks at a time as there are lanes, of whichever packets.
+//!
+//! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
+//! of prepared packets. Never: headers, padding, trailers.
+//!
+//! Blocks are laid out in rows, one per lane, turned into words across lanes, worked on, and turned back: a packet of 64
+//! bytes takes three lanes of a run and shares it with its neighbours.
+
+use super::{chacha_avx2, chacha_avx512, poly1305, poly1305_ifma};
+use crate::engine::{BURST, Group, Kernel, members};
+use crate::portable::same;
+
+/// One packet: 16 bytes of header and IV, `body` bytes, the ICV.
+pub(super) struct Unit<'a> {
+    pub(super) key: &'a crate::Key,
+    pub(super) aad: &'a [u8],
+    pub(super) packet: &'a mut [u8],
+}
+
+/// A block of keystream before the rounds, in words (RFC 8439 §2.3).
+pub(super) type Row = [u32; 16];
+
+const HEAD: usize = 16;
+const ICV: usize = 16;
+const BLOCK: usize = 64;
+
+/// Encrypts every unit and writes its ICV. At most `BURST` of them.
+pub(super) fn seal(kernel: Kernel, units: &mut [Unit]) {
+    if kernel == Kernel::Avx512 {
+        seal_with(units, chacha_avx512::crypt, tags_avx512)
+    } else {
+        seal_with(units, chacha_avx2::crypt, tags_one_by_one)
+    }
+}
+
+/// Verifies every unit, then decrypts the authentic ones; bit n of the answer stands for unit n. At most `BURST` of them.
+pub(super) fn open(kernel: Kernel, units: &mut [Unit]) -> Group {
+    if kernel == Kernel::Avx512 {
+        open_with(units, chacha_avx512::crypt, tags_avx512)
+    } else {
+        open_with(units, chacha_avx2::crypt, tags_one_by_one)
+    }
+}
+
+/// Makes the keystream blocks of the first so many rows and adds them to what they belong to.
+type Crypt<const LANES: usize> = unsafe fn(&Waiting<LANES>, usize);
+
+/// Makes the right ICV of every unit.
+type Tags = fn(&[Unit], &OneTimeKeys, &mut [[u8; 16]; BURST]);
+
+fn seal_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: Tags) {
+    let mut keys = OneTimeKeys([[0; 32]; BURST]);
+    let mut run = Run::new(crypt);
+    for (unit, key) in units.iter_mut().zip(&mut keys.0) {
+        let row = first_row(unit);
+        // SAFETY: the key's 32 bytes, and the body's, live until the run is flushed below.
+        unsafe {
+            run.push(&row, 0, key.as_mut_ptr(), 32);
+            run.push_body(&row, unit);
+        }
+    }
+    run.flush();
+    let mut right = [[0; 16]; BURST];
+    tags(units, &keys, &mut right);
+    for (unit, tag) in units.iter_mut().zip(&right) {
+        let end = unit.packet.len() - ICV;
+        unit.packet[end..].copy_from_slice(tag);
+    }
+}
+
+fn open_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: Tags) -> Group {
+    let mut keys = OneTimeKeys([[0; 32]; BURST]);
+    let mut run = Run::new(crypt);
+    for (unit, key) in units.iter_mut().zip(&mut keys.0) {
+        // SAFETY: the key's 32 bytes live until the run is flushed below.
+        unsafe { run.push(&first_row(unit), 0, key.as_mut_ptr(), 32) };
+    }
+    run.flush();
+    let mut authentic = 0;
+    let mut right = [[0; 16]; BURST];
+    tags(units, &keys, &mut right);
+    for (n, (unit, tag)) in units.iter().zip(&right).enumerate() {
+        if same(tag, &unit.packet[unit.packet.len() - ICV..]) {
+            authentic |= 1 << n;
+        }
+    }
+    for n in members(authentic) {
+        let unit = &mut units[n];
+        let row = first_row(unit);
+        // SAFETY: the body lives until the run is flushed below.
+        unsafe { run.push_body(&row, unit) };
+    }
+    run.flush();
+    authentic
+}
+
+/// Eight lanes pay as soon as two of them are filled.
+fn tags_avx512(units: &[Unit], keys: &OneTimeKeys, tags: &mut [[u8; 16]; BURST]) {
+    if units.len() > 1 {
+        // SAFETY: only called beside the AVX-512 kernel, which the engine has where the CPU has these instructions.
+        unsafe { poly1305_ifma::tags(messages(units, keys), tags) };
+    } else {
+        tags_one_by_one(units, keys, tags);
+    }
+}
+
+fn tags_one_by_one(units: &[Unit], keys: &OneTimeKeys, tags: &mut [[u8; 16]; BURST]) {
+    for (message, tag) in messages(units, keys).zip(tags) {
+        *tag = poly1305::tag(message.one_time_key, message.aad, message.body);
+    }
+}
+
+fn messages<'a>(
+    units: &'a [Unit],
+    keys: &'a OneTimeKeys,
+) -> impl Iterator<Item = poly1305_ifma::Message<'a>> {
+    units.iter().zip(&keys.0).map(|(unit, one_time_key)| {
+        let body = &unit.packet[HEAD..unit.packet.len() - ICV];
+        poly1305_ifma::Message { one_time_key, aad: unit.aad, body }
+    })
+}
+
+/// Block 0 of the packet's keystream, before the rounds (RFC 8439 §2.3; RFC 7634 §2: the nonce is salt and IV).
+#[inline]
+fn first_row(unit: &Unit) -> Row {
+    let mut row = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let key = unit.key.schedule.as_flattened().as_chunks::<4>().0;
+    for (word, bytes) in row[4..12].iter_mut().zip(key) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    row[13] = u32::from_le_bytes(unit.key.salt);
+    for (word, bytes) in row[14..].iter_mut().zip(unit.packet[8..HEAD].as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    row
+}
+
+/// Keystream blocks to be made, and the at most 64 bytes that each is to be added to.
+#[repr(C, align(64))]
+pub(super) struct Waiting<const LANES: usize> {
+    pub(super) rows: [Row; LANES],
+    pub(super) to: [*mut u8; LANES],
+    pub(super) bytes: [usize; LANES],
+}
+
+struct Run<const LANES: usize> {
+    waiting: Waiting<LANES>,
+    filled: usize,
+    crypt: Crypt<LANES>,
+}
+
+impl<const LANES: usize> Run<LANES> {
+    fn new(crypt: Crypt<LANES>) -> Self {
+        let waiting =
+            Waiting { rows: [[0; 16]; LANES], to: [core::ptr::null_mut(); LANES], bytes: [0; LANES] };
+        Self { waiting, filled: 0, crypt }
+    }
+
+    /// Every block of the unit's body, from counter 1 on.
+    ///
+    /// # Safety
+    /// The body stays where it is, and nobody else touches it, until the next [`Self::flush`] is over.
+    #[inline]
+    unsafe fn push_body(&mut self, row: &Row, unit: &mut Unit) {
+        let end = unit.packet.len() - ICV;
+        for (counter, block) in (1..).zip(unit.packet[HEAD..end].chunks_mut(BLOCK)) {
+            // SAFETY: the caller's promise; a chunk has at most 64 bytes.
+            unsafe { self.push(row, counter, block.as_mut_ptr(), block.len()) };
+        }
+    }
+
+    /// # Safety
+    /// The `bytes` (at most 64) at `to` stay valid and untouched until the next [`Self::flush`] is over.
+    #[inline]
+    unsafe fn push(&mut self, row: &Row, counter: u32, to: *mut u8, bytes: usize) {
+        let lane = &mut self.waiting.rows[self.filled];
+        *lane = *row;
+        lane[12] = counter;
+        self.waiting.to[self.filled] = to;
+        self.waiting.bytes[self.filled] = bytes;
+        self.filled += 1;
+        if self.filled == LANES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.filled > 0 {
+            // SAFETY: `push` was promised that the bytes are valid; the engine has a kernel only where the CPU has its
+            // instructions.
+            unsafe { (self.crypt)(&self.waiting, self.filled) };
+        }
+        self.filled = 0;
+    }
+}
+
+/// The rows hold keys.
+impl<const LANES: usize> Drop for Run<LANES> {
+    fn drop(&mut self) {
+        self.waiting.rows = [[0; 16]; LANES];
+        // The compiler must assume that somebody reads the zeros.
+        core::hint::black_box(&mut self.waiting.rows);
+    }
+}
+
+/// One-time keys, one per packet of a burst; wiped when done.
+struct OneTimeKeys([[u8; 32]; BURST]);
+
+impl Drop for OneTimeKeys {
+    fn drop(&mut self) {
+        self.0 = [[0; 32]; BURST];
+        // The compiler must assume that somebody reads the zeros.
+        core::hint::black_box(&mut self.0);
+    }
+}
