@@ -239,11 +239,7 @@ impl Engine {
         if self.gcm != Kernel::Portable && group != 0 {
             return crate::x86::encrypt_ctr(self.gcm, jobs, group);
         }
-        for n in members(group) {
-            let job = &mut jobs[n];
-            let end = job.packet.len() - job.key.suite().icv_len();
-            portable::crypt_ctr(job.key, &mut job.packet[..end]);
-        }
+        members(group).for_each(|n| portable::crypt_ctr(jobs[n].key, jobs[n].packet));
     }
 
     fn decrypt_ctr(&self, jobs: &mut [OpenJob], group: Group) {
@@ -251,11 +247,7 @@ impl Engine {
         if self.gcm != Kernel::Portable && group != 0 {
             return crate::x86::decrypt_ctr(self.gcm, jobs, group);
         }
-        for n in members(group) {
-            let job = &mut jobs[n];
-            let end = job.packet.len() - job.key.suite().icv_len();
-            portable::crypt_ctr(job.key, &mut job.packet[..end]);
-        }
+        members(group).for_each(|n| portable::crypt_ctr(jobs[n].key, jobs[n].packet));
     }
 
     fn seal_chacha(&self, jobs: &mut [SealJob], group: Group) {

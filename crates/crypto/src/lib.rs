@@ -8,6 +8,13 @@
 //! The way of a burst: [`Engine`] groups jobs by algorithm → `frame` checks lengths and writes what is not encrypted →
 //! a kernel (`portable`, or one of `x86`) encrypts and authenticates, or verifies and decrypts → `frame` checks the
 //! trailers of what was opened.
+//!
+//! Constant time: no branch and no index depends on a key, on plaintext or on how far a wrong ICV agrees with the right
+//! one. AES is the CPU's instructions (RustCrypto's bit slices where there are none), GHASH and Poly1305 are
+//! multiplications, SHA and ChaCha20 additions and rotations; key schedules take their S-box from the AES instructions.
+//! ICVs are compared whole, in vectors or by `subtle`. What does show in time is public: suite, lengths, and which
+//! packets of a burst were authentic. Secrets are wiped: keys and their tables on drop, round keys, one-time keys,
+//! keystream rows and inner digests of the kernels at the end of each burst.
 
 mod suite;
 mod job;

@@ -189,11 +189,12 @@ pub(crate) fn decrypt_cbc(key: &Key, unit: &mut [u8]) {
     }
 }
 
-/// En- or decrypts one packet's body with AES-CTR. `head` is the packet's first 16 bytes.
+/// En- or decrypts one packet's body with AES-CTR; header, IV and ICV stay as they are.
 //= https://www.rfc-editor.org/rfc/rfc3686#section-4
 //# The block counter field begins with the value of one
 pub(crate) fn crypt_ctr(key: &Key, packet: &mut [u8]) {
-    let Some((head, body)) = packet.split_first_chunk_mut::<16>() else { return };
+    let end = packet.len().saturating_sub(key.suite().icv_len());
+    let Some((head, body)) = packet[..end].split_first_chunk_mut::<16>() else { return };
     let mut start = [0; 16];
     start[..12].copy_from_slice(&nonce(key, head));
     start[15] = 1;
