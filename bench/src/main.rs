@@ -7,10 +7,15 @@
 mod instrument;
 mod suites;
 mod crypto;
+mod host;
+mod conf;
+mod traffic;
 mod way;
 mod stage;
 mod compare;
 mod wire;
+mod control;
+mod ike;
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +47,12 @@ enum What {
     /// Two builds in turns, and the ratios of what they measure
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::Options),
+    /// What control costs: SA installs, loading many tunnels and SAs, memory, reloads under load
+    #[command(after_help = control::EXAMPLES)]
+    Control(control::Options),
+    /// Tunnels set up per second between two control processes, CPU and memory of each
+    #[command(after_help = ike::EXAMPLES)]
+    Ike(ike::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -51,5 +62,7 @@ fn main() -> anyhow::Result<()> {
         What::Stage(options) => stage::run(&options),
         What::Crypto(options) => crypto::run(&options),
         What::Compare(options) => compare::run(&options),
+        What::Control(options) => control::run(&options),
+        What::Ike(options) => ike::run(&options),
     }
 }

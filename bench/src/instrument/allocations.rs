@@ -9,6 +9,13 @@ pub(crate) fn allocations() -> u64 {
     (stats.allocations + stats.reallocations) as u64
 }
 
+/// Bytes that are allocated now.
+#[allow(clippy::cast_possible_wrap)] // no machine has 2^63 bytes
+pub(crate) fn live_bytes() -> i64 {
+    let stats = COUNTING.stats();
+    stats.bytes_allocated as i64 - stats.bytes_deallocated as i64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

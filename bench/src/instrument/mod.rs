@@ -8,7 +8,7 @@ mod machine;
 mod progress;
 mod spread;
 
-pub(crate) use allocations::allocations;
+pub(crate) use allocations::{allocations, live_bytes};
 pub(crate) use clock::Clock;
 pub(crate) use machine::{Realtime, Waiting, pin};
 pub(crate) use progress::Progress;

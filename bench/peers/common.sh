@@ -1,0 +1,57 @@
+# What the scripts of this folder share. Sourced.
+#
+# Contract with `ravelin-bench peers`:
+#   NAME.sh install                 fetches what is missing (packages of the distribution, their sources where no
+#                                   program is packaged); prints nothing when all is there
+#   NAME.sh up GW SINK DIR          starts the peer in namespace GW, between devices lan0 and wan0, and its other end,
+#                                   where it needs one, in namespace SINK (device sink0); returns once it carries traffic.
+#                                   DIR/pids has the processes in GW that move packets, one a line; DIR/mode one line
+#                                   on how it runs
+#   NAME.sh down DIR                ends what `up` started, by its process ids
+# Addresses are the bench's: traffic from 10.1.0.0/24 to 100.64.0.0/10 is to be protected; 198.18.0.1 in GW, 198.18.0.2 in SINK.
+set -euo pipefail
+
+NET_A=10.1.0.0/24 NET_B=100.64.0.0/10 INNER_A=10.1.0.1 INNER_B=100.64.0.1 OUT_A=198.18.0.1 OUT_B=198.18.0.2
+
+die() { echo "$*" >&2; exit 1; }
+
+# Only the network namespace: `ip netns exec` would change mounts too.
+in_ns() { local ns=$1; shift; nsenter --net="/run/netns/$ns" -- "$@"; }
+
+packages() { # COMMAND... -- PACKAGE...: installs the packages when a command is missing
+  local missing=
+  while [ "$1" != -- ]; do command -v "$1" >/dev/null 2>&1 || missing=yes; shift; done
+  shift
+  [ -z "$missing" ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+    die "cannot install $* (cure: apt-get update, or a network)"
+}
+
+# start DIR FILE COMMAND...: in the background, its process id into DIR/all and DIR/FILE, its output into DIR/FILE.log
+start() {
+  local dir=$1 file=$2
+  shift 2
+  "$@" >"$dir/$file.log" 2>&1 &
+  echo $! >>"$dir/all"
+  echo $! >"$dir/$file"
+}
+
+wait_until() { # SECONDS COMMAND...
+  local n=$(($1 * 10))
+  shift
+  while ! "$@" >/dev/null 2>&1; do
+    n=$((n - 1))
+    [ $n -gt 0 ] || return 1
+    sleep 0.1
+  done
+}
+
+# By id, gently, then not.
+down() {
+  local pid
+  [ -f "$1/all" ] || return 0
+  while read -r pid; do kill "$pid" 2>/dev/null || true; done <"$1/all"
+  while read -r pid; do wait_until 5 gone "$pid" || kill -9 "$pid" 2>/dev/null || true; done <"$1/all"
+  rm -f "$1/all" "$1/pids"
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }

@@ -1,0 +1,157 @@
+//! Who is measured: the real data plane, furnished over its rings, or a peer that its script starts.
+//!
+//! Never: ends a process that it did not start; a peer's script ends its own by their ids.
+
+use crate::control::plane::{self, Plane};
+use crate::host::{self, Net, Scratch};
+use crate::suites::SuiteName;
+use anyhow::{Context, bail};
+use ravelin_ring::msg;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Ravelin's worker; the generator has core 0.
+const CORE: u16 = 1;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
+pub(super) enum Device {
+    Ravelin,
+    /// Ravelin with the cipher of WireGuard
+    RavelinChacha,
+    IpsecSecgw,
+    Strongswan,
+    WireguardGo,
+}
+
+impl Device {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Ravelin => "ravelin",
+            Self::RavelinChacha => "ravelin-chacha",
+            Self::IpsecSecgw => "ipsec-secgw",
+            Self::Strongswan => "strongswan",
+            Self::WireguardGo => "wireguard-go",
+        }
+    }
+
+    const fn suite(self) -> Option<SuiteName> {
+        match self {
+            Self::Ravelin => Some(SuiteName::Aes128Gcm),
+            Self::RavelinChacha => Some(SuiteName::ChaCha20Poly1305),
+            Self::IpsecSecgw | Self::Strongswan | Self::WireguardGo => None,
+        }
+    }
+
+    fn script(self, scripts: &Path) -> PathBuf {
+        scripts.join(format!("{}.sh", self.name()))
+    }
+
+    /// Fetches what is missing.
+    pub(super) fn install(self, scripts: &Path) -> anyhow::Result<()> {
+        if self.suite().is_some() {
+            return Ok(());
+        }
+        said(Command::new(self.script(scripts)).arg("install"))
+    }
+
+    /// Returns once it carries traffic.
+    pub(super) fn start(self, net: &Arc<Net>, scripts: &Path) -> anyhow::Result<Running> {
+        match self.suite() {
+            Some(suite) => ravelin(net, suite),
+            None => self.by_script(net, scripts),
+        }
+    }
+
+    fn by_script(self, net: &Arc<Net>, scripts: &Path) -> anyhow::Result<Running> {
+        let peer = Script { script: self.script(scripts), scratch: Scratch::new(self.name())? };
+        let dir = peer.scratch.path();
+        let places = [net.name("gw"), net.name("sink")];
+        said(Command::new(&peer.script).arg("up").args(places).arg(dir))?;
+        let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let pids: Vec<u32> = read("pids").lines().filter_map(|l| l.trim().parse().ok()).collect();
+        if pids.is_empty() {
+            bail!("its script does not say which process carries the packets");
+        }
+        Ok(Running { pids, mode: read("mode").trim().to_owned(), _plane: None, _peer: Some(peer) })
+    }
+}
+
+/// Carries traffic until it is dropped.
+pub(super) struct Running {
+    pids: Vec<u32>,
+    mode: String,
+    _plane: Option<Plane>,
+    _peer: Option<Script>,
+}
+
+impl Running {
+    /// Processor time of its processes so far.
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        let all = self.pids.iter().map(|pid| host::usage(*pid).context("it ended"));
+        all.map(|usage| usage.map(|u| u.cpu)).sum()
+    }
+
+    pub(super) fn mode(&self) -> String {
+        self.mode.clone()
+    }
+}
+
+struct Script {
+    script: PathBuf,
+    scratch: Scratch,
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        if let Err(why) = said(Command::new(&self.script).arg("down").arg(self.scratch.path())) {
+            eprintln!("{}: {why:#}", self.script.display());
+        }
+    }
+}
+
+fn ravelin(net: &Arc<Net>, suite: SuiteName) -> anyhow::Result<Running> {
+    let mut plane = Plane::within(net.clone(), 16, CORE)?;
+    plane.load_tables(1, 1)?;
+    let [selector, install] = plane::install(1, 0, msg::Direction::Outbound, suite.contract())?;
+    plane.drive(&[selector, install, plane::use_outbound(1, 0)])?;
+    let mode = format!("{}, AF_XDP, 1 core", suite.name());
+    Ok(Running { pids: vec![plane.process.pid()], mode, _plane: Some(plane), _peer: None })
+}
+
+/// Runs it to its end; what it complained of is the error.
+fn said(command: &mut Command) -> anyhow::Result<()> {
+    // Its own children keep running and must not hold a pipe of ours open.
+    let scratch = Scratch::new("said")?;
+    let log = scratch.path().join("stderr");
+    let file = std::fs::File::create(&log)?;
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).status();
+    let status = status.with_context(|| format!("starting {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{}", std::fs::read_to_string(&log).unwrap_or_default().trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_peer_has_its_script_and_every_name_is_the_one_of_the_command_line() {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        for device in Device::value_variants() {
+            assert_eq!(device.to_possible_value().unwrap().get_name(), device.name());
+            assert!(device.suite().is_some() || device.script(&scripts).is_file(), "{device:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_script_complains_of_is_the_error() {
+        let why = said(Command::new("sh").args(["-c", "echo no such thing >&2; exit 3"])).unwrap_err();
+        assert_eq!(why.to_string(), "no such thing");
+        said(Command::new("true").arg("x")).unwrap();
+    }
+}
