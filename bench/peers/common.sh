@@ -26,13 +26,14 @@ packages() { # COMMAND... -- PACKAGE...: installs the packages when a command is
     die "cannot install $* (cure: apt-get update, or a network)"
 }
 
-# start DIR FILE COMMAND...: in the background, its process id into DIR/all and DIR/FILE, its output into DIR/FILE.log
+# start DIR FILE NAMESPACE COMMAND...: in the background, its process id into DIR/all and DIR/FILE.pid, its output into
+# DIR/FILE.log. nsenter becomes the command, so that the id is the command's own (of a function it would be a shell's).
 start() {
-  local dir=$1 file=$2
-  shift 2
-  "$@" >"$dir/$file.log" 2>&1 &
+  local dir=$1 file=$2 ns=$3
+  shift 3
+  nsenter --net="/run/netns/$ns" -- "$@" >"$dir/$file.log" 2>&1 &
   echo $! >>"$dir/all"
-  echo $! >"$dir/$file"
+  echo $! >"$dir/$file.pid"
 }
 
 wait_until() { # SECONDS COMMAND...
@@ -53,5 +54,8 @@ down() {
   while read -r pid; do wait_until 5 gone "$pid" || kill -9 "$pid" 2>/dev/null || true; done <"$1/all"
   rm -f "$1/all" "$1/pids"
 }
+
+# What was started does not outlive a failed start.
+clean_up_after_failure() { FAILED_DIR=$1; trap 'status=$?; [ $status = 0 ] || down "$FAILED_DIR"; exit $status' EXIT; }
 
 gone() { ! kill -0 "$1" 2>/dev/null; }

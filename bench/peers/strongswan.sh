@@ -40,7 +40,7 @@ secrets { ike-peer { id-1 = $8
                      secret = "of this bench alone" } }
 CONF
   )
-  start "$2" "$3" in_ns "$1" env STRONGSWAN_CONF="$dir/strongswan.conf" SWANCTL_DIR="$dir/etc" $CHARON
+  start "$2" "$3" "$1" env STRONGSWAN_CONF="$dir/strongswan.conf" SWANCTL_DIR="$dir/etc" $CHARON
   wait_until 15 test -S "$dir/vici" || die "strongSwan did not start: $(tail -3 "$dir/charon.log" 2>/dev/null)"
   ctl "$2" "$3" --load-all >"$dir/load.log" 2>&1 || die "strongSwan refused its configuration: $(cat "$dir/load.log")"
 }
@@ -62,21 +62,12 @@ up() {
   echo "aes-128-gcm in UDP, kernel-libipsec, $(nproc) cores" >"$dir/mode"
 }
 
-# A directory and a file of one name: the process id lies beside.
-start() {
-  local dir=$1 file=$2
-  shift 2
-  "$@" >"$dir/$file.log" 2>&1 &
-  echo $! >>"$dir/all"
-  echo $! >"$dir/$file.pid"
-}
-
 case ${1:-} in
   install)
     [ -x $CHARON ] && [ -e /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so ] && command -v swanctl >/dev/null ||
       packages no-such-command -- charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
     ;;
-  up) up "$2" "$3" "$4" ;;
+  up) clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
   down) down "$2" ;;
   *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR" ;;
 esac

@@ -15,20 +15,21 @@ up() {
   # The control sockets of both ends lie in one directory of the file system.
   a=rwa$$ b=rwb$$
   for dev in $a $b; do (umask 077; wg genkey >"$dir/$dev.key"); wg pubkey <"$dir/$dev.key" >"$dir/$dev.pub"; done
-  start "$dir" pids in_ns "$gw" env LOG_LEVEL=error wireguard-go -f "$a"
-  start "$dir" other in_ns "$sink" env LOG_LEVEL=error wireguard-go -f "$b"
-  wait_until 10 test -S "/var/run/wireguard/$a.sock" || die "wireguard-go did not start: $(cat "$dir/pids.log")"
-  wait_until 10 test -S "/var/run/wireguard/$b.sock" || die "wireguard-go did not start: $(cat "$dir/other.log")"
+  start "$dir" near "$gw" env LOG_LEVEL=error wireguard-go -f "$a"
+  start "$dir" far "$sink" env LOG_LEVEL=error wireguard-go -f "$b"
+  wait_until 10 test -S "/var/run/wireguard/$a.sock" || die "wireguard-go did not start: $(cat "$dir/near.log")"
+  wait_until 10 test -S "/var/run/wireguard/$b.sock" || die "wireguard-go did not start: $(cat "$dir/far.log")"
   side "$gw" "$dir" "$a" "$b" "$OUT_B" "$NET_B"
   side "$sink" "$dir" "$b" "$a" "$OUT_A" "$NET_A"
   in_ns "$sink" ip addr add "$INNER_B/32" dev "$b"
   wait_until 10 in_ns "$gw" ping -n -c 1 -W 1 -I "$INNER_A" "$INNER_B" || die "no ping through wireguard-go"
+  cp "$dir/near.pid" "$dir/pids"
   echo "chacha20-poly1305, TUN device, $(nproc) cores" >"$dir/mode"
 }
 
 case ${1:-} in
   install) packages wireguard-go wg -- wireguard-go wireguard-tools ;;
-  up) up "$2" "$3" "$4" ;;
+  up) clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
   down) down "$2" ;;
   *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR" ;;
 esac

@@ -51,6 +51,21 @@ impl Net {
         self.ip(left.0, &format!("link add {} type veth {peer}", left.1))?;
         for (ns, dev) in [left, right] {
             self.ip(ns, &format!("link set {dev} up"))?;
+            self.checksums_in_full(ns, dev)?;
+        }
+        Ok(())
+    }
+
+    /// A socket's packets otherwise carry half a checksum, which no AF_XDP socket behind the veth completes.
+    fn checksums_in_full(&self, short: &str, dev: &str) -> anyhow::Result<()> {
+        let mut ethtool = Command::new("nsenter");
+        ethtool
+            .arg(format!("--net={}", self.path(short).display()))
+            .args(["ethtool", "-K", dev, "tx", "off"]);
+        let out = ethtool.output().context("running nsenter (package util-linux)")?;
+        if !out.status.success() {
+            let why = String::from_utf8_lossy(&out.stderr);
+            bail!("ethtool -K {dev} tx off: {}\n    cure: apt-get install ethtool", why.trim());
         }
         Ok(())
     }
@@ -167,6 +182,10 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         Ok(Self { child, name, log })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {

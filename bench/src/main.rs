@@ -16,6 +16,7 @@ mod compare;
 mod wire;
 mod control;
 mod ike;
+mod peers;
 
 use clap::{Parser, Subcommand};
 
@@ -53,6 +54,9 @@ enum What {
     /// Tunnels set up per second between two control processes, CPU and memory of each
     #[command(after_help = ike::EXAMPLES)]
     Ike(ike::Options),
+    /// Ravelin beside other gateways in user space, on the same veths in the same run
+    #[command(after_help = peers::EXAMPLES)]
+    Peers(peers::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,5 +68,6 @@ fn main() -> anyhow::Result<()> {
         What::Compare(options) => compare::run(&options),
         What::Control(options) => control::run(&options),
         What::Ike(options) => ike::run(&options),
+        What::Peers(options) => peers::run(&options),
     }
 }

@@ -3,7 +3,7 @@
 //! Decides: which figures are made and how they are said. Everything goes to a real data plane in a process of its own,
 //! through the real rings; reloads go to a real control process by SIGHUP. Never: judges a figure.
 
-mod plane;
+pub(crate) mod plane;
 mod installs;
 mod load;
 mod memory;

@@ -12,33 +12,38 @@ use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
-pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-pub(super) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Behind tunnel 0.
-pub(super) const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
-const LAN_MAC: [u8; 6] = [2, 0, 0x5e, 0, 1, 2];
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+pub(crate) const LAN_MAC: [u8; 6] = [2, 0, 0x5e, 0, 1, 2];
 const WAN_MAC: [u8; 6] = [2, 0, 0x5e, 0, 1, 3];
 const SINK_MAC: [u8; 6] = [2, 0, 0x5e, 0, 1, 4];
 /// Longer the data plane may not take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fields in the order in which they have to end.
-pub(super) struct Plane {
-    pub(super) session: Session,
-    pub(super) process: Process,
-    pub(super) net: Net,
+pub(crate) struct Plane {
+    pub(crate) session: Session,
+    pub(crate) process: Process,
+    pub(crate) net: Arc<Net>,
     _scratch: Scratch,
 }
 
 impl Plane {
     /// host – gw (data plane) – sink, with room for `max_sas` of each direction.
-    pub(super) fn start(max_sas: u32, core: u16) -> anyhow::Result<Self> {
+    pub(crate) fn start(max_sas: u32, core: u16) -> anyhow::Result<Self> {
+        Self::within(Arc::new(namespaces()?), max_sas, core)
+    }
+
+    /// In namespaces that others use too, by turns.
+    pub(crate) fn within(net: Arc<Net>, max_sas: u32, core: u16) -> anyhow::Result<Self> {
         let scratch = Scratch::new("control")?;
-        let net = namespaces()?;
         let run_dir = scratch.path().join(format!("rbc{}", std::process::id()));
         std::fs::create_dir_all(&run_dir)?;
         let program = beside_this_program("ravelin-dataplane")?;
@@ -52,7 +57,7 @@ impl Plane {
     }
 
     /// One generation of tables with so many tunnels; the time until every worker runs with it.
-    pub(super) fn load_tables(&mut self, tunnels: u32, generation: u64) -> anyhow::Result<Duration> {
+    pub(crate) fn load_tables(&mut self, tunnels: u32, generation: u64) -> anyhow::Result<Duration> {
         let commands = tables(tunnels, generation)?;
         let began = Instant::now();
         let mut at = 0;
@@ -86,7 +91,7 @@ impl Plane {
     }
 
     /// Puts the commands through worker 0's ring, as fast as it takes them, until all that ask for an answer have it.
-    pub(super) fn drive(&mut self, commands: &[WorkerCommand]) -> anyhow::Result<Duration> {
+    pub(crate) fn drive(&mut self, commands: &[WorkerCommand]) -> anyhow::Result<Duration> {
         let wanted = commands.iter().filter(|c| !matches!(c, WorkerCommand::SaSelector { .. })).count();
         let (began, mut at, mut answered) = (Instant::now(), 0, 0);
         while answered < wanted {
@@ -110,7 +115,7 @@ impl Plane {
     }
 
     /// Packets that left the data plane towards the peer.
-    pub(super) fn packets_out(&self) -> anyhow::Result<u64> {
+    pub(crate) fn packets_out(&self) -> anyhow::Result<u64> {
         let dev = joined(self.net.inside("sink", || std::fs::read_to_string("/proc/thread-self/net/dev")))??;
         received(&dev, "sink0").context("sink0 is not in /proc/net/dev")
     }
@@ -122,7 +127,8 @@ fn received(dev: &str, name: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn namespaces() -> anyhow::Result<Net> {
+/// Places host, gw and sink, joined by veths.
+pub(crate) fn namespaces() -> anyhow::Result<Net> {
     let mut net = Net::new("c");
     for place in ["host", "gw", "sink"] {
         net.add(place)?;
@@ -159,7 +165,7 @@ fn setup(max_sas: u32, core: u16) -> Setup {
 }
 
 /// Tunnel n leads to the n-th address of 100.64.0.0/10.
-pub(super) fn selector(tunnel: u32) -> anyhow::Result<Selector> {
+pub(crate) fn selector(tunnel: u32) -> anyhow::Result<Selector> {
     let range = |addr: Ipv4Addr, len| Prefix::of(addr.into(), len).map(AddrRange::from);
     let far = Ipv4Addr::from_bits(FAR.to_bits() + tunnel);
     let local = range(HOST, 24).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -197,7 +203,7 @@ fn tables(tunnels: u32, generation: u64) -> anyhow::Result<Vec<TableCommand>> {
 }
 
 /// One SA and what has to come before it. Numbers from 1 on are ids and, spread, SPIs.
-pub(super) fn install(
+pub(crate) fn install(
     number: u32,
     tunnel: u32,
     direction: Direction,
@@ -234,7 +240,7 @@ pub(super) fn install(
 }
 
 /// From now on the tunnel sends by that SA.
-pub(super) fn use_outbound(number: u32, tunnel: u32) -> WorkerCommand {
+pub(crate) fn use_outbound(number: u32, tunnel: u32) -> WorkerCommand {
     let (tunnel, sa, owner) = (TunnelId(tunnel), SaId(number.into()), WorkerId(0));
     WorkerCommand::UseOutbound { token: Token(number.into()), tunnel, sa, owner }
 }
