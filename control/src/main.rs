@@ -31,6 +31,12 @@ struct Arguments {
     /// Where the sockets of both processes lie, instead of [control] run-dir.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Laboratories only: write the keys of all IKE SAs to this file, for tshark. Needs the next option too.
+    #[arg(long, value_name = "FILE", requires = "all_traffic_may_be_read")]
+    lab_key_log: Option<PathBuf>,
+    /// Says that you know what --lab-key-log does.
+    #[arg(long, requires = "lab_key_log")]
+    all_traffic_may_be_read: bool,
     /// What is logged: error, warn, info, debug, trace, or per part as in `info,ravelin_ike=debug`.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -56,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let options = Options { config: arguments.config, run_dir: arguments.run_dir };
+    let options =
+        Options { config: arguments.config, run_dir: arguments.run_dir, key_log: arguments.lab_key_log };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(driver::run(&options))?;
     // An attempt to connect may still run on its thread; it holds nothing that needs an end.

@@ -67,6 +67,7 @@ fn answer(call: Call) {
             difference: vec!["+ tunnel van".into()],
             warnings: Vec::new(),
         }),
+        Request::Trace { tunnel, on } => Answer::Traced { tunnel, on },
         Request::Version => Answer::Version(VersionStatus {
             api: 1,
             control: "9.9.9".into(),

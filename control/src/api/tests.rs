@@ -43,6 +43,7 @@ async fn echo(mut calls: mpsc::Receiver<Call>) {
         let answer = match call.request {
             Request::Show { what: What::Ports, .. } => Answer::Ports(Vec::new()),
             Request::Down { .. } => continue, // dropped without an answer
+            Request::Trace { tunnel, on } => Answer::Traced { tunnel, on },
             other @ (Request::Show { .. } | Request::Up { .. } | Request::Reload | Request::Version) => {
                 Answer::refused(format!("{other:?}"))
             }

@@ -30,6 +30,11 @@ pub enum Request {
         tunnel: String,
         timeout_ms: u64,
     },
+    /// Log every IKE message, state and decision of the tunnel, or stop it.
+    Trace {
+        tunnel: String,
+        on: bool,
+    },
     /// Read the configuration again and apply what changed.
     Reload,
     Version,
@@ -55,6 +60,10 @@ pub enum Answer {
     Drops(DropStatus),
     /// What came of `Up` or `Down`.
     Outcome(Outcome),
+    Traced {
+        tunnel: String,
+        on: bool,
+    },
     /// What came of `Reload`.
     Reloaded(Reloaded),
     Version(VersionStatus),

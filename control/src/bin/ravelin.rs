@@ -87,6 +87,14 @@ enum Command {
     /// Take a tunnel down; it stays down until `up` or the peer brings it up.
     #[command(after_help = "Examples:\n  ravelin down office")]
     Down(Switch),
+    /// Log every IKE message, state and decision of a tunnel (no secrets), until it is turned off.
+    #[command(after_help = "Examples:\n  ravelin trace office on\n  ravelin trace office off")]
+    Trace {
+        tunnel: String,
+        /// on or off
+        #[arg(action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+        on: bool,
+    },
     /// Read the configuration again and apply what changed; an invalid file changes nothing.
     #[command(after_help = "Examples:
   ravelin reload
@@ -169,8 +177,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Check { file, no_secrets, json } => check(&file, no_secrets, json),
         Command::Show { what, name, json } => show_state(&socket, what.into(), name, json),
-        Command::Up(switch) => up(&socket, switch),
-        Command::Down(switch) => down(&socket, switch),
+        Command::Up(switch) => turn(&socket, switch, true),
+        Command::Down(switch) => turn(&socket, switch, false),
+        Command::Trace { tunnel, on } => trace(&socket, tunnel, on),
         Command::Reload { json } => reload(&socket, json),
         Command::Release { tun } => release(&cli.reach.run_dir, &tun),
         Command::Version { json } => version(&socket, json),
@@ -242,16 +251,20 @@ fn show_state(socket: &Path, what: What, name: Option<String>, json: bool) -> Re
     Ok(())
 }
 
-fn up(socket: &Path, switch: Switch) -> Result<(), Failure> {
-    let timeout_ms = switch.timeout * 1000;
-    let request = Request::Up { tunnel: switch.tunnel.clone(), timeout_ms };
-    outcome(socket, request, switch, "bringing up")
+fn turn(socket: &Path, switch: Switch, up: bool) -> Result<(), Failure> {
+    let (tunnel, timeout_ms) = (switch.tunnel.clone(), switch.timeout * 1000);
+    if up {
+        return outcome(socket, Request::Up { tunnel, timeout_ms }, switch, "bringing up");
+    }
+    outcome(socket, Request::Down { tunnel, timeout_ms }, switch, "taking down")
 }
 
-fn down(socket: &Path, switch: Switch) -> Result<(), Failure> {
-    let timeout_ms = switch.timeout * 1000;
-    let request = Request::Down { tunnel: switch.tunnel.clone(), timeout_ms };
-    outcome(socket, request, switch, "taking down")
+fn trace(socket: &Path, tunnel: String, on: bool) -> Result<(), Failure> {
+    let Answer::Traced { tunnel, on } = ask(socket, &Request::Trace { tunnel, on }, PATIENCE)? else {
+        return Err(unexpected());
+    };
+    print(&format!("tunnel {tunnel} is {}traced\n", if on { "" } else { "not " }));
+    Ok(())
 }
 
 fn outcome(socket: &Path, request: Request, switch: Switch, doing: &str) -> Result<(), Failure> {

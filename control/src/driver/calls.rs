@@ -7,6 +7,7 @@ use super::Driver;
 use super::answers;
 use crate::api::server::MAX_WAIT;
 use crate::api::{Answer, Call, Outcome, Request, TunnelState, VERSION, VersionStatus, What};
+use ravelin_ike::command::Command;
 use ravelin_ring::msg::TunnelId;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -42,11 +43,29 @@ impl Driver {
             Request::Down { tunnel, timeout_ms } => {
                 return self.ask(now, &tunnel, false, timeout_ms, call.reply);
             }
+            Request::Trace { tunnel, on } => self.trace(now, tunnel, on),
             Request::Reload => Answer::Reloaded(self.reload(now).await),
             Request::Version => Answer::Version(self.version()),
         };
         // A client that left does not want it any more.
         let _ = call.reply.send(answer);
+    }
+
+    fn trace(&mut self, now: Instant, name: String, on: bool) -> Answer {
+        match self.core.config.tunnel(&name).map(|t| t.connection_id()) {
+            Some(id) => {
+                self.core.command(now, Command::Trace { connection: id, on });
+                Answer::Traced { tunnel: name, on }
+            }
+            None => self.no_such(&name),
+        }
+    }
+
+    fn no_such(&self, name: &str) -> Answer {
+        Answer::refused(format!(
+            "there is no tunnel \"{name}\"; there are: {}",
+            self.core.config.tunnels.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// Answers what has come about, failed or run out of time.
@@ -106,10 +125,7 @@ impl Driver {
 
     fn ask(&mut self, now: Instant, name: &str, up: bool, timeout_ms: u64, reply: oneshot::Sender<Answer>) {
         let refusal = match self.core.config.tunnel(name).map(|t| (t.id, t.remote)) {
-            None => Answer::refused(format!(
-                "there is no tunnel \"{name}\"; there are: {}",
-                self.core.config.tunnels.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ")
-            )),
+            None => self.no_such(name),
             Some(_) if self.waiting.len() >= MAX_WAITING => Answer::refused("too many requests wait already"),
             Some(_) if self.stopping.is_some() => Answer::refused("ravelin-control is shutting down"),
             Some(_) if up && self.link.plane().is_none() => answers::no_plane(),

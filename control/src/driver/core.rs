@@ -16,10 +16,12 @@ use ravelin_ike::command::Command;
 use ravelin_ike::config::{ChildId, Connection, ConnectionId, Start};
 use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
 use ravelin_ike::event::{ChildSa, Event, InstallToken};
+use ravelin_ike::keylog::KeyLine;
 use ravelin_ike::snapshot::Snapshot;
 use ravelin_ring::msg::{PortId, SaReport, TunnelId, WorkerCommand, WorkerEvent, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
@@ -44,6 +46,8 @@ pub(super) struct Core {
     idle: bool,
     resolve: VecDeque<(PortId, IpAddr)>,
     limit: LogLimit,
+    /// Where a laboratory wants the keys.
+    keys: Option<Sender<KeyLine>>,
 }
 
 impl std::fmt::Debug for Core {
@@ -53,16 +57,18 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>) -> Self {
         let spis = Spis::new(1);
         let mut settings = EndpointConfig::new(Box::new(spis.clone()));
         settings.ike_port = config.control.ike_port;
         settings.natt_port = config.control.natt_port;
+        settings.key_log = keys.is_some();
         Self {
             // The kernel's generator cannot fail once it is seeded; without one there is no IKE at all.
             endpoint: Endpoint::new(settings, Box::new(UnwrapErr(SysRng))),
             installer: Installer::new(1, spis),
             config,
+            keys,
             connections: BTreeMap::new(),
             held: BTreeSet::new(),
             notes: BTreeMap::new(),
@@ -320,6 +326,11 @@ impl Core {
             Event::Remove { sa, grace, .. } => self.installer.remove(now, sa, grace),
             Event::Moved { sa, local, remote } => self.installer.moved(sa, local, remote),
             Event::Idle => self.idle = true,
+            Event::Trace { connection, ike, text } => {
+                info!(target: "ravelin::trace", tunnel = self.name(connection), ike = ike.0, "{text}");
+            }
+            // A log that ended has said so.
+            Event::KeyLog(line) => self.keys.iter().for_each(|keys| drop(keys.send(line.clone()))),
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");

@@ -4,6 +4,7 @@
 //! reload adds is protected before it is negotiated. Reads: sockets, rings, the kernel, signals, the API.
 //! Writes: the same. Never: waits for one of them while another has something (what blocks runs elsewhere).
 
+mod key_log;
 mod core;
 mod plane;
 mod tables;
@@ -56,6 +57,8 @@ pub struct Options {
     pub config: PathBuf,
     /// Instead of what the configuration says.
     pub run_dir: Option<PathBuf>,
+    /// Laboratories only: where the keys of all IKE SAs go.
+    pub key_log: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +147,8 @@ impl Driver {
         let sockets = Sockets::open(config.control.ike_port, config.control.natt_port)?;
         // Before any other thread exists, which would keep what this one gives up.
         crate::hygiene::reduce();
+        let keys = options.key_log.as_deref();
+        let keys = keys.map(|path| key_log::start(path).map_err(io_error("no key log", path))).transpose()?;
         let signals = Signals::new().map_err(io_error("no signals for", &run_dir))?;
         tokio::spawn(server.run());
         let ports = config.ports.iter().map(|p| p.name.to_string()).collect();
@@ -153,7 +158,7 @@ impl Driver {
         let link = Link::new(run_dir.join("dataplane.sock"), connections);
         let mut me = Self {
             options: options.clone(),
-            core: Core::new(config),
+            core: Core::new(config, keys),
             sockets,
             mirror,
             fail_closed,

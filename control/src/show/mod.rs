@@ -27,7 +27,9 @@ pub fn text(answer: &Answer, detail: bool) -> String {
         Answer::Workers(all) => ports::workers(all),
         Answer::Drops(drops) => drops::table(drops, detail),
         Answer::Error(refusal) => format!("{}\n", refusal.message),
-        Answer::Outcome(_) | Answer::Reloaded(_) | Answer::Version(_) => String::new(),
+        Answer::Outcome(_) | Answer::Traced { .. } | Answer::Reloaded(_) | Answer::Version(_) => {
+            String::new()
+        }
     }
 }
 
@@ -40,6 +42,7 @@ pub fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         Answer::Workers(all) => serde_json::to_string_pretty(all),
         Answer::Drops(drops) => serde_json::to_string_pretty(drops),
         Answer::Outcome(outcome) => serde_json::to_string_pretty(outcome),
+        Answer::Traced { tunnel, on } => serde_json::to_string_pretty(&(tunnel, on)),
         Answer::Reloaded(reloaded) => serde_json::to_string_pretty(reloaded),
         Answer::Version(version) => serde_json::to_string_pretty(version),
         Answer::Error(refusal) => serde_json::to_string_pretty(refusal),
@@ -61,7 +64,11 @@ pub fn only(answer: Answer, name: &str) -> Result<Answer, String> {
         Answer::Ports(all) => Answer::Ports(keep(all, name, "port", |port| port.name.clone())?),
         Answer::Workers(all) => Answer::Workers(keep(all, name, "worker", |worker| worker.id.to_string())?),
         Answer::Drops(all) => Answer::Drops(drops::only(all, name)?),
-        other @ (Answer::Outcome(_) | Answer::Reloaded(_) | Answer::Version(_) | Answer::Error(_)) => other,
+        other @ (Answer::Outcome(_)
+        | Answer::Traced { .. }
+        | Answer::Reloaded(_)
+        | Answer::Version(_)
+        | Answer::Error(_)) => other,
     })
 }
 

@@ -37,6 +37,11 @@ pub enum Command {
     },
     /// The child SA carried inbound traffic lately: no need to ask whether the peer lives.
     Alive(ChildSaId),
+    /// Tell [`crate::event::Event::Trace`] of all that this connection does, or stop it.
+    Trace {
+        connection: ConnectionId,
+        on: bool,
+    },
     /// Delete everything; `poll_event` says `Event::Idle` when the peers answered or were given up (a few seconds).
     Shutdown,
 }

@@ -219,6 +219,10 @@ impl Endpoint {
         })
     }
 
+    pub(crate) const fn log_keys(&mut self) {
+        self.shared.config.key_log = true;
+    }
+
     /// Bytes of messages in pieces: of strangers, of peers.
     pub(crate) fn rooms(&self) -> (usize, usize) {
         (self.shared.strangers_room.used(), self.shared.peers_room.used())

@@ -1,6 +1,7 @@
 //! What the engine tells the control process.
 
 use crate::config::{ChildId, ConnectionId, EspProposal};
+use crate::keylog::KeyLine;
 use core::net::SocketAddr;
 use core::time::Duration;
 use ravelin_wire::{Selector, Spi};
@@ -109,6 +110,14 @@ pub enum Event {
         sa: ChildSaId,
         why: String,
     },
+    /// What a traced connection does: a message, a state, a decision. No secrets.
+    Trace {
+        connection: ConnectionId,
+        ike: IkeSaId,
+        text: String,
+    },
+    /// Only with [`crate::endpoint::EndpointConfig::key_log`].
+    KeyLog(KeyLine),
     /// After `Shutdown`: nothing is left.
     Idle,
 }

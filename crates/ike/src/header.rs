@@ -39,6 +39,19 @@ impl Exchange {
         }
     }
 
+    /// As in the RFCs.
+    pub(crate) fn name(self) -> String {
+        let known = match self {
+            Self::IkeSaInit => "IKE_SA_INIT",
+            Self::IkeAuth => "IKE_AUTH",
+            Self::CreateChildSa => "CREATE_CHILD_SA",
+            Self::Informational => "INFORMATIONAL",
+            Self::IkeIntermediate => "IKE_INTERMEDIATE",
+            Self::Other(raw) => return format!("exchange {raw}"),
+        };
+        known.to_owned()
+    }
+
     const fn to_wire(self) -> u8 {
         match self {
             Self::IkeSaInit => 34,

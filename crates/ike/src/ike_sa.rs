@@ -163,6 +163,18 @@ impl Core {
         cx.random_up_to(most)
     }
 
+    /// Names of payloads, never their contents.
+    pub(crate) fn trace_message(&self, cx: &mut Cx<'_>, way: &str, header: &Header, payloads: &[Payload]) {
+        self.trace(cx, || {
+            let kind = if header.response { "response" } else { "request" };
+            format!("{way} {} {kind} {}: {payloads:?}", header.exchange.name(), header.message_id)
+        });
+    }
+
+    pub(crate) fn trace(&self, cx: &mut Cx<'_>, text: impl FnOnce() -> String) {
+        cx.trace(self.connection.id, self.id, text);
+    }
+
     /// Seals `payloads` as a request and sends it. False: no key or no room, and the SA is of no use any more.
     pub(crate) fn request_sealed(
         &mut self,
@@ -171,14 +183,8 @@ impl Core {
         exchange: Exchange,
         payloads: &[Payload],
     ) -> bool {
-        tracing::trace!(
-            ike = self.id.0,
-            id = self.window.next_request_id(),
-            ?exchange,
-            ?payloads,
-            "request out"
-        );
         let header = self.header(exchange, false, self.window.next_request_id());
+        self.trace_message(cx, "out", &header, payloads);
         let Some(datagrams) = self.protect(cx, keys, header, payloads) else { return false };
         self.request(cx, datagrams);
         true
@@ -186,8 +192,8 @@ impl Core {
 
     /// Seals and sends the answer to the request `id`, and keeps it for repeats.
     pub(crate) fn answer(&mut self, cx: &mut Cx<'_>, keys: &mut IkeKeys, to: Asked, payloads: &[Payload]) {
-        tracing::trace!(ike = self.id.0, id = to.id, exchange = ?to.exchange, ?payloads, "answer out");
         let header = self.header(to.exchange, true, to.id);
+        self.trace_message(cx, "out", &header, payloads);
         let Some(datagrams) = self.protect(cx, keys, header, payloads) else { return };
         self.last_sent = cx.now;
         let natt = cx.config.natt_port;
@@ -299,6 +305,7 @@ impl IkeSa {
     /// Ends an attempt that did not get to the end.
     pub(crate) fn fail(core: &Core, cx: &mut Cx<'_>, why: String) -> State {
         tracing::debug!(ike = core.id.0, connection = core.connection.name, why, "attempt failed");
+        core.trace(cx, || format!("the attempt failed: {why}"));
         if core.role == Role::Initiator {
             let connection = core.connection.id;
             cx.act(Action::Down { connection, ike: core.id, why, announced: false });

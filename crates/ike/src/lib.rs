@@ -21,11 +21,14 @@ mod auth;
 mod crypto;
 mod child_sa;
 pub mod event;
+pub mod keylog;
 pub mod command;
 pub mod config;
 pub mod counters;
 pub mod snapshot;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 #[cfg(test)]
 #[allow(clippy::wildcard_enum_match_arm, clippy::type_complexity, clippy::cast_possible_truncation)] // tests pick out what they look for

@@ -7,6 +7,7 @@ mod collisions;
 mod lossy;
 mod fragments;
 mod hybrid;
+mod trace;
 mod hostile;
 mod nat;
 mod lifecycle;

@@ -64,6 +64,11 @@ impl Protection {
         }
     }
 
+    /// For the key log: SK_e with its salt, SK_a.
+    pub(crate) fn expose(&self) -> (&[u8], &[u8]) {
+        (&self.key, &self.integrity_key)
+    }
+
     pub(crate) const fn iv_len(&self) -> usize {
         if is_aead(self.encryption) { 8 } else { BLOCK }
     }

@@ -19,6 +19,7 @@ impl Endpoint {
                 self.terminate(now, id, "removed from the configuration");
                 self.connections.remove(&id);
                 self.shared.connections.remove(id);
+                self.shared.traced.remove(&id);
             }
             Command::Initiate { connection, child } => {
                 if let Some(wanted) = self.connections.get_mut(&connection) {
@@ -47,6 +48,12 @@ impl Endpoint {
                 e.move_peer(core, cx, from, natt);
             }),
             Command::Alive(id) => self.with_pair(now, id, |_, e, cx| e.last_heard = cx.now),
+            Command::Trace { connection, on: true } => {
+                self.shared.traced.insert(connection);
+            }
+            Command::Trace { connection, on: false } => {
+                self.shared.traced.remove(&connection);
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }

@@ -21,6 +21,8 @@ pub struct EndpointConfig {
     pub natt_port: u16,
     pub limits: Limits,
     pub timers: Timers,
+    /// For laboratories: every IKE SA's keys become an event. Whoever sees them can read all traffic.
+    pub key_log: bool,
     pub spi_source: Box<dyn SpiSource>,
 }
 
@@ -31,6 +33,7 @@ impl EndpointConfig {
             natt_port: 4500,
             limits: Limits::default(),
             timers: Timers::default(),
+            key_log: false,
             spi_source,
         }
     }

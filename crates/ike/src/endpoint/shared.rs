@@ -6,11 +6,13 @@
 use super::directory::Directory;
 use super::setup::{EndpointConfig, Transmit};
 use crate::child_sa::ChildPair;
-use crate::config::{ChildId, Connection, ConnectionId};
+use crate::config::{ChildId, Connection, ConnectionId, IkeProposal};
 use crate::counters::{Counter, Counters};
+use crate::crypto::keys::IkeKeys;
 use crate::event::{ChildSaId, Event, IkeSaId};
 use crate::fragment::Room;
 use crate::ike_sa::{Authentic, IkeSa, Waiting};
+use crate::keylog::KeyLine;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     /// Room for messages in pieces.
     pub(crate) strangers_room: Room,
     pub(crate) peers_room: Room,
+    /// Connections that tell what they do.
+    pub(crate) traced: BTreeSet<ConnectionId>,
 }
 
 impl Shared {
@@ -89,6 +93,7 @@ impl Shared {
             inbound: BTreeSet::new(),
             outbound: BTreeMap::new(),
             last_id: 0,
+            traced: BTreeSet::new(),
         }
     }
 
@@ -135,9 +140,27 @@ impl Shared {
         self.events.push_back(event);
     }
 
+    /// The text is only made when somebody wants it.
+    pub(crate) fn trace(&mut self, connection: ConnectionId, ike: IkeSaId, text: impl FnOnce() -> String) {
+        if self.traced.contains(&connection) {
+            self.event(Event::Trace { connection, ike, text: text() });
+        }
+    }
+
+    /// Only where a laboratory asked for it.
+    pub(crate) fn log_keys(&mut self, spis: (u64, u64), proposal: &IkeProposal, keys: &IkeKeys) {
+        if self.config.key_log {
+            self.event(Event::KeyLog(KeyLine::new(spis, proposal, keys)));
+        }
+    }
+
     /// For what strangers can cause: bounded.
     pub(crate) fn rejected(&mut self, connection: Option<ConnectionId>, remote: SocketAddr, why: String) {
         tracing::debug!(%remote, why, "refused");
+        if let Some(id) = connection {
+            // No IKE SA yet.
+            self.trace(id, IkeSaId(0), || format!("refused: {why}"));
+        }
         if self.rejections < self.config.limits.rejections {
             self.rejections += 1;
             self.event(Event::Rejected { connection, remote, why });

@@ -33,7 +33,7 @@ impl Room {
         (before + bytes <= self.bytes).then_some(lease)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

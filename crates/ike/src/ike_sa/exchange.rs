@@ -131,8 +131,13 @@ impl IkeSa {
 
     /// Takes the state by value and puts the next one in its place.
     fn step(&mut self, cx: &mut Cx<'_>, next: impl FnOnce(State, &mut super::Core, &mut Cx<'_>) -> State) {
+        let before = self.state_name();
         let state = core::mem::replace(&mut self.state, State::Gone);
         self.state = next(state, &mut self.core, cx);
+        let after = self.state_name();
+        if before != after {
+            self.core.trace(cx, || format!("{before} -> {after}"));
+        }
     }
 
     /// True for a new request and for the answer we wait for.
@@ -156,8 +161,7 @@ impl IkeSa {
     pub(crate) fn on_authentic(&mut self, cx: &mut Cx<'_>, message: &Authentic) {
         let Authentic { header, via, payloads, head, .. } = message;
         let via = *via;
-        tracing::trace!(ike = self.core.id.0, id = header.message_id, exchange = ?header.exchange,
-            response = header.response, ?payloads, "in");
+        self.core.trace_message(cx, "in", header, payloads);
         let asked = Asked { exchange: header.exchange, id: header.message_id, via };
         if header.response {
             self.core.window.answered();

@@ -58,6 +58,8 @@ impl IkeSa {
             Due::Again(datagrams) => {
                 cx.count(Counter::Retransmits);
                 self.core.retransmits += 1;
+                let tries = self.core.retransmits;
+                self.core.trace(cx, || format!("out again: retransmission {tries} of this IKE SA"));
                 self.core.send(cx, datagrams);
             }
             Due::GiveUp => self.give_up(cx),

@@ -196,6 +196,15 @@ fn describe(kind: u8, wanted: &[Transform], got: &[Transform]) -> String {
     format!("{}: wanted {}, got {}", kind_name(kind), names(kind, wanted), names(kind, got))
 }
 
+/// Attribute by attribute.
+pub(crate) fn describe_ike(proposal: &IkeProposal) -> String {
+    let each = ike_transforms(proposal)
+        .iter()
+        .map(|t| format!("{} {}", kind_name(t.kind), name(t)))
+        .collect::<Vec<_>>();
+    each.join(", ")
+}
+
 fn names(kind: u8, list: &[Transform]) -> String {
     let mut names: Vec<String> = Vec::new();
     for t in list.iter().filter(|t| t.kind == kind) {

@@ -224,6 +224,7 @@ pub(crate) fn failed(
 ) {
     count_error(cx, error);
     tracing::debug!(ike = core.id.0, %error, "child SA failed");
+    core.trace(cx, || format!("the child SA failed: {error}"));
     match error {
         Error::Refused(_) | Error::Local(_) => {}
         Error::Malformed(_) => sa.begin_delete(core, cx, &error.to_string()),

@@ -98,7 +98,9 @@ impl InitSent {
         payloads.extend(core.connection.fragment_size.map(|_| fragmentation_supported()));
         payloads
             .extend(core.connection.proposals.iter().find_map(|p| p.kem).map(|_| intermediate_supported()));
-        self.request = message::plain(core.header(Exchange::IkeSaInit, false, 0), &payloads);
+        let header = core.header(Exchange::IkeSaInit, false, 0);
+        core.trace_message(cx, "out", &header, &payloads);
+        self.request = message::plain(header, &payloads);
         core.window = Window::default();
         core.request(cx, vec![self.request.clone()]);
     }
@@ -117,6 +119,7 @@ impl InitSent {
             cx.count(Counter::Malformed);
             return State::InitSent(self);
         };
+        core.trace_message(cx, "in", header, &payloads);
         let view = View(&payloads);
         if !view.has_sa() {
             return self.on_notify(core, cx, view);
@@ -125,6 +128,7 @@ impl InitSent {
             Ok((keys, proposal)) => self.authenticate(core, cx, (keys, proposal), bytes, view),
             Err(error) => {
                 tracing::debug!(ike = core.id.0, %error, "IKE_SA_INIT answer is of no use");
+                core.trace(cx, || format!("the answer is of no use: {error}"));
                 cx.count(match error {
                     Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
                     Error::Mismatch(_) => Counter::NoProposal,
@@ -224,7 +228,10 @@ impl InitSent {
             core.path.move_to_natt(&cx.config);
         }
         core.path.local.get_or_insert_with(|| via.local.ip());
-        Ok((keys::ike_keys(&chosen.ours, &seed, from), chosen.ours))
+        let keys = keys::ike_keys(&chosen.ours, &seed, from);
+        cx.log_keys(core.spis(), &chosen.ours, &keys);
+        core.trace(cx, || format!("chosen: {}", proposal::describe_ike(&chosen.ours)));
+        Ok((keys, chosen.ours))
     }
 
     fn authenticate(
@@ -296,6 +303,9 @@ pub(crate) fn respond(
     let seed = keys::seed(chosen.ours.prf, ni, &nr, &shared);
     let from = Ingredients { ni, nr: &nr, initiator_spi, responder_spi };
     let keys = keys::ike_keys(&chosen.ours, &seed, from);
+    cx.log_keys(core.spis(), &chosen.ours, &keys);
+    core.trace_message(cx, "in", header, view.0);
+    core.trace(cx, || format!("chosen: {}", proposal::describe_ike(&chosen.ours)));
     let mut payloads = vec![
         Payload::Sa(proposal::answer_ike(&chosen, None)),
         super::child_create::ke_payload(&ke),
@@ -305,7 +315,9 @@ pub(crate) fn respond(
     core.fragmentation = knows_fragments(&core, view);
     payloads.extend(core.fragmentation.then(fragmentation_supported));
     payloads.extend(chosen.ours.kem.map(|_| intermediate_supported()));
-    let response = message::plain(core.header(Exchange::IkeSaInit, true, 0), &payloads);
+    let answer = core.header(Exchange::IkeSaInit, true, 0);
+    core.trace_message(cx, "out", &answer, &payloads);
+    let response = message::plain(answer, &payloads);
     core.window.received(0, bytes);
     let reply = via.transmit(cx.config.natt_port, response.clone());
     core.window.reply(vec![reply.clone()]);

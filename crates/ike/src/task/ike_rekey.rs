@@ -250,6 +250,7 @@ fn successor(
     let seed = keys::rekey_seed(&sa.keys, parts.ni, parts.nr, parts.shared);
     let from = Ingredients { ni: parts.ni, nr: parts.nr, initiator_spi, responder_spi };
     let keys = keys::ike_keys(&chosen.ours, &seed, from);
+    cx.log_keys(new.spis(), &chosen.ours, &keys);
     let established = Established::new(cx, &new, keys, chosen.ours, sa.peer_id.clone());
     Ok(Box::new(IkeSa { core: new, state: State::Established(Box::new(established)) }))
 }

@@ -75,6 +75,7 @@ impl IntermediateSent {
         let Self { mut init, ours, child, .. } = *self;
         let theirs = int_auth(&init.keys, Role::Responder, message);
         init.keys = mix(core, &init.proposal, &init.keys, (&init.ni, &init.nr), &secret);
+        cx.log_keys(core.spis(), &init.proposal, &init.keys);
         init.int_auth = [&ours[..], &theirs, &core.window.next_request_id().to_be_bytes()].concat();
         AuthSent::send(core, cx, init, child)
     }
@@ -106,6 +107,7 @@ pub(crate) fn respond(
             let ours = int_auth_of(&state.keys, Role::Responder, header, &payloads);
             core.answer(cx, &mut state.keys, asked, &payloads);
             state.keys = mix(core, &state.proposal, &state.keys, (&state.ni, &state.nr), &secret);
+            cx.log_keys(core.spis(), &state.proposal, &state.keys);
             state.int_auth = [&theirs[..], &ours].concat();
             state.pending = None;
             State::InitAnswered(state)

@@ -205,6 +205,18 @@ impl Pair {
         pair
     }
 
+    /// Both sides tell their keys.
+    pub(super) fn with_key_log(seed: u64, change: impl Fn(Side, &mut Connection)) -> Self {
+        let mut pair = Self::empty(seed);
+        for side in [Side::A, Side::B] {
+            pair.node(side).ep.log_keys();
+            let mut c = connection(side);
+            change(side, &mut c);
+            pair.command(side, Command::Configure(Box::new(c)));
+        }
+        pair
+    }
+
     pub(super) fn empty(seed: u64) -> Self {
         let start = Instant::now();
         Self {
@@ -384,7 +396,9 @@ impl Pair {
             | Event::Failed { .. }
             | Event::Rejected { .. }
             | Event::ChildUp { .. }
-            | Event::ChildDown { .. } => {}
+            | Event::ChildDown { .. }
+            | Event::Trace { .. }
+            | Event::KeyLog(_) => {}
         }
         self.node(side).events.push(event);
     }
