@@ -253,10 +253,8 @@ fn show_state(socket: &Path, what: What, name: Option<String>, json: bool) -> Re
 
 fn turn(socket: &Path, switch: Switch, up: bool) -> Result<(), Failure> {
     let (tunnel, timeout_ms) = (switch.tunnel.clone(), switch.timeout * 1000);
-    if up {
-        return outcome(socket, Request::Up { tunnel, timeout_ms }, switch, "bringing up");
-    }
-    outcome(socket, Request::Down { tunnel, timeout_ms }, switch, "taking down")
+    let request = if up { Request::Up { tunnel, timeout_ms } } else { Request::Down { tunnel, timeout_ms } };
+    outcome(socket, request, switch, if up { "bringing up" } else { "taking down" })
 }
 
 fn trace(socket: &Path, tunnel: String, on: bool) -> Result<(), Failure> {

@@ -46,7 +46,6 @@ pub(super) struct Core {
     idle: bool,
     resolve: VecDeque<(PortId, IpAddr)>,
     limit: LogLimit,
-    /// Where a laboratory wants the keys.
     keys: Option<Sender<KeyLine>>,
 }
 
@@ -329,7 +328,6 @@ impl Core {
             Event::Trace { connection, ike, text } => {
                 info!(target: "ravelin::trace", tunnel = self.name(connection), ike = ike.0, "{text}");
             }
-            // A log that ended has said so.
             Event::KeyLog(line) => self.keys.iter().for_each(|keys| drop(keys.send(line.clone()))),
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
