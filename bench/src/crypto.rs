@@ -69,7 +69,7 @@ const CALLS: u64 = 8;
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(options.burst > 0 && options.keys > 0, "a burst has packets and keys");
     instrument::pin(None)?;
-    let clock = instrument::Clock::new();
+    let clock = Clock::new();
     let tiers = chosen_tiers(&options.tiers)?;
     if !options.json {
         println!("1 clk = {:.2} core cycles; clk per packet: median (least)", cycles_per_clk(&clock));
