@@ -5,6 +5,7 @@
 
 # strongswan_start SIDE [KEY=VALUE...]: SIDE is A or B, the gateway gwA or gwB. Keys, with their defaults:
 #   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  remote=ADDRESS of the other side
+#   local_auth=, remote_auth=: lines of swanctl.conf in place of auth = psk
 strongswan_start() {
   local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
   local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra=
@@ -12,7 +13,7 @@ strongswan_start() {
   local setting
   for setting; do
     case ${setting%%=*} in
-      role|ike|esp|ike_rekey|child_rekey|psk|over|extra) local "${setting%%=*}=${setting#*=}" ;;
+      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|local_auth|remote_auth) local "${setting%%=*}=${setting#*=}" ;;
       *) die "strongswan_start: unknown setting $setting" ;;
     esac
   done
@@ -40,9 +41,9 @@ connections {
     rand_time = 0
     dpd_delay = 20s
     keyingtries = 0
-    local { auth = psk
+    local { $local_auth
             id = $me }
-    remote { auth = psk
+    remote { $remote_auth
              id = $peer }
     children {
       net {
@@ -86,7 +87,7 @@ charon {
   install_routes = yes
   retransmit_tries = 5
   $2
-  load = random nonce openssl aes sha1 sha2 hmac kdf ctr gcm ccm chapoly curve25519 pem pubkey constraints vici socket-default kernel-libipsec kernel-netlink
+  load = random nonce openssl aes sha1 sha2 hmac kdf ctr gcm ccm chapoly curve25519 pem pubkey x509 constraints revocation vici socket-default kernel-libipsec kernel-netlink
   filelog {
     main {
       path = $1/charon.log
@@ -100,7 +101,7 @@ charon {
   }
 }
 swanctl {
-  load = random nonce openssl pem pubkey
+  load = random nonce openssl pem pubkey x509 pkcs1 pkcs8
 }
 CONF
 }

@@ -1,7 +1,7 @@
 //! The configuration as the other parts want it: the data plane's set-up, the SPD, the engine's connections.
 //!
 //! Decides: order of policies, numbers of tunnels. Reads: the checked model. Writes: nothing.
-//! Never: fails, except for a tunnel without a secret.
+//! Never: fails, except for a tunnel without a secret or with files of keys that cannot be used.
 
 use core::time::Duration;
 use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId};
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::diagnostic::Errors;
 use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel};
-use crate::secrets::Secrets;
+use crate::secrets::{Keys, Proofs, Secrets};
 
 impl Config {
     /// What the data plane is told once.
@@ -61,10 +61,12 @@ impl Config {
         self.tunnels.iter().flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
     }
 
-    /// For the IKE engine. A tunnel without a secret is an error that names its line.
+    /// For the IKE engine. A tunnel without a secret, or with a key that cannot be used, is an error that names its
+    /// line.
     pub fn connections(&self, secrets: &Secrets) -> Result<Vec<Connection>, Errors> {
         secrets.check(self)?;
-        Ok(self.tunnels.iter().filter_map(|tunnel| Some(connection(tunnel, secrets.of(tunnel)?))).collect())
+        let keys = Keys::load(self)?;
+        Ok(self.tunnels.iter().filter_map(|tunnel| connection(tunnel, keys.of(tunnel, secrets)?)).collect())
     }
 
     /// What goes into the SA specs of this tunnel.
@@ -117,15 +119,16 @@ impl Tunnel {
     }
 }
 
-fn connection(tunnel: &Tunnel, secret: ravelin_ike::config::Secret) -> Connection {
-    Connection {
+fn connection(tunnel: &Tunnel, proofs: Proofs) -> Option<Connection> {
+    Some(Connection {
         id: tunnel.connection_id(),
         name: tunnel.name.clone(),
         local: Some(tunnel.local),
         remote: tunnel.remote,
-        local_id: tunnel.local_id.clone(),
+        local_id: proofs.local_id.unwrap_or_else(|| tunnel.local_id.clone()),
         remote_id: tunnel.remote_id.clone(),
-        secret,
+        local_auth: proofs.local,
+        remote_auth: proofs.remote,
         proposals: tunnel.ike_proposals.clone(),
         children: vec![child(tunnel)],
         lifetime: tunnel.ike_lifetime,
@@ -134,7 +137,7 @@ fn connection(tunnel: &Tunnel, secret: ravelin_ike::config::Secret) -> Connectio
         start: tunnel.start,
         force_udp: tunnel.encapsulation == Encapsulation::Udp,
         fragment_size: tunnel.ike_fragment_size,
-    }
+    })
 }
 
 fn child(tunnel: &Tunnel) -> Child {

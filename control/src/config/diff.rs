@@ -4,15 +4,16 @@
 //! Never: calls a tunnel changed that is only at another line of the file.
 
 use core::fmt;
-use ravelin_ike::config::Start;
+use ravelin_ike::config::{Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::Attach;
 
 use super::check::text as selector_text;
 use super::identity::IdText;
-use super::model::{Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel};
+use super::model::{Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel, TunnelAuth, Way};
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
+use std::path::PathBuf;
 
 /// From an old configuration to a new one. Prints one line per change; nothing when there is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,6 +165,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         remote,
         local_id,
         remote_id,
+        auth,
         ike_proposals,
         esp_proposals,
         selectors,
@@ -206,7 +208,54 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("hard-lifepackets", count(packets.hard)),
         ("dpd", time_text(*dpd)),
     ];
-    fields.map(|(key, text)| (key.to_owned(), text)).into()
+    let auth = auth_fields(auth);
+    fields.into_iter().chain(auth).map(|(key, text)| (key.to_owned(), text)).collect()
+}
+
+fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 10] {
+    let TunnelAuth {
+        local,
+        remote,
+        certificate,
+        private_key,
+        trusted_ca,
+        peer_keys,
+        crl,
+        crl_files,
+        send_chain,
+        prefer_pss,
+        default_id: _,
+    } = auth;
+    let one = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    let all = |paths: &[PathBuf]| list(paths, |p| p.display().to_string());
+    [
+        ("auth", way_text(*local).to_owned()),
+        ("remote-auth", way_text(*remote).to_owned()),
+        ("certificate", one(certificate)),
+        ("private-key", one(private_key)),
+        ("trusted-ca", all(trusted_ca)),
+        ("peer-keys", all(peer_keys)),
+        ("crl", when_text(*crl).to_owned()),
+        ("crl-files", all(crl_files)),
+        ("send-chain", send_chain.to_string()),
+        ("rsa-signature", if *prefer_pss { "pss" } else { "pkcs1" }.to_owned()),
+    ]
+}
+
+const fn when_text(when: When) -> &'static str {
+    match when {
+        When::Never => "off",
+        When::IfAvailable => "if-available",
+        When::Required => "required",
+    }
+}
+
+const fn way_text(way: Way) -> &'static str {
+    match way {
+        Way::Psk => "psk",
+        Way::Certificate => "certificate",
+        Way::RawKey => "raw-key",
+    }
 }
 
 fn plane_fields(config: &Config) -> Vec<(String, String)> {

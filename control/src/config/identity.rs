@@ -4,6 +4,7 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use ravelin_ike::cert::DnPattern;
 use ravelin_ike::config::Identity;
 
 use super::value::Bad;
@@ -12,7 +13,7 @@ use super::value::Bad;
 const MAX: usize = 255;
 
 const EXPECTED: &str =
-    "a name (a.lab), an address (192.0.2.1), user@name, keyid:HEX, or for remote-id also \"any\"";
+    "a name (a.lab), an address (192.0.2.1), user@name, keyid:HEX, dn:NAME, or for remote-id also \"any\"";
 
 /// `any` is lawful where `remote` is true.
 pub(crate) fn parse_identity(text: &str, remote: bool) -> Result<Identity, Bad> {
@@ -33,6 +34,9 @@ pub(crate) fn parse_identity(text: &str, remote: bool) -> Result<Identity, Bad> 
     if let Some(digits) = text.strip_prefix("keyid:") {
         return key_id(digits);
     }
+    if let Some(name) = text.strip_prefix("dn:") {
+        return distinguished(name.trim(), remote);
+    }
     if text.chars().any(|c| !c.is_ascii_graphic()) {
         return bad("white space or a character outside of ASCII in an identity", "write it without");
     }
@@ -48,6 +52,16 @@ pub(crate) fn parse_identity(text: &str, remote: bool) -> Result<Identity, Bad> 
 /// 10.1.0.300 is a mistyped address, not a name.
 fn looks_like_address(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_digit() || c == '.') || text.contains(':')
+}
+
+/// Patterns are lawful where `remote` is true.
+fn distinguished(name: &str, remote: bool) -> Result<Identity, Bad> {
+    let cure = "write for example dn:C=DE, O=Example, CN=gw1, in the order of the certificate";
+    let pattern = DnPattern::parse(name).map_err(|why| Bad::new(why, EXPECTED, cure))?;
+    if pattern.has_wildcard() && !remote {
+        return Err(Bad::new("a pattern (*) as our own identity", EXPECTED, "write the whole name"));
+    }
+    Ok(Identity::Dn(pattern))
 }
 
 fn key_id(digits: &str) -> Result<Identity, Bad> {
@@ -78,6 +92,7 @@ impl fmt::Display for IdText<'_> {
                 f.write_str("keyid:")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
+            Identity::Dn(name) => write!(f, "dn:{name}"),
             Identity::Any => f.write_str("any"),
         }
     }

@@ -14,6 +14,7 @@ mod value;
 mod identity;
 mod proposal;
 mod sections;
+mod auth;
 mod tunnel;
 mod check;
 mod tunnels;
@@ -90,8 +91,8 @@ impl Config {
         let ports = tables(&root, "port", "[[port]]", MAX_PORTS, PORT_KEYS, findings);
         let dataplane = section("dataplane", "[dataplane]", DATAPLANE_KEYS, findings);
         let control = section("control", "[control]", CONTROL_KEYS, findings);
-        let tunnels =
-            tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, tunnel::TUNNEL_KEYS, findings);
+        let keys = [tunnel::TUNNEL_KEYS, auth::AUTH_KEYS].concat();
+        let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
         Self {
             file: path.to_owned(),
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start};
+use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::Attach;
 use ravelin_wire::Selector;
@@ -109,6 +109,7 @@ pub struct Tunnel {
     pub remote: Option<IpAddr>,
     pub local_id: Identity,
     pub remote_id: Identity,
+    pub auth: TunnelAuth,
     pub ike_proposals: Vec<IkeProposal>,
     pub esp_proposals: Vec<EspProposal>,
     pub selectors: Vec<TunnelSelector>,
@@ -132,6 +133,39 @@ pub struct Tunnel {
     pub dpd: Duration,
     /// Where its `[[tunnel]]` stands.
     pub line: u32,
+}
+
+/// How both sides of a tunnel prove who they are. Paths are as in the file; they count from its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelAuth {
+    pub local: Way,
+    pub remote: Way,
+    /// Ours, then those between it and the CA.
+    pub certificate: Option<PathBuf>,
+    pub private_key: Option<PathBuf>,
+    pub trusted_ca: Vec<PathBuf>,
+    pub peer_keys: Vec<PathBuf>,
+    pub crl: When,
+    pub crl_files: Vec<PathBuf>,
+    pub send_chain: bool,
+    /// RSA signatures by PSS where the peer leaves the choice.
+    pub prefer_pss: bool,
+    /// No `local-id` is written: with a certificate it is the certificate's.
+    pub default_id: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Psk,
+    Certificate,
+    RawKey,
+}
+
+impl TunnelAuth {
+    /// A pre-shared key is needed.
+    pub fn needs_secret(&self) -> bool {
+        self.local == Way::Psk || self.remote == Way::Psk
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -150,7 +150,7 @@ pub(crate) fn control(table: Option<&Table<'_>>, file: &Path, findings: &mut Fin
     control
 }
 
-fn path(value: &DeValue<'_>) -> Result<PathBuf, Bad> {
+pub(crate) fn path(value: &DeValue<'_>) -> Result<PathBuf, Bad> {
     let expected = "the path of a file";
     let given = text(value, expected, "write it in quotes")?;
     if given.is_empty() || given.contains('\0') || given.len() > 4000 {

@@ -76,6 +76,7 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -> Option<Tunnel> {
     let name = table.required("name", "a name for commands and logs", "\"office\"", findings, name);
     let ends = ends(table, findings);
+    let auth = super::auth::auth(table, findings);
     let ike_proposals = proposals(table, "ike-proposals", DEFAULT_IKE, parse_ike, findings);
     let esp_proposals = proposals(table, "esp-proposals", DEFAULT_ESP, parse_esp, findings);
     let selectors = selectors(table, findings);
@@ -100,6 +101,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         remote: ends.remote,
         local_id: ends.local_id,
         remote_id: ends.remote_id,
+        auth,
         ike_proposals,
         esp_proposals,
         selectors,

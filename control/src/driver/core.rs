@@ -5,6 +5,7 @@
 
 use super::limit::LogLimit;
 use super::note::Note;
+use super::revocation::{self, SystemClock};
 use super::spi::Spis;
 use crate::config::{Config, Tunnel};
 use crate::feedback::{self, Reaction};
@@ -33,7 +34,7 @@ pub(super) struct Core {
     pub installer: Installer,
     pub config: Config,
     /// What the engine was configured with, to see what a reload changes and to begin anew.
-    connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
     /// Taken down by the operator: traffic does not bring them up.
     held: BTreeSet<TunnelId>,
     notes: BTreeMap<TunnelId, Note>,
@@ -62,6 +63,7 @@ impl Core {
         settings.ike_port = config.control.ike_port;
         settings.natt_port = config.control.natt_port;
         settings.key_log = keys.is_some();
+        settings.clock = Box::new(SystemClock);
         Self {
             // The kernel's generator cannot fail once it is seeded; without one there is no IKE at all.
             endpoint: Endpoint::new(settings, Box::new(UnwrapErr(SysRng))),
@@ -127,12 +129,6 @@ impl Core {
                 self.configure(now, connection);
             }
         }
-    }
-
-    /// Tunnels whose secret differs from what is in force.
-    pub(super) fn other_secrets(&self, connections: &[Connection]) -> Vec<String> {
-        let differs = |c: &&Connection| self.connections.get(&c.id).is_some_and(|old| old.secret != c.secret);
-        connections.iter().filter(differs).map(|c| c.name.clone()).collect()
     }
 
     pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
@@ -329,6 +325,10 @@ impl Core {
                 info!(target: "ravelin::trace", tunnel = self.name(connection), ike = ike.0, "{text}");
             }
             Event::KeyLog(line) => self.keys.iter().for_each(|keys| drop(keys.send(line.clone()))),
+            Event::CheckRevocation { token, trust, path, .. } => {
+                let answers = revocation::judge(&trust, &path);
+                self.endpoint.handle_command(now, Command::Revocation { token, answers });
+            }
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");

@@ -12,6 +12,7 @@ mod spi;
 mod state;
 mod limit;
 mod note;
+mod revocation;
 mod connection;
 mod reload;
 mod calls;
@@ -358,7 +359,7 @@ fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
     if let Some(run_dir) = &options.run_dir {
         config.control.run_dir.clone_from(run_dir);
     }
-    let secrets = Secrets::load(&config.control.secrets)?;
+    let secrets = Secrets::load_for(&config)?;
     secrets.check(&config)?;
     config.warnings.extend(secrets.all_warnings(&config));
     let run_dir = config.control.run_dir.clone();

@@ -84,3 +84,13 @@ impl Driver {
         }
     }
 }
+
+impl super::core::Core {
+    /// Tunnels whose secret differs from what is in force.
+    fn other_secrets(&self, connections: &[Connection]) -> Vec<String> {
+        let proofs = |c: &Connection| (c.local_auth.clone(), c.remote_auth.clone());
+        let differs =
+            |c: &&Connection| self.connections.get(&c.id).is_some_and(|old| proofs(old) != proofs(c));
+        connections.iter().filter(differs).map(|c| c.name.clone()).collect()
+    }
+}

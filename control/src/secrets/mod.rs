@@ -5,6 +5,9 @@
 //! Never: prints a value, keeps a copy of the text after parsing (the buffer is wiped).
 
 mod parse;
+mod keys;
+
+pub use keys::{Keys, Proofs};
 
 use ravelin_ike::config::{Identity, Secret};
 use std::collections::{HashMap, HashSet};
@@ -52,6 +55,13 @@ impl Secrets {
         Self::parse(path, &text)
     }
 
+    /// The secrets of a configuration; where no tunnel needs one, there need not be a file.
+    pub fn load_for(config: &Config) -> Result<Self, Errors> {
+        let path = &config.control.secrets;
+        let needed = config.tunnels.iter().any(|tunnel| tunnel.auth.needs_secret());
+        if needed || path.exists() { Self::load(path) } else { Self::parse(path, "") }
+    }
+
     /// From text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
         let (entries, index, warnings) = parse::parse(path, text)?;
@@ -82,7 +92,8 @@ impl Secrets {
     /// Every tunnel has one, or the errors name the tunnels' lines.
     pub fn check(&self, config: &Config) -> Result<(), Errors> {
         let mut findings = Findings::of(&config.file);
-        for tunnel in config.tunnels.iter().filter(|tunnel| self.of(tunnel).is_none()) {
+        let lacks = |tunnel: &&Tunnel| tunnel.auth.needs_secret() && self.of(tunnel).is_none();
+        for tunnel in config.tunnels.iter().filter(lacks) {
             let (local, remote) = (IdText(&tunnel.local_id), IdText(&tunnel.remote_id));
             findings.error(
                 tunnel.line,
@@ -120,8 +131,9 @@ impl Secrets {
 
     /// Lines of secrets that no tunnel uses.
     fn unused(&self, config: &Config) -> Vec<u32> {
-        let pairs: HashSet<_> = config.tunnels.iter().map(|t| (&t.local_id, &t.remote_id)).collect();
-        let locals: HashSet<_> = config.tunnels.iter().map(|t| &t.local_id).collect();
+        let secret = || config.tunnels.iter().filter(|t| t.auth.needs_secret());
+        let pairs: HashSet<_> = secret().map(|t| (&t.local_id, &t.remote_id)).collect();
+        let locals: HashSet<_> = secret().map(|t| &t.local_id).collect();
         let used = |entry: &Entry| {
             pairs.contains(&(&entry.local, &entry.remote))
                 || (entry.remote == Identity::Any && locals.contains(&entry.local))
@@ -130,64 +142,77 @@ impl Secrets {
     }
 }
 
-/// The text, in a buffer that is wiped on drop. The open file is judged, not the path: it cannot be swapped between.
+/// The text, in a buffer that is wiped on drop.
 fn read(path: &Path) -> Result<Zeroizing<String>, Errors> {
-    let refuse = |found: String, cure: String| Errors::of_file(path, found, cure);
+    let missing =
+        format!("create it with mode 0600, or point `secrets` in [control] at it ({})", path.display());
+    let bytes = read_private(path, "the secrets file", MAX_SIZE).map_err(|why| {
+        let cure = if why.missing { missing } else { why.cure };
+        Errors::of_file(path, why.found, cure)
+    })?;
+    let text = core::str::from_utf8(&bytes).map_err(|_| {
+        Errors::of_file(path, "the secrets file is not UTF-8".to_owned(), "save it as UTF-8".to_owned())
+    })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Why a file that must stay secret is not taken.
+#[derive(Debug)]
+struct Refused {
+    found: String,
+    cure: String,
+    /// It cannot be opened.
+    missing: bool,
+}
+
+fn refuse<T>(found: String, cure: String) -> Result<T, Refused> {
+    Err(Refused { found, cure, missing: false })
+}
+
+/// The bytes, in a buffer that is wiped on drop. The open file is judged, not the path: it cannot be swapped between.
+fn read_private(path: &Path, what: &str, max: u64) -> Result<Zeroizing<Vec<u8>>, Refused> {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
-        .map_err(|why| {
-            refuse(
-                format!("the secrets file cannot be read: {why}"),
-                format!(
-                    "create it with mode 0600, or point `secrets` in [control] at it ({})",
-                    path.display()
-                ),
-            )
+        .map_err(|why| Refused {
+            found: format!("{what} cannot be read: {why}"),
+            cure: String::new(),
+            missing: true,
         })?;
-    check_access(path, &file)?;
+    check_access(path, &file, what)?;
     let mut bytes = Zeroizing::new(Vec::new());
     // Room for all of it at once: growing would leave copies behind that nobody wipes.
-    let size = file.metadata().map_or(MAX_SIZE, |meta| meta.len().min(MAX_SIZE));
+    let size = file.metadata().map_or(max, |meta| meta.len().min(max));
     bytes.reserve_exact(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(64));
-    file.take(MAX_SIZE + 1)
+    file.take(max + 1)
         .read_to_end(&mut bytes)
-        .map_err(|why| refuse(format!("the secrets file cannot be read: {why}"), String::new()))?;
-    if bytes.len() as u64 > MAX_SIZE {
-        let cure = "keep only [[secret]] entries in it".to_owned();
-        return Err(refuse(format!("the secrets file is larger than {MAX_SIZE} bytes"), cure));
+        .or_else(|why| refuse(format!("{what} cannot be read: {why}"), String::new()))?;
+    if bytes.len() as u64 > max {
+        let cure = "keep nothing else in it".to_owned();
+        return refuse(format!("{what} is larger than {max} bytes"), cure);
     }
-    let text = core::str::from_utf8(&bytes)
-        .map_err(|_| refuse("the secrets file is not UTF-8".to_owned(), "save it as UTF-8".to_owned()))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(bytes)
 }
 
-fn check_access(path: &Path, file: &File) -> Result<(), Errors> {
-    let refuse = |found: String, cure: String| Err(Errors::of_file(path, found, cure));
+fn check_access(path: &Path, file: &File, what: &str) -> Result<(), Refused> {
     let meta = match file.metadata() {
         Ok(meta) => meta,
-        Err(why) => return refuse(format!("the secrets file cannot be examined: {why}"), String::new()),
+        Err(why) => return refuse(format!("{what} cannot be examined: {why}"), String::new()),
     };
     if !meta.is_file() {
-        return refuse(
-            "the secrets file is not a regular file".to_owned(),
-            "name a regular file in [control] secrets".to_owned(),
-        );
+        return refuse(format!("{what} is not a regular file"), "name a regular file".to_owned());
     }
     let us = nix::unistd::geteuid().as_raw();
     if meta.uid() != us && meta.uid() != 0 {
         return refuse(
-            format!("the secrets file belongs to user {}, who could change it", meta.uid()),
+            format!("{what} belongs to user {}, who could change it", meta.uid()),
             format!("chown {us} {}", path.display()),
         );
     }
     if meta.mode() & 0o077 != 0 {
         return refuse(
-            format!(
-                "the secrets file has mode {:04o}: others than its owner can use it",
-                meta.mode() & 0o7777
-            ),
+            format!("{what} has mode {:04o}: others than its owner can use it", meta.mode() & 0o7777),
             format!("chmod 600 {}", path.display()),
         );
     }

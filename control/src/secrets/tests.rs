@@ -135,6 +135,93 @@ fn what_is_no_secrets_file() {
     assert!(error(&path).contains("not UTF-8"));
 }
 
+const FILES: &[(&str, &[u8])] = &[
+    ("gateway.key", include_bytes!("files/gateway.key")),
+    ("other.key", include_bytes!("files/other.key")),
+    ("other.pub", include_bytes!("files/other.pub")),
+    ("gateway.pem", include_bytes!("files/gateway.pem")),
+    ("old.pem", include_bytes!("files/old.pem")),
+];
+
+/// A tunnel with these keys in a folder with [`FILES`].
+fn signed(lines: &str) -> (tempfile::TempDir, Result<Config, Errors>) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in FILES {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let text = format!(
+        "[[port]]\nname = 'p'\n[[tunnel]]\nname = 't'\nlocal = '198.18.0.1'\nremote = '198.18.0.2'\n\
+         selectors = [{{ local = '10.1.0.0/24', remote = '10.2.0.0/24' }}]\n{lines}\n"
+    );
+    let config = Config::parse(&folder.path().join("gw.toml"), &text);
+    (folder, config)
+}
+
+const CERTIFICATE: &str = "auth = 'certificate'\ncertificate = 'gateway.pem'\nprivate-key = 'gateway.key'\n\
+                           trusted-ca = ['gateway.pem']";
+
+/// R79, R123: what belongs together becomes what the engine signs with; the default identity is the certificate's.
+#[test]
+fn keys_and_certificates_of_a_tunnel() {
+    let none = Secrets::parse(Path::new("s.toml"), "").unwrap();
+    let (_folder, config) = signed(CERTIFICATE);
+    let connection = &config.unwrap().connections(&none).unwrap()[0];
+    assert_eq!(IdText(&connection.local_id).to_string(), "dn:C=DE, O=Example, CN=gw");
+    let raw = "auth = 'raw-key'\nprivate-key = 'gateway.key'\npeer-keys = ['other.pub']\nlocal-id = 'a.lab'";
+    let (_folder, config) = signed(raw);
+    let connection = &config.unwrap().connections(&none).unwrap()[0];
+    assert_eq!(IdText(&connection.local_id).to_string(), "a.lab");
+    let (_folder, config) =
+        signed(&format!("{CERTIFICATE}\nlocal-id = 'a.lab'\nremote-id = 'dn:O=Example, *'"));
+    assert_eq!(config.unwrap().connections(&none).unwrap().len(), 1);
+}
+
+/// Every file that cannot be used is named, with the cure.
+#[test]
+fn files_that_do_not_fit() {
+    let none = Secrets::parse(Path::new("s.toml"), "").unwrap();
+    let cases = [
+        (CERTIFICATE.replace("'gateway.key'", "'other.key'"), "is not the key of `certificate`"),
+        (CERTIFICATE.replace("certificate = 'gateway.pem'", "certificate = 'old.pem'"), "CN=old has expired"),
+        (CERTIFICATE.replace("['gateway.pem']", "['none.pem']"), "No such file"),
+        (CERTIFICATE.replace("['gateway.pem']", "['gateway.key']"), "holds no certificate"),
+        (CERTIFICATE.replace("'gateway.key'", "'gateway.pem'"), "is not a PRIVATE KEY"),
+        (format!("{CERTIFICATE}\nlocal-id = 'b.lab'"), "does not name `local-id` b.lab"),
+        (format!("{CERTIFICATE}\ncrl = 'required'\ncrl-files = ['gateway.pem']"), "holds no CRL"),
+    ];
+    for (lines, part) in cases {
+        let (_folder, config) = signed(&lines);
+        let text = config.unwrap().connections(&none).expect_err(&lines).to_string();
+        assert!(text.contains(part) && text.contains("cure: "), "{lines}: {text}");
+        assert!(text.contains("gw.toml:3:"), "the line of the tunnel: {text}");
+    }
+    let (folder, config) = signed(CERTIFICATE);
+    let key = folder.path().join("gateway.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let text = config.unwrap().connections(&none).unwrap_err().to_string();
+    assert!(text.contains("mode 0640") && text.contains(&format!("chmod 600 {}", key.display())), "{text}");
+}
+
+#[test]
+fn keys_that_contradict_the_way() {
+    let cases = [
+        ("auth = 'certificate'", "`certificate` is missing"),
+        ("private-key = 'x'", "`private-key` has no use here"),
+        ("remote-auth = 'certificate'", "`trusted-ca` is missing"),
+        ("remote-auth = 'raw-key'", "`peer-keys` is missing"),
+        ("crl = 'required'\nremote-auth = 'certificate'\ntrusted-ca = ['a']", "`crl-files` is missing"),
+        ("auth = 'eap'", "psk"),
+        ("local-id = 'dn:CN=*'", "a pattern (*) as our own identity"),
+        ("remote-id = 'dn:XX=1'", "an unknown attribute in a name"),
+    ];
+    for (lines, part) in cases {
+        let text = signed(lines).1.expect_err(lines).to_string();
+        assert!(text.contains(part), "{lines}: {text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

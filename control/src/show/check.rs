@@ -1,12 +1,12 @@
-//! `ravelin check FILE`: the file, its secrets, and what to say about both.
+//! `ravelin check FILE`: the file, its secrets, its keys and certificates, and what to say about them.
 //!
-//! Decides: what counts as good. Reads: both files. Writes: text. Never: shows a secret.
+//! Decides: what counts as good. Reads: all of them. Writes: text. Never: shows a secret.
 
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Diagnostic, Errors};
-use crate::secrets::Secrets;
+use crate::secrets::{Keys, Secrets};
 
 /// Printed as it is by `check --json`; keys are stable.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,9 +43,13 @@ pub fn check(file: &Path, no_secrets: bool) -> Checked {
 
 impl Checked {
     fn add_secrets(&mut self, config: &Config) {
-        let secrets = Secrets::load(&config.control.secrets);
+        let secrets = Secrets::load_for(config);
         match secrets.and_then(|secrets| secrets.check(config).map(|()| secrets)) {
             Ok(secrets) => self.warnings.extend(secrets.all_warnings(config)),
+            Err(errors) => self.add(errors),
+        }
+        match Keys::load(config) {
+            Ok(keys) => self.warnings.extend(keys.warnings().iter().cloned()),
             Err(errors) => self.add(errors),
         }
     }

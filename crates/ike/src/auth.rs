@@ -1,16 +1,38 @@
-//! Authentication by pre-shared key (RFC 7296 §2.15).
+//! Authentication of the peers (RFC 7296 §2.15): what AUTH covers, and the ways to make and check it.
 //!
-//! Decides: what AUTH must be. Reads: the secret, the first messages, nonces, identities. Never: compares in variable
-//! time.
+//! Decides: which way fits a connection, whether the peer's proof holds. Reads: first messages, nonces, identities,
+//! keys. Never: compares a secret in variable time, takes a way that the connection does not name.
 
-use crate::config::Secret;
+mod hashes;
+mod presented;
+mod proof;
+mod psk;
+mod signature;
+
+#[cfg(test)]
+pub(crate) use hashes::notify;
+pub(crate) use hashes::{Hashes, answer, offer};
+pub(crate) use presented::{certificates, requests};
+pub(crate) use proof::{Proven, Prover, bad};
+
+use crate::config::LocalAuth;
 use crate::crypto::keys::IkeKeys;
-use crate::crypto::{Wiped, prf};
+use crate::crypto::prf;
 use crate::payload::{Id, Payload};
 use crate::snapshot::Role;
+use rand_core::CryptoRng;
 
+/// RSA with PKCS#1 v1.5, for peers without RFC 7427.
+pub(crate) const METHOD_RSA: u8 = 1;
 /// Shared Key Message Integrity Code.
 pub(crate) const METHOD_PSK: u8 = 2;
+/// ECDSA on P-256, P-384, P-521, each with its hash (RFC 4754), for peers without RFC 7427.
+pub(crate) const METHOD_ECDSA: [u8; 3] = [9, 10, 11];
+/// Digital Signature (RFC 7427).
+pub(crate) const METHOD_SIGNATURE: u8 = 14;
+
+/// Why [`payload`] has nothing.
+pub(crate) const NO_SCHEME: &str = "the peer takes no signature that our key can make";
 
 /// What the signer of an AUTH payload covers.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +49,30 @@ pub(crate) struct Signed<'a> {
     pub(crate) int_auth: &'a [u8],
 }
 
-/// AUTH = prf(prf(secret, "Key Pad for IKEv2"), message | nonce | prf(SK_p, ID') | IntAuth).
-pub(crate) fn psk(keys: &IkeKeys, secret: &Secret, signed: Signed<'_>) -> Wiped {
-    let id = prf::prf(keys.prf, keys.sk_p(signed.signer), &[&signed.id.body()]);
-    let key = prf::prf(keys.prf, secret.expose(), &[b"Key Pad for IKEv2"]);
-    prf::prf(keys.prf, &key, &[signed.message, signed.nonce, &id, signed.int_auth])
+impl Signed<'_> {
+    /// message | nonce | prf(SK_p, ID') | IntAuth
+    pub(crate) fn octets(&self, keys: &IkeKeys) -> Vec<u8> {
+        let id = prf::prf(keys.prf, keys.sk_p(self.signer), &[&self.id.body()]);
+        [self.message, self.nonce, &id, self.int_auth].concat()
+    }
 }
 
-pub(crate) fn payload(keys: &IkeKeys, secret: &Secret, signed: Signed<'_>) -> Payload {
-    Payload::Auth { method: METHOD_PSK, data: psk(keys, secret, signed) }
-}
-
-/// An empty secret proves nothing.
-pub(crate) fn verify(keys: &IkeKeys, secret: &Secret, signed: Signed<'_>, got: (u8, &[u8])) -> bool {
-    got.0 == METHOD_PSK && !secret.expose().is_empty() && prf::equal(&psk(keys, secret, signed), got.1)
+/// Our AUTH. `hashes` are the peer's, if it speaks RFC 7427. `None`: no scheme of our key is one of the peer's.
+pub(crate) fn payload(
+    keys: &IkeKeys,
+    auth: &LocalAuth,
+    signed: Signed<'_>,
+    hashes: Option<Hashes>,
+    rng: &mut dyn CryptoRng,
+) -> Option<Payload> {
+    let octets = signed.octets(keys);
+    match auth {
+        LocalAuth::Psk(secret) => {
+            Some(Payload::Auth { method: METHOD_PSK, data: psk::make(keys.prf, secret, &octets) })
+        }
+        LocalAuth::Key(own) => {
+            let (method, data) = signature::sign(own, &octets, hashes, rng)?;
+            Some(Payload::Auth { method, data: data.into() })
+        }
+    }
 }

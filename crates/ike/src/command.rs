@@ -1,7 +1,7 @@
 //! What the control process asks of the engine.
 
 use crate::config::{ChildId, Connection, ConnectionId};
-use crate::event::{ChildSaId, InstallToken};
+use crate::event::{ChildSaId, InstallToken, RevocationToken};
 use core::net::SocketAddr;
 
 #[derive(Clone, Debug)]
@@ -42,6 +42,26 @@ pub enum Command {
         connection: ConnectionId,
         on: bool,
     },
+    /// One status for each certificate of the path but the last.
+    Revocation {
+        token: RevocationToken,
+        answers: Vec<Status>,
+    },
     /// Delete everything; `poll_event` says `Event::Idle` when the peers answered or were given up (a few seconds).
     Shutdown,
+}
+
+/// What is known of one certificate, by each way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    pub crl: Answer,
+    pub ocsp: Answer,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Good,
+    Revoked,
+    /// Why not.
+    Unknown(String),
 }

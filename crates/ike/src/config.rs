@@ -1,5 +1,10 @@
 //! What the engine is configured with: connections, their children, proposals, identities, secrets.
 
+mod auth;
+
+pub use auth::{LocalAuth, OwnKey, RemoteAuth, Revocation, Trust, When};
+
+use crate::cert::DnPattern;
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -24,7 +29,10 @@ pub struct Connection {
     pub remote: Option<IpAddr>,
     pub local_id: Identity,
     pub remote_id: Identity,
-    pub secret: Secret,
+    /// How we prove who we are.
+    pub local_auth: LocalAuth,
+    /// How the peer must.
+    pub remote_auth: RemoteAuth,
     /// In order of preference.
     pub proposals: Vec<IkeProposal>,
     pub children: Vec<Child>,
@@ -71,7 +79,9 @@ pub enum Identity {
     Fqdn(String),
     UserFqdn(String),
     KeyId(Vec<u8>),
-    /// Remote only: any identity that knows the secret.
+    /// A distinguished name; for the peer also a pattern of them.
+    Dn(DnPattern),
+    /// Remote only: any identity that is proven.
     Any,
 }
 

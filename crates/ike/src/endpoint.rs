@@ -13,7 +13,7 @@ mod connections;
 mod actions;
 mod show;
 
-pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit};
+pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};
 
 use crate::command::Command;
@@ -226,6 +226,11 @@ impl Endpoint {
     /// Bytes of messages in pieces: of strangers, of peers.
     pub(crate) fn rooms(&self) -> (usize, usize) {
         (self.shared.strangers_room.used(), self.shared.peers_room.used())
+    }
+
+    /// Plays a peer without RFC 7427.
+    pub(crate) fn speaks_signatures(&mut self, yes: bool) {
+        self.shared.config.signature_negotiation = yes;
     }
 
     /// For tests that play the peer with its own keys.

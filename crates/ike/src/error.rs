@@ -3,6 +3,7 @@
 //! Decides: which answer a fault gets ([`Error::notify`]). Reads, writes: nothing. Never: carries a secret.
 
 use crate::payload::notify;
+use std::borrow::Cow;
 
 /// Bytes that break the format of RFC 7296 §3.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,7 @@ pub(crate) enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Misbehaved {
     #[error("authentication failed: {0}")]
-    BadAuth(&'static str),
+    BadAuth(Cow<'static, str>),
     #[error("the public value is not lawful in its group")]
     BadPublicValue,
     #[error("the answer does not fit what was asked: {0}")]

@@ -1,10 +1,12 @@
 //! What the engine tells the control process.
 
-use crate::config::{ChildId, ConnectionId, EspProposal};
+use crate::cert::Certificate;
+use crate::config::{ChildId, ConnectionId, EspProposal, Trust};
 use crate::keylog::KeyLine;
 use core::net::SocketAddr;
 use core::time::Duration;
 use ravelin_wire::{Selector, Spi};
+use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// One pair of child SAs; a rekey makes a new one.
@@ -17,6 +19,10 @@ pub struct IkeSaId(pub u64);
 /// Answered by [`crate::command::Command::Installed`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InstallToken(pub u64);
+
+/// Answered by [`crate::command::Command::Revocation`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RevocationToken(pub u64);
 
 /// Encryption key, then salt or integrity key (RFC 7296 §2.17). Wiped on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -118,6 +124,14 @@ pub enum Event {
     },
     /// Only with [`crate::endpoint::EndpointConfig::key_log`].
     KeyLog(KeyLine),
+    /// Has one of these certificates been revoked? The peer's stands first; each was issued by the next one, and the
+    /// last is trusted.
+    CheckRevocation {
+        token: RevocationToken,
+        connection: ConnectionId,
+        trust: Arc<Trust>,
+        path: Vec<Certificate>,
+    },
     /// After `Shutdown`: nothing is left.
     Idle,
 }

@@ -25,7 +25,7 @@ use crate::fragment::{self, Fragments};
 use crate::header::{self, Exchange, Header};
 use crate::payload::{Notify, Payload};
 use crate::snapshot::Role;
-use crate::task::ike_auth::AuthSent;
+use crate::task::ike_auth::{AuthSent, Judging};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
 use core::net::SocketAddr;
@@ -86,6 +86,8 @@ pub(crate) enum State {
     IntermediateSent(Box<IntermediateSent>),
     /// We asked IKE_AUTH.
     AuthSent(Box<AuthSent>),
+    /// The peer proved who it is by a certificate; whether that is revoked has been asked.
+    Judging(Box<Judging>),
     /// The only one that can own children.
     Established(Box<Established>),
     /// Ended; still repeats its last answer to a peer that did not get it. `stranger`: that peer never proved who it
@@ -237,7 +239,8 @@ impl State {
             Self::IntermediateSent(s) => Some(s.keys()),
             Self::AuthSent(s) => Some(s.keys()),
             Self::Established(e) => Some(&e.keys),
-            Self::InitSent(_) | Self::Closed { .. } | Self::Gone => None,
+            // What comes meanwhile is not even received: the peer will come again.
+            Self::Judging(_) | Self::InitSent(_) | Self::Closed { .. } | Self::Gone => None,
         }
     }
 }
@@ -248,7 +251,16 @@ impl IkeSa {
     }
 
     pub(crate) const fn is_half_open(&self) -> bool {
-        matches!(self.state, State::InitAnswered(_) | State::Closed { stranger: true, .. })
+        match &self.state {
+            State::InitAnswered(_) | State::Closed { stranger: true, .. } => true,
+            State::Judging(_) => matches!(self.core.role, Role::Responder),
+            State::InitSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Established(_)
+            | State::Closed { stranger: false, .. }
+            | State::Gone => false,
+        }
     }
 
     /// An attempt of ours whose request has not had to be repeated.
@@ -260,6 +272,7 @@ impl IkeSa {
     pub(crate) fn is_alive(&self) -> bool {
         match &self.state {
             State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => !self.core.doomed,
+            State::Judging(_) => !self.core.doomed && self.core.role == Role::Initiator,
             // One that a crossing rekey of the peer made is not ours to use before it is known which one stays.
             State::Established(e) => e.phase == Phase::Live && e.predecessor.is_none(),
             State::InitAnswered(_) | State::Closed { .. } | State::Gone => false,
@@ -273,6 +286,7 @@ impl IkeSa {
             | State::InitAnswered(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
+            | State::Judging(_)
             | State::Closed { .. }
             | State::Gone => None,
         }
@@ -286,6 +300,7 @@ impl IkeSa {
             | State::InitAnswered(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
+            | State::Judging(_)
             | State::Closed { .. }
             | State::Gone => None,
         }
@@ -297,6 +312,7 @@ impl IkeSa {
             State::InitAnswered(_) => "IKE_SA_INIT answered",
             State::IntermediateSent(_) => "IKE_INTERMEDIATE sent",
             State::AuthSent(_) => "IKE_AUTH sent",
+            State::Judging(_) => "checking revocation",
             State::Established(e) => e.phase.name(),
             State::Closed { .. } | State::Gone => "closed",
         }
@@ -322,6 +338,8 @@ impl IkeSa {
             }
             // The peer may already have children.
             State::AuthSent(_) => self.core.doomed = true,
+            State::Judging(_) if self.core.role == Role::Initiator => self.core.doomed = true,
+            State::Judging(_) => self.state = State::Gone,
             State::Established(e) => {
                 if e.phase == Phase::Live {
                     e.begin_delete(&self.core, cx, why);

@@ -3,6 +3,7 @@
 //! Decides: whether a payload is well formed. Reads and writes: bytes. Never: judges whether a payload may stand
 //! where it stands (that is for tasks), panics, or keeps more than the bounds below.
 
+pub(crate) mod cert;
 pub(crate) mod delete;
 pub(crate) mod id;
 pub(crate) mod notify;
@@ -10,6 +11,7 @@ mod reader;
 pub(crate) mod sa;
 pub(crate) mod ts;
 
+pub(crate) use cert::Cert;
 pub(crate) use delete::Delete;
 pub(crate) use id::Id;
 pub(crate) use notify::Notify;
@@ -30,6 +32,8 @@ pub(crate) mod kind {
     pub(crate) const KE: u8 = 34;
     pub(crate) const ID_I: u8 = 35;
     pub(crate) const ID_R: u8 = 36;
+    pub(crate) const CERT: u8 = 37;
+    pub(crate) const CERTREQ: u8 = 38;
     pub(crate) const AUTH: u8 = 39;
     pub(crate) const NONCE: u8 = 40;
     pub(crate) const NOTIFY: u8 = 41;
@@ -52,6 +56,8 @@ pub(crate) enum Payload {
     },
     IdI(Id),
     IdR(Id),
+    Cert(Cert),
+    CertReq(Cert),
     Auth {
         method: u8,
         data: Zeroizing<Vec<u8>>,
@@ -61,7 +67,7 @@ pub(crate) enum Payload {
     Delete(Delete),
     TsI(Vec<TrafficSelector>),
     TsR(Vec<TrafficSelector>),
-    /// Understood as a type, of no use to us (vendor ids, certificates, and so on).
+    /// Understood as a type, of no use to us (vendor ids, and so on).
     Ignored(u8),
 }
 
@@ -75,6 +81,8 @@ impl fmt::Debug for Payload {
             Self::Sa(_)
             | Self::IdI(_)
             | Self::IdR(_)
+            | Self::Cert(_)
+            | Self::CertReq(_)
             | Self::Auth { .. }
             | Self::Nonce(_)
             | Self::Delete(_)
@@ -91,6 +99,8 @@ impl Payload {
             Self::KeyExchange { .. } => kind::KE,
             Self::IdI(_) => kind::ID_I,
             Self::IdR(_) => kind::ID_R,
+            Self::Cert(_) => kind::CERT,
+            Self::CertReq(_) => kind::CERTREQ,
             Self::Auth { .. } => kind::AUTH,
             Self::Nonce(_) => kind::NONCE,
             Self::Notify(_) => kind::NOTIFY,
@@ -107,6 +117,8 @@ impl Payload {
             Self::KeyExchange { .. } => "KE",
             Self::IdI(_) => "IDi",
             Self::IdR(_) => "IDr",
+            Self::Cert(_) => "CERT",
+            Self::CertReq(_) => "CERTREQ",
             Self::Auth { .. } => "AUTH",
             Self::Nonce(_) => "Nonce",
             Self::Notify(_) => "N",
@@ -123,6 +135,8 @@ impl Payload {
             kind::KE => parse_ke(body)?,
             kind::ID_I => Self::IdI(Id::parse(body)?),
             kind::ID_R => Self::IdR(Id::parse(body)?),
+            kind::CERT => Self::Cert(Cert::parse(body)?),
+            kind::CERTREQ => Self::CertReq(Cert::parse(body)?),
             kind::AUTH => parse_auth(body)?,
             kind::NONCE => parse_nonce(body)?,
             kind::NOTIFY => Self::Notify(Notify::parse(body)?),
@@ -142,6 +156,7 @@ impl Payload {
                 out.extend_from_slice(data);
             }
             Self::IdI(id) | Self::IdR(id) => id.write(out),
+            Self::Cert(cert) | Self::CertReq(cert) => cert.write(out),
             Self::Auth { method, data } => {
                 out.extend_from_slice(&[*method, 0, 0, 0]);
                 out.extend_from_slice(data);

@@ -1,7 +1,9 @@
 //! Two endpoints on a fake clock (habit 14): every scenario is a test of its own.
 
 mod pair;
+pub(crate) mod pki;
 mod connect;
+mod certificates;
 mod rekey;
 mod collisions;
 mod lossy;

@@ -1,6 +1,7 @@
 //! The files in configs/, and what they compile to.
 
 use super::*;
+use ravelin_ike::config::{Connection, LocalAuth, RemoteAuth, Secret};
 
 /// Every example parses, and those with secrets find them: R66, and the promise of configs/.
 #[test]
@@ -131,20 +132,27 @@ fn protected_ranges_are_unique() {
     assert_eq!(texts, ["10.2.0.0/24", "10.3.0.0/24"]);
 }
 
+fn psk(connection: &Connection) -> &Secret {
+    match (&connection.local_auth, &connection.remote_auth) {
+        (LocalAuth::Psk(secret), RemoteAuth::Psk(_)) => secret,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn connections_carry_what_the_engine_needs() {
     let config = good(TWO);
     let secrets = Secrets::parse(Path::new("secrets.toml"), SECRETS).unwrap();
     let connections = config.connections(&secrets).unwrap();
     let (office, van) = (&connections[0], &connections[1]);
-    assert_eq!(office.secret.expose(), b"an example, not to be used anywhere");
+    assert_eq!(psk(office).expose(), b"an example, not to be used anywhere");
     assert_eq!(office.children[0].selectors.len(), 2);
     assert_eq!(office.jitter, office.lifetime / 10);
     assert_eq!(office.fragment_size, Some(1280), "RFC 7383");
     assert!(!office.force_udp);
     assert_eq!((van.remote, van.start), (None, Start::Respond));
     assert!(van.force_udp);
-    assert_eq!(van.secret.expose().len(), 32);
+    assert_eq!(psk(van).expose().len(), 32);
     assert_eq!(van.children[0].lifetime, Duration::from_secs(1800));
     let settings = config.child_settings(config.tunnels[1].id).unwrap();
     assert_eq!((settings.replay_window, settings.tunnel_mtu), (1024, 1500));

@@ -172,6 +172,7 @@ fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
         | State::InitAnswered(_)
         | State::IntermediateSent(_)
         | State::AuthSent(_)
+        | State::Judging(_)
         | State::Established(_)
         | State::Closed { .. }
         | State::Gone => return None,

@@ -54,6 +54,9 @@ impl Endpoint {
             Command::Trace { connection, on: false } => {
                 self.shared.traced.remove(&connection);
             }
+            Command::Revocation { token, answers } => {
+                self.with_sa(now, crate::event::IkeSaId(token.0), |sa, cx| sa.on_revocation(cx, &answers));
+            }
             Command::Shutdown => self.shut_down(now),
         }
     }
@@ -150,7 +153,8 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
     (a.local, a.remote, a.force_udp) != (b.local, b.remote, b.force_udp)
         || a.local_id != b.local_id
         || a.remote_id != b.remote_id
-        || a.secret != b.secret
+        || a.local_auth != b.local_auth
+        || a.remote_auth != b.remote_auth
         || a.proposals != b.proposals
         || a.fragment_size.is_some() != b.fragment_size.is_some()
 }

@@ -92,7 +92,7 @@ fn forget<K: core::hash::Hash + Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Secret, Start};
+    use crate::config::{LocalAuth, RemoteAuth, Secret, Start};
     use core::time::Duration;
 
     fn connection(id: u32, remote: Option<&str>, peer: &str) -> Arc<Connection> {
@@ -103,7 +103,8 @@ mod tests {
             remote: remote.map(|r| r.parse().unwrap()),
             local_id: Identity::Fqdn("a.lab".into()),
             remote_id: Identity::Fqdn(peer.into()),
-            secret: Secret::new(vec![7; 16]),
+            local_auth: LocalAuth::Psk(Secret::new(vec![7; 16])),
+            remote_auth: RemoteAuth::Psk(Secret::new(vec![7; 16])),
             proposals: vec![],
             children: vec![],
             lifetime: Duration::from_secs(1),

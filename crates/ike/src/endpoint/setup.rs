@@ -14,6 +14,21 @@ pub trait SpiSource: Send {
     fn inbound_spi(&mut self, child: ChildId) -> Spi;
 }
 
+/// Tells the time of day: validity of certificates is about it, while [`std::time::Instant`] knows no dates.
+pub trait WallClock: Send {
+    /// Seconds since 1970.
+    fn unix(&self) -> u64;
+}
+
+/// Until the caller gives another one, it is 1970 and no certificate is valid yet.
+struct Unset;
+
+impl WallClock for Unset {
+    fn unix(&self) -> u64 {
+        0
+    }
+}
+
 pub struct EndpointConfig {
     /// UDP port of IKE, here and at the peer (500).
     pub ike_port: u16,
@@ -24,6 +39,9 @@ pub struct EndpointConfig {
     /// For laboratories: every IKE SA's keys become an event. Whoever sees them can read all traffic.
     pub key_log: bool,
     pub spi_source: Box<dyn SpiSource>,
+    pub clock: Box<dyn WallClock>,
+    /// RFC 7427; off: signatures in the older forms only.
+    pub signature_negotiation: bool,
 }
 
 impl EndpointConfig {
@@ -35,6 +53,8 @@ impl EndpointConfig {
             timers: Timers::default(),
             key_log: false,
             spi_source,
+            clock: Box::new(Unset),
+            signature_negotiation: true,
         }
     }
 }
@@ -113,6 +133,8 @@ pub struct Timers {
     pub half_open: Duration,
     /// A message in pieces is given up when no new piece came for this time.
     pub reassembly: Duration,
+    /// Within this time the answer to [`crate::event::Event::CheckRevocation`] must come.
+    pub revocation: Duration,
     /// Idle time after which a keepalive goes to a peer when we are behind a NAT (RFC 3948 §4).
     pub keepalive: Duration,
     /// How long the inbound SA of a replaced pair still takes packets that are on their way.
@@ -137,6 +159,7 @@ impl Default for Timers {
             retransmit_tries: 5,
             half_open: Duration::from_secs(30),
             reassembly: Duration::from_secs(20),
+            revocation: Duration::from_secs(15),
             keepalive: Duration::from_secs(20),
             grace: Duration::from_secs(5),
             retry_first: Duration::from_secs(2),

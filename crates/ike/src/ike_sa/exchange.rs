@@ -123,6 +123,24 @@ impl IkeSa {
             other @ (State::InitAnswered(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
+            | State::Judging(_)
+            | State::Established(_)
+            | State::Closed { .. }
+            | State::Gone) => other,
+        });
+    }
+
+    /// What was asked about the peer's certificates is known, or will not be.
+    pub(crate) fn on_revocation(&mut self, cx: &mut Cx<'_>, answers: &[crate::command::Status]) {
+        if !matches!(self.state, State::Judging(_)) {
+            return;
+        }
+        self.step(cx, |state, core, cx| match state {
+            State::Judging(s) => s.on_answer(core, cx, answers),
+            other @ (State::InitSent(_)
+            | State::InitAnswered(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
             | State::Established(_)
             | State::Closed { .. }
             | State::Gone) => other,
@@ -192,6 +210,7 @@ impl IkeSa {
             | State::InitAnswered(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
+            | State::Judging(_)
             | State::Closed { .. }
             | State::Gone) => {
                 cx.count(Counter::OutOfPlace);
@@ -245,7 +264,7 @@ impl IkeSa {
                 State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
             State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
-            other @ (State::InitSent(_) | State::Closed { .. } | State::Gone) => other,
+            other @ (State::InitSent(_) | State::Judging(_) | State::Closed { .. } | State::Gone) => other,
         });
     }
 }

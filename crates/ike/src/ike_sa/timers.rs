@@ -18,6 +18,7 @@ impl IkeSa {
         let own = match &self.state {
             State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => None,
             State::InitAnswered(_) => Some(self.core.created + config.timers.half_open),
+            State::Judging(s) => Some(s.until),
             State::Established(e) => e.alarm(&self.core, config),
             State::Closed { until, .. } => return Some(*until),
             State::Gone => return None,
@@ -34,6 +35,11 @@ impl IkeSa {
                 if cx.now >= self.core.created + cx.config.timers.half_open {
                     cx.count(Counter::HalfOpenExpired);
                     self.state = State::Gone;
+                }
+            }
+            State::Judging(s) => {
+                if cx.now >= s.until {
+                    self.on_revocation(cx, &[]);
                 }
             }
             State::Established(e) => {
@@ -87,7 +93,9 @@ impl IkeSa {
             State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
                 Self::fail(&self.core, cx, why.to_owned())
             }
-            other @ (State::InitAnswered(_) | State::Closed { .. } | State::Gone) => other,
+            other @ (State::InitAnswered(_) | State::Judging(_) | State::Closed { .. } | State::Gone) => {
+                other
+            }
         };
     }
 }

@@ -3,7 +3,7 @@
 //! Decides: whether a payload is there, and there once. Never: changes anything.
 
 use crate::error::{Error, Malformed};
-use crate::payload::{Delete, Id, Notify, Payload, Proposal, TrafficSelector, notify};
+use crate::payload::{Cert, Delete, Id, Notify, Payload, Proposal, TrafficSelector, notify};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a>(pub(crate) &'a [Payload]);
@@ -55,6 +55,14 @@ impl<'a> View<'a> {
         self.one("AUTH payload", |p| {
             if let Payload::Auth { method, data } = p { Some((*method, data.as_slice())) } else { None }
         })
+    }
+
+    pub(crate) fn certs(self) -> impl Iterator<Item = &'a Cert> {
+        self.0.iter().filter_map(|p| if let Payload::Cert(c) = p { Some(c) } else { None })
+    }
+
+    pub(crate) fn cert_requests(self) -> impl Iterator<Item = &'a Cert> {
+        self.0.iter().filter_map(|p| if let Payload::CertReq(c) = p { Some(c) } else { None })
     }
 
     pub(crate) fn ts_i(self) -> Result<&'a [TrafficSelector], Malformed> {

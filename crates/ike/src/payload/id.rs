@@ -3,16 +3,18 @@
 //! Decides: whether an identity is well formed. Never: compares it with the configuration (that is `auth`).
 
 use super::Reader;
+use crate::cert::Dn;
 use crate::config::Identity;
 use crate::error::Malformed;
 use core::fmt;
 use core::net::IpAddr;
 
-const IPV4_ADDR: u8 = 1;
-const FQDN: u8 = 2;
-const RFC822_ADDR: u8 = 3;
-const IPV6_ADDR: u8 = 5;
-const KEY_ID: u8 = 11;
+pub(crate) const IPV4_ADDR: u8 = 1;
+pub(crate) const FQDN: u8 = 2;
+pub(crate) const RFC822_ADDR: u8 = 3;
+pub(crate) const IPV6_ADDR: u8 = 5;
+pub(crate) const DER_ASN1_DN: u8 = 9;
+pub(crate) const KEY_ID: u8 = 11;
 /// Longer names are refused: no lawful one is so long, and they are kept as long as the SA.
 const MAX_LEN: usize = 1024;
 
@@ -37,7 +39,7 @@ impl Id {
         if lawful { Ok(Self { kind, data }) } else { Err(Malformed::Length("ID payload")) }
     }
 
-    /// `None` for [`Identity::Any`], which is no identity.
+    /// `None` for [`Identity::Any`] and for patterns, which are no identity.
     pub(crate) fn of(identity: &Identity) -> Option<Self> {
         let (kind, data) = match identity {
             Identity::Address(IpAddr::V4(a)) => (IPV4_ADDR, a.octets().to_vec()),
@@ -45,13 +47,18 @@ impl Id {
             Identity::Fqdn(name) => (FQDN, name.as_bytes().to_vec()),
             Identity::UserFqdn(name) => (RFC822_ADDR, name.as_bytes().to_vec()),
             Identity::KeyId(bytes) => (KEY_ID, bytes.clone()),
+            Identity::Dn(name) => (DER_ASN1_DN, name.der()?),
             Identity::Any => return None,
         };
         Some(Self { kind, data })
     }
 
-    /// Names compare without regard to case, all else byte by byte.
+    /// Names compare without regard to case, distinguished names by their parts, all else byte by byte.
     pub(crate) fn matches(&self, wanted: &Identity) -> bool {
+        if let Identity::Dn(pattern) = wanted {
+            return self.kind == DER_ASN1_DN
+                && Dn::from_der(&self.data).is_some_and(|dn| pattern.matches(&dn));
+        }
         match Self::of(wanted) {
             None => true,
             Some(w) if matches!(self.kind, FQDN | RFC822_ADDR) => {
@@ -83,6 +90,10 @@ impl fmt::Display for Id {
             IPV6_ADDR => match <[u8; 16]>::try_from(self.data.as_slice()) {
                 Ok(a) => write!(f, "{}", IpAddr::from(a)),
                 Err(_) => f.write_str("?"),
+            },
+            DER_ASN1_DN => match Dn::from_der(&self.data) {
+                Some(dn) => fmt::Display::fmt(&dn, f),
+                None => f.write_str("?"),
             },
             FQDN | RFC822_ADDR => write!(f, "{}", self.data.escape_ascii()),
             kind => {

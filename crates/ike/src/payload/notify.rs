@@ -23,6 +23,7 @@ pub(crate) const USE_TRANSPORT_MODE: u16 = 16391;
 pub(crate) const REKEY_SA: u16 = 16393;
 pub(crate) const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
 pub(crate) const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
+pub(crate) const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
 
 /// Types below this are errors (RFC 7296 §3.10.1).
 const FIRST_STATUS: u16 = 16384;
@@ -92,6 +93,7 @@ pub(crate) fn name(kind: u16) -> String {
         REKEY_SA => "REKEY_SA",
         INTERMEDIATE_EXCHANGE_SUPPORTED => "INTERMEDIATE_EXCHANGE_SUPPORTED",
         IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
+        SIGNATURE_HASH_ALGORITHMS => "SIGNATURE_HASH_ALGORITHMS",
         other => return format!("notify {other}"),
     };
     known.to_owned()

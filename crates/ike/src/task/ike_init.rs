@@ -6,6 +6,7 @@
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
 use super::lowest;
+use crate::auth;
 use crate::config::{Connection, Group, IkeProposal, Kem};
 use crate::counters::Counter;
 use crate::crypto::group::KeyExchange;
@@ -53,6 +54,7 @@ pub(crate) struct InitAnswered {
     pub(crate) nr: Vec<u8>,
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
+    pub(crate) hashes: Option<auth::Hashes>,
 }
 
 /// Sends the first request. `None`: no key can be made.
@@ -92,12 +94,12 @@ impl InitSent {
         let cookie = self.cookie.clone().map(|c| Payload::Notify(Notify::with_data(notify::COOKIE, c)));
         let mut payloads: Vec<Payload> = cookie.into_iter().collect();
         payloads.push(Payload::Sa(proposal::offer_ike(&core.connection.proposals, None)));
-        payloads.push(super::child_create::ke_payload(&self.ke));
-        payloads.push(Payload::Nonce(self.nonce.clone()));
+        payloads.extend([super::child_create::ke_payload(&self.ke), Payload::Nonce(self.nonce.clone())]);
         payloads.extend(core.path.detection(&cx.config, core.spis()));
         payloads.extend(core.connection.fragment_size.map(|_| fragmentation_supported()));
         payloads
             .extend(core.connection.proposals.iter().find_map(|p| p.kem).map(|_| intermediate_supported()));
+        payloads.extend(auth::offer(&cx.config, &core.connection));
         let header = core.header(Exchange::IkeSaInit, false, 0);
         core.trace_message(cx, "out", &header, &payloads);
         self.request = message::plain(header, &payloads);
@@ -252,6 +254,8 @@ impl InitSent {
             ni: self.nonce,
             nr: nr.to_vec(),
             int_auth: Vec::new(),
+            hashes: auth::Hashes::of(view),
+            wanted: view.cert_requests().cloned().collect(),
         };
         match exchange.proposal.kem {
             Some(kem) => IntermediateSent::send(core, cx, exchange, kem, self.child),
@@ -315,6 +319,7 @@ pub(crate) fn respond(
     core.fragmentation = knows_fragments(&core, view);
     payloads.extend(core.fragmentation.then(fragmentation_supported));
     payloads.extend(chosen.ours.kem.map(|_| intermediate_supported()));
+    let hashes = auth::answer(&cx.config, candidates, view, &mut payloads);
     let answer = core.header(Exchange::IkeSaInit, true, 0);
     core.trace_message(cx, "out", &answer, &payloads);
     let response = message::plain(answer, &payloads);
@@ -331,6 +336,7 @@ pub(crate) fn respond(
         nr,
         request: bytes.to_vec(),
         response,
+        hashes,
     };
     Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
 }

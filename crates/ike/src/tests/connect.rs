@@ -142,7 +142,7 @@ fn every_kind_of_identity() {
 fn a_wrong_secret_leaves_nothing() {
     let mut pair = Pair::with(7, |side, c| {
         if side == Side::B {
-            c.secret = Secret::new(b"wrong".to_vec());
+            psk(c, b"wrong");
         }
     });
     pair.run(Duration::from_millis(1500));

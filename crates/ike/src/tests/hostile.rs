@@ -173,7 +173,8 @@ fn a_peer_in_whose_name_others_knock_still_gets_in() {
 fn a_refused_stranger_still_counts_as_half_open() {
     let mut pair = Pair::with(82, |side, c| {
         if side == Side::A {
-            (c.secret, c.start) = (Secret::new(b"wrong".to_vec()), Start::Respond);
+            psk(c, b"wrong");
+            c.start = Start::Respond;
         }
     });
     pair.initiate(Side::A);

@@ -152,7 +152,7 @@ fn a_changed_secret_begins_anew_and_a_changed_child_only_changes_the_child() {
     assert_eq!(pair.a.pairs()[0].proposal.encryption, Encryption::AesGcm16_256);
     for side in [Side::B, Side::A] {
         let mut c = Pair::connection(side);
-        c.secret = Secret::new(b"new secret".to_vec());
+        psk(&mut c, b"new secret");
         pair.command(side, Command::Configure(Box::new(c)));
     }
     pair.run_secs(30);

@@ -1,10 +1,10 @@
 //! `Pair`: two endpoints, a link that can lose, repeat and reorder, a recorder in place of the data plane.
 
-use crate::command::Command;
+use crate::command::{Command, Status};
 use crate::config::*;
 use crate::counters::Counter;
 use crate::endpoint::{Endpoint, EndpointConfig, SpiSource, Transmit};
-use crate::event::{ChildSa, ChildSaId, Event};
+use crate::event::{ChildSa, ChildSaId, Event, RevocationToken};
 use crate::snapshot::{IkeSaInfo, Snapshot};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -72,6 +72,8 @@ pub(super) struct Node {
     pub(super) idle: bool,
     /// The data plane refuses so many installations.
     pub(super) refuse_installs: usize,
+    /// What is known about the certificates of a peer; empty: no answer comes.
+    pub(super) revocation: Vec<Status>,
 }
 
 enum Item {
@@ -85,6 +87,11 @@ enum Item {
         at: Side,
         sa: ChildSaId,
         ok: bool,
+    },
+    Revocation {
+        at: Side,
+        token: RevocationToken,
+        answers: Vec<Status>,
     },
     /// The first ESP packet by the outbound SA with this SPI arrives.
     Esp {
@@ -148,7 +155,8 @@ fn connection(side: Side) -> Connection {
         remote: Some(if a_side { b } else { a }),
         local_id: if a_side { ida.clone() } else { idb.clone() },
         remote_id: if a_side { idb } else { ida },
-        secret: Secret::new(b"correct horse".to_vec()),
+        local_auth: LocalAuth::Psk(Secret::new(b"correct horse".to_vec())),
+        remote_auth: RemoteAuth::Psk(Secret::new(b"correct horse".to_vec())),
         proposals: vec![GCM],
         children: vec![if a_side {
             child("10.1.0.0/24", "10.2.0.0/24")
@@ -164,13 +172,20 @@ fn connection(side: Side) -> Connection {
     }
 }
 
+/// The same secret for both directions.
+pub(super) fn psk(c: &mut Connection, secret: &[u8]) {
+    c.local_auth = LocalAuth::Psk(Secret::new(secret.to_vec()));
+    c.remote_auth = RemoteAuth::Psk(Secret::new(secret.to_vec()));
+}
+
 impl Node {
     fn new(side: Side, seed: u64) -> Self {
         let (base, addr) = match side {
             Side::A => (0xa000_0000, "198.18.0.1"),
             Side::B => (0xb000_0000, "198.18.0.2"),
         };
-        let config = EndpointConfig::new(Box::new(Spis(base)));
+        let mut config = EndpointConfig::new(Box::new(Spis(base)));
+        config.clock = Box::new(super::pki::Today);
         let rng = ChaCha20Rng::seed_from_u64(seed * 2 + u64::from(side == Side::A));
         Self {
             ep: Endpoint::new(config, Box::new(rng)),
@@ -181,6 +196,7 @@ impl Node {
             events: Vec::new(),
             idle: false,
             refuse_installs: 0,
+            revocation: Vec::new(),
         }
     }
 
@@ -391,6 +407,11 @@ impl Pair {
                 (rec.sa.local, rec.sa.remote) = (*local, *remote);
             }
             Event::Idle => node.idle = true,
+            Event::CheckRevocation { token, path, .. } => {
+                let answers = node.revocation.clone();
+                assert!(answers.is_empty() || answers.len() + 1 == path.len());
+                self.push(LATENCY, Item::Revocation { at: side, token: *token, answers });
+            }
             Event::IkeUp { .. }
             | Event::IkeDown { .. }
             | Event::Failed { .. }
@@ -452,6 +473,12 @@ impl Pair {
                 rec.in_force = ok;
                 let token = crate::event::InstallToken(sa.0);
                 self.command(at, Command::Installed { token, ok });
+            }
+            Item::Revocation { at, token, answers } => {
+                // Nobody answers: the engine must not wait for ever.
+                if !answers.is_empty() {
+                    self.command(at, Command::Revocation { token, answers });
+                }
             }
             Item::Esp { to, spi } => {
                 let node = self.node(to);

@@ -1,0 +1,182 @@
+//! IKE_AUTH as initiator.
+//!
+//! Decides: what is shown and proven to the peer, and whether its answer proves enough.
+//! Never: stands with a peer that has not.
+
+use super::{Init, judge, our_id};
+use crate::auth::{self, Proven, Prover, bad};
+use crate::child_sa::offer;
+use crate::child_sa::{self, Agreed, Then};
+use crate::config::{Child, ChildId};
+use crate::counters::Counter;
+use crate::endpoint::{Action, Cx};
+use crate::error::{Error, Failure, Malformed, Misbehaved};
+use crate::header::Exchange;
+use crate::ike_sa::{Asked, Core, Established, IkeSa, State, count_error};
+use crate::message::View;
+use crate::payload::{Id, Notify, Payload, notify};
+use crate::snapshot::Role;
+use crate::task::{Task, delete};
+use ravelin_wire::Spi;
+
+/// Initiator: has keys, no identity yet.
+#[derive(Debug)]
+pub(crate) struct AuthSent {
+    pub(super) init: Init,
+    pub(super) child: Option<(Child, Spi)>,
+}
+
+impl AuthSent {
+    pub(crate) const fn keys(&self) -> &crate::crypto::keys::IkeKeys {
+        &self.init.keys
+    }
+
+    /// `HDR, SK {IDi, [CERT, ...] [N(INITIAL_CONTACT),] [CERTREQ,] [IDr,] AUTH, SAi2, TSi, TSr}`
+    pub(crate) fn send(core: &mut Core, cx: &mut Cx<'_>, mut init: Init, child: Option<ChildId>) -> State {
+        let connection = core.connection.clone();
+        let Some(id) = our_id(&connection, core) else {
+            return IkeSa::fail(core, cx, "our identity is not known".to_owned());
+        };
+        let mut payloads = vec![Payload::IdI(id.clone())];
+        payloads.extend(auth::certificates(&connection.local_auth, &init.wanted));
+        if !cx.has_peer_of(&connection) {
+            payloads.push(Payload::Notify(Notify::new(notify::INITIAL_CONTACT)));
+        }
+        payloads.extend(auth::requests(core::iter::once(&*connection)));
+        payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
+        let signed = init.signed(Role::Initiator, &id);
+        let auth = auth::payload(&init.keys, &connection.local_auth, signed, init.hashes, &mut *cx.rng);
+        let Some(auth) = auth else {
+            return IkeSa::fail(core, cx, auth::NO_SCHEME.to_owned());
+        };
+        payloads.push(auth);
+        let wanted = connection.children.iter().find(|c| Some(c.id) == child);
+        let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
+        if let Some((child, spi)) = &child {
+            let (sa, ts_i, ts_r) = offer::request(child, *spi, false);
+            payloads.extend([sa, ts_i, ts_r]);
+        }
+        if !core.request_sealed(cx, &mut init.keys, Exchange::IkeAuth, &payloads) {
+            return IkeSa::fail(core, cx, Failure::Key.to_string());
+        }
+        State::AuthSent(Box::new(Self { init, child }))
+    }
+
+    /// HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+    pub(crate) fn on_response(
+        self: Box<Self>,
+        core: &mut Core,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        view: View<'_>,
+    ) -> State {
+        if asked.exchange != Exchange::IkeAuth {
+            return IkeSa::fail(core, cx, "the peer answered with another exchange".to_owned());
+        }
+        let Self { init, child } = *self;
+        match prove(&init, core, cx, view) {
+            Ok((peer, proven)) => match judge::begin(core, cx, proven, (init, peer, child), (asked, view)) {
+                Ok(waiting) => waiting,
+                Err((init, peer, child)) => stand(init, core, cx, peer, child, view),
+            },
+            Err(error) => refuse(init, core, cx, &error),
+        }
+    }
+}
+
+/// The identity that the peer proved.
+fn prove(init: &Init, core: &Core, cx: &Cx<'_>, view: View<'_>) -> Result<(Id, Proven), Error> {
+    let Some(got) = view.auth()? else {
+        view.refuse_errors()?;
+        return Err(Malformed::Missing("AUTH payload").into());
+    };
+    let id = view.id_r()?.ok_or(Malformed::Missing("IDr payload"))?;
+    if !id.matches(&core.connection.remote_id) {
+        return Err(bad("the peer has another identity than configured"));
+    }
+    let signed = init.signed(Role::Responder, id);
+    let now = cx.config.clock.unix();
+    let proven =
+        Prover::new(&init.keys, signed, got, view, init.hashes, now).prove(&core.connection.remote_auth)?;
+    Ok((id.clone(), proven))
+}
+
+/// The peer is authentic: the SA stands.
+pub(super) fn stand(
+    init: Init,
+    core: &mut Core,
+    cx: &mut Cx<'_>,
+    peer: Id,
+    child: Option<(Child, Spi)>,
+    view: View<'_>,
+) -> State {
+    let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
+    if let Some((child, inbound)) = child {
+        let nonces = (init.ni.as_slice(), init.nr.as_slice());
+        first_child(core, &mut e, cx, (&child, inbound), nonces, view);
+    }
+    if core.doomed {
+        e.begin_delete(core, cx, "taken down");
+    } else {
+        cx.act(Action::Established { ike: core.id, initial_contact: false });
+    }
+    e.run(core, cx);
+    State::Established(e)
+}
+
+pub(super) fn refuse(init: Init, core: &mut Core, cx: &mut Cx<'_>, error: &Error) -> State {
+    count_error(cx, error);
+    if *error == Error::Refused(notify::AUTHENTICATION_FAILED) {
+        cx.count(Counter::PeerRejectedAuth);
+    }
+    let failed = IkeSa::fail(core, cx, error.to_string());
+    // RFC 7296 §2.21.2: a responder whose AUTH is wrong believes that the SA stands; it is told.
+    if !matches!(error, Error::Peer(Misbehaved::BadAuth(_))) {
+        return failed;
+    }
+    let nobody = Id { kind: 0, data: Vec::new() };
+    let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, nobody));
+    e.phase = crate::ike_sa::Phase::Deleting;
+    e.push(cx, Task::Delete(delete::Delete::AuthFailed));
+    e.run(core, cx);
+    State::Established(e)
+}
+
+/// Initiator: the child that IKE_AUTH brought, or what the peer had against it. The IKE SA stands either way.
+fn first_child(
+    core: &Core,
+    e: &mut Established,
+    cx: &mut Cx<'_>,
+    asked: (&Child, Spi),
+    nonces: (&[u8], &[u8]),
+    view: View<'_>,
+) {
+    let (child, inbound) = asked;
+    let judged = view
+        .refuse_errors()
+        .and_then(|()| offer::still_wanted(child, &core.connection))
+        .and_then(|()| offer::judge_answer(child, view, false));
+    match judged {
+        Ok(fit) => {
+            let agreed = Agreed {
+                role: Role::Initiator,
+                ni: nonces.0,
+                nr: nonces.1,
+                shared: None,
+                proposal: fit.chosen.ours,
+                selectors: fit.selectors,
+                inbound,
+                outbound: fit.outbound,
+                replaces: None,
+                then: Then::Use,
+            };
+            let pair = child_sa::make(cx, (core.id, &e.keys, &core.path), core.connection.id, child, agreed);
+            e.children.push(pair);
+        }
+        Err(error) => {
+            crate::task::child_create::failed(core, e, cx, &error, Some(inbound));
+            let (connection, child) = (core.connection.id, child.id);
+            cx.act(Action::ChildMissing { connection, child, why: Some(error.to_string()) });
+        }
+    }
+}
