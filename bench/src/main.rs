@@ -71,3 +71,35 @@ fn main() -> anyhow::Result<()> {
         What::Peers(options) => peers::run(&options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
+    }
+
+    /// What `--help` tells people to type is understood.
+    #[test]
+    fn every_example_is_a_command() {
+        let mut command = Args::command();
+        // A line that ends in a backslash goes on in the next.
+        let whole =
+            |help: String| help.split("\\\n").map(|s| s.trim_matches(' ')).collect::<Vec<_>>().join(" ");
+        let helps: Vec<String> =
+            command.get_subcommands_mut().map(|sub| whole(sub.render_long_help().to_string())).collect();
+        let lines = helps.iter().flat_map(|help| help.lines()).map(str::trim);
+        let examples = lines.filter(|l| l.starts_with("ravelin-bench ") || l.starts_with("scripts/bench "));
+        let mut seen = 0;
+        for line in examples {
+            let end = line.find(" | ").or_else(|| line.find("  ")).unwrap_or(line.len());
+            let words = line[..end].split_ascii_whitespace();
+            assert!(Args::try_parse_from(words).is_ok(), "{line}");
+            seen += 1;
+        }
+        assert!(seen >= 10, "{seen} examples");
+    }
+}

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const BENCH: &str = "ravelin-bench";
-/// The bench of the wire runs the data plane that lies beside it.
-const PROGRAMS: [&str; 2] = [BENCH, "ravelin-dataplane"];
+/// Some benches run what lies beside them. Packages of these names build programs of these names.
+const PROGRAMS: [&str; 3] = [BENCH, "ravelin-dataplane", "ravelin-control"];
 
 #[derive(Debug)]
 pub(super) struct Program {
