@@ -20,7 +20,7 @@ use ravelin_ike::event::{ChildSa, ChildSaId, InstallToken};
 use ravelin_ring::msg::{
     Direction, KeyMaterial, Mode, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId,
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -63,6 +63,8 @@ pub struct Installer {
     /// Likewise: a late answer to an earlier process must not be taken for one to ours.
     next_token: u64,
     halves: BTreeMap<SaId, Half>,
+    /// Those of `halves` that an earlier control process installed.
+    adopted: BTreeSet<(TunnelId, SaId)>,
     pairs: BTreeMap<ChildSaId, Pair>,
     installing: Vec<Installing>,
     waiting: HashMap<Token, Waiting>,
@@ -87,6 +89,7 @@ impl Installer {
             next_sa: u64::from(crate::driver::random_u32()) << 32,
             next_token: u64::from(crate::driver::random_u32()) << 32,
             halves: BTreeMap::new(),
+            adopted: BTreeSet::new(),
             pairs: BTreeMap::new(),
             installing: Vec::new(),
             waiting: HashMap::new(),
@@ -358,6 +361,7 @@ impl Installer {
     /// The SA is gone; what it counted stays with its tunnel.
     fn forget(&mut self, id: SaId) {
         let Some(half) = self.halves.remove(&id) else { return };
+        self.adopted.remove(&(half.tunnel, id));
         if half.direction == Direction::Inbound {
             self.spis.release(half.spi);
         }

@@ -26,7 +26,10 @@ use std::time::{Duration, Instant};
 const XDP_DROPS: [XdpCounter; 2] = [XdpCounter::NoWorker, XdpCounter::Unparsable];
 
 pub(super) fn tunnels(core: &Core, now: Instant, name: Option<&str>) -> Vec<TunnelStatus> {
-    let snapshot = core.snapshot(now);
+    let snapshot = match name.map(|name| core.config.tunnel(name)) {
+        None => core.snapshot(now),
+        Some(tunnel) => tunnel.map(|t| core.snapshot_of(now, t.id)).unwrap_or_default(),
+    };
     let index = Index::of(&snapshot);
     let (totals, idle) = (core.installer.all_totals(), Idle::of(core));
     let wanted = core.config.tunnels.iter().filter(|t| name.is_none_or(|n| t.name == n));

@@ -247,6 +247,10 @@ impl Core {
         self.endpoint.snapshot(now)
     }
 
+    pub(super) fn snapshot_of(&self, now: Instant, tunnel: TunnelId) -> Snapshot {
+        self.endpoint.snapshot_of(now, ConnectionId(tunnel.0))
+    }
+
     pub(super) fn note(&self, tunnel: TunnelId) -> Note {
         self.notes.get(&tunnel).cloned().unwrap_or_default()
     }

@@ -31,6 +31,7 @@ impl Installer {
             esn: false,
             replay_window: 0,
         };
+        self.adopted.insert((half.tunnel, half.id));
         self.halves.insert(half.id, half);
     }
 
@@ -55,10 +56,11 @@ impl Installer {
 
     /// The tunnel's own SAs carry traffic: those of the process before go, after what is on its way has come.
     pub(super) fn retire_adopted(&mut self, now: Instant, tunnel: TunnelId) {
-        let old = self.halves.values_mut().filter(|h| h.tunnel == tunnel && h.pair.is_none() && !h.leaving);
-        for half in old {
-            half.leaving = true;
-            self.later.push((now + ADOPTED_GRACE, half.id));
+        for (_, id) in self.adopted.range((tunnel, SaId(0))..=(tunnel, SaId(u64::MAX))) {
+            if let Some(half) = self.halves.get_mut(id).filter(|half| !half.leaving) {
+                half.leaving = true;
+                self.later.push((now + ADOPTED_GRACE, half.id));
+            }
         }
     }
 }

@@ -130,6 +130,11 @@ impl Endpoint {
         self.show(now)
     }
 
+    /// [`Self::snapshot`] of one connection.
+    pub fn snapshot_of(&self, now: Instant, connection: ConnectionId) -> Snapshot {
+        self.show_one(now, connection)
+    }
+
     /// Works until no SA asks anything of another one, then brings the tables up to date.
     fn settle(&mut self, now: Instant) {
         loop {

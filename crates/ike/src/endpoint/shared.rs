@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     pairs: BTreeMap<ChildSaId, Located>,
     /// Inbound SPIs of `pairs`.
     inbound: BTreeSet<Spi>,
+    by_child: BTreeSet<(ChildId, ChildSaId)>,
     outbound: BTreeMap<ChildId, ChildSaId>,
     last_id: u64,
     /// Room for messages in pieces.
@@ -91,6 +92,7 @@ impl Shared {
             rejections: 0,
             pairs: BTreeMap::new(),
             inbound: BTreeSet::new(),
+            by_child: BTreeSet::new(),
             outbound: BTreeMap::new(),
             last_id: 0,
             traced: BTreeSet::new(),
@@ -216,6 +218,7 @@ impl Shared {
         let located = Located { ike, child: pair.child, inbound: pair.inbound, usable: false };
         self.pairs.insert(pair.id, located);
         self.inbound.insert(pair.inbound);
+        self.by_child.insert((pair.child, pair.id));
     }
 
     pub(crate) fn relocate(&mut self, pair: ChildSaId, ike: IkeSaId) {
@@ -255,12 +258,14 @@ impl Shared {
     pub(crate) fn remove_pair(&mut self, pair: &ChildPair, why: &str) {
         if let Some(gone) = self.pairs.remove(&pair.id) {
             self.inbound.remove(&gone.inbound);
+            self.by_child.remove(&(gone.child, pair.id));
         }
         self.count(Counter::ChildClosed);
         let child = pair.child;
         if self.outbound(child) == Some(pair.id) {
-            let other =
-                self.pairs.iter().rev().find(|(_, p)| p.child == child && p.usable).map(|(id, _)| *id);
+            let usable = |id: &ChildSaId| self.pairs.get(id).is_some_and(|p| p.usable);
+            let all = self.by_child.range((child, ChildSaId(0))..=(child, ChildSaId(u64::MAX)));
+            let other = all.rev().map(|(_, id)| *id).find(usable);
             match other {
                 Some(other) => self.use_outbound(child, other),
                 None => {

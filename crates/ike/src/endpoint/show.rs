@@ -4,6 +4,7 @@
 
 use super::Endpoint;
 use crate::child_sa::ChildPair;
+use crate::config::ConnectionId;
 use crate::ike_sa::{Established, IkeSa};
 use crate::payload::Id;
 use crate::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Snapshot};
@@ -12,23 +13,34 @@ use std::time::Instant;
 
 impl Endpoint {
     pub(super) fn show(&self, now: Instant) -> Snapshot {
-        let connections = self.connections.iter().filter_map(|(id, wanted)| {
-            let config = self.shared.connections.get(*id)?;
-            Some(ConnectionInfo {
-                id: *id,
-                name: config.name.clone(),
-                wanted: wanted.is_wanted(config),
-                up: self.shared.has_peer(*id),
-                last_error: wanted.last_error.clone(),
-                retry_in: wanted.retry_at.map(|at| at.saturating_duration_since(now)),
-                failures: wanted.failures,
-            })
-        });
         Snapshot {
-            connections: connections.collect(),
+            connections: self.connections.keys().filter_map(|id| self.show_connection(now, *id)).collect(),
             ike_sas: self.sas.values().map(|sa| self.show_ike(now, sa)).collect(),
             half_open: self.tables.half_open(),
         }
+    }
+
+    /// What concerns one connection only: it does not take longer where there are many.
+    pub(super) fn show_one(&self, now: Instant, id: ConnectionId) -> Snapshot {
+        let sas = self.tables.of_connection(id).filter_map(|sa| self.sas.get(&sa));
+        Snapshot {
+            connections: self.show_connection(now, id).into_iter().collect(),
+            ike_sas: sas.map(|sa| self.show_ike(now, sa)).collect(),
+            half_open: self.tables.half_open(),
+        }
+    }
+
+    fn show_connection(&self, now: Instant, id: ConnectionId) -> Option<ConnectionInfo> {
+        let (wanted, config) = (self.connections.get(&id)?, self.shared.connections.get(id)?);
+        Some(ConnectionInfo {
+            id,
+            name: config.name.clone(),
+            wanted: wanted.is_wanted(config),
+            up: self.shared.has_peer(id),
+            last_error: wanted.last_error.clone(),
+            retry_in: wanted.retry_at.map(|at| at.saturating_duration_since(now)),
+            failures: wanted.failures,
+        })
     }
 
     fn show_ike(&self, now: Instant, sa: &IkeSa) -> IkeSaInfo {
