@@ -57,10 +57,10 @@ pub(crate) fn auth(table: &Table<'_>, findings: &mut Findings) -> TunnelAuth {
 }
 
 fn flag(value: &DeValue<'_>) -> Result<bool, Bad> {
-    match value {
-        DeValue::Boolean(flag) => Ok(*flag),
-        other => Err(Bad::new(shown(other), "true or false", "write it without quotes")),
-    }
+    let DeValue::Boolean(flag) = value else {
+        return Err(Bad::new(shown(value), "true or false", "write it without quotes"));
+    };
+    Ok(*flag)
 }
 
 fn files(table: &Table<'_>, key: &'static str, example: &str, findings: &mut Findings) -> Vec<PathBuf> {

@@ -43,7 +43,7 @@ impl Keys {
     pub fn load(config: &Config) -> Result<Self, Errors> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut loader = Loader {
-            here: config.file.parent().unwrap_or(Path::new("")),
+            here: config.file.parent().unwrap_or_else(|| Path::new("")),
             now,
             findings: Findings::of(&config.file),
             certificates: BTreeMap::new(),

@@ -9,6 +9,7 @@ use crate::payload::Id;
 use crate::payload::id;
 use x509_cert::ext::pkix::name::GeneralName;
 
+#[allow(clippy::wildcard_enum_match_arm)] // other kinds of names are no identities of IKE
 impl Certificate {
     /// The certificate speaks for this identity.
     pub(crate) fn has_identity(&self, identity: &Id) -> bool {

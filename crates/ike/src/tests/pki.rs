@@ -67,7 +67,7 @@ pub(crate) fn leaf(subject: &str, alt: &[Vec<u8>]) -> Order {
         usage: Some(vec![7, 0x80]),
         alt: alt.to_vec(),
         extra: Vec::new(),
-        seed: subject.bytes().fold(7, |n, b| n * 31 + u64::from(b) & 0xffff_ffff),
+        seed: subject.bytes().fold(7, |n, b| (n * 31 + u64::from(b)) & 0xffff_ffff),
     }
 }
 

@@ -32,14 +32,18 @@ pub(crate) struct Judging {
     pub(crate) until: Instant,
 }
 
+/// What goes on when nothing is to be asked, or the answer is there: the IKE SA to be, the peer, the child asked for.
+pub(super) type Known = (Init, Id, Option<(Child, Spi)>);
+
 /// Asks, if the proof rests on certificates that are to be asked about. `Err`: nothing is to be asked.
+#[allow(clippy::result_large_err)] // what was given comes back
 pub(super) fn begin(
     core: &Core,
     cx: &mut Cx<'_>,
     proven: Proven,
-    known: (Init, Id, Option<(Child, Spi)>),
+    known: Known,
     message: (Asked, View<'_>),
-) -> Result<State, (Init, Id, Option<(Child, Spi)>)> {
+) -> Result<State, Known> {
     let Proven::Path { trust, path } = proven else { return Err(known) };
     // A certificate that is trusted by itself has nobody to ask.
     if trust.revocation.is_off() || path.len() < 2 {
