@@ -9,6 +9,7 @@
 strongswan_start() {
   local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
   local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra=
+  local local_auth='auth = psk' remote_auth='auth = psk'
   shift
   local setting
   for setting; do

@@ -1,0 +1,50 @@
+//! SAs that the data plane has from a control process before this one.
+//!
+//! Decides: which of them stay. Reads: what the workers report, the configuration. Writes: the installer's list.
+//! Never: takes an SA away before its tunnel has another, unless it fits none.
+
+use super::Core;
+use std::collections::BTreeSet;
+use std::time::Instant;
+use tracing::info;
+
+impl Core {
+    /// The data plane has SAs of a control process before this one: asks for them.
+    pub(in crate::driver) fn begin_adoption(&mut self) {
+        self.adopting = true;
+        self.installer.ask_reports();
+    }
+
+    /// Once every worker has reported: what fits no tunnel goes, the rest is known. True when it is over.
+    pub(in crate::driver) fn adoption_ended(&mut self) -> bool {
+        if self.installer.is_reporting() {
+            return false;
+        }
+        self.adopting = false;
+        let (config, known) = (&self.config, self.ids_known);
+        self.installer.drop_adopted(|half| {
+            let Some(report) = &half.report else { return true };
+            let tunnel = config.tunnel_by_id(half.tunnel);
+            // The number alone is not enough: traffic would go to another peer.
+            !known
+                || !tunnel.is_some_and(|t| {
+                    t.local == report.local.ip() && t.remote.is_none_or(|r| r == report.remote.ip())
+                })
+        });
+        info!(
+            kept = self.installer.adopted().filter(|h| !h.leaving).count(),
+            "SAs of the data plane adopted"
+        );
+        true
+    }
+
+    /// Nobody watches over SAs of an earlier process: they have no lifetime, and no peer that is asked whether it
+    /// lives. Their tunnels get new ones, where it is for us to begin.
+    pub(in crate::driver) fn renew_adopted(&mut self, now: Instant) {
+        let old = self.installer.adopted().filter(|h| !h.leaving).map(|h| h.tunnel);
+        for tunnel in old.collect::<BTreeSet<_>>() {
+            self.acquire(now, tunnel);
+        }
+        self.settle(now);
+    }
+}
