@@ -28,7 +28,7 @@ make_pki() {
     end_entity p256 a sub a-deep && cat sub.pem >>a-deep.pem
     end_entity p256 b root b-gone
     : >index.txt
-    printf '%s\n' '[ca]' 'default_ca=c' '[c]' 'database=index.txt' 'default_md=sha384' 'default_crl_days=2' >ca.conf
+    printf '%s\n' '[ca]' 'default_ca=c' '[c]' 'database=index.txt' 'default_md=sha384' 'default_crl_days=2' 'crl_extensions=e' '[e]' 'authorityKeyIdentifier=keyid' >ca.conf
     openssl ca -config ca.conf -cert root.pem -keyfile root.key -revoke b-gone.pem
     openssl ca -config ca.conf -cert root.pem -keyfile root.key -gencrl -out root.crl
   ) >"$LAB/pki.log" 2>&1 || { tail -5 "$LAB/pki.log" >&2; die "the certificates could not be made"; }
