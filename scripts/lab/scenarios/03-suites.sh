@@ -1,8 +1,8 @@
-# Every ESP suite with strongSwan, and IKE proposals of each kind, in both roles
+# Every ESP suite with strongSwan, and IKE proposals of each kind, in both roles; ML-KEM, which it does not know, is passed over
 scenario() {
   local entry ike esp
   for entry in \
-    aes256gcm16-prfsha384-x25519:aes128gcm16 \
+    'aes256gcm16-prfsha384-x25519-mlkem768 aes256gcm16-prfsha384-x25519:aes128gcm16' \
     aes256-sha256-modp2048:aes256gcm16 \
     aes128-sha256-ecp256:aes256-sha256 \
     aes256-sha384-ecp384:aes128-sha256 \
@@ -37,4 +37,9 @@ one_suite() { # ROLE_OF_STRONGSWAN: who begins
   watch_stop
   check_wan
 }
-swan_words() { echo "$1"; }
+# Those that strongSwan 5.9 knows: it must choose one of them.
+swan_words() {
+  local word words=
+  for word in $1; do case $word in *mlkem*) ;; *) words=$words${words:+,}$word ;; esac; done
+  echo "$words"
+}

@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, and ESP in UDP where it is asked for
+# Two Ravelins: plain ESP in each suite, and ESP in UDP where it is asked for; keys by x25519 with ML-KEM-768
 # quick
 scenario() {
   local esp
@@ -10,8 +10,10 @@ pair() { # ESP ENCAPSULATION
   local text="$1, encapsulation $2" esp other
   [ "$2" = udp ] && esp=esp_udp other=esp || esp=esp other=esp_udp
   watch_start
-  ravelin_config A start=immediately "esp=$1" "encapsulation=$2"
-  ravelin_config B start=respond "esp=$1" "encapsulation=$2"
+  # The only proposal: without ML-KEM there is no tunnel.
+  local ike=aes256gcm16-prfsha384-x25519-mlkem768
+  ravelin_config A start=immediately "ike=$ike" "esp=$1" "encapsulation=$2"
+  ravelin_config B start=respond "ike=$ike" "esp=$1" "encapsulation=$2"
   ravelin_start B
   ravelin_start A
   check "$text: up on both" both_up
