@@ -100,7 +100,7 @@ impl Lanes {
     /// The inner hash of every message.
     ///
     /// # Safety
-    /// As [`hmac`].
+    /// As [`hmac()`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     unsafe fn run_all<H: Hash>(&mut self, messages: &[Message], inner: &mut [[u8; 64]; BURST]) {
@@ -196,7 +196,7 @@ impl Lanes {
     }
 
     /// # Safety
-    /// As [`hmac`], and every busy lane has `blocks` readable blocks from `at` on; one lane is busy.
+    /// As [`hmac()`], and every busy lane has `blocks` readable blocks from `at` on; one lane is busy.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     unsafe fn run<H: Hash>(&mut self, blocks: usize) {
@@ -226,7 +226,7 @@ impl Lanes {
 /// The outer hashes of at most one message per lane: one block of inner digest, one bit, zeros, length in bits.
 ///
 /// # Safety
-/// As [`hmac`]; `group` is not empty.
+/// As [`hmac()`]; `group` is not empty.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 unsafe fn outer<H: Hash>(group: &[Message], inner: &[[u8; 64]], out: &mut [Digest]) {

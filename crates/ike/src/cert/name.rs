@@ -1,7 +1,7 @@
 //! Distinguished names (RFC 5280 §4.1.2.4), and patterns of them as operators write them.
 //!
 //! Decides: which names are equal, which a pattern covers. Reads: DER of strangers, text of the configuration.
-//! Never: takes a name of more than [`MAX_LEN`] bytes or [`MAX_PARTS`] parts.
+//! Never: takes a name of more than `MAX_LEN` bytes or `MAX_PARTS` parts.
 
 use super::scheme::tlv;
 use core::fmt;
