@@ -77,19 +77,38 @@ class Watch:
         self.counts = {}
         self.sockets = {}
         self.missed = 0
-        for kind, text in kinds(a, b).items():
-            program = compile_filter(text)
+        programs = {kind: compile_filter(text) for kind, text in kinds(a, b).items()}
+        for kind, program in programs.items():
             self.sockets[kind] = open_socket(ifindex, interface, program, kind in KEPT)
-            self.counts[kind] = 0
+        self.settle()
+        self.counts = dict.fromkeys(self.sockets, 0)
         self.pcap = open(pcap, "wb")
         self.pcap.write(struct.pack("IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         self.pcap.flush()
 
-    def collect(self):
+    def read(self):
+        """One pass over the sockets: adds to the counts, and says whether any frame was counted."""
+        seen = 0
         for kind, sock in self.sockets.items():
             # Reading resets the kernel's figure; `packets` includes those dropped for want of room.
             packets, _ = struct.unpack("II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
-            self.counts[kind] += packets
+            self.counts[kind] = self.counts.get(kind, 0) + packets
+            seen += packets
+        return seen > 0
+
+    def settle(self):
+        """Sockets open and are read one after another; a pass that counts nothing shows that no frame fell in between,
+        so that the kinds add up to the total on both sides of it."""
+        for _ in range(1000):
+            if not self.read():
+                return
+        sys.exit("watch: the wire is never quiet: kinds and total cannot be compared")
+
+    def collect(self):
+        self.read()
+        self.write()
+
+    def write(self):
         with open(self.result + ".part", "w") as out:
             json.dump(self.counts, out)
         os.rename(self.result + ".part", self.result)
@@ -119,7 +138,8 @@ def main():
         watch.collect()
         watch.keep(0.2)
     watch.keep(0)
-    watch.collect()
+    watch.settle()
+    watch.write()
 
 
 if __name__ == "__main__":
