@@ -251,6 +251,7 @@ impl Installer {
                 replay_window: settings.replay_window,
                 tunnel_mtu: settings.tunnel_mtu,
                 outer_df: settings.outer_df,
+                tfc: 0,
                 soft_bytes: settings.bytes.soft,
                 hard_bytes: settings.bytes.hard,
                 soft_packets: settings.packets.soft,

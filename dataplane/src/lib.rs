@@ -17,6 +17,7 @@ mod route;
 mod neighbour;
 mod icmp;
 mod sa;
+mod hold;
 pub mod tables;
 pub mod stats;
 

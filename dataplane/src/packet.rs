@@ -26,6 +26,8 @@ pub enum Origin {
     Tun,
     /// An IP packet from another worker, which took it in by `door`.
     HandedIn { door: Door, hops: u8 },
+    /// An IP packet that waited here for an outbound SA.
+    Released { door: Door, hops: u8 },
 }
 
 impl Origin {
@@ -33,14 +35,14 @@ impl Origin {
         match self {
             Self::Port(port) => Door::Port(port),
             Self::Tun => Door::Tun,
-            Self::HandedIn { door, .. } => door,
+            Self::HandedIn { door, .. } | Self::Released { door, .. } => door,
         }
     }
 
     pub(crate) fn hops(self) -> u8 {
         match self {
             Self::Port(_) | Self::Tun => 0,
-            Self::HandedIn { hops, .. } => hops,
+            Self::HandedIn { hops, .. } | Self::Released { hops, .. } => hops,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::rx::Rx;
 use crate::tx::{Egress, Ports, Tx};
 use crossbeam::queue::ArrayQueue;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ravelin_dataplane::{Batch, Now, Tables, Worker};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tables, Worker};
 use ravelin_ring::Bell;
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
@@ -275,11 +275,15 @@ impl Runner {
     fn packets(&mut self, mailbox: &Mailbox, now: Now) -> bool {
         let Self { worker, batch, pool, ports, punt, rx, tx, .. } = self;
         let mut sent = false;
-        rx.gather(batch, ports, mailbox, punt, pool, |ports, pool, frame, port| {
-            worker.stats_mut().count(Counter::HandedIn);
-            tx.transmit(frame, port, ports, pool, worker.stats_mut());
-            sent = true;
-        });
+        worker.release(batch, ports.tx_room(MAX_RECEIVED), pool, now);
+        // What waited goes by itself: nothing else may take the room that was asked for it.
+        if batch.packets.is_empty() {
+            rx.gather(batch, ports, mailbox, punt, pool, |ports, pool, frame, port| {
+                worker.stats_mut().count(Counter::HandedIn);
+                tx.transmit(frame, port, ports, pool, worker.stats_mut());
+                sent = true;
+            });
+        }
         let busy = !batch.packets.is_empty();
         if busy {
             worker.process(batch, pool, now);

@@ -46,8 +46,8 @@ impl Stats {
     pub fn balance(&self) -> (u64, u64) {
         use Counter as C;
         let sum = |of: &[Counter]| of.iter().map(|&c| self.get(c)).sum::<u64>();
-        let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn]);
-        let ended = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed]);
+        let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn, C::Released]);
+        let ended = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed, C::Held]);
         (entered, ended + self.drops.iter().sum::<u64>())
     }
 }

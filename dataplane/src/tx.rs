@@ -144,7 +144,9 @@ impl Tx {
                     self.pass(worker, item, pool, stats);
                 }
                 // Counted by the way already.
-                Verdict::Drop(_) | Verdict::Consumed | Verdict::Pending => pool.free(packet.frame),
+                Verdict::Drop(_) | Verdict::Consumed | Verdict::Held | Verdict::Pending => {
+                    pool.free(packet.frame)
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ pub enum Verdict {
     HandOff { worker: WorkerId },
     /// Counted already; the frame only has to go home.
     Drop(Drop),
+    /// It waits for an outbound SA; its frame is not in the batch any more.
+    Held,
     /// Its content went on in other packets; the frame only has to go home.
     Consumed,
 }

@@ -3,6 +3,7 @@
 use crate::batch::{Batch, Places};
 use crate::classify::{self, Classes};
 use crate::flow::{Flows, Sorted, Unknown};
+use crate::hold::Hold;
 use crate::neighbour::{Requests, Resolver};
 use crate::packet::{Origin, Packet};
 use crate::sa::{Events, InboundHot, SaDb, Throttle};
@@ -59,6 +60,7 @@ struct Way {
     engine: Engine,
     events: Events,
     requests: Requests,
+    hold: Hold,
     unknown_spi: Throttle,
     icmp: icmp::Rate,
     stats: Stats,
@@ -93,6 +95,7 @@ impl Worker {
             engine,
             events: Events::new(),
             requests: Requests::new(),
+            hold: Hold::new(),
             unknown_spi: Throttle::default(),
             icmp: icmp::Rate::default(),
             stats: Stats::default(),
@@ -128,9 +131,27 @@ impl Worker {
         probe.stage("finish", batch.packets.len());
     }
 
+    /// Call before each batch is filled: puts up to `room` packets into it whose tunnel has an outbound SA now (R172),
+    /// and drops those that have waited too long.
+    #[inline]
+    pub fn release(&mut self, batch: &mut Batch, room: usize, pool: &mut FramePool, now: Now) {
+        let Way { hold, db, stats, .. } = &mut self.way;
+        if !hold.is_empty() {
+            hold.expire(pool, &mut db.tunnels, stats, now);
+            hold.fill(batch, room, &mut db.tunnels);
+        }
+    }
+
     /// Call between batches. `None`: nothing to answer, or the answer comes through [`Self::next_event`] (reports).
     pub fn apply(&mut self, command: WorkerCommand) -> Option<WorkerEvent> {
+        let leaves = match command {
+            WorkerCommand::UseOutbound { tunnel, .. } => Some(tunnel),
+            _ => None,
+        };
         let answer = self.way.db.apply(command);
+        if let (Some(tunnel), Some(WorkerEvent::Done { outcome: Outcome::Ok, .. })) = (leaves, &answer) {
+            self.way.hold.release(tunnel);
+        }
         if let Some(WorkerEvent::Done { outcome: Outcome::Refused, .. }) = answer {
             self.way.stats.count(Counter::BadCommands);
         }
@@ -236,7 +257,7 @@ impl Way {
 
     /// Where the packets of flows go that are not known yet. True: one is larger than its way takes.
     fn decide(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) -> bool {
-        let Self { db, flows, events, requests, tables, epoch, .. } = self;
+        let Self { db, flows, events, requests, hold, tables, epoch, .. } = self;
         let Lists { protect, bypass, unknown, new_protect, new_bypass, .. } = lists;
         let clear = &unknown.places;
         inbound::policy::check(batch, clear, db);
@@ -252,6 +273,7 @@ impl Way {
             db,
             tables,
             *epoch,
+            hold,
             &mut Resolver { requests, events, now },
         );
         probe.stage("out-select", new_protect.len());
@@ -291,6 +313,7 @@ impl Way {
                 }
                 Origin::Tun => self.stats.count(Counter::Injected),
                 Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
+                Origin::Released { .. } => self.stats.count(Counter::Released),
             }
         }
         self.stats.count(Counter::Batches);
@@ -308,6 +331,7 @@ impl Way {
             match packet.verdict {
                 Verdict::Drop(why) => self.stats.drop(why),
                 Verdict::Consumed => self.stats.count(Counter::Consumed),
+                Verdict::Held => self.stats.count(Counter::Held),
                 Verdict::Forward { .. } | Verdict::Punt | Verdict::HandOff { .. } | Verdict::Pending => {}
             }
         }

@@ -124,6 +124,7 @@ fn names_of(suite: Suite) -> Names {
         Suite::Aes256CbcSha1 => Crypto::Aes256CbcSha1,
         Suite::Aes128CbcSha256 => Crypto::Aes128CbcSha256,
         Suite::Aes256CbcSha256 => Crypto::Aes256CbcSha256,
+        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => panic!("not ESP"),
     })
 }
 
@@ -366,6 +367,7 @@ fn tshark_key(pair: &Pair) -> String {
         Suite::Aes128CbcSha256 | Suite::Aes256CbcSha256 => {
             ("AES-CBC [RFC3602]", "HMAC-SHA-256-128 [RFC4868]")
         }
+        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => panic!("not ESP"),
     };
     let keymat = pair.keymat(true);
     let (key, auth) = if integrity == "NULL" {

@@ -114,7 +114,7 @@ impl Three {
         for (one, other) in ours.iter().zip(&theirs) {
             assert_eq!(one.verdict, other.verdict);
             assert_eq!(one.origin, other.origin);
-            if !matches!(one.verdict, Verdict::Drop(_) | Verdict::Consumed) {
+            if !matches!(one.verdict, Verdict::Drop(_) | Verdict::Consumed | Verdict::Held) {
                 assert_eq!(one.bytes, other.bytes);
             }
         }
@@ -180,7 +180,13 @@ fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
                 (s.protocol, s.remote_ports) = (Some(17), PortRange::new(1792, 1792).unwrap());
             }
             let action = [Action::Protect(TUNNEL), Action::Bypass, Action::Discard][usize::from(*action)];
-            gate.set(TableCommand::AddPolicy(Policy { order: *order, selector: s, action, line: 0 }));
+            gate.set(TableCommand::AddPolicy(Policy {
+                order: *order,
+                selector: s,
+                action,
+                hold: false,
+                line: 0,
+            }));
             gate.commit();
         }
         Step::ClearPolicies => {

@@ -223,7 +223,13 @@ fn bypass_and_discard_follow_the_policies() {
     a.receive(INSIDE, &ip(HOST_A, std::net::Ipv4Addr::new(192, 0, 3, 1), 80)).lost(Drop::RouteBlackhole);
     a.receive(INSIDE, &ip(HOST_A, std::net::Ipv4Addr::new(100, 64, 0, 1), 80)).lost(Drop::NoRoute);
     let selector = selector("0.0.0.0/0", "0.0.0.0/0");
-    a.set(TableCommand::AddPolicy(Policy { order: 200, selector, action: Action::Discard, line: 0 }));
+    a.set(TableCommand::AddPolicy(Policy {
+        order: 200,
+        selector,
+        action: Action::Discard,
+        hold: false,
+        line: 0,
+    }));
     a.commit();
     a.receive(INSIDE, &ip(HOST_A, INTERNET, 80)).lost(Drop::PolicyDiscard);
     a.receive(WAN, &ip(INTERNET, HOST_A, 80)).lost(Drop::PolicyDiscard);
@@ -234,11 +240,23 @@ fn bypass_and_discard_follow_the_policies() {
     let back = b.receive(INSIDE, &ip(HOST_B, HOST_A, 80)).forwarded(WAN).to_vec();
     a.receive(WAN, &back).forwarded(INSIDE);
     let open = way::selector("10.1.0.0/24", "203.0.113.0/24");
-    a.set(TableCommand::AddPolicy(Policy { order: 150, selector: open, action: Action::Bypass, line: 0 }));
+    a.set(TableCommand::AddPolicy(Policy {
+        order: 150,
+        selector: open,
+        action: Action::Bypass,
+        hold: false,
+        line: 0,
+    }));
     a.commit();
     a.receive(INSIDE, &ip(HOST_A, INTERNET, 80)).forwarded(WAN);
     a.receive(WAN, &ip(INTERNET, HOST_A, 80)).forwarded(INSIDE);
-    a.set(TableCommand::AddPolicy(Policy { order: 1, selector: open, action: Action::Discard, line: 0 }));
+    a.set(TableCommand::AddPolicy(Policy {
+        order: 1,
+        selector: open,
+        action: Action::Discard,
+        hold: false,
+        line: 0,
+    }));
     a.commit();
     a.receive(INSIDE, &ip(HOST_A, INTERNET, 80)).lost(Drop::PolicyDiscard);
     a.receive(WAN, &ip(INTERNET, HOST_A, 80)).lost(Drop::PolicyDiscard);
@@ -615,13 +633,96 @@ fn packets_move_to_the_worker_that_owns_the_sa() {
     assert_eq!(hops, 4);
 }
 
+/// A with the tunnel's policy holding its packets, and no SA.
+fn cold(hold: bool) -> Gate {
+    let mut a = Gate::new(true);
+    let (selector, action) = (selector("10.1.0.0/24", "10.2.0.0/24"), Action::Protect(TUNNEL));
+    a.set(TableCommand::AddPolicy(Policy { order: 1, selector, action, hold, line: 0 }));
+    a.commit();
+    a
+}
+
+// R172: the packets that bring a tunnel up are not lost.
+#[test]
+fn first_packets_wait_for_the_sa() {
+    let (pair, mut a, mut b) = (Pair::default(), cold(true), Gate::new(false));
+    b.install(&pair);
+    b.use_pair(&pair);
+    let sent: Vec<_> = (0..3).map(|n| ip(HOST_A, HOST_B, 100 + n)).collect();
+    for packet in &sent {
+        assert_eq!(a.receive(INSIDE, packet).verdict, Verdict::Held);
+    }
+    // The machine's own wait too.
+    assert_eq!(a.one(Origin::Tun, ip(GATE_A, HOST_B, 80)).verdict, Verdict::Held);
+    let acquires: Vec<_> =
+        a.events().into_iter().filter(|e| matches!(e, WorkerEvent::Acquire { tunnel: TUNNEL, .. })).collect();
+    assert_eq!(acquires.len(), 1, "one for all of them");
+    a.now.ms += 1000;
+    assert_eq!((a.turn().len(), a.held()), (0, 4));
+    a.install(&pair);
+    assert_eq!(a.turn().len(), 0, "installed is not in use");
+    a.use_pair(&pair);
+    let out = a.turn();
+    assert_eq!((out.len(), a.held()), (4, 0));
+    for (out, sent) in out.iter().zip(&sent) {
+        assert_eq!(b.one(Origin::Port(WAN), out.bytes.clone()).forwarded(INSIDE), aged(sent.clone()));
+    }
+    assert_eq!(a.report(11).sequence, 4);
+    assert_eq!(a.receive(INSIDE, &sent[0]).verdict, Verdict::Forward { port: WAN }, "and then none waits");
+}
+
+// R172, R303: bounded per tunnel, in all and in time, each with its drop.
+#[test]
+fn waiting_has_bounds() {
+    let mut a = cold(true);
+    for tunnel in 0..9u32 {
+        let selector = selector("10.1.0.0/24", &format!("10.3.{tunnel}.0/24"));
+        let action = Action::Protect(TunnelId(20 + tunnel));
+        a.set(TableCommand::AddPolicy(Policy { order: 2 + tunnel, selector, action, hold: true, line: 0 }));
+    }
+    a.commit();
+    let to = |tunnel: u8| ip(HOST_A, std::net::Ipv4Addr::new(10, 3, tunnel, 7), 80);
+    for _ in 0..16 {
+        assert_eq!(a.receive(INSIDE, &to(0)).verdict, Verdict::Held);
+    }
+    a.receive(INSIDE, &to(0)).lost(Drop::HoldFull);
+    for tunnel in 1..8 {
+        a.run(&vec![(Origin::Port(INSIDE), ether(&to(tunnel))); 16]);
+    }
+    assert_eq!(a.held(), 128);
+    a.receive(INSIDE, &to(8)).lost(Drop::HoldFull);
+    a.now.ms += 4_999;
+    assert_eq!((a.turn().len(), a.held()), (0, 128));
+    a.now.ms += 1;
+    assert_eq!((a.turn().len(), a.held()), (0, 0));
+    assert_eq!((a.dropped(Drop::HoldExpired), a.dropped(Drop::HoldFull)), (128, 2));
+    // There is room again.
+    assert_eq!(a.receive(INSIDE, &to(0)).verdict, Verdict::Held);
+}
+
+// Without the policy's wish nothing waits; a worker that does not own the SA passes on what waited.
+#[test]
+fn what_waits_goes_to_the_worker_with_the_sa() {
+    cold(false).receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::NoOutboundSa);
+    let mut one = Gate::with_workers(true, 1, 2);
+    let (selector, action) = (selector("10.1.0.0/24", "10.2.0.0/24"), Action::Protect(TUNNEL));
+    one.set(TableCommand::AddPolicy(Policy { order: 1, selector, action, hold: true, line: 0 }));
+    one.commit();
+    let clear = ip(HOST_A, HOST_B, 80);
+    assert_eq!(one.receive(INSIDE, &clear).verdict, Verdict::Held);
+    one.use_pair(&Pair::default());
+    let out = one.turn();
+    assert_eq!((out[0].verdict, &out[0].bytes), (Verdict::HandOff { worker: WorkerId(0) }, &clear));
+    assert_eq!(out[0].origin, Origin::HandedIn { door: Door::Port(INSIDE), hops: 1 });
+}
+
 // What comes out of one tunnel may go on by another, never in clear.
 #[test]
 fn from_tunnel_to_tunnel() {
     let (mut a, mut b) = gates(&Pair::default());
     let net = selector("10.1.0.0/24", "10.2.0.0/24");
     let action = Action::Protect(TunnelId(8));
-    b.set(TableCommand::AddPolicy(Policy { order: 1, selector: net, action, line: 0 }));
+    b.set(TableCommand::AddPolicy(Policy { order: 1, selector: net, action, hold: false, line: 0 }));
     b.commit();
     let wire = protected(&mut a, 80);
     b.receive(WAN, &wire).lost(Drop::NoOutboundSa);

@@ -106,8 +106,8 @@ check_conservation() { # SIDE: at rest, received = forwarded + punted + consumed
   if [ "$bad" != '[]' ]; then fail "conservation on gw$1: $bad"; return; fi
   # The same from the bare counters, so that the product's own sum is not what proves itself.
   bad=$(ravelin_json "$1" workers | jq -c '[.[] | .counters as $c
-    | ($c.received + $c.injected + $c.generated + $c.handed_in) as $in
-    | ($c.forwarded + $c.punted + $c.handed_out + $c.consumed + .drops) as $out | select($in != $out) | {id, $in, $out}]')
+    | ($c.received + $c.injected + $c.generated + $c.handed_in + $c.released) as $in
+    | ($c.forwarded + $c.punted + $c.handed_out + $c.consumed + $c.held + .drops) as $out | select($in != $out) | {id, $in, $out}]')
   if [ "$bad" = '[]' ]; then
     pass "conservation on gw$1: $(ravelin_json "$1" drops | jq -r '"\(.conservation.entered) entered, \(.conservation.left) left"')"
   else

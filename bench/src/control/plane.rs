@@ -195,7 +195,7 @@ fn tables(tunnels: u32, generation: u64) -> anyhow::Result<Vec<TableCommand>> {
     ];
     for tunnel in 0..tunnels {
         let (selector, action) = (selector(tunnel)?, Action::Protect(TunnelId(tunnel)));
-        out.push(TableCommand::AddPolicy(Policy { order: tunnel, selector, action, line: 0 }));
+        out.push(TableCommand::AddPolicy(Policy { order: tunnel, selector, action, hold: false, line: 0 }));
         out.push(TableCommand::AddProtectedRange(selector.remote));
     }
     out.push(TableCommand::Commit { generation: Generation(generation) });
@@ -228,6 +228,7 @@ pub(crate) fn install(
         replay_window: 1024,
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,
+        tfc: 0,
         soft_bytes: 0,
         hard_bytes: 0,
         soft_packets: 0,

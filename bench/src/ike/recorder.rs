@@ -225,6 +225,7 @@ fn report(spec: &SaSpec) -> SaReport {
         direction: spec.direction,
         spi: spec.spi,
         suite: spec.suite,
+        mode: spec.mode,
         local: spec.local,
         remote: spec.remote,
         sequence: 0,

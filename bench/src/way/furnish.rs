@@ -61,7 +61,13 @@ pub(super) fn tables(side: Side, tunnels: u32) -> anyhow::Result<Arc<Tables>> {
     }
     for tunnel in 0..tunnels {
         let (selector, action) = (selector(tunnel, side)?, Action::Protect(TunnelId(tunnel)));
-        commands.push(TableCommand::AddPolicy(Policy { order: tunnel + 1, selector, action, line: 0 }));
+        commands.push(TableCommand::AddPolicy(Policy {
+            order: tunnel + 1,
+            selector,
+            action,
+            hold: false,
+            line: 0,
+        }));
     }
     for command in &commands {
         store.apply(command)?;
@@ -72,7 +78,13 @@ pub(super) fn tables(side: Side, tunnels: u32) -> anyhow::Result<Arc<Tables>> {
 fn bypass(side: Side) -> anyhow::Result<Policy> {
     let here = AddrRange::from(prefix(SENDERS, 16)?);
     let there = AddrRange::from(prefix(CLEAR, 8)?);
-    Ok(Policy { order: 0, selector: between(here, there, side), action: Action::Bypass, line: 0 })
+    Ok(Policy {
+        order: 0,
+        selector: between(here, there, side),
+        action: Action::Bypass,
+        hold: false,
+        line: 0,
+    })
 }
 
 /// One SA from left to right for each tunnel.
@@ -101,6 +113,7 @@ pub(super) fn install(
             replay_window: 1024,
             tunnel_mtu: 1500,
             outer_df: OuterDf::Copy,
+            tfc: 0,
             soft_bytes: 0,
             hard_bytes: 0,
             soft_packets: 0,

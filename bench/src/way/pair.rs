@@ -188,6 +188,7 @@ impl Gateway<'_> {
                 | Verdict::Punt
                 | Verdict::HandOff { .. }
                 | Verdict::Drop(_)
+                | Verdict::Held
                 | Verdict::Consumed => pool.free(packet.frame),
             }
         }

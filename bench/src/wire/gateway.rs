@@ -207,7 +207,13 @@ fn tables(tunnels: &Tunnels) -> anyhow::Result<Vec<TableCommand>> {
     ];
     for (tunnel, order) in tunnels.all.iter().zip(1..) {
         let action = Action::Protect(TunnelId(order));
-        all.push(TableCommand::AddPolicy(Policy { order, selector: selector(tunnel)?, action, line: 0 }));
+        all.push(TableCommand::AddPolicy(Policy {
+            order,
+            selector: selector(tunnel)?,
+            action,
+            hold: false,
+            line: 0,
+        }));
     }
     all.push(TableCommand::Commit { generation: Generation(1) });
     Ok(all)
@@ -235,6 +241,7 @@ fn sas(tunnel: &Tunnel, number: u32, tunnels: &Tunnels) -> anyhow::Result<Vec<Wo
             replay_window: 1024,
             tunnel_mtu: 1500,
             outer_df: OuterDf::Copy,
+            tfc: 0,
             soft_bytes: 0,
             hard_bytes: 0,
             soft_packets: 0,

@@ -183,14 +183,15 @@ impl Sa {
         for bytes in [&mut keymat[..], &mut seed] {
             getrandom::fill(bytes).map_err(|e| anyhow::anyhow!("random numbers: {e}"))?;
         }
-        let key = Key::new(crypto(suite), &keymat, seed).context("key length")?;
+        let key =
+            Key::new(crypto(suite).context("not a suite of ESP")?, &keymat, seed).context("key length")?;
         Ok(Self { spi, keymat, key, sequence: AtomicU64::new(0) })
     }
 }
 
 /// The same suite as the kernels name it.
-const fn crypto(suite: Suite) -> ravelin_crypto::Suite {
-    match suite {
+fn crypto(suite: Suite) -> Option<ravelin_crypto::Suite> {
+    Some(match suite {
         Suite::Aes128Gcm16 => ravelin_crypto::Suite::Aes128Gcm16,
         Suite::Aes256Gcm16 => ravelin_crypto::Suite::Aes256Gcm16,
         Suite::ChaCha20Poly1305 => ravelin_crypto::Suite::ChaCha20Poly1305,
@@ -198,7 +199,8 @@ const fn crypto(suite: Suite) -> ravelin_crypto::Suite {
         Suite::Aes256CbcSha1 => ravelin_crypto::Suite::Aes256CbcSha1,
         Suite::Aes128CbcSha256 => ravelin_crypto::Suite::Aes128CbcSha256,
         Suite::Aes256CbcSha256 => ravelin_crypto::Suite::Aes256CbcSha256,
-    }
+        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => return None,
+    })
 }
 
 #[cfg(test)]

@@ -271,9 +271,9 @@ pub struct WorkerStatus {
 /// Every packet ends in one verdict. `difference` is packets on their way at the moment of reading, and 0 at rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conservation {
-    /// received + injected + generated + handed in
+    /// received + injected + generated + handed in + released
     pub entered: u64,
-    /// forwarded + punted + handed out + consumed + drops
+    /// forwarded + punted + handed out + consumed + held + drops
     pub left: u64,
     /// entered - left
     pub difference: i64,

@@ -4,7 +4,7 @@
 //! Never: fails, except for a tunnel without a secret or with files of keys that cannot be used.
 
 use core::time::Duration;
-use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId};
+use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Start};
 use ravelin_ring::msg::{Action, Policy, TunnelId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
@@ -38,16 +38,17 @@ impl Config {
     /// The SPD: tunnels in file order, their selectors in theirs, then the default.
     pub fn policies(&self) -> Vec<Policy> {
         let protect = self.tunnels.iter().flat_map(|tunnel| {
-            tunnel.selectors.iter().map(|s| (s.selector, Action::Protect(tunnel.id), s.line))
+            let hold = tunnel.start == Start::OnTraffic;
+            tunnel.selectors.iter().map(move |s| (s.selector, Action::Protect(tunnel.id), hold, s.line))
         });
         let action = match self.control.default_policy {
             DefaultPolicy::Bypass => Action::Bypass,
             DefaultPolicy::Discard => Action::Discard,
         };
-        let default = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, 0));
+        let default = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, false, 0));
         (0u32..)
             .zip(protect.chain(default))
-            .map(|(order, (selector, action, line))| Policy { order, selector, action, line })
+            .map(|(order, (selector, action, hold, line))| Policy { order, selector, action, hold, line })
             .collect()
     }
 

@@ -258,6 +258,10 @@ fn suite_text(suite: Suite) -> &'static str {
         Suite::Aes256CbcSha1 => "aes256-sha1",
         Suite::Aes128CbcSha256 => "aes128-sha256",
         Suite::Aes256CbcSha256 => "aes256-sha256",
+        Suite::AhSha1 => "ah-sha1",
+        Suite::AhSha256 => "ah-sha256",
+        Suite::AhSha384 => "ah-sha384",
+        Suite::AhSha512 => "ah-sha512",
     }
 }
 
@@ -359,8 +363,9 @@ fn dropped(counters: &WorkerCounters) -> u64 {
 
 fn conservation(all: &[WorkerCounters]) -> Conservation {
     let sum = |of: &[Counter]| -> u64 { all.iter().flat_map(|c| of.iter().map(|w| c.get(*w))).sum() };
-    let entered = sum(&[Counter::Received, Counter::Injected, Counter::Generated, Counter::HandedIn]);
-    let left = sum(&[Counter::Forwarded, Counter::Punted, Counter::HandedOut, Counter::Consumed]);
+    use Counter as C;
+    let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn, C::Released]);
+    let left = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed, C::Held]);
     Conservation::of(entered, left + all.iter().map(dropped).sum::<u64>())
 }
 

@@ -134,6 +134,7 @@ fn report(half: &Half, packets: u64) -> SaReport {
         direction: half.direction,
         spi: half.spi,
         suite: Suite::Aes128Gcm16,
+        mode: Mode::Tunnel,
         local: "198.18.0.1:0".parse().unwrap(),
         remote: "198.18.0.2:0".parse().unwrap(),
         sequence: packets,

@@ -301,6 +301,7 @@ fn reports(state: &mut State, worker: u16) -> Vec<WorkerEvent> {
             direction: s.direction,
             spi: s.spi,
             suite: s.suite,
+            mode: s.mode,
             local: s.local,
             remote: s.remote,
             sequence: state.packets,

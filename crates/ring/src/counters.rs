@@ -87,12 +87,17 @@ named! {
         MulticastPolicyMode = "multicast_policy_mode",
         /// The outer header says congestion was met, and the inner transport cannot be told (RFC 6040 §4.2).
         CongestionLost = "congestion_lost",
+        /// It waited for an outbound SA that did not come in time.
+        HoldExpired = "hold_expired",
+        /// It could have waited for an outbound SA, but so many wait already.
+        HoldFull = "hold_full",
     }
 }
 
 named! {
     /// Per worker, besides the drops. For every worker, once it rests:
-    /// `Received + Injected + Generated + HandedIn = Forwarded + Punted + HandedOut + Consumed + Σ drops`.
+    /// `Received + Injected + Generated + HandedIn + Released = Forwarded + Punted + HandedOut + Consumed + Held + Σ drops`;
+    /// `Held - Released` packets wait at this moment.
     Counter {
         /// Packets taken from receive rings.
         Received = "received",
@@ -120,6 +125,10 @@ named! {
         EventsDelayed = "events_delayed",
         /// Commands refused because they were malformed.
         BadCommands = "bad_commands",
+        /// Packets that began to wait for an outbound SA.
+        Held = "held",
+        /// Packets that waited and go on, or are dropped since their time is over.
+        Released = "released",
     }
 }
 

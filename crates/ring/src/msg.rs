@@ -27,7 +27,7 @@ pub struct Generation(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(pub u64);
 
-/// ESP algorithm suites; the numbers are the contract's own.
+/// Algorithm suites of ESP and AH; the numbers are the contract's own. The suite says which protocol the SA speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Suite {
@@ -38,6 +38,33 @@ pub enum Suite {
     Aes256CbcSha1 = 5,
     Aes128CbcSha256 = 6,
     Aes256CbcSha256 = 7,
+    /// AH (RFC 4302) with RFC 2404 or RFC 4868; the key material is the integrity key alone.
+    AhSha1 = 32,
+    AhSha256 = 33,
+    AhSha384 = 34,
+    AhSha512 = 35,
+}
+
+/// Which of the two an SA speaks (RFC 4301 §3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Protocol {
+    Esp,
+    Ah,
+}
+
+impl Suite {
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::AhSha1 | Self::AhSha256 | Self::AhSha384 | Self::AhSha512 => Protocol::Ah,
+            Self::Aes128Gcm16
+            | Self::Aes256Gcm16
+            | Self::ChaCha20Poly1305
+            | Self::Aes128CbcSha1
+            | Self::Aes256CbcSha1
+            | Self::Aes128CbcSha256
+            | Self::Aes256CbcSha256 => Protocol::Esp,
+        }
+    }
 }
 
 /// Key material as IKE derives it: encryption key, then salt (AEAD) or integrity key. Wiped on drop, never printed.
@@ -79,6 +106,8 @@ pub enum Direction {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mode {
     Tunnel,
+    /// The SA's own `local` and `remote` are the ends of the packets; its selectors speak of them.
+    Transport,
 }
 
 /// How the outer IPv4 DF bit is set in tunnel mode (RFC 4301 §8.1).
@@ -108,6 +137,8 @@ pub struct SaSpec {
     /// Largest outer packet in bytes that this SA may send. Outbound only.
     pub tunnel_mtu: u16,
     pub outer_df: OuterDf,
+    /// Inner packets shorter than this are padded to it (RFC 4303 §2.7); 0: none. Outbound, ESP in tunnel mode only.
+    pub tfc: u16,
     /// Limits in bytes and packets; 0: none. Soft raises an event once, hard stops the SA.
     pub soft_bytes: u64,
     pub hard_bytes: u64,
@@ -157,6 +188,7 @@ pub struct SaReport {
     pub direction: Direction,
     pub spi: Spi,
     pub suite: Suite,
+    pub mode: Mode,
     pub local: SocketAddr,
     pub remote: SocketAddr,
     /// Last number sent, or the highest received.
@@ -240,6 +272,8 @@ pub struct Policy {
     pub order: u32,
     pub selector: Selector,
     pub action: Action,
+    /// PROTECT: packets that find no outbound SA wait a while for one (R172), instead of being dropped at once.
+    pub hold: bool,
     /// Line of the configuration file it came from, for `explain`; 0: none.
     pub line: u32,
 }

@@ -1,9 +1,12 @@
 //! From the tunnel to its outbound SA.
 //!
 //! Decides: which SA protects the packet, or which worker has it, and whether the SA may carry it: the peer may have
-//! narrowed the policy's selectors. Reads: the worker's tunnels, routes and neighbours of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear instead.
+//! narrowed the policy's selectors; without one, whether it may wait for it. Reads: the worker's tunnels, routes and
+//! neighbours of the SA's outer address. Writes: `Meta::{sa, limit}`, the SA's header template. Never: sends in clear
+//! instead.
 
 use crate::batch::{Batch, prefetch_rest};
+use crate::hold::Hold;
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
@@ -25,6 +28,7 @@ pub(crate) fn run(
     db: &mut SaDb,
     tables: &Tables,
     epoch: u64,
+    hold: &mut Hold,
     resolver: &mut Resolver<'_>,
 ) {
     batch.each(protect, |packet| {
@@ -40,7 +44,12 @@ pub(crate) fn run(
             Outbound::There(worker) => return hand_off(packet, worker),
             Outbound::None => {
                 acquire(packet, tunnel, resolver);
-                return Err(Drop::NoOutboundSa);
+                let may_wait = tunnel.hold;
+                return if may_wait {
+                    hold.take(packet, tunnel, resolver.now)
+                } else {
+                    Err(Drop::NoOutboundSa)
+                };
             }
         };
         let (hot, sa) = db.outbound.both(place).ok_or(Drop::NoOutboundSa)?;

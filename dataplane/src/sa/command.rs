@@ -208,6 +208,7 @@ impl SaDb {
                     direction,
                     spi: hot.spi.try_into().ok()?,
                     suite: sa.suite,
+                    mode: sa.mode,
                     local: sa.local,
                     remote: sa.remote,
                     sequence: hot.window.top(),
@@ -228,6 +229,7 @@ impl SaDb {
                     direction,
                     spi: hot.spi.try_into().ok()?,
                     suite: sa.suite,
+                    mode: sa.mode,
                     local: sa.local,
                     remote: sa.remote,
                     sequence: hot.sequence,
@@ -255,11 +257,12 @@ impl<H, C> super::Slab<H, C> {
 fn key(spec: &SaSpec) -> Option<Key> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).ok()?;
-    Key::new(algorithms(spec.suite), spec.keys.as_slice(), seed).ok()
+    Key::new(algorithms(spec.suite)?, spec.keys.as_slice(), seed).ok()
 }
 
-fn algorithms(suite: Suite) -> Algorithms {
-    match suite {
+/// `None`: AH, which is not built yet.
+fn algorithms(suite: Suite) -> Option<Algorithms> {
+    Some(match suite {
         Suite::Aes128Gcm16 => Algorithms::Aes128Gcm16,
         Suite::Aes256Gcm16 => Algorithms::Aes256Gcm16,
         Suite::ChaCha20Poly1305 => Algorithms::ChaCha20Poly1305,
@@ -267,11 +270,14 @@ fn algorithms(suite: Suite) -> Algorithms {
         Suite::Aes256CbcSha1 => Algorithms::Aes256CbcSha1,
         Suite::Aes128CbcSha256 => Algorithms::Aes128CbcSha256,
         Suite::Aes256CbcSha256 => Algorithms::Aes256CbcSha256,
-    }
+        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => return None,
+    })
 }
 
 fn lawful(spec: &SaSpec) -> bool {
-    let Mode::Tunnel = spec.mode;
+    if spec.mode == Mode::Transport || spec.tfc != 0 {
+        return false; // not built yet
+    }
     let direction = match spec.direction {
         Direction::Inbound => spec.replay_window <= MAX_WINDOW,
         Direction::Outbound => spec.tunnel_mtu >= MIN_MTU,

@@ -4,7 +4,7 @@ use super::window::Window;
 use super::{Limits, Throttle};
 use crate::spd::SaSelector;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
 
 /// All that look-up, replay check and commit touch.
@@ -53,6 +53,7 @@ pub(crate) struct InboundSa {
     pub(crate) id: SaId,
     pub(crate) tunnel: TunnelId,
     pub(crate) suite: ravelin_ring::msg::Suite,
+    pub(crate) mode: Mode,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) selectors: Box<[SaSelector]>,
@@ -71,6 +72,7 @@ impl InboundSa {
             id: spec.id,
             tunnel: spec.tunnel,
             suite: spec.suite,
+            mode: spec.mode,
             local: spec.local,
             remote: spec.remote,
             selectors,

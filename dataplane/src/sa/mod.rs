@@ -71,6 +71,10 @@ pub(crate) struct Tunnel {
     pub(crate) id: TunnelId,
     pub(crate) outbound: Outbound,
     pub(crate) acquired: Throttle,
+    /// Packets wait for an outbound SA: so says the policy.
+    pub(crate) hold: bool,
+    /// So many wait now.
+    pub(crate) held: u16,
 }
 
 /// By which SA a tunnel's packets leave.
@@ -120,11 +124,21 @@ impl SaDb {
 
 impl Tunnels {
     /// Makes a slot for every tunnel that policies name, so that no packet has to.
-    pub(crate) fn follow(&mut self, policies: &[TunnelId]) {
+    pub(crate) fn follow(&mut self, policies: &[(TunnelId, bool)]) {
         self.by_policy.clear();
-        for id in policies {
+        for (id, hold) in policies {
             let place = self.place(*id);
             self.by_policy.push(place);
+            if let Some(tunnel) = self.slots.get_mut(place as usize) {
+                tunnel.hold = *hold;
+            }
+        }
+    }
+
+    /// One packet less of this tunnel waits.
+    pub(crate) fn let_go(&mut self, id: TunnelId) {
+        if let Some(tunnel) = self.get_mut(id) {
+            tunnel.held = tunnel.held.saturating_sub(1);
         }
     }
 
@@ -148,7 +162,8 @@ impl Tunnels {
         if !self.by_id.insert(id.0, place) {
             return u32::MAX;
         }
-        self.slots.push(Tunnel { id, outbound: Outbound::None, acquired: Throttle::default() });
+        let (outbound, acquired) = (Outbound::None, Throttle::default());
+        self.slots.push(Tunnel { id, outbound, acquired, hold: false, held: 0 });
         place
     }
 

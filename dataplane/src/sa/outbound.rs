@@ -3,7 +3,7 @@
 use super::Limits;
 use crate::spd::SaSelector;
 use ravelin_crypto::Suite as Algorithms;
-use ravelin_ring::msg::{OuterDf, PortId, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, OuterDf, PortId, SaId, SaSpec, TunnelId};
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{self, Ipv4Header};
 use ravelin_wire::udp::{self, UdpHeader};
@@ -80,6 +80,7 @@ pub(crate) struct OutboundSa {
     pub(crate) id: SaId,
     pub(crate) tunnel: TunnelId,
     pub(crate) suite: ravelin_ring::msg::Suite,
+    pub(crate) mode: Mode,
     pub(crate) algorithms: Algorithms,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
@@ -95,6 +96,7 @@ impl OutboundSa {
             id: spec.id,
             tunnel: spec.tunnel,
             suite: spec.suite,
+            mode: spec.mode,
             algorithms,
             local: spec.local,
             remote: spec.remote,

@@ -20,7 +20,7 @@ pub(crate) struct Spd {
     entries: Vec<Entry>,
     /// Policies whose ranges would be too many prefixes, sorted by order.
     ranges: Vec<(Ranges, Entry)>,
-    tunnels: Vec<TunnelId>,
+    tunnels: Vec<(TunnelId, bool)>,
 }
 
 /// What is asked.
@@ -142,10 +142,16 @@ impl Spd {
 
     fn entry(&mut self, policy: &Policy, places: &mut HashMap<TunnelId, u32>) -> Entry {
         let answer = match policy.action {
-            Action::Protect(tunnel) => Answer::Protect(*places.entry(tunnel).or_insert_with(|| {
-                self.tunnels.push(tunnel);
-                u32::try_from(self.tunnels.len() - 1).unwrap_or(u32::MAX)
-            })),
+            Action::Protect(tunnel) => {
+                let place = *places.entry(tunnel).or_insert_with(|| {
+                    self.tunnels.push((tunnel, false));
+                    u32::try_from(self.tunnels.len() - 1).unwrap_or(u32::MAX)
+                });
+                if let Some((_, hold)) = self.tunnels.get_mut(place as usize) {
+                    *hold |= policy.hold;
+                }
+                Answer::Protect(place)
+            }
             Action::Bypass => Answer::Bypass,
             Action::Discard => Answer::Discard,
         };
@@ -159,8 +165,8 @@ impl Spd {
         }
     }
 
-    /// Tunnels that policies name; `Answer::Protect` is a place in it.
-    pub(crate) fn tunnels(&self) -> &[TunnelId] {
+    /// Tunnels that policies name, and whether their packets wait for an SA; `Answer::Protect` is a place in it.
+    pub(crate) fn tunnels(&self) -> &[(TunnelId, bool)] {
         &self.tunnels
     }
 

@@ -78,7 +78,7 @@ prop_compose! {
             };
             let selector = Selector { local, remote, protocol, local_ports: PortRange::ANY, remote_ports: ports };
             let order = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(shuffle);
-            Policy { order, selector, action, line: 0 }
+            Policy { order, selector, action, hold: false, line: 0 }
         }).collect()
     }
 }
@@ -121,6 +121,7 @@ fn a_thousand_tunnels_are_one_tuple() {
                 remote_ports: PortRange::ANY,
             },
             action: Action::Protect(TunnelId(n)),
+            hold: false,
             line: 0,
         })
         .collect();

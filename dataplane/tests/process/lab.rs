@@ -122,7 +122,7 @@ impl Lab {
     /// force on every worker.
     pub(crate) fn install(&self, session: &mut Session, generation: u64) {
         let any = selector("0.0.0.0/0", "0.0.0.0/0");
-        let bypass = Policy { order: 1, selector: any, action: Action::Bypass, line: 0 };
+        let bypass = Policy { order: 1, selector: any, action: Action::Bypass, hold: false, line: 0 };
         let net = AddrRange::new([10, 77, 0, 0].into(), [10, 77, 255, 255].into()).unwrap();
         let mut all = vec![
             TableCommand::ClearPolicies,
@@ -204,8 +204,9 @@ pub(crate) fn rested(session: &Session) -> Vec<WorkerCounters> {
     for w in &last {
         use Counter as C;
         let sum = |list: &[C]| list.iter().map(|c| w.get(*c)).sum::<u64>();
-        let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn]);
-        let ended = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed]) + w.drops.iter().sum::<u64>();
+        let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn, C::Released]);
+        let ended = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed, C::Held]);
+        let ended = ended + w.drops.iter().sum::<u64>();
         assert_eq!(entered, ended, "conservation: {w:?}");
     }
     last

@@ -103,6 +103,7 @@ impl Pair {
             replay_window: self.window,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
+            tfc: 0,
             soft_bytes: 0,
             hard_bytes: 0,
             soft_packets: self.soft_packets,
@@ -190,7 +191,7 @@ impl Gate {
 
     pub(crate) fn protect(&mut self, selector: Selector) {
         let action = Action::Protect(TUNNEL);
-        self.set(TableCommand::AddPolicy(Policy { order: 100, selector, action, line: 0 }));
+        self.set(TableCommand::AddPolicy(Policy { order: 100, selector, action, hold: false, line: 0 }));
     }
 
     pub(crate) fn commit(&mut self) {
@@ -247,25 +248,48 @@ impl Gate {
                 frame.data_mut().copy_from_slice(bytes);
                 self.batch.push(Packet::new(frame, *origin)).unwrap();
             }
-            self.worker.process(&mut self.batch, &mut self.pool, self.now);
-            for packet in self.batch.packets.drain(..) {
-                let stats = self.worker.stats_mut();
-                match packet.verdict {
-                    Verdict::Forward { .. } => stats.count(Counter::Forwarded),
-                    Verdict::Punt => stats.count(Counter::Punted),
-                    Verdict::HandOff { .. } => stats.count(Counter::HandedOut),
-                    Verdict::Drop(_) | Verdict::Consumed => {}
-                    Verdict::Pending => panic!("no verdict"),
-                }
-                let bytes = packet.frame.data().to_vec();
-                all.push(Out { verdict: packet.verdict, origin: packet.origin, bytes });
-                self.pool.free(packet.frame);
-            }
+            self.process(&mut all);
         }
+        self.is_conserved();
+        all
+    }
+
+    /// A turn without new packets: what waited goes on, or its time is over.
+    pub(crate) fn turn(&mut self) -> Vec<Out> {
+        let mut all = vec![];
+        self.worker.release(&mut self.batch, MAX_RECEIVED, &mut self.pool, self.now);
+        self.process(&mut all);
+        self.is_conserved();
+        all
+    }
+
+    fn process(&mut self, all: &mut Vec<Out>) {
+        self.worker.process(&mut self.batch, &mut self.pool, self.now);
+        for packet in self.batch.packets.drain(..) {
+            let stats = self.worker.stats_mut();
+            match packet.verdict {
+                Verdict::Forward { .. } => stats.count(Counter::Forwarded),
+                Verdict::Punt => stats.count(Counter::Punted),
+                Verdict::HandOff { .. } => stats.count(Counter::HandedOut),
+                Verdict::Drop(_) | Verdict::Consumed | Verdict::Held => {}
+                Verdict::Pending => panic!("no verdict"),
+            }
+            let bytes = packet.frame.data().to_vec();
+            all.push(Out { verdict: packet.verdict, origin: packet.origin, bytes });
+            self.pool.free(packet.frame);
+        }
+    }
+
+    fn is_conserved(&self) {
         let (entered, ended) = self.worker.stats().balance();
         assert_eq!(entered, ended, "conservation");
-        assert_eq!(self.pool.available(), self.frames, "no frame is lost");
-        all
+        assert_eq!(self.pool.available() + self.held(), self.frames, "no frame is lost");
+    }
+
+    /// Packets that wait now.
+    pub(crate) fn held(&self) -> usize {
+        let stats = self.worker.stats();
+        (stats.get(Counter::Held) - stats.get(Counter::Released)) as usize
     }
 
     pub(crate) fn one(&mut self, origin: Origin, bytes: Vec<u8>) -> Out {

@@ -1,9 +1,30 @@
-# Two Ravelins: plain ESP in each suite, and ESP in UDP where it is asked for; keys by x25519 with ML-KEM-768
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; keys by x25519 with ML-KEM-768; start on traffic
 # quick
 scenario() {
   local esp
   for esp in aes128gcm16 aes256gcm16 aes128-sha1 aes256-sha256 chacha20poly1305; do pair "$esp" auto; done
   pair aes128gcm16 udp
+  cold
+}
+
+# R172: the packet that brings the tunnel up waits for it.
+cold() {
+  watch_start
+  ravelin_config A start=on-traffic
+  ravelin_config B start=respond
+  ravelin_start B
+  ravelin_start A
+  in_ns gwB ping -n -c 1 -W 2 "$HOST_B" >/dev/null # or its answer waits for ARP
+  equal "start on traffic: nothing is sent before there is traffic" 0 "$(wan_settle; wan_count ike)"
+  equal "start on traffic: the first ping is answered" 1 "$(pings hostA "$HOST_B" 1)"
+  at_least "start on traffic: it waited" 1 "$(ravelin_json A workers | jq '[.[].counters.held] | add')"
+  equal "start on traffic: and so are the next" 10 "$(pings hostA "$HOST_B" 10)"
+  equal "start on traffic: nothing was dropped for want of an SA" 0 \
+    "$(($(drops_of A no_outbound_sa) + $(drops_of A hold_expired) + $(drops_of A hold_full)))"
+  check_conservation A
+  check_conservation B
+  watch_stop
+  check_wan
 }
 
 pair() { # ESP ENCAPSULATION

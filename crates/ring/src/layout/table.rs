@@ -99,6 +99,7 @@ fn encode_policy(policy: &Policy, to: &mut Writer<'_>) {
     };
     to.u8(kind);
     to.u32(tunnel);
+    to.bool(policy.hold);
     to.u32(policy.line);
 }
 
@@ -110,7 +111,7 @@ fn decode_policy(from: &mut Reader<'_>) -> Result<Policy, Malformed> {
         (3, _) => Action::Discard,
         _ => return Err(Malformed("unknown policy action")),
     };
-    Ok(Policy { order, selector, action, line: from.u32()? })
+    Ok(Policy { order, selector, action, hold: from.bool()?, line: from.u32()? })
 }
 
 fn encode_route(route: Route, to: &mut Writer<'_>) {

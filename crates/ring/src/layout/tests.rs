@@ -21,7 +21,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (1, [32, 16, 16, 4, 17, 33, 4, 116_448, 215_008]));
+    assert_eq!((VERSION, sizes), (2, [32, 16, 16, 4, 19, 35, 4, 116_448, 215_008]));
 }
 
 #[test]
@@ -87,7 +87,11 @@ fn spi() -> impl Strategy<Value = Spi> {
 }
 
 fn suites() -> impl Strategy<Value = Suite> {
-    prop_oneof![Just(Suite::Aes128Gcm16), Just(Suite::ChaCha20Poly1305), Just(Suite::Aes256CbcSha256)]
+    prop_oneof![Just(Suite::Aes128Gcm16), Just(Suite::ChaCha20Poly1305), Just(Suite::AhSha512)]
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Tunnel), Just(Mode::Transport)]
 }
 
 fn directions() -> impl Strategy<Value = Direction> {
@@ -98,27 +102,30 @@ fn spec() -> impl Strategy<Value = SaSpec> {
     let ids = (any::<u64>(), any::<u32>(), spi(), suites(), directions());
     let key = proptest::collection::vec(any::<u8>(), 0..=KeyMaterial::MAX);
     let rest =
-        (any::<bool>(), socket(), socket(), any::<u32>(), any::<u16>(), any::<[u64; 4]>(), any::<u16>());
+        (any::<bool>(), socket(), socket(), modes(), any::<u32>(), any::<[u16; 3]>(), any::<[u64; 4]>());
     (ids, key, rest).prop_map(
-        |((id, tunnel, spi, suite, direction), key, (esn, local, remote, w, mtu, l, n))| SaSpec {
-            id: SaId(id),
-            tunnel: TunnelId(tunnel),
-            direction,
-            spi,
-            suite,
-            keys: KeyMaterial::new(&key).unwrap(),
-            esn,
-            local,
-            remote,
-            mode: Mode::Tunnel,
-            replay_window: w,
-            tunnel_mtu: mtu,
-            outer_df: OuterDf::Copy,
-            soft_bytes: l[0],
-            hard_bytes: l[1],
-            soft_packets: l[2],
-            hard_packets: l[3],
-            selectors: n,
+        |((id, tunnel, spi, suite, direction), key, (esn, local, remote, mode, w, [mtu, tfc, n], l))| {
+            SaSpec {
+                id: SaId(id),
+                tunnel: TunnelId(tunnel),
+                direction,
+                spi,
+                suite,
+                keys: KeyMaterial::new(&key).unwrap(),
+                esn,
+                local,
+                remote,
+                mode,
+                replay_window: w,
+                tunnel_mtu: mtu,
+                outer_df: OuterDf::Copy,
+                tfc,
+                soft_bytes: l[0],
+                hard_bytes: l[1],
+                soft_packets: l[2],
+                hard_packets: l[3],
+                selectors: n,
+            }
         },
     )
 }
@@ -147,13 +154,14 @@ fn worker_command() -> impl Strategy<Value = WorkerCommand> {
 
 fn report() -> impl Strategy<Value = SaReport> {
     let ids = (any::<u64>(), any::<u32>(), spi(), suites(), directions());
-    (ids, socket(), socket(), any::<[u64; 7]>(), any::<bool>()).prop_map(
-        |((id, tunnel, spi, suite, direction), local, remote, n, in_use)| SaReport {
+    (ids, modes(), socket(), socket(), any::<[u64; 7]>(), any::<bool>()).prop_map(
+        |((id, tunnel, spi, suite, direction), mode, local, remote, n, in_use)| SaReport {
             id: SaId(id),
             tunnel: TunnelId(tunnel),
             direction,
             spi,
             suite,
+            mode,
             local,
             remote,
             sequence: n[0],
@@ -210,9 +218,11 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
     ];
     let route = (prefix(), hop).prop_map(|(prefix, next_hop)| Route { prefix, next_hop });
     prop_oneof![
-        (any::<u32>(), selector(), action, any::<u32>()).prop_map(|(order, selector, action, line)| {
-            TableCommand::AddPolicy(Policy { order, selector, action, line })
-        }),
+        (any::<u32>(), selector(), action, any::<bool>(), any::<u32>()).prop_map(
+            |(order, selector, action, hold, line)| {
+                TableCommand::AddPolicy(Policy { order, selector, action, hold, line })
+            }
+        ),
         (route, any::<bool>()).prop_map(|(route, add)| {
             if add { TableCommand::AddRoute(route) } else { TableCommand::RemoveRoute(route) }
         }),

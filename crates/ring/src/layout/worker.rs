@@ -90,9 +90,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.bool(spec.esn);
     to.socket(spec.local);
     to.socket(spec.remote);
-    to.u8(match spec.mode {
-        Mode::Tunnel => 0,
-    });
+    to.u8(mode(spec.mode));
     to.u32(spec.replay_window);
     to.u16(spec.tunnel_mtu);
     to.u8(match spec.outer_df {
@@ -100,6 +98,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
         OuterDf::Copy => 1,
         OuterDf::Set => 2,
     });
+    to.u16(spec.tfc);
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -117,10 +116,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
         esn: from.bool()?,
         local: from.socket()?,
         remote: from.socket()?,
-        mode: match from.u8()? {
-            0 => Mode::Tunnel,
-            _ => return Err(Malformed("unknown mode")),
-        },
+        mode: decode_mode(from.u8()?)?,
         replay_window: from.u32()?,
         tunnel_mtu: from.u16()?,
         outer_df: match from.u8()? {
@@ -129,6 +125,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
             2 => OuterDf::Set,
             _ => return Err(Malformed("unknown DF rule")),
         },
+        tfc: from.u16()?,
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,
         soft_packets: from.u64()?,
@@ -159,8 +156,23 @@ fn decode_direction(raw: u8) -> Result<Direction, Malformed> {
     }
 }
 
+fn mode(m: Mode) -> u8 {
+    match m {
+        Mode::Tunnel => 0,
+        Mode::Transport => 1,
+    }
+}
+
+fn decode_mode(raw: u8) -> Result<Mode, Malformed> {
+    match raw {
+        0 => Ok(Mode::Tunnel),
+        1 => Ok(Mode::Transport),
+        _ => Err(Malformed("unknown mode")),
+    }
+}
+
 fn suite(raw: u8) -> Result<Suite, Malformed> {
-    const ALL: [Suite; 7] = [
+    const ALL: [Suite; 11] = [
         Suite::Aes128Gcm16,
         Suite::Aes256Gcm16,
         Suite::ChaCha20Poly1305,
@@ -168,6 +180,10 @@ fn suite(raw: u8) -> Result<Suite, Malformed> {
         Suite::Aes256CbcSha1,
         Suite::Aes128CbcSha256,
         Suite::Aes256CbcSha256,
+        Suite::AhSha1,
+        Suite::AhSha256,
+        Suite::AhSha384,
+        Suite::AhSha512,
     ];
     ALL.into_iter().find(|s| *s as u8 == raw).ok_or(Malformed("unknown suite"))
 }
@@ -272,6 +288,7 @@ fn encode_report(report: &SaReport, to: &mut Writer<'_>) {
     to.u8(direction(report.direction));
     to.u32(report.spi.get());
     to.u8(report.suite as u8);
+    to.u8(mode(report.mode));
     to.socket(report.local);
     to.socket(report.remote);
     let r = report;
@@ -288,6 +305,7 @@ fn decode_report(from: &mut Reader<'_>) -> Result<SaReport, Malformed> {
         direction: decode_direction(from.u8()?)?,
         spi: from.spi()?,
         suite: suite(from.u8()?)?,
+        mode: decode_mode(from.u8()?)?,
         local: from.socket()?,
         remote: from.socket()?,
         sequence: from.u64()?,
