@@ -9,6 +9,7 @@ mod adopt;
 mod half;
 mod view;
 
+pub use adopt::AdoptedPairs;
 pub use half::Half;
 
 use crate::config::ChildSettings;
@@ -209,7 +210,12 @@ impl Installer {
     pub fn expire(&mut self, now: Instant) {
         let (due, later): (Vec<_>, Vec<_>) = self.later.drain(..).partition(|(at, _)| *at <= now);
         self.later = later;
-        due.into_iter().for_each(|(_, id)| self.doom(id));
+        for (_, id) in due {
+            if let Some(tunnel) = self.halves.get(&id).map(|h| h.tunnel) {
+                self.stop_if_used(tunnel, id);
+            }
+            self.doom(id);
+        }
         let late: Vec<ChildSaId> =
             self.installing.iter().filter(|i| i.deadline <= now).map(|i| i.pair).collect();
         for pair in late {

@@ -36,6 +36,8 @@ counters! {
     DataplaneLost "dataplane_lost" "Times the data plane went away",
     Reloads "reloads" "Configurations applied",
     ReloadsRefused "reloads_refused" "Configurations refused",
+    RecordsStored "records_stored" "Records of IKE SAs stored for the next control process",
+    RecordsFailed "records_failed" "Records of IKE SAs that could not be stored",
     LogsSuppressed "logs_suppressed" "Log lines about peers held back by the rate limit",
 }
 

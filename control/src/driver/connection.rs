@@ -218,7 +218,7 @@ impl Driver {
             self.core.ids_known = true;
             info!("tables are in force; IKE begins");
             match self.link.connections.take() {
-                Some(connections) => self.core.configure_all(now, connections),
+                Some(connections) => self.begin(now, connections),
                 None => self.core.configure_again(now),
             }
             self.ask_again(now);

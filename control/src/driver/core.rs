@@ -9,6 +9,7 @@ use super::limit::LogLimit;
 use super::note::Note;
 use super::revocation::{self, SystemClock};
 use super::spi::Spis;
+use super::vault::clock;
 use crate::config::{Config, Tunnel};
 use crate::feedback::{self, Reaction};
 use crate::install::Installer;
@@ -16,7 +17,7 @@ use crate::metrics::{Counter, Metrics};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use ravelin_ike::command::Command;
-use ravelin_ike::config::{ChildId, Connection, ConnectionId, Start};
+use ravelin_ike::config::{ChildId, Connection, ConnectionId};
 use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
 use ravelin_ike::event::{ChildSa, Event, InstallToken};
 use ravelin_ike::keylog::KeyLine;
@@ -32,14 +33,14 @@ use tracing::{debug, info, warn};
 const MAX_RESOLVE: usize = 1024;
 
 pub(super) struct Core {
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     pub installer: Installer,
     pub config: Config,
     /// What the engine was configured with, to see what a reload changes and to begin anew.
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
     /// Taken down by the operator: traffic does not bring them up.
-    held: BTreeSet<TunnelId>,
-    notes: BTreeMap<TunnelId, Note>,
+    pub(super) held: BTreeSet<TunnelId>,
+    pub(super) notes: BTreeMap<TunnelId, Note>,
     pub metrics: Metrics,
     /// Whether there is a data plane to install into.
     connected: bool,
@@ -59,13 +60,14 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>) -> Self {
+    pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>, now: Instant) -> Self {
         let spis = Spis::new(1);
         let mut settings = EndpointConfig::new(Box::new(spis.clone()));
         settings.ike_port = config.control.ike_port;
         settings.natt_port = config.control.natt_port;
         settings.key_log = keys.is_some();
         settings.clock = Box::new(SystemClock);
+        settings.records = clock(now);
         Self {
             // The kernel's generator cannot fail once it is seeded; without one there is no IKE at all.
             endpoint: Endpoint::new(settings, Box::new(UnwrapErr(SysRng))),
@@ -266,18 +268,6 @@ impl Core {
         self.installer.report(report);
         for pair in self.installer.take_alive() {
             self.endpoint.handle_command(now, Command::Alive(pair));
-        }
-    }
-
-    fn acquire(&mut self, now: Instant, tunnel: TunnelId) {
-        self.metrics.count(Counter::Acquires);
-        let wanted = self.config.tunnel_by_id(tunnel).is_some_and(|t| match t.start {
-            Start::Immediately | Start::OnTraffic => true,
-            Start::Respond => false,
-        });
-        let early = self.notes.get(&tunnel).is_some_and(|note| note.backs_off(now));
-        if wanted && !early && !self.held.contains(&tunnel) {
-            self.endpoint.handle_command(now, feedback::initiate(tunnel));
         }
     }
 

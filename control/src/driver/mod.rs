@@ -4,12 +4,15 @@
 //! reload adds is protected before it is negotiated. Reads: sockets, rings, the kernel, signals, the API.
 //! Writes: the same. Never: waits for one of them while another has something (what blocks runs elsewhere).
 
+mod error;
 mod key_log;
 mod core;
 mod plane;
 mod tables;
 mod spi;
 mod state;
+mod vault;
+mod survival;
 mod limit;
 mod note;
 mod revocation;
@@ -19,6 +22,7 @@ mod calls;
 mod answers;
 mod stop;
 
+pub use error::DriverError;
 pub use spi::Spis;
 pub(crate) use spi::random_u32;
 
@@ -27,7 +31,7 @@ use crate::api::{self, Call, Server};
 use crate::config::{Config, Errors};
 use crate::kernel::{FailClosed, KernelError, Mirror, ProtectedRoutes};
 use crate::metrics::Counter;
-use crate::net::{Datagram, NetError, Sockets};
+use crate::net::{Datagram, Sockets};
 use crate::secrets::Secrets;
 use calls::Waiting;
 use connection::Link;
@@ -62,18 +66,6 @@ pub struct Options {
     pub key_log: Option<PathBuf>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    #[error("{0}")]
-    Config(#[from] Errors),
-    #[error("{0}")]
-    Net(#[from] NetError),
-    #[error("{0}\n    cure: run as root, or with CAP_NET_ADMIN")]
-    Kernel(#[from] KernelError),
-    #[error("{what} {path}: {source}")]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
-}
-
 /// The process, from its first port to its last Delete.
 pub async fn run(options: &Options) -> Result<(), DriverError> {
     let mut driver = Driver::start(options).await?;
@@ -94,6 +86,8 @@ pub(crate) struct Driver {
     routes_due: bool,
     link: Link,
     tables: tables::Queue,
+    /// `None`: it could not be opened, which was said.
+    vault: Option<vault::Vault>,
     calls: Receiver<Call>,
     waiting: Vec<Waiting>,
     signals: Signals,
@@ -156,10 +150,15 @@ impl Driver {
         let mirror = Mirror::open(ports, config.dataplane.tun.to_string()).await?;
         let fail_closed = FailClosed::new(mirror.handle().clone());
         let now = Instant::now();
+        let vault = vault::Vault::open(&run_dir);
+        if let Err(why) = &vault {
+            warn!(%why, "IKE SAs cannot be stored: a killed control process will negotiate anew");
+        }
+        let vault = vault.ok();
         let link = Link::new(run_dir.join("dataplane.sock"), connections);
         let mut me = Self {
             options: options.clone(),
-            core: Core::new(config, keys),
+            core: Core::new(config, keys, now),
             sockets,
             mirror,
             fail_closed,
@@ -167,6 +166,7 @@ impl Driver {
             routes_due: false,
             link,
             tables: tables::Queue::new(),
+            vault,
             calls,
             waiting: Vec::new(),
             signals,
@@ -281,6 +281,7 @@ impl Driver {
             Some(plane) => !plane.flush(&mut self.tables, &mut self.core.metrics),
             None => false,
         };
+        self.store_records();
         while let Some(t) = self.core.poll_transmit() {
             self.sockets.send(t.local, t.remote, t.natt, &t.datagram());
         }

@@ -57,6 +57,9 @@ impl Driver {
 
     pub(super) fn say_goodbye(&mut self) {
         self.flush();
+        if let Some(vault) = &mut self.vault {
+            vault.clear();
+        }
         for (counter, n) in self.core.metrics.iter().filter(|(_, n)| *n > 0) {
             debug!(counter = counter.name(), n, "counted");
         }

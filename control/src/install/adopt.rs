@@ -2,14 +2,65 @@
 //!
 //! Decides: when they go. Never: takes one out that its tunnel still needs.
 
-use super::{Half, Installer};
+use super::{Half, Installer, Pair};
+use ravelin_ike::record::PairRef;
 use ravelin_ring::msg::{Direction, SaId, SaReport, TunnelId, WorkerId};
+use ravelin_wire::Spi;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How long SAs of the control process before this one stay after their successors carry traffic.
 pub(super) const ADOPTED_GRACE: Duration = Duration::from_secs(10);
 
+/// What the data plane holds of an earlier process, by tunnel, direction and SPI.
+#[derive(Debug)]
+pub struct AdoptedPairs(HashMap<(TunnelId, Direction, Spi), (SaId, bool)>);
+
+impl AdoptedPairs {
+    fn find(&self, pair: &PairRef) -> Option<(SaId, (SaId, bool))> {
+        let tunnel = TunnelId(pair.child.0);
+        let half = |direction, spi| self.0.get(&(tunnel, direction, spi)).copied();
+        Some((half(Direction::Inbound, pair.inbound)?.0, half(Direction::Outbound, pair.outbound)?))
+    }
+
+    /// Whether the tunnel sends by this pair; `None`: it is not there, or not whole.
+    pub fn in_use(&self, pair: &PairRef) -> Option<bool> {
+        self.find(pair).map(|(_, (_, in_use))| in_use)
+    }
+}
+
 impl Installer {
+    pub fn adopted_pairs(&self) -> AdoptedPairs {
+        let halves = self.adopted().filter(|h| !h.leaving);
+        AdoptedPairs(
+            halves
+                .map(|h| ((h.tunnel, h.direction, h.spi), (h.id, self.in_use(h.tunnel) == Some(h.id))))
+                .collect(),
+        )
+    }
+
+    /// These two belong to a pair that the engine goes on with.
+    pub fn bind(&mut self, there: &AdoptedPairs, pair: &PairRef, replay_window: u32) {
+        let Some((inbound, (outbound, _))) = there.find(pair) else { return };
+        let Some(owner) = self.halves.get(&inbound).map(|h| h.worker) else { return };
+        for id in [inbound, outbound] {
+            if let Some(half) = self.halves.get_mut(&id) {
+                half.pair = Some(pair.id);
+                half.esn = pair.esn;
+                half.replay_window = replay_window;
+            }
+        }
+        let tunnel = TunnelId(pair.child.0);
+        self.pairs.insert(pair.id, Pair { inbound, outbound, tunnel, owner });
+    }
+
+    /// They end at this time, unless their successors come before.
+    pub fn limit_adopted(&mut self, tunnel: TunnelId, at: Instant) {
+        let of_tunnel = |h: &&Half| h.tunnel == tunnel && !h.leaving;
+        let ids: Vec<SaId> = self.adopted().filter(of_tunnel).map(|h| h.id).collect();
+        self.later.extend(ids.into_iter().map(|id| (at, id)));
+    }
+
     /// An SA of an earlier control process, as a worker reported it.
     pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if report.direction == Direction::Inbound {

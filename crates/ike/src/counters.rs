@@ -66,11 +66,14 @@ counters! {
     Collisions "collisions" "Exchanges of both sides that crossed and made a redundant SA",
     TemporaryFailures "temporary_failures" "TEMPORARY_FAILURE received",
     InitialContact "initial_contact" "INITIAL_CONTACT received, older SAs of the peer removed",
+    InitialContactSent "initial_contact_sent" "Attempts that claimed INITIAL_CONTACT",
     LivenessChecks "liveness_checks" "Peers asked whether they live",
     PeerDead "peer_dead" "Peers that did not answer any more",
     PeerMoved "peer_moved" "Changes of a peer's address or port",
     Keepalives "keepalives" "NAT keepalives sent",
     InstallFailed "install_failed" "Child SAs that the data plane could not take",
+    Restored "restored" "IKE SAs continued from records of the control process before this one",
+    RestoreRefused "restore_refused" "Records of IKE SAs that were of no use",
     QueueFull "queue_full" "Things dropped because a bounded queue was full",
 }
 

@@ -12,9 +12,11 @@ mod command;
 mod connections;
 mod actions;
 mod show;
+mod survival;
 
 pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};
+pub use survival::{Record, Taken};
 
 use crate::command::Command;
 use crate::config::ConnectionId;
@@ -48,6 +50,7 @@ pub struct Endpoint {
     dirty: BTreeSet<ConnectionId>,
     cookies: Cookies,
     shutdown: Shutdown,
+    records: survival::Records,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +74,7 @@ impl Endpoint {
             dirty: BTreeSet::new(),
             cookies: Cookies::new(),
             shutdown: Shutdown::No,
+            records: survival::Records::default(),
         }
     }
 
@@ -155,6 +159,7 @@ impl Endpoint {
 
     /// Puts the SA's alarm and state into the tables; takes it out when it is gone.
     fn refresh(&mut self, id: IkeSaId) {
+        self.changed(id);
         let Some(sa) = self.sas.get(&id) else { return };
         let connection = sa.connection_id();
         if !sa.is_starting() {
@@ -236,6 +241,10 @@ impl Endpoint {
     /// Plays a peer without RFC 7427.
     pub(crate) fn speaks_signatures(&mut self, yes: bool) {
         self.shared.config.signature_negotiation = yes;
+    }
+
+    pub(crate) const fn limits(&mut self) -> &mut Limits {
+        &mut self.shared.config.limits
     }
 
     /// For tests that play the peer with its own keys.

@@ -7,12 +7,14 @@ mod established;
 mod exchange;
 mod ending;
 mod path;
+mod refusal;
 mod timers;
 mod window;
 
 pub(crate) use established::{Established, Held, Phase, Rival, Waiting};
 pub(crate) use exchange::Authentic;
 pub(crate) use path::Path;
+pub(crate) use refusal::{count_error, error_payload};
 pub(crate) use window::{Due, Incoming, Window, pause};
 
 use crate::config::{Connection, ConnectionId};
@@ -23,7 +25,7 @@ use crate::endpoint::{Action, Cx, Transmit};
 use crate::event::IkeSaId;
 use crate::fragment::{self, Fragments};
 use crate::header::{self, Exchange, Header};
-use crate::payload::{Notify, Payload};
+use crate::payload::Payload;
 use crate::snapshot::Role;
 use crate::task::ike_auth::{AuthSent, Judging};
 use crate::task::ike_init::{InitAnswered, InitSent};
@@ -104,6 +106,33 @@ pub(crate) struct IkeSa {
 }
 
 impl Core {
+    /// `spis`: ours and the peer's.
+    pub(crate) fn new(
+        id: IkeSaId,
+        role: Role,
+        spis: (u64, u64),
+        connection: Arc<Connection>,
+        path: Path,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            role,
+            our_spi: spis.0,
+            peer_spi: spis.1,
+            connection,
+            path,
+            window: Window::default(),
+            created: now,
+            last_sent: now,
+            retransmits: 0,
+            lowest_nonce: Vec::new(),
+            doomed: false,
+            fragmentation: false,
+            fragments: Fragments::default(),
+        }
+    }
+
     /// Initiator's and responder's.
     pub(crate) const fn spis(&self) -> (u64, u64) {
         match self.role {
@@ -358,36 +387,4 @@ impl IkeSa {
         }
         self.state = State::Gone;
     }
-}
-
-/// An error notify, with the data that its kind wants.
-pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
-    use crate::error::{Error, Incompatible, Malformed};
-    let data = match error {
-        Error::Mismatch(Incompatible::Group(group)) => group.to_be_bytes().to_vec(),
-        Error::Malformed(Malformed::Critical(kind)) => vec![*kind],
-        Error::Malformed(_)
-        | Error::Peer(_)
-        | Error::Mismatch(Incompatible::Proposal(_) | Incompatible::Selectors(_))
-        | Error::Refused(_)
-        | Error::Local(_) => Vec::new(),
-    };
-    Payload::Notify(Notify::with_data(error.notify(), data))
-}
-
-pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
-    use crate::error::{Error, Incompatible, Malformed, Misbehaved};
-    let counter = match error {
-        Error::Malformed(Malformed::Critical(_)) => Counter::CriticalUnknown,
-        Error::Malformed(_) | Error::Peer(Misbehaved::BadAnswer(_)) => Counter::MalformedAuthentic,
-        Error::Peer(Misbehaved::BadAuth(_)) => Counter::AuthFailed,
-        Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
-        Error::Peer(Misbehaved::NoSuchChild) => Counter::OutOfPlace,
-        Error::Mismatch(Incompatible::Proposal(_)) => Counter::NoProposal,
-        Error::Mismatch(Incompatible::Selectors(_)) => Counter::TsUnacceptable,
-        Error::Mismatch(Incompatible::Group(_)) => Counter::InvalidKe,
-        Error::Refused(_) => return,
-        Error::Local(_) => return,
-    };
-    cx.count(counter);
 }

@@ -27,6 +27,7 @@ pub mod command;
 pub mod config;
 pub mod counters;
 pub mod snapshot;
+pub mod record;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -11,6 +11,7 @@ pub(crate) mod child_rekey;
 pub(crate) mod ike_rekey;
 pub(crate) mod delete;
 pub(crate) mod liveness;
+pub(crate) mod lost;
 
 use crate::endpoint::Cx;
 use crate::error::{Error, Failure};
@@ -29,6 +30,7 @@ pub(crate) enum Task {
     IkeRekey(Box<ike_rekey::IkeRekey>),
     Delete(delete::Delete),
     Liveness(liveness::Liveness),
+    Lost(lost::Lost),
 }
 
 /// What answers a CREATE_CHILD_SA request.
@@ -51,12 +53,15 @@ impl Task {
             Self::IkeRekey(_) => "IKE rekey",
             Self::Delete(_) => "delete",
             Self::Liveness(_) => "liveness check",
+            Self::Lost(_) => "child of an earlier process",
         }
     }
 
     pub(crate) const fn exchange(&self) -> Exchange {
         match self {
-            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) => Exchange::CreateChildSa,
+            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) | Self::Lost(_) => {
+                Exchange::CreateChildSa
+            }
             Self::Delete(_) | Self::Liveness(_) => Exchange::Informational,
         }
     }
@@ -74,6 +79,7 @@ impl Task {
             Self::IkeRekey(t) => t.build(core, sa, cx),
             Self::Delete(t) => Some(t.build()),
             Self::Liveness(t) => Some(t.build(cx)),
+            Self::Lost(_) => None,
         }
     }
 
@@ -92,6 +98,7 @@ impl Task {
             Self::Delete(t) => return t.process(core, sa, cx),
             // Any answer proves life.
             Self::Liveness(_) => {}
+            Self::Lost(t) => t.process(core, sa, cx, view),
         }
         None
     }
@@ -110,7 +117,7 @@ impl Task {
     /// It works on child SAs: an IKE rekey must wait for it (RFC 7296 §2.25.2).
     const fn is_about_children(&self) -> bool {
         match self {
-            Self::ChildCreate(_) | Self::ChildRekey(_) => true,
+            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::Lost(_) => true,
             Self::Delete(d) => d.is_child(),
             Self::IkeRekey(_) | Self::Liveness(_) => false,
         }
@@ -134,7 +141,7 @@ pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
     let collision = match &mut sa.active {
         Some(Task::ChildCreate(t)) => &mut t.exchange.collision,
         Some(Task::ChildRekey(t)) => &mut t.exchange.collision,
-        Some(Task::IkeRekey(_) | Task::Delete(_) | Task::Liveness(_)) | None => return,
+        Some(Task::IkeRekey(_) | Task::Delete(_) | Task::Liveness(_) | Task::Lost(_)) | None => return,
     };
     collision.take_if(|c| c.pair == pair);
 }

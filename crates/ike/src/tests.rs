@@ -13,3 +13,5 @@ mod trace;
 mod hostile;
 mod nat;
 mod lifecycle;
+mod survival;
+mod findings;

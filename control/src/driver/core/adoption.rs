@@ -4,8 +4,6 @@
 //! Never: takes an SA away before its tunnel has another, unless it fits none.
 
 use super::Core;
-use std::collections::BTreeSet;
-use std::time::Instant;
 use tracing::info;
 
 impl Core {
@@ -36,15 +34,5 @@ impl Core {
             "SAs of the data plane adopted"
         );
         true
-    }
-
-    /// Nobody watches over SAs of an earlier process: they have no lifetime, and no peer that is asked whether it
-    /// lives. Their tunnels get new ones, where it is for us to begin.
-    pub(in crate::driver) fn renew_adopted(&mut self, now: Instant) {
-        let old = self.installer.adopted().filter(|h| !h.leaving).map(|h| h.tunnel);
-        for tunnel in old.collect::<BTreeSet<_>>() {
-            self.acquire(now, tunnel);
-        }
-        self.settle(now);
     }
 }

@@ -69,6 +69,31 @@ impl Protection {
         (&self.key, &self.integrity_key)
     }
 
+    /// Key, integrity key and next IV, for the process that comes after this one.
+    pub(crate) const fn state(&self) -> (&Wiped, &Wiped, u64) {
+        (&self.key, &self.integrity_key, self.counter)
+    }
+
+    /// `None`: the keys are not as long as the algorithms want.
+    pub(crate) fn restored(
+        proposal: &IkeProposal,
+        key: Wiped,
+        integrity_key: Wiped,
+        counter: u64,
+    ) -> Option<Self> {
+        let mut new = Self::new(proposal, key, integrity_key);
+        new.counter = counter;
+        let integrity = new.integrity.map_or(0, prf::integrity_key_len);
+        let fits = new.key.len() == key_len(new.encryption) && new.integrity_key.len() == integrity;
+        (fits && counter > 0).then_some(new)
+    }
+
+    /// Goes on at a random IV far ahead: should the state ever be restored from an old copy, no IV is met again.
+    pub(crate) fn leap(&mut self, rng: &mut dyn Rng) {
+        let far = (rng.next_u64() & 0xffff_ffff_ffff) | 0x1_0000_0000;
+        self.counter = self.counter.saturating_add(far);
+    }
+
     pub(crate) const fn iv_len(&self) -> usize {
         if is_aead(self.encryption) { 8 } else { BLOCK }
     }

@@ -134,7 +134,7 @@ impl Endpoint {
                 self.shared.count(Counter::InitialContact);
                 self.with_sa(now, old, |sa, cx| sa.forget(cx, "the peer began anew (INITIAL_CONTACT)"));
             }
-            Verdict::Replace => self.with_sa(now, old, |sa, cx| sa.terminate(cx, "replaced by a newer one")),
+            Verdict::Replace => self.with_sa(now, old, IkeSa::supersede),
             Verdict::Collided { loser_is_new } => {
                 self.shared.count(Counter::Collisions);
                 let loser = if loser_is_new { new } else { old };

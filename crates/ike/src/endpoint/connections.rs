@@ -159,7 +159,10 @@ impl Endpoint {
             return self.cannot(connection.id, "the peer's address is not configured: it must begin");
         };
         if self.sas.len() >= self.shared.config.limits.ike_sas {
-            return self.cannot(connection.id, "the limit of IKE SAs is reached");
+            let why = "the limit of IKE SAs is reached".to_owned();
+            let retry = self.plan_retry(now, connection.id, &why, false);
+            self.dirty.insert(connection.id);
+            return self.shared.event(Event::Failed { connection: connection.id, why, retry });
         }
         let path = Path {
             local: connection.local,

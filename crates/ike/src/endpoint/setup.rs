@@ -3,6 +3,7 @@
 //! Decides: defaults. Reads and writes: nothing. Never: changes after start.
 
 use crate::config::ChildId;
+use crate::record::Clock;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -42,6 +43,8 @@ pub struct EndpointConfig {
     pub clock: Box<dyn WallClock>,
     /// RFC 7427; off: signatures in the older forms only.
     pub signature_negotiation: bool,
+    /// Keeps records of its IKE SAs ([`super::Endpoint::poll_record`]), with times by this clock.
+    pub records: Option<Clock>,
 }
 
 impl EndpointConfig {
@@ -55,6 +58,7 @@ impl EndpointConfig {
             spi_source,
             clock: Box::new(Unset),
             signature_negotiation: true,
+            records: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 use super::directory::Directory;
 use super::setup::{EndpointConfig, Transmit};
 use crate::child_sa::ChildPair;
-use crate::config::{ChildId, Connection, ConnectionId, IkeProposal};
+use crate::config::{ChildId, Connection, ConnectionId, Identity, IkeProposal};
 use crate::counters::{Counter, Counters};
 use crate::crypto::keys::IkeKeys;
 use crate::event::{ChildSaId, Event, IkeSaId};
@@ -18,9 +18,12 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use rand_core::{CryptoRng, Rng};
 use ravelin_wire::Spi;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Longer than an IKE_AUTH with all its retransmissions takes.
+const CLAIM: Duration = Duration::from_secs(60);
 
 /// What one IKE SA asks of the others.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct Shared {
     by_child: BTreeSet<(ChildId, ChildSaId)>,
     outbound: BTreeMap<ChildId, ChildSaId>,
     last_id: u64,
+    /// Who claimed INITIAL_CONTACT between two identities, and until when that may still be on its way.
+    claims: HashMap<(Identity, Identity), (ConnectionId, Instant)>,
     /// Room for messages in pieces.
     pub(crate) strangers_room: Room,
     pub(crate) peers_room: Room,
@@ -96,6 +101,7 @@ impl Shared {
             outbound: BTreeMap::new(),
             last_id: 0,
             traced: BTreeSet::new(),
+            claims: HashMap::new(),
         }
     }
 
@@ -206,6 +212,23 @@ impl Shared {
     /// would be wrong (RFC 7296 §2.4).
     pub(crate) fn has_peer_of(&self, connection: &Connection) -> bool {
         self.connections.is_up_between(connection)
+    }
+
+    /// Whether the connection may claim to have no other IKE SA with its peer. Of several connections between the same
+    /// identities that begin at once only the first one does: each claim would end the one before it at the peer.
+    pub(crate) fn may_claim(&mut self, now: Instant, connection: &Connection) -> bool {
+        let ids = (connection.local_id.clone(), connection.remote_id.clone());
+        let other = |(by, until): &(ConnectionId, Instant)| *by != connection.id && now < *until;
+        if self.has_peer_of(connection) || self.claims.get(&ids).is_some_and(other) {
+            return false;
+        }
+        // Now and then, so that what a reload took away does not stay.
+        if self.claims.len().is_power_of_two() {
+            self.claims.retain(|_, (_, until)| now < *until);
+        }
+        self.claims.insert(ids, (connection.id, now + CLAIM));
+        self.count(Counter::InitialContactSent);
+        true
     }
 
     // The directory of pairs.

@@ -2,11 +2,22 @@
 //!
 //! Decides: what becomes of its children and tasks. Writes: its phase. Never: waits for an answer (a task does).
 
-use super::{Core, Established, Phase, State};
+use super::{Core, Established, IkeSa, Phase, State};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::event::IkeSaId;
 use crate::task::{Task, delete};
+
+impl IkeSa {
+    /// A newer IKE SA with the same peer is up. What this one carries goes on until the newer one's children are in
+    /// force; then it goes.
+    pub(crate) fn supersede(&mut self, cx: &mut Cx<'_>) {
+        if let State::Established(e) = &mut self.state {
+            let at = cx.now + cx.config.timers.grace;
+            e.push_at(cx, Task::Delete(delete::Delete::ike()), at);
+        }
+    }
+}
 
 impl Established {
     /// Children go at once, the peer is told.

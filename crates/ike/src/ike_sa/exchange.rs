@@ -38,7 +38,7 @@ impl IkeSa {
         if header.next_payload == kind::ENCRYPTED_FRAGMENT {
             return self.on_fragment(cx, header, bytes, via);
         }
-        if !self.is_in_window(cx, header, bytes) {
+        if !self.is_in_window(cx, header, bytes, via) {
             return;
         }
         let Some(keys) = self.state.keys() else { return cx.count(Counter::OutOfPlace) };
@@ -57,7 +57,7 @@ impl IkeSa {
         };
         // In the same bytes it is known without its tag: the keys may have changed meanwhile (IKE_INTERMEDIATE).
         if !response && let Incoming::Repeated(reply) = self.core.window.classify(id, bytes) {
-            return repeat(cx, reply);
+            return repeat(cx, reply, via);
         }
         let repeated = match self.core.window.classify_id(id) {
             _ if response && self.core.window.awaits(id) => None,
@@ -80,7 +80,7 @@ impl IkeSa {
         };
         cx.count(Counter::FragmentsReceived);
         if let Some(reply) = repeated {
-            return repeat(cx, reply);
+            return repeat(cx, reply, via);
         }
         let stranger = matches!(self.state, State::InitAnswered(_));
         let room = if stranger { &cx.strangers_room } else { &cx.peers_room };
@@ -112,7 +112,7 @@ impl IkeSa {
     fn on_init(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8], via: Via) {
         if !header.response {
             // A repeated request: the window has its answer.
-            let _ = self.is_in_window(cx, header, bytes);
+            let _ = self.is_in_window(cx, header, bytes, via);
             return;
         }
         if !matches!(self.state, State::InitSent(_)) || header.message_id != 0 {
@@ -159,7 +159,7 @@ impl IkeSa {
     }
 
     /// True for a new request and for the answer we wait for.
-    fn is_in_window(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8]) -> bool {
+    fn is_in_window(&mut self, cx: &mut Cx<'_>, header: &Header, bytes: &[u8], via: Via) -> bool {
         if header.response {
             let awaited = self.core.window.awaits(header.message_id);
             if !awaited {
@@ -169,7 +169,7 @@ impl IkeSa {
         }
         match self.core.window.classify(header.message_id, bytes) {
             Incoming::New => return true,
-            Incoming::Repeated(reply) => repeat(cx, reply),
+            Incoming::Repeated(reply) => repeat(cx, reply, via),
             Incoming::Pending => {}
             Incoming::OutOfWindow => cx.count(Counter::OutOfWindow),
         }
@@ -269,9 +269,11 @@ impl IkeSa {
     }
 }
 
-fn repeat(cx: &mut Cx<'_>, reply: Vec<crate::endpoint::Transmit>) {
+/// Back to where the repeated request came from, which may be another port than that of the first (RFC 7296 §2.11).
+fn repeat(cx: &mut Cx<'_>, reply: Vec<crate::endpoint::Transmit>, via: Via) {
     cx.count(Counter::RepliesRepeated);
-    reply.into_iter().for_each(|t| cx.transmit(t));
+    let natt = cx.config.natt_port;
+    reply.into_iter().for_each(|t| cx.transmit(via.transmit(natt, t.bytes)));
 }
 
 fn count_unreadable(cx: &mut Cx<'_>, why: &Unreadable) {

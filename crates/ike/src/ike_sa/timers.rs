@@ -90,9 +90,8 @@ impl IkeSa {
                 cx.count(Counter::IkeClosed);
                 State::Gone
             }
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
-                Self::fail(&self.core, cx, why.to_owned())
-            }
+            State::InitSent(s) => Self::fail(&self.core, cx, s.refusal.unwrap_or_else(|| why.to_owned())),
+            State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
             other @ (State::InitAnswered(_) | State::Judging(_) | State::Closed { .. } | State::Gone) => {
                 other
             }

@@ -3,6 +3,9 @@
 //! Decides: whether a message id is the next one, and when to send again. Never: looks into a message.
 
 use crate::endpoint::{Timers, Transmit};
+use crate::error::Malformed;
+use crate::payload::Reader;
+use crate::record::{Out, bytes_of, ip_of, socket_of};
 use core::time::Duration;
 use sha2::{Digest, Sha256};
 use std::time::Instant;
@@ -21,6 +24,8 @@ struct Outstanding {
     /// The datagrams of the request; several when it goes in fragments.
     datagrams: Vec<Vec<u8>>,
     tries: u32,
+    /// Fewer than the timers allow.
+    most: u32,
     at: Instant,
 }
 
@@ -68,7 +73,14 @@ impl Window {
         let id = self.next_request;
         self.next_request = id.saturating_add(1);
         let at = now + timers.retransmit_first + jitter;
-        self.outstanding = Some(Outstanding { id, datagrams, tries: 0, at });
+        self.outstanding = Some(Outstanding { id, datagrams, tries: 0, most: u32::MAX, at });
+    }
+
+    /// The outstanding request is sent so many times more, and not longer.
+    pub(crate) fn shorten(&mut self, tries: u32) {
+        if let Some(o) = &mut self.outstanding {
+            o.most = o.tries.saturating_add(tries);
+        }
     }
 
     pub(crate) fn retransmit_at(&self) -> Option<Instant> {
@@ -78,7 +90,7 @@ impl Window {
     /// `jitter` is added to the next pause.
     pub(crate) fn due(&mut self, now: Instant, timers: &Timers, jitter: Duration) -> Due {
         let Some(o) = self.outstanding.as_mut().filter(|o| o.at <= now) else { return Due::Nothing };
-        if o.tries >= timers.retransmit_tries {
+        if o.tries >= timers.retransmit_tries.min(o.most) {
             self.outstanding = None;
             return Due::GiveUp;
         }
@@ -127,11 +139,77 @@ impl Window {
         self.answered = Some(Answered { id, digest: digest(bytes), reply: None });
     }
 
+    /// For the process after this one. A request whose answer is held back has not been taken on yet.
+    pub(crate) fn write(&self, out: &mut Out) {
+        let answered = self.answered.as_ref().and_then(|a| Some((a, a.reply.as_ref()?)));
+        let pending = self.answered.as_ref().filter(|a| a.reply.is_none());
+        out.u32(self.next_request);
+        out.u32(pending.map_or(self.expected, |a| a.id));
+        out.u8(u8::from(self.outstanding.is_some()));
+        if let Some(o) = &self.outstanding {
+            out.u32(o.id);
+            write_list(&o.datagrams, out);
+        }
+        out.u8(u8::from(answered.is_some()));
+        if let Some((a, reply)) = answered {
+            out.u32(a.id);
+            out.raw(&a.digest);
+            out.u16(u16::try_from(reply.len()).unwrap_or(0));
+            reply.iter().for_each(|t| write_transmit(t, out));
+        }
+    }
+
+    /// A request that waited is sent again at once.
+    pub(crate) fn read(r: &mut Reader<'_>, now: Instant) -> Result<Self, Malformed> {
+        let (next_request, expected) = (r.u32()?, r.u32()?);
+        let outstanding = match r.u8()? {
+            0 => None,
+            _ => Some(Outstanding {
+                id: r.u32()?,
+                datagrams: read_list(r)?,
+                tries: 0,
+                most: u32::MAX,
+                at: now,
+            }),
+        };
+        let answered = match r.u8()? {
+            0 => None,
+            _ => Some(Answered { id: r.u32()?, digest: r.array()?, reply: Some(read_replies(r)?) }),
+        };
+        Ok(Self { next_request, outstanding, expected, answered })
+    }
+
     pub(crate) fn reply(&mut self, reply: Vec<Transmit>) {
         if let Some(last) = &mut self.answered {
             last.reply = Some(reply);
         }
     }
+}
+
+fn write_list(datagrams: &[Vec<u8>], out: &mut Out) {
+    out.u16(u16::try_from(datagrams.len()).unwrap_or(0));
+    datagrams.iter().for_each(|d| out.bytes(d));
+}
+
+fn read_list(r: &mut Reader<'_>) -> Result<Vec<Vec<u8>>, Malformed> {
+    (0..r.u16()?).map(|_| Ok(bytes_of(r)?.to_vec())).collect()
+}
+
+fn write_transmit(t: &Transmit, out: &mut Out) {
+    out.u8(u8::from(t.local.is_some()));
+    t.local.into_iter().for_each(|ip| out.ip(ip));
+    out.socket(t.remote);
+    out.u8(u8::from(t.natt));
+    out.bytes(&t.bytes);
+}
+
+fn read_replies(r: &mut Reader<'_>) -> Result<Vec<Transmit>, Malformed> {
+    let one = |r: &mut Reader<'_>| {
+        let local = if r.u8()? == 0 { None } else { Some(ip_of(r)?) };
+        let (remote, natt) = (socket_of(r)?, r.u8()? != 0);
+        Ok(Transmit { local, remote, natt, keepalive: false, bytes: bytes_of(r)?.to_vec() })
+    };
+    (0..r.u16()?).map(|_| one(r)).collect()
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {

@@ -3,6 +3,8 @@
 //! Decides: the IKE proposal, the group, whether a NAT is on the way. Reads: unauthenticated messages, so it believes
 //! little. Never: keeps state for a peer before its request is good.
 
+mod half_open;
+
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
 use super::lowest;
@@ -22,10 +24,13 @@ use crate::negotiate::algorithm;
 use crate::negotiate::proposal::{self, group_by_number};
 use crate::payload::{self, Notify, Payload, notify};
 use crate::snapshot::Role;
+use half_open::half_open;
 use std::sync::Arc;
 
 /// Cookies and other groups that a peer may ask for before it must come to the point.
 const MAX_RESTARTS: u8 = 5;
+/// After an error that is not authentic: retransmissions before it is believed.
+const TRIES_AFTER_REFUSAL: u32 = 2;
 /// RFC 7296 §2.6.
 const MAX_COOKIE: usize = 64;
 
@@ -37,6 +42,8 @@ pub(crate) struct InitSent {
     cookie: Option<Vec<u8>>,
     restarts: u8,
     request: Vec<u8>,
+    /// Why somebody said that there is no IKE SA to be had.
+    pub(crate) refusal: Option<String>,
     /// The child that IKE_AUTH shall bring.
     child: Option<crate::config::ChildId>,
 }
@@ -83,7 +90,8 @@ pub(crate) fn start(
         fragmentation: false,
         fragments: Fragments::default(),
     };
-    let mut state = InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), child };
+    let mut state =
+        InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), refusal: None, child };
     state.send(&mut core, cx);
     Some(IkeSa { core, state: State::InitSent(Box::new(state)) })
 }
@@ -143,8 +151,8 @@ impl InitSent {
         }
     }
 
-    /// An answer without SA payload: come again, or not at all. It is not authentic; all it can do is to end or
-    /// repeat this attempt.
+    /// An answer without SA payload: come again, or not at all. It is not authentic; all it can do is to repeat
+    /// this attempt or to make it shorter.
     fn on_notify(mut self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>, view: View<'_>) -> State {
         if let Some(cookie) = view.notify(notify::COOKIE) {
             if cookie.data.is_empty() || cookie.data.len() > MAX_COOKIE {
@@ -170,7 +178,7 @@ impl InitSent {
             let Some(ke) = group.and_then(|g| KeyExchange::new(g, &mut *cx.rng)) else {
                 let why =
                     format!("the peer wants key exchange group {number}, which no proposal of ours has");
-                return IkeSa::fail(core, cx, why);
+                return self.refused(core, why);
             };
             self.ke = ke;
             return self.again(core, cx);
@@ -180,10 +188,19 @@ impl InitSent {
                 if n.kind == notify::NO_PROPOSAL_CHOSEN {
                     cx.count(Counter::NoProposal);
                 }
-                IkeSa::fail(core, cx, format!("the peer answered {}", notify::name(n.kind)))
+                self.refused(core, format!("the peer answered {}", notify::name(n.kind)))
             }
             None => State::InitSent(self),
         }
+    }
+
+    /// RFC 7296 §2.21.1: anybody may have said it, so we go on trying, though not as long as with a silent peer.
+    fn refused(mut self: Box<Self>, core: &mut Core, why: String) -> State {
+        if self.refusal.is_none() {
+            core.window.shorten(TRIES_AFTER_REFUSAL);
+        }
+        self.refusal = Some(why);
+        State::InitSent(self)
     }
 
     fn again(mut self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>) -> State {
@@ -349,33 +366,6 @@ fn exchange(
     let ke = KeyExchange::new(group, &mut *cx.rng).ok_or(Error::Local(Failure::Key))?;
     let shared = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
     Ok((ke, shared))
-}
-
-fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: u64, via: Via) -> Core {
-    let path = Path {
-        local: Some(via.local.ip()),
-        remote: via.remote,
-        natt: via.local.port() == cx.config.natt_port,
-        nat_local: false,
-        nat_remote: false,
-        force_udp: connection.force_udp,
-    };
-    Core {
-        id: IkeSaId(cx.fresh_id()),
-        role: Role::Responder,
-        our_spi: cx.ike_spi(),
-        peer_spi,
-        connection,
-        path,
-        window: Window::default(),
-        created: cx.now,
-        last_sent: cx.now,
-        retransmits: 0,
-        lowest_nonce: Vec::new(),
-        doomed: false,
-        fragmentation: false,
-        fragments: Fragments::default(),
-    }
 }
 
 /// RFC 7383 §2.3

@@ -12,8 +12,7 @@ use crate::crypto::keys::{self, Ingredients};
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
 use crate::event::IkeSaId;
-use crate::fragment::Fragments;
-use crate::ike_sa::{Core, Established, IkeSa, Phase, Rival, State, Window, count_error};
+use crate::ike_sa::{Core, Established, IkeSa, Phase, Rival, State, count_error};
 use crate::message::View;
 use crate::negotiate::algorithm;
 use crate::negotiate::proposal::{self, Chosen, group_by_number};
@@ -230,22 +229,16 @@ fn successor(
     if peer_spi == 0 {
         return Err(Malformed::Value("SPI of an IKE SA").into());
     }
-    let new = Core {
-        id: IkeSaId(cx.fresh_id()),
-        role: parts.role,
-        our_spi: parts.spi,
-        peer_spi,
-        connection: core.connection.clone(),
-        path: core.path.clone(),
-        window: Window::default(),
-        created: cx.now,
-        last_sent: cx.now,
-        retransmits: 0,
-        lowest_nonce: lowest(parts.ni, parts.nr).to_vec(),
-        doomed: false,
-        fragmentation: core.fragmentation,
-        fragments: Fragments::default(),
-    };
+    let mut new = Core::new(
+        IkeSaId(cx.fresh_id()),
+        parts.role,
+        (parts.spi, peer_spi),
+        core.connection.clone(),
+        core.path.clone(),
+        cx.now,
+    );
+    new.lowest_nonce = lowest(parts.ni, parts.nr).to_vec();
+    new.fragmentation = core.fragmentation;
     let (initiator_spi, responder_spi) = new.spis();
     let seed = keys::rekey_seed(&sa.keys, parts.ni, parts.nr, parts.shared);
     let from = Ingredients { ni: parts.ni, nr: parts.nr, initiator_spi, responder_spi };

@@ -199,10 +199,13 @@ fn different_proposals_are_told_attribute_by_attribute() {
             c.proposals = vec![IkeProposal { encryption: Encryption::AesGcm16_128, ..GCM }];
         }
     });
-    pair.run(Duration::from_millis(1500));
+    // Anybody may have said so: A asks twice more before it believes it (RFC 7296 §2.21.1).
+    pair.run_secs(8);
     pair.assert_nothing();
-    assert_eq!(pair.b.count(Counter::NoProposal), 1);
-    assert_eq!(pair.a.count(Counter::NoProposal), 1);
+    assert_eq!(pair.b.count(Counter::NoProposal), 3);
+    assert_eq!(pair.a.count(Counter::NoProposal), 3);
+    let failed = |e: &Event| matches!(e, Event::Failed { why, .. } if why.contains("NO_PROPOSAL_CHOSEN"));
+    assert!(pair.a.events.iter().any(failed));
     let why = pair.b.events.iter().find_map(|e| match e {
         Event::Rejected { why, .. } => Some(why.clone()),
         _ => None,

@@ -3,8 +3,9 @@
 use crate::command::{Command, Status};
 use crate::config::*;
 use crate::counters::Counter;
-use crate::endpoint::{Endpoint, EndpointConfig, SpiSource, Transmit};
+use crate::endpoint::{Endpoint, EndpointConfig, Record, SpiSource, Taken, Transmit};
 use crate::event::{ChildSa, ChildSaId, Event, RevocationToken};
+use crate::record::{Clock, PairRef};
 use crate::snapshot::{IkeSaInfo, Snapshot};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -74,6 +75,8 @@ pub(super) struct Node {
     pub(super) refuse_installs: usize,
     /// What is known about the certificates of a peer; empty: no answer comes.
     pub(super) revocation: Vec<Status>,
+    /// What is stored of its IKE SAs.
+    pub(super) records: BTreeMap<u64, Vec<u8>>,
 }
 
 enum Item {
@@ -110,6 +113,7 @@ pub(super) struct Faults {
 
 pub(super) struct Pair {
     pub(super) now: Instant,
+    pub(super) clock: Clock,
     pub(super) a: Node,
     pub(super) b: Node,
     queue: BTreeMap<(Instant, u64), Item>,
@@ -179,13 +183,14 @@ pub(super) fn psk(c: &mut Connection, secret: &[u8]) {
 }
 
 impl Node {
-    fn new(side: Side, seed: u64) -> Self {
+    fn new(side: Side, seed: u64, clock: Clock) -> Self {
         let (base, addr) = match side {
             Side::A => (0xa000_0000, "198.18.0.1"),
             Side::B => (0xb000_0000, "198.18.0.2"),
         };
         let mut config = EndpointConfig::new(Box::new(Spis(base)));
         config.clock = Box::new(super::pki::Today);
+        config.records = Some(clock);
         let rng = ChaCha20Rng::seed_from_u64(seed * 2 + u64::from(side == Side::A));
         Self {
             ep: Endpoint::new(config, Box::new(rng)),
@@ -197,6 +202,7 @@ impl Node {
             idle: false,
             refuse_installs: 0,
             revocation: Vec::new(),
+            records: BTreeMap::new(),
         }
     }
 
@@ -235,10 +241,12 @@ impl Pair {
 
     pub(super) fn empty(seed: u64) -> Self {
         let start = Instant::now();
+        let clock = Clock { here: start, boot: Duration::from_secs(1000) };
         Self {
             now: start,
-            a: Node::new(Side::A, seed),
-            b: Node::new(Side::B, seed),
+            a: Node::new(Side::A, seed, clock),
+            b: Node::new(Side::B, seed, clock),
+            clock,
             queue: BTreeMap::new(),
             count: 0,
             rng: ChaCha20Rng::seed_from_u64(seed ^ 0x5eed),
@@ -302,7 +310,7 @@ impl Pair {
 
     /// A replaced endpoint: as after a crash.
     pub(super) fn restart(&mut self, side: Side, seed: u64) {
-        let mut fresh = Node::new(side, seed);
+        let mut fresh = Node::new(side, seed, self.clock);
         let rng = ChaCha20Rng::seed_from_u64(seed + 1000);
         let base = 0xc000_0000;
         fresh.ep = Endpoint::new(EndpointConfig::new(Box::new(Spis(base))), Box::new(rng));
@@ -321,7 +329,56 @@ impl Pair {
         self.drain(to);
     }
 
+    /// kill -9 of the control process, and a new one that finds its records; the data plane stays.
+    pub(super) fn crash(&mut self, side: Side, seed: u64) -> Taken {
+        let connection = connection(side);
+        self.crash_into(side, seed, vec![connection])
+    }
+
+    pub(super) fn crash_into(&mut self, side: Side, seed: u64, connections: Vec<Connection>) -> Taken {
+        let (now, clock) = (self.now, self.clock);
+        self.queue.retain(|_, item| !matches!(item, Item::Installed { at, .. } if *at == side));
+        let node = self.node(side);
+        // The clock of another process shows another time.
+        let clock = Clock { here: now, boot: clock.boot + now.saturating_duration_since(clock.here) };
+        let mut config = EndpointConfig::new(Box::new(Spis(0xd000_0000 + 0x100 * seed as u32)));
+        config.records = Some(clock);
+        let rng = Box::new(ChaCha20Rng::seed_from_u64(seed + 5000));
+        let before = core::mem::replace(&mut node.ep, Endpoint::new(config, rng));
+        drop(before);
+        let (sas, outbound) = (&node.sas, &node.outbound);
+        let records: Vec<Vec<u8>> = core::mem::take(&mut node.records).into_values().collect();
+        let in_force = |p: &PairRef| {
+            let found = sas.iter().find(|(_, r)| {
+                r.sa.inbound_spi == p.inbound && r.sa.outbound_spi == p.outbound && r.removed.is_none()
+            })?;
+            found.1.in_force.then(|| outbound.get(&p.child) == Some(found.0))
+        };
+        let taken = node.ep.restore(now, connections, records.iter().map(Vec::as_slice), in_force);
+        // The data plane's SAs under their new numbers; what nobody knows any more goes.
+        let mut old = core::mem::take(&mut node.sas);
+        for pair in &taken.pairs {
+            let at = *old.iter().find(|(_, r)| r.sa.inbound_spi == pair.inbound).unwrap().0;
+            let mut rec = old.remove(&at).unwrap();
+            rec.sa.id = pair.id;
+            if node.outbound.get(&pair.child) == Some(&at) {
+                node.outbound.insert(pair.child, pair.id);
+            }
+            node.sas.insert(pair.id, rec);
+        }
+        let known = node.sas.keys().copied().collect::<BTreeSet<_>>();
+        node.outbound.retain(|_, id| known.contains(id));
+        self.drain(side);
+        taken
+    }
+
     fn drain(&mut self, side: Side) {
+        while let Some(record) = self.node(side).ep.poll_record() {
+            match record {
+                Record::Keep { name, bytes } => drop(self.node(side).records.insert(name, bytes.to_vec())),
+                Record::Forget { name } => drop(self.node(side).records.remove(&name)),
+            }
+        }
         while let Some(t) = self.node(side).ep.poll_transmit() {
             self.send(side, t);
         }

@@ -39,7 +39,8 @@ impl AuthSent {
         };
         let mut payloads = vec![Payload::IdI(id.clone())];
         payloads.extend(auth::certificates(&connection.local_auth, &init.wanted));
-        if !cx.has_peer_of(&connection) {
+        let now = cx.now;
+        if cx.may_claim(now, &connection) {
             payloads.push(Payload::Notify(Notify::new(notify::INITIAL_CONTACT)));
         }
         payloads.extend(auth::requests(core::iter::once(&*connection)));

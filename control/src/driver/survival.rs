@@ -1,0 +1,87 @@
+//! Going on with what the control process before this one had.
+//!
+//! Decides: which SAs in the data plane belong to which restored pair, and how long those live that belong to none.
+//! Reads: records, the installer's tables. Never: negotiates.
+
+use super::core::Core;
+use super::{Driver, vault};
+use ravelin_ike::config::{Connection, Start};
+use ravelin_ike::endpoint::Record;
+use ravelin_ring::msg::TunnelId;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+impl Driver {
+    /// The first time that IKE begins in this process.
+    pub(super) fn begin(&mut self, now: Instant, connections: Vec<Connection>) {
+        let (records, unreadable) = self.vault.as_ref().map(vault::Vault::load).unwrap_or_default();
+        if records.is_empty() {
+            vault::tell(0, 0, unreadable, &[]);
+            self.core.configure_all(now, connections);
+        } else {
+            self.core.go_on(now, connections, records.iter().map(|r| r.as_slice()), unreadable);
+        }
+        self.store_records();
+        if let Some(vault) = &self.vault {
+            vault.sweep();
+        }
+    }
+
+    /// Before any datagram leaves: what it was made with must be known to the next process.
+    pub(super) fn store_records(&mut self) {
+        while let Some(record) = self.core.poll_record() {
+            if let Some(vault) = &mut self.vault {
+                vault.apply(record, &mut self.core.metrics);
+            }
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn poll_record(&mut self) -> Option<Record> {
+        self.endpoint.poll_record()
+    }
+
+    /// Configures all, and goes on with the IKE SAs of these records.
+    fn go_on<'r>(
+        &mut self,
+        now: Instant,
+        connections: Vec<Connection>,
+        records: impl Iterator<Item = &'r [u8]>,
+        unreadable: usize,
+    ) {
+        self.connections = connections.iter().map(|c| (c.id, c.clone())).collect();
+        let there = self.installer.adopted_pairs();
+        let taken = self.endpoint.restore(now, connections, records, |pair| there.in_use(pair));
+        vault::tell(taken.ike_sas, taken.pairs.len(), unreadable, &taken.refused);
+        for pair in &taken.pairs {
+            let window = self.config.child_settings(TunnelId(pair.child.0)).map_or(0, |s| s.replay_window);
+            self.installer.bind(&there, pair, window);
+        }
+        self.settle(now);
+    }
+
+    /// SAs of an earlier process that no restored IKE SA owns: nobody watches over them. Their tunnels get new ones,
+    /// where it is for us to begin; where it is not, the old ones live no longer than new ones would.
+    pub(super) fn renew_adopted(&mut self, now: Instant) {
+        let old = self.installer.adopted().filter(|h| !h.leaving).map(|h| h.tunnel);
+        for tunnel in old.collect::<BTreeSet<_>>() {
+            let life = self.config.tunnel_by_id(tunnel).map_or(Duration::ZERO, |t| t.hard_lifetime);
+            self.installer.limit_adopted(tunnel, now + life);
+            self.acquire(now, tunnel);
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn acquire(&mut self, now: Instant, tunnel: TunnelId) {
+        self.metrics.count(crate::metrics::Counter::Acquires);
+        let wanted = self.config.tunnel_by_id(tunnel).is_some_and(|t| match t.start {
+            Start::Immediately | Start::OnTraffic => true,
+            Start::Respond => false,
+        });
+        let early = self.notes.get(&tunnel).is_some_and(|note| note.backs_off(now));
+        if wanted && !early && !self.held.contains(&tunnel) {
+            self.endpoint.handle_command(now, crate::feedback::initiate(tunnel));
+        }
+    }
+}

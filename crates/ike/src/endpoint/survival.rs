@@ -1,0 +1,200 @@
+//! Records of IKE SAs, so that the next control process can go on with them.
+//!
+//! Decides: which records are to be stored or taken away, and which SAs of earlier ones go on. Reads: records.
+//! Writes: tables, as if the SAs had been made here. Never: stores anything itself.
+
+use super::{Cx, Endpoint};
+use crate::child_sa::{ChildPair, PairState};
+use crate::config::{ChildId, Connection, ConnectionId};
+use crate::counters::Counter;
+use crate::crypto::Wiped;
+use crate::event::IkeSaId;
+use crate::ike_sa::IkeSa;
+use crate::record::{self, PairRef, Refused, Restored};
+use crate::task::{Task, delete::Delete, liveness::Liveness};
+use core::time::Duration;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A restored peer is asked whether it lives within this time, at random: there may be thousands.
+const FIRST_CHECK: Duration = Duration::from_secs(2);
+
+/// To be done before anything that [`Endpoint::poll_transmit`] has may leave. `name` is an IKE SA's own SPI.
+#[derive(Debug)]
+pub enum Record {
+    /// Store it in place of the last one of that name; sealed, since it holds keys.
+    Keep {
+        name: u64,
+        bytes: Wiped,
+    },
+    Forget {
+        name: u64,
+    },
+}
+
+/// What came of the records.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// IKE SAs that go on.
+    pub ike_sas: usize,
+    /// Pairs that go on. The engine tells by events which of them carry outbound traffic.
+    pub pairs: Vec<PairRef>,
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    unsaved: BTreeSet<IkeSaId>,
+    /// Names, and digests of the bytes.
+    saved: BTreeMap<IkeSaId, (u64, [u8; 32])>,
+    ready: VecDeque<Record>,
+}
+
+impl Endpoint {
+    /// The next change of what is stored; `None`: all that happened is told.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        if !self.records.unsaved.is_empty() {
+            self.collect();
+        }
+        self.records.ready.pop_front()
+    }
+
+    pub(super) fn changed(&mut self, id: IkeSaId) {
+        if self.shared.config.records.is_some() {
+            self.records.unsaved.insert(id);
+        }
+    }
+
+    /// What goes, goes first: should the process end in between, an SA is lost, and not there twice.
+    fn collect(&mut self) {
+        let Some(clock) = self.shared.config.records else { return };
+        let mut keep = VecDeque::new();
+        for id in core::mem::take(&mut self.records.unsaved) {
+            let Some((sa, bytes)) = self.sas.get(&id).and_then(|sa| Some((sa, record::write(sa, &clock)?)))
+            else {
+                if let Some((name, _)) = self.records.saved.remove(&id) {
+                    self.records.ready.push_back(Record::Forget { name });
+                }
+                continue;
+            };
+            let now = (sa.core.our_spi, Sha256::digest(&bytes).into());
+            if self.records.saved.insert(id, now) != Some(now) {
+                keep.push_back(Record::Keep { name: now.0, bytes });
+            }
+        }
+        self.records.ready.append(&mut keep);
+    }
+
+    /// Configures these connections, and goes on with the IKE SAs of an earlier process. To be called once, before
+    /// anything else. `in_force` tells whether the data plane has a pair (by child, inbound and outbound SPI), and
+    /// then whether the child's outbound traffic goes by it.
+    pub fn restore<'r>(
+        &mut self,
+        now: Instant,
+        connections: Vec<Connection>,
+        records: impl Iterator<Item = &'r [u8]>,
+        in_force: impl Fn(&PairRef) -> Option<bool>,
+    ) -> Taken {
+        let mut known = BTreeMap::new();
+        for connection in connections.into_iter().map(Arc::new) {
+            self.connections.entry(connection.id).or_default();
+            self.dirty.insert(connection.id);
+            known.insert(connection.id, connection.clone());
+            self.shared.connections.insert(connection);
+        }
+        let mut taken = Taken::default();
+        let mut spis = BTreeSet::new();
+        for record in records {
+            let restored = self.read_one(now, record, &known, &mut spis);
+            match restored.map(|r| self.take_on(now, r, &in_force, &mut taken.pairs)) {
+                Ok(()) => {
+                    taken.ike_sas += 1;
+                    self.shared.count(Counter::Restored);
+                }
+                Err(why) => {
+                    taken.refused.push(why);
+                    self.shared.count(Counter::RestoreRefused);
+                }
+            }
+        }
+        self.choose_outbound(&taken.pairs, &in_force);
+        self.settle(now);
+        taken
+    }
+
+    /// `spis`: inbound ones of the pairs so far.
+    fn read_one(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        connections: &BTreeMap<ConnectionId, Arc<Connection>>,
+        spis: &mut BTreeSet<u32>,
+    ) -> Result<Restored, Refused> {
+        let clock = self.shared.config.records.ok_or(Refused::Version)?;
+        let shared = &mut self.shared;
+        let known = |id| connections.get(&id).cloned();
+        let restored = record::read(bytes, known, &clock, now, || shared.fresh_id())?;
+        let inbound = |p: &ChildPair| p.inbound.get();
+        let children = restored.sa.established().map(|e| &e.children);
+        let twice = children.into_iter().flatten().any(|p| spis.contains(&inbound(p)));
+        if twice || self.tables.by_spi(restored.sa.core.our_spi).is_some() {
+            return Err(Refused::Twice);
+        }
+        spis.extend(children.into_iter().flatten().map(inbound));
+        Ok(restored)
+    }
+
+    fn take_on(
+        &mut self,
+        now: Instant,
+        Restored { mut sa, mut orphans }: Restored,
+        in_force: &impl Fn(&PairRef) -> Option<bool>,
+        pairs: &mut Vec<PairRef>,
+    ) {
+        let id = sa.core.id;
+        let check = now + self.shared.random_up_to(FIRST_CHECK);
+        let cx = &mut Cx::new(now, &mut self.shared);
+        if let Some((core, e)) = sa.parts() {
+            e.keys.sealing(core.role).leap(&mut *cx.rng);
+            let (there, gone): (Vec<_>, Vec<_>) =
+                e.children.drain(..).partition(|p| in_force(&p.into()).is_some());
+            orphans.extend(gone.iter().map(|p| p.inbound));
+            e.children = there;
+            for pair in &mut e.children {
+                cx.enlist(id, pair);
+                cx.set_usable(pair.id, pair.is_current());
+                pairs.push((&*pair).into());
+            }
+            let leaving = e.children.iter().filter(|p| p.state == PairState::Deleting).map(|p| p.inbound);
+            for spi in orphans.into_iter().chain(leaving).collect::<Vec<_>>() {
+                e.push(cx, Task::Delete(Delete::child(spi)));
+            }
+            // Does the peer still have it? Its silence shows soon.
+            e.push_at(cx, Task::Liveness(Liveness), check);
+        }
+        let connection = sa.connection_id();
+        self.shared.connections.set_up(connection, true);
+        self.add(sa);
+        self.with_sa(now, id, |sa: &mut IkeSa, cx| {
+            if let Some((core, e)) = sa.parts() {
+                e.run(core, cx);
+            }
+        });
+        self.succeeded(connection);
+    }
+
+    /// By the data plane's word; where it has none, the newest that may be used.
+    fn choose_outbound(&mut self, pairs: &[PairRef], in_force: &impl Fn(&PairRef) -> Option<bool>) {
+        let children: BTreeSet<ChildId> = pairs.iter().map(|p| p.child).collect();
+        for child in children {
+            let of_child = || pairs.iter().filter(|p| p.child == child);
+            let used = of_child().find(|p| in_force(p) == Some(true));
+            let usable = |p: &&PairRef| self.shared.locate(p.id).is_some_and(|l| l.usable);
+            if let Some(pair) = used.or_else(|| of_child().rfind(usable)) {
+                self.shared.use_outbound(child, pair.id);
+            }
+        }
+    }
+}

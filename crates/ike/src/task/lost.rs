@@ -1,0 +1,24 @@
+//! A CREATE_CHILD_SA for a child that the control process before this one asked for: its private value is gone.
+//!
+//! Decides: that what it made, if anything, is deleted. What was wanted is asked for anew by itself.
+
+use super::{Task, delete};
+use crate::endpoint::{Action, Cx};
+use crate::ike_sa::{Core, Established};
+use crate::message::View;
+use ravelin_wire::Spi;
+
+#[derive(Debug)]
+pub(crate) struct Lost {
+    /// Ours, in the request.
+    pub(crate) inbound: Spi,
+}
+
+impl Lost {
+    pub(super) fn process(self, core: &Core, sa: &mut Established, cx: &mut Cx<'_>, view: View<'_>) {
+        if view.error().is_none() {
+            sa.push(cx, Task::Delete(delete::Delete::child(self.inbound)));
+        }
+        cx.act(Action::Reconcile(core.connection.id));
+    }
+}
