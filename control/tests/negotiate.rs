@@ -163,29 +163,62 @@ fn a_soft_limit_rekeys_without_a_gap_and_counts_go_on() {
     assert!(total >= counted);
 }
 
-/// R306: old SAs stay until new ones carry the traffic.
+fn kill_and_start_again(g: &mut Gateway) {
+    g.control().signal(Signal::SIGKILL);
+    g.control().wait();
+    g.recorder().forget();
+    g.start_control();
+}
+
+/// True once the workers were told to take all of these out; never before another pair is in use.
+fn removed_after_their_successors(g: &Gateway, old: &[u64]) -> bool {
+    let commands = g.recorder().worker_commands();
+    let removed = |sa: &u64| commands.iter().position(|(_, r)| *r == Recorded::Remove { sa: *sa });
+    let first = old.iter().filter_map(removed).min();
+    let used = |(_, r): &(_, Recorded)| matches!(r, Recorded::Use { sa, .. } if !old.contains(sa));
+    let used = commands.iter().position(used);
+    assert!(first.is_none_or(|first| used.is_some_and(|used| used < first)), "make before break");
+    assert!(!commands.iter().any(|(_, r)| matches!(r, Recorded::Stop { .. })), "never without an SA");
+    old.iter().all(|sa| removed(sa).is_some())
+}
+
+/// R306: the IKE SA and its pair go on; where they cannot, old SAs stay until new ones carry the traffic.
 #[test]
-fn a_killed_control_process_leaves_its_sas_and_the_next_one_adopts_them() {
+fn a_killed_control_process_leaves_its_sas_and_the_next_one_goes_on_with_them() {
     let (mut a, mut b) = pair("adopt", ["immediately", "respond"]);
     start(&mut a, &mut b);
-    wait_up(&a);
+    let before = wait_up(&a);
     wait_up(&b);
-    let old: Vec<u64> = installed(&a).iter().map(|i| i.0).collect();
-    a.control().signal(Signal::SIGKILL);
-    a.control().wait();
-    a.recorder().forget();
-    a.start_control();
-    let t = wait_up(&a);
-    eventually("the old SAs to be removed after the new ones are in use", || {
-        let commands = a.recorder().worker_commands();
-        let removed = |sa: &u64| commands.iter().position(|(_, r)| *r == Recorded::Remove { sa: *sa });
-        let first = old.iter().map(removed).collect::<Option<Vec<_>>>()?.into_iter().min()?;
-        let used = commands.iter().position(|(_, r)| matches!(r, Recorded::Use { .. }))?;
-        assert!(used < first, "make before break");
-        Some(())
-    });
-    assert!(!a.recorder().worker_commands().iter().any(|(_, r)| matches!(r, Recorded::Stop { .. })));
-    assert!(t.traffic_out.packets > 0, "what the old SAs carried is counted");
+    let ids = |g: &Gateway| installed(g).iter().map(|i| i.0).collect::<Vec<u64>>();
+    let (old, (owner, outbound)) = (ids(&a), outbound_of(&a));
+    kill_and_start_again(&mut a);
+    let after = eventually("an IKE SA", || Some(tunnel(&a)).filter(|t| t.ike_spi_local.is_some()));
+    let spis =
+        |t: &TunnelStatus| [&t.ike_spi_local, &t.ike_spi_remote, &t.spi_in, &t.spi_out].map(Clone::clone);
+    assert_eq!(spis(&after), spis(&before));
+    assert!(installed(&a).is_empty(), "nothing new was needed");
+    // Who watches over it: the pair is rekeyed as any other.
+    a.recorder().raise(owner, WorkerEvent::SoftLimit { sa: SaId(outbound), limit: Limit::Bytes });
+    eventually("the pair to be replaced", || removed_after_their_successors(&a, &old).then_some(()));
+    assert!(tunnel(&a).traffic_out.packets > 0, "what the old SAs carried is counted");
+
+    // Records that nobody can open any more.
+    let old = ids(&a);
+    std::fs::remove_file(a.run_dir().join("ike.key")).unwrap();
+    kill_and_start_again(&mut a);
+    let anew = eventually("an IKE SA", || Some(tunnel(&a)).filter(|t| t.ike_spi_remote.is_some()));
+    assert_ne!(anew.ike_spi_remote, after.ike_spi_remote);
+    eventually("the old SAs to go", || removed_after_their_successors(&a, &old).then_some(()));
+}
+
+/// The newest outbound SA, and the worker that has it.
+fn outbound_of(g: &Gateway) -> (u16, u64) {
+    let id = newest(g, false).0;
+    let all = g.recorder().worker_commands();
+    let of = |(w, r): &(ravelin_ring::msg::WorkerId, Recorded)| {
+        matches!(r, Recorded::Install { sa, .. } if *sa == id).then_some(w.0)
+    };
+    (all.iter().find_map(of).unwrap(), id)
 }
 
 #[test]

@@ -39,18 +39,19 @@ impl Installer {
         )
     }
 
-    /// These two belong to a pair that the engine goes on with.
+    /// These two belong to a pair that the engine goes on with: no successor is awaited, so none takes them away.
     pub fn bind(&mut self, there: &AdoptedPairs, pair: &PairRef, replay_window: u32) {
         let Some((inbound, (outbound, _))) = there.find(pair) else { return };
         let Some(owner) = self.halves.get(&inbound).map(|h| h.worker) else { return };
+        let tunnel = TunnelId(pair.child.0);
         for id in [inbound, outbound] {
+            self.adopted.remove(&(tunnel, id));
             if let Some(half) = self.halves.get_mut(&id) {
                 half.pair = Some(pair.id);
                 half.esn = pair.esn;
                 half.replay_window = replay_window;
             }
         }
-        let tunnel = TunnelId(pair.child.0);
         self.pairs.insert(pair.id, Pair { inbound, outbound, tunnel, owner });
     }
 

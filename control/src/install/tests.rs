@@ -4,6 +4,7 @@ use ravelin_ike::config::{ChildId, ConnectionId};
 use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::endpoint::SpiSource;
 use ravelin_ike::event::ChildKeys;
+use ravelin_ike::record::PairRef;
 use ravelin_ring::msg::OuterDf;
 use ravelin_ring::msg::{SaReport, Suite};
 use ravelin_wire::Spi;
@@ -294,11 +295,8 @@ fn the_counts_of_a_tunnel_never_go_down_across_rekeys() {
     assert_eq!(bed.installer.totals(TunnelId(3)).packets_in, 13, "also when the data plane dies");
 }
 
-/// R306: make before break, across a restart of the control process.
-#[test]
-fn adopted_sas_carry_traffic_until_their_successors_do() {
-    let mut bed = Bed::new(2);
-    let spi = bed.spis.clone().inbound_spi(ChildId(3));
+/// Reports of a pair that the control process before this one installed, the outbound one in use.
+fn adopt(bed: &mut Bed, spi: Spi) {
     for (id, direction) in [(70, Direction::Inbound), (71, Direction::Outbound)] {
         let half = Half {
             id: SaId(id),
@@ -316,6 +314,14 @@ fn adopted_sas_carry_traffic_until_their_successors_do() {
         bed.installer.adopt(bed.now, WorkerId(0), report(&half, 5));
     }
     assert_eq!(bed.installer.in_use(TunnelId(3)), Some(SaId(71)));
+}
+
+/// R306: make before break, across a restart of the control process.
+#[test]
+fn adopted_sas_carry_traffic_until_their_successors_do() {
+    let mut bed = Bed::new(2);
+    let spi = bed.spis.clone().inbound_spi(ChildId(3));
+    adopt(&mut bed, spi);
     let sa = bed.install(1);
     assert_ne!(sa.inbound_spi, spi);
     let commands = bed.commands();
@@ -335,6 +341,31 @@ fn adopted_sas_carry_traffic_until_their_successors_do() {
     bed.answer(&commands);
     assert_eq!(bed.installer.adopted().count(), 0);
     assert_eq!(bed.installer.totals(TunnelId(3)).packets_out, 5);
+}
+
+/// R306: what the engine goes on with is not taken for what awaits a successor.
+#[test]
+fn a_pair_that_goes_on_stays_for_good() {
+    let mut bed = Bed::new(2);
+    let spi = bed.spis.clone().inbound_spi(ChildId(3));
+    adopt(&mut bed, spi);
+    let pair = PairRef { id: ChildSaId(1), child: ChildId(3), inbound: spi, outbound: spi, esn: true };
+    let there = bed.installer.adopted_pairs();
+    assert_eq!(there.in_use(&pair), Some(true));
+    bed.installer.bind(&there, &pair, 64);
+    bed.installer.use_outbound(bed.now, pair.id);
+    let commands = bed.commands();
+    assert_eq!(kinds(&commands), ["use", "use"]);
+    bed.answer(&commands);
+    assert_eq!(bed.installer.deadline(), None, "nothing of it is to go");
+    bed.installer.expire(bed.now + 10 * ADOPTED_GRACE);
+    assert!(bed.commands().is_empty());
+    assert_eq!(bed.installer.in_use(TunnelId(3)), Some(SaId(71)));
+    // Until its own successor comes.
+    bed.up(2);
+    bed.installer.remove(bed.now, pair.id, Duration::ZERO);
+    bed.installer.expire(bed.now);
+    assert_eq!(kinds(&bed.commands()), ["report", "remove", "remove"], "no StopOutbound");
 }
 
 #[test]
