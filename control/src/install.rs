@@ -7,6 +7,7 @@
 
 mod adopt;
 mod half;
+mod path;
 mod view;
 
 pub use adopt::AdoptedPairs;
@@ -77,6 +78,7 @@ pub struct Installer {
     /// SAs gone, per tunnel.
     gone: BTreeMap<TunnelId, Totals>,
     alive: Vec<ChildSaId>,
+    paths: path::Paths,
     reporting: u16,
     out: VecDeque<(WorkerId, WorkerCommand)>,
     answers: VecDeque<Command>,
@@ -99,6 +101,7 @@ impl Installer {
             doomed: Vec::new(),
             gone: BTreeMap::new(),
             alive: Vec::new(),
+            paths: path::Paths::default(),
             reporting: 0,
             out: VecDeque::new(),
             answers: VecDeque::new(),
@@ -275,6 +278,7 @@ impl Installer {
         self.spis.take(sa.inbound_spi);
         let [inbound, outbound] = [specs[0].id, specs[1].id];
         let tunnel = specs[0].tunnel;
+        let way = (specs[0].local.ip(), specs[0].remote.ip());
         self.pairs.insert(sa.id, Pair { inbound, outbound, tunnel, owner });
         self.installing.push(Installing {
             pair: sa.id,
@@ -291,6 +295,7 @@ impl Installer {
             let token = self.token(Waiting::Install(sa.id));
             self.push(owner, WorkerCommand::InstallSa { token, spec: Box::new(spec) });
         }
+        self.begin_path(outbound, owner, way);
     }
 
     fn installed(&mut self, pair: ChildSaId, outcome: Outcome) {

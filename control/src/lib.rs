@@ -11,6 +11,7 @@ pub mod secrets;
 pub mod api;
 pub mod show;
 pub mod net;
+pub mod icmp;
 pub mod driver;
 pub mod install;
 pub mod feedback;

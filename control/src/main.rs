@@ -20,6 +20,7 @@ Examples:
   ravelin-control --config site.toml --log debug    with more in the log
   RUST_LOG=info,ravelin_ike=trace ravelin-control   with one part's log in full
   kill -HUP PID                                     reads the configuration again (as `ravelin reload`)
+  ravelin-control --hold                            at boot: closes the kernel for what tunnels cover, and ends
 
 It needs CAP_NET_ADMIN and, for ports below 1024, CAP_NET_BIND_SERVICE; what it does not need it gives up.
 `ravelin check FILE` checks a configuration without starting anything."
@@ -31,6 +32,9 @@ struct Arguments {
     /// Where the sockets of both processes lie, instead of [control] run-dir.
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
+    /// Installs the routes and rules that keep the kernel from forwarding in clear what tunnels cover, and ends.
+    #[arg(long)]
+    hold: bool,
     /// Laboratories only: write the keys of all IKE SAs to this file, for tshark. Needs the next option too.
     #[arg(long, value_name = "FILE", requires = "all_traffic_may_be_read")]
     lab_key_log: Option<PathBuf>,
@@ -62,9 +66,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let hold = arguments.hold;
     let options =
         Options { config: arguments.config, run_dir: arguments.run_dir, key_log: arguments.lab_key_log };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if hold {
+        return Ok(runtime.block_on(driver::hold(&options))?);
+    }
     runtime.block_on(driver::run(&options))?;
     // An attempt to connect may still run on its thread; it holds nothing that needs an end.
     runtime.shutdown_background();

@@ -6,6 +6,7 @@
 //! The sockets keep the kernel's default of path MTU discovery for datagrams (IP_PMTUDISC_WANT): what is larger than
 //! the known path MTU is fragmented by IP, as large IKE messages have to be (RFC 7296 §2).
 
+use crate::icmp::{Errors, TooBig};
 use crate::kernel::IKE_MARK;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
@@ -63,6 +64,8 @@ pub struct Counts {
 /// Up to four sockets; IPv6 ones only where the host has IPv6.
 pub struct Sockets {
     all: Vec<Port>,
+    /// `None`: no right to open it; ways narrower than configured then stay unknown.
+    errors: Option<Errors>,
     buffer: Box<[u8]>,
     pub counts: Counts,
 }
@@ -93,13 +96,33 @@ impl Sockets {
                 Err(NetError::Socket { source, .. }) => debug!(%source, "no IPv6 on this host"),
             }
         }
-        Ok(Self { all, buffer: vec![0; MAX_DATAGRAM].into(), counts: Counts::default() })
+        let errors = Errors::open();
+        if let Err(why) = &errors {
+            warn!(%why, "ICMP errors about ESP cannot be read: tunnel-mtu has to fit the way");
+        }
+        let errors = errors.ok();
+        Ok(Self { all, errors, buffer: vec![0; MAX_DATAGRAM].into(), counts: Counts::default() })
     }
 
     /// Waits until a socket has something to read. Safe to cancel.
     pub async fn readable(&self) {
         let waits = self.all.iter().map(|p| Box::pin(p.socket.readable()));
-        let _ = futures::future::select_all(waits).await;
+        let any = futures::future::select_all(waits);
+        match &self.errors {
+            Some(errors) => {
+                let _ = futures::future::select(any, Box::pin(errors.readable())).await;
+            }
+            None => drop(any.await),
+        }
+    }
+
+    /// What routers said about our packets.
+    pub fn too_big(&self) -> Vec<TooBig> {
+        let mut found = Vec::new();
+        if let Some(errors) = &self.errors {
+            errors.receive(&mut found);
+        }
+        found
     }
 
     /// Reads what is there, at most [`PER_TURN`] datagrams of each socket.

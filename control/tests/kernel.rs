@@ -23,6 +23,10 @@ async fn mirror() -> Mirror {
     Mirror::open(vec!["lan0".into(), "wan0".into()], "ravelin0".into()).await.unwrap()
 }
 
+fn closed(mirror: &Mirror) -> FailClosed {
+    FailClosed::new(mirror.handle().clone(), vec!["lan0".into(), "wan0".into()])
+}
+
 /// Collects differences until one has what is looked for.
 async fn until(mirror: &mut Mirror, what: impl Fn(&TableCommand) -> bool) -> Vec<TableCommand> {
     let mut all = Vec::new();
@@ -138,7 +142,7 @@ fn protected_prefixes_lead_into_the_tun_device_or_nowhere() {
         run("ip tuntap add dev ravelin0 mode tun");
         run("ip link set ravelin0 up");
         let m = mirror().await;
-        let fail_closed = FailClosed::new(m.handle().clone());
+        let fail_closed = closed(&m);
         let source = Some("10.1.0.1".parse().unwrap());
         let wanted: ProtectedRoutes =
             [("10.2.0.0/24".parse().unwrap(), ProtectedRoute::Tunnel { source })].into();
@@ -155,6 +159,21 @@ fn protected_prefixes_lead_into_the_tun_device_or_nowhere() {
         assert!(got.contains("dev ravelin0") && got.contains("src 10.1.0.1"), "{got}");
         let marked = run("ip route get 10.2.0.10 mark 0x52");
         assert!(marked.contains("dev wan0"), "IKE is exempt: {marked}");
+        // R41: what comes from there by a port is nobody's to forward; by another device, and IKE's answers, it is.
+        let forwarded = |command: &str| {
+            std::process::Command::new("ip").args(command.split(' ')).output().unwrap().status.success()
+        };
+        run("sysctl -qw net.ipv4.ip_forward=1");
+        for (port, from, passes) in [
+            ("wan0", "10.2.0.10", false),
+            ("lan0", "10.2.0.10", false),
+            ("wan0", "10.3.0.10", true),
+            ("ravelin0", "10.2.0.10", true),
+        ] {
+            run(&format!("sysctl -qw net.ipv4.conf.{port}.rp_filter=0"));
+            let get = format!("route get 10.1.0.10 from {from} iif {port}");
+            assert_eq!(forwarded(&get), passes, "{get}");
+        }
         assert_eq!(run("ip rule show pref 220").lines().count(), 1);
         assert_eq!(run("ip route show table 4500").lines().count(), 2);
 
@@ -164,8 +183,9 @@ fn protected_prefixes_lead_into_the_tun_device_or_nowhere() {
         assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
 
         let released = release("ravelin0", "drv-test-none").await.unwrap();
-        assert_eq!(released.routes_and_rules, 2, "{released:?}");
-        assert!(run("ip rule show pref 220").is_empty());
+        // Rule and blackhole; two gates, past them, landing, and the remote network.
+        assert_eq!(released.routes_and_rules, 2 + 5, "{released:?}");
+        assert_eq!(run("ip rule show").lines().count(), 3, "{}", run("ip rule show"));
         assert!(run("ip route get 10.2.0.10").contains("dev wan0"));
     });
 }
@@ -178,7 +198,7 @@ fn a_route_that_changes_its_source_or_kind_stays() {
         run("ip tuntap add dev ravelin0 mode tun");
         run("ip link set ravelin0 up");
         let m = mirror().await;
-        let fail_closed = FailClosed::new(m.handle().clone());
+        let fail_closed = closed(&m);
         let tun = m.model().link_named("ravelin0").unwrap().index;
         let of = |route| ProtectedRoutes::from([("10.2.0.0/24".parse().unwrap(), route)]);
         let by = |source: Option<&str>| ProtectedRoute::Tunnel { source: source.map(|s| s.parse().unwrap()) };
@@ -206,7 +226,7 @@ fn with_everything_remote_the_local_network_is_still_reached_directly() {
         run("ip link set ravelin1 up");
         run("ip link set ravelin0 up");
         let m = mirror().await;
-        let fail_closed = FailClosed::new(m.handle().clone());
+        let fail_closed = closed(&m);
         let wanted: ProtectedRoutes = [
             ("0.0.0.0/0".parse().unwrap(), ProtectedRoute::Tunnel { source: None }),
             ("10.1.0.0/24".parse().unwrap(), ProtectedRoute::Throw),
@@ -217,6 +237,9 @@ fn with_everything_remote_the_local_network_is_still_reached_directly() {
         assert!(run("ip route get 8.8.8.8").contains("dev ravelin0"));
         assert!(run("ip route get 10.1.0.10").contains("dev lan0"));
         assert!(run("ip route get 198.18.0.2 mark 0x52").contains("dev wan0"));
+        let rules = run("ip rule show");
+        let place = |what: &str| rules.lines().position(|l| l.contains(what)).expect(what);
+        assert!(place("from 10.1.0.0/24 goto 220") < place("from all blackhole"), "{rules}");
 
         // Removal comes after addition: the new prefix stands before the old one goes.
         let other: ProtectedRoutes =
@@ -225,5 +248,11 @@ fn with_everything_remote_the_local_network_is_still_reached_directly() {
         assert!(run("ip route get 10.2.0.1").contains("dev ravelin0"));
         assert!(run("ip route get 8.8.8.8").contains("dev wan0"));
         assert_eq!(run("ip route show table 4500").lines().count(), 2);
+        let rules = run("ip rule show pref 219");
+        assert!(rules.contains("from 10.2.0.0/24 blackhole") && rules.lines().count() == 1, "{rules}");
+        assert_eq!(run("ip rule show pref 218").lines().count(), 1);
+        // Nothing is remote any more: no rule about sources stays.
+        fail_closed.apply(&ProtectedRoutes::new(), Some(tun)).await.unwrap();
+        assert_eq!(run("ip rule show").lines().count(), 4, "{}", run("ip rule show"));
     });
 }

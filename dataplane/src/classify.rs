@@ -1,6 +1,6 @@
 //! What came: clear IP, or ESP for this gateway.
 //!
-//! Decides: ESP (plain or in UDP, to a gateway address, from a port) or clear; whether the header is lawful.
+//! Decides: ESP (plain or in UDP) or AH, to a gateway address, from a port; or clear; whether the header is lawful.
 //! Reads: Ethernet and IP headers, the gateway's addresses. Writes: `Meta`, and strips everything before the IP header
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
 //! asks the memory for the place where an SPI stands.
@@ -12,7 +12,7 @@ use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ethernet::{self, Link};
-use ravelin_wire::ipv4::Ipv4;
+use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::udp::{self, Natt, Udp};
 use ravelin_wire::{Bytes, Malformed, protocol};
 
@@ -20,6 +20,9 @@ use ravelin_wire::{Bytes, Malformed, protocol};
 #[derive(Debug, Default)]
 pub(crate) struct Classes {
     pub(crate) esp: Places,
+    pub(crate) ah: Places,
+    /// Of ESP or AH.
+    pub(crate) fragments: Places,
     pub(crate) clear: Places,
 }
 
@@ -30,34 +33,59 @@ enum Class {
     Esp {
         skip: usize,
     },
+    /// AH, header and all.
+    Ah,
+    /// A part of ESP or AH, which is joined first.
+    Fragment,
     /// IKE and what belongs to it: the kernel's, as if XDP had left it there.
     Kernel,
 }
 
 pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb) {
     classes.esp.clear();
+    classes.ah.clear();
+    classes.fragments.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
-        let class = link(packet).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
-        match class {
-            // Neither list can be full: both hold what a batch holds.
-            Ok(Class::Clear) => classes.clear.push(at),
-            Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
-                true => {
-                    db.touch_spi(packet.meta.spi);
-                    classes.esp.push(at);
-                }
-                false => packet.drop(Drop::Malformed),
-            },
-            Ok(Class::Kernel) => packet.verdict = Verdict::Punt,
-            Err(why) => packet.drop(why),
-        }
+        let class =
+            link(packet, tables).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
+        sort(class, at, packet, classes, db);
+    }
+}
+
+/// What was joined from fragments takes its place among the others.
+#[cold]
+pub(crate) fn again(batch: &mut Batch, at: u16, tables: &Tables, classes: &mut Classes, db: &SaDb) {
+    let Some(packet) = batch.packets.get_mut(usize::from(at)) else { return };
+    let class = network(packet).and_then(|()| transport(packet, tables));
+    sort(class, at, packet, classes, db);
+    classes.esp.sort_unstable();
+    classes.ah.sort_unstable();
+    classes.clear.sort_unstable();
+}
+
+#[inline]
+fn sort(class: Result<Class, Drop>, at: u16, packet: &mut Packet, classes: &mut Classes, db: &SaDb) {
+    match class {
+        // No list can be full: each holds what a batch holds.
+        Ok(Class::Clear) => classes.clear.push(at),
+        Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
+            true => {
+                db.touch_spi(packet.meta.spi);
+                classes.esp.push(at);
+            }
+            false => packet.drop(Drop::Malformed),
+        },
+        Ok(Class::Ah) => classes.ah.push(at),
+        Ok(Class::Fragment) => classes.fragments.push(at),
+        Ok(Class::Kernel) => packet.verdict = Verdict::Punt,
+        Err(why) => packet.drop(why),
     }
 }
 
 /// What came out of SAs joins what came clear; the list rises.
 pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
-    if classes.esp.is_empty() {
+    if classes.esp.is_empty() && classes.ah.is_empty() {
         return;
     }
     classes.clear.clear();
@@ -70,10 +98,8 @@ pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
 
 /// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
 #[inline]
-fn link(packet: &mut Packet) -> Result<(), Drop> {
-    if !matches!(packet.origin, Origin::Port(_)) {
-        return Ok(());
-    }
+fn link(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
+    let Origin::Port(port) = packet.origin else { return Ok(()) };
     let bytes = packet.frame.data();
     let header = bytes.first_chunk::<{ ethernet::HEADER }>().ok_or(Drop::Malformed)?;
     if let Some(second_line) = bytes.get(64) {
@@ -89,11 +115,23 @@ fn link(packet: &mut Packet) -> Result<(), Drop> {
         }
         (packet.meta.tag, payload) = (link.tags[0], link.payload);
     }
-    // What was sent to everybody is for no router to send on (RFC 1122 §3.3.6, RFC 1812 §5.3.4): each one would.
-    if header[0] & 1 != 0 {
-        return Err(Drop::BadAddress);
+    let [to @ .., _, _, _, _, _, _, _, _] = *header;
+    if tables.port(port).is_none_or(|link| link.mac.0 != to) {
+        stranger(to)?;
     }
     if packet.frame.pull_front(payload) { Ok(()) } else { Err(Drop::Malformed) }
+}
+
+/// A frame that was not sent to the port's own address.
+#[cold]
+fn stranger(to: [u8; 6]) -> Result<(), Drop> {
+    match to {
+        // What was sent to everybody is for no router to send on (RFC 1122 §3.3.6, RFC 1812 §5.3.4): each one would.
+        [first, ..] if first & 1 != 0 => Err(Drop::BadAddress),
+        // Virtual routers (RFC 9568 §7.3): whether this one is the master, the address of its device says, not ours.
+        [0, 0, 0x5e, 0, 1 | 2, _] => Ok(()),
+        _ => Err(Drop::OtherStation),
+    }
 }
 
 #[inline]
@@ -101,6 +139,9 @@ fn network(packet: &mut Packet) -> Result<(), Drop> {
     let ip = Ipv4::parse(packet.frame.data()).map_err(|e| malformed(packet.frame.data(), e))?;
     if !ip.checksum_holds() {
         return Err(Drop::BadIpChecksum);
+    }
+    if ip.header_len() != ipv4::HEADER {
+        options(ip.options())?;
     }
     let fields = fields(&ip);
     lawful(&fields, packet.door)?;
@@ -115,6 +156,27 @@ fn malformed(bytes: &[u8], error: Malformed) -> Drop {
     } else {
         Drop::Malformed
     }
+}
+
+/// Each option within the header (RFC 791 §3.1), and none that leads the packet elsewhere (R91).
+#[cold]
+fn options(mut list: &[u8]) -> Result<(), Drop> {
+    const END: u8 = 0;
+    const NOP: u8 = 1;
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    while let Some((&kind, rest)) = list.split_first() {
+        list = match kind {
+            END => return Ok(()),
+            NOP => rest,
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Drop::SourceRoute),
+            _ => {
+                let len = rest.first().copied().filter(|len| *len >= 2).ok_or(Drop::BadOption)?;
+                list.get(usize::from(len)..).ok_or(Drop::BadOption)?
+            }
+        };
+    }
+    Ok(())
 }
 
 /// Copies what decisions need.
@@ -178,14 +240,24 @@ pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
 #[inline]
 fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
-    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP);
+    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH);
     if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway(ip.dst) {
         return Ok(Class::Clear);
     }
-    if ip.protocol == protocol::ESP {
-        return if ip.fragment { Err(Drop::Fragment) } else { esp(packet, ip.header_len.into(), 0, false) };
+    match ip.protocol {
+        protocol::ESP | protocol::AH if ip.fragment => Ok(Class::Fragment),
+        protocol::ESP => esp(packet, ip.header_len.into(), 0, false),
+        protocol::AH => ah(packet),
+        _ => datagram(packet, tables),
     }
-    datagram(packet, tables)
+}
+
+#[cold]
+fn ah(packet: &mut Packet) -> Result<Class, Drop> {
+    let meta = &mut packet.meta;
+    meta.spi = packet.frame.data().be32(usize::from(meta.ip.header_len) + 4).ok_or(Drop::BadEsp)?;
+    (meta.from, meta.udp, meta.skip, meta.outer_tos) = ((meta.ip.src, 0), false, 0, meta.ip.tos);
+    Ok(Class::Ah)
 }
 
 /// UDP for a gateway address.

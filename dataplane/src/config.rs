@@ -76,12 +76,16 @@ pub(crate) fn difference(old: &Setup, new: &Setup) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use ravelin_ring::setup::{Attach, PortSetup};
 
-    fn lawful() -> Setup {
-        let port = |name: &str| PortSetup { name: name.into(), attach: Attach::Auto };
+    pub(crate) fn lawful() -> Setup {
+        let port = |name: &str| PortSetup {
+            name: name.into(),
+            attach: Attach::Auto,
+            reverse_path: Default::default(),
+        };
         Setup {
             ports: vec![port("wan0"), port("lan0")],
             cores: vec![0, 1],

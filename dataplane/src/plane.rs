@@ -51,7 +51,7 @@ impl Plane {
         let mut ports: Vec<Port> = setup.ports.iter().enumerate().map(|(i, p)| Port::new(id(i), p)).collect();
         match Self::assemble(setup, main, &umem, &common, &mut ports) {
             Ok((setup, workers, egress, bells, welcome)) => {
-                let publisher = Publisher::new(ports.len(), setup.udp_encap_port);
+                let publisher = Publisher::new(&setup);
                 let last_tick = Instant::now();
                 Ok(Self { setup, common, ports, workers, egress, publisher, bells, welcome, last_tick })
             }

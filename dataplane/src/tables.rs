@@ -8,6 +8,7 @@ use crate::neighbour::Neighbours;
 use crate::route::{Fib, Hop};
 use crate::spd::Spd;
 use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
+use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,6 +35,7 @@ pub(crate) struct Link {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u16,
     pub(crate) up: bool,
+    pub(crate) reverse_path: ReversePath,
     /// An address of ours in a network that this port is connected to.
     pub(crate) address: Option<u32>,
 }
@@ -95,6 +97,8 @@ pub struct TableStore {
     routes: BTreeMap<Prefix, Vec<NextHop>>,
     neighbours: BTreeMap<(PortId, IpAddr), [u8; 6]>,
     ports: Vec<Port>,
+    /// Of each port; fixed when the data plane was set up.
+    reverse_paths: Vec<ReversePath>,
     gateways: Vec<IpAddr>,
     protected: Vec<AddrRange>,
     udp_encap_port: Option<u16>,
@@ -120,14 +124,21 @@ struct Changed {
 }
 
 impl TableStore {
-    /// `ports`: how many are configured. A port is down until `SetPort` says otherwise.
+    /// `ports`: how many are configured. A port is down until `SetPort` says otherwise, and its reverse path is checked
+    /// strictly.
     pub fn new(ports: usize, udp_encap_port: Option<u16>) -> Self {
+        Self::with_ports(vec![ReversePath::Strict; ports], udp_encap_port)
+    }
+
+    /// One rule for each configured port.
+    pub fn with_ports(reverse_paths: Vec<ReversePath>, udp_encap_port: Option<u16>) -> Self {
         let port = |n| Port { port: PortId(n), mac: [0; 6], mtu: 1500, up: false };
         Self {
             policies: vec![],
             routes: BTreeMap::new(),
             neighbours: BTreeMap::new(),
-            ports: (0..u16::try_from(ports).unwrap_or(u16::MAX)).map(port).collect(),
+            ports: (0..u16::try_from(reverse_paths.len()).unwrap_or(u16::MAX)).map(port).collect(),
+            reverse_paths,
             gateways: vec![],
             protected: vec![],
             udp_encap_port,
@@ -295,6 +306,7 @@ impl TableStore {
             mac: MacAddr(port.mac),
             mtu: port.mtu,
             up: port.up,
+            reverse_path: self.reverse_paths.get(usize::from(port.port.0)).copied().unwrap_or_default(),
             address: locals.iter().find(on_port).copied(),
         }
     }

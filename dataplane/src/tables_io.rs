@@ -8,6 +8,7 @@
 use crate::ports::{Port, Steered};
 use ravelin_dataplane::{TableStore, Tables};
 use ravelin_ring::msg::{Generation, TableCommand, TableEvent};
+use ravelin_ring::setup::Setup;
 use ravelin_ring::{Consumer, Sender};
 use ravelin_wire::{AddrRange, Prefix};
 use std::collections::VecDeque;
@@ -53,9 +54,10 @@ pub(crate) struct Publish {
 }
 
 impl Publisher {
-    pub(crate) fn new(ports: usize, udp_encap_port: Option<u16>) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let ports = setup.ports.iter().map(|port| port.reverse_path).collect();
         Self {
-            store: TableStore::new(ports, udp_encap_port),
+            store: TableStore::with_ports(ports, setup.udp_encap_port),
             number: 0,
             current: Arc::new(Tables::empty()),
             pending: None,
@@ -261,7 +263,7 @@ mod tests {
     #[test]
     fn nothing_of_a_refused_generation_is_published_later() {
         let (mut to, mut from) = ravelin_ring::in_process(64);
-        let mut publisher = Publisher::new(1, None);
+        let mut publisher = Publisher::new(&crate::config::tests::lawful());
         let range = AddrRange::new(v4(0x0a02_0000), v4(0x0a02_00ff)).unwrap();
         let stray = NextHop::Port { port: PortId(9), gateway: None };
         let bad = Route { prefix: "10.3.0.0/24".parse().unwrap(), next_hop: stray };

@@ -5,15 +5,17 @@ use crate::classify::{self, Classes};
 use crate::flow::{Flows, Sorted, Unknown};
 use crate::hold::Hold;
 use crate::neighbour::{Requests, Resolver};
+use crate::outbound::modes::Means;
 use crate::packet::{Origin, Packet};
+use crate::reassembly::Reassembly;
 use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, inbound, outbound, route};
+use crate::{flow, icmp, inbound, outbound, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
+use ravelin_ring::msg::{Mode, Outcome, WorkerCommand, WorkerEvent, WorkerId};
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
 
@@ -61,6 +63,7 @@ struct Way {
     events: Events,
     requests: Requests,
     hold: Hold,
+    reassembly: Reassembly,
     unknown_spi: Throttle,
     icmp: icmp::Rate,
     stats: Stats,
@@ -96,6 +99,7 @@ impl Worker {
             events: Events::new(),
             requests: Requests::new(),
             hold: Hold::new(),
+            reassembly: Reassembly::default(),
             unknown_spi: Throttle::default(),
             icmp: icmp::Rate::default(),
             stats: Stats::default(),
@@ -121,6 +125,9 @@ impl Worker {
         way.enter(batch);
         probe.stage("enter", batch.packets.len());
         classify::run(batch, &way.tables, &mut lists.classes, &way.db);
+        if !lists.classes.fragments.is_empty() {
+            way.join(batch, pool, lists, now);
+        }
         probe.stage("classify", batch.packets.len());
         way.inbound(batch, lists, now, probe);
         way.onward(batch, pool, lists, now, probe);
@@ -135,7 +142,10 @@ impl Worker {
     /// and drops those that have waited too long.
     #[inline]
     pub fn release(&mut self, batch: &mut Batch, room: usize, pool: &mut FramePool, now: Now) {
-        let Way { hold, db, stats, .. } = &mut self.way;
+        let Way { hold, reassembly, db, stats, .. } = &mut self.way;
+        if !reassembly.is_empty() {
+            reassembly.expire(pool, stats, now);
+        }
         if !hold.is_empty() {
             hold.expire(pool, &mut db.tunnels, stats, now);
             hold.fill(batch, room, &mut db.tunnels);
@@ -201,6 +211,18 @@ impl Worker {
 }
 
 impl Way {
+    /// Outer fragments of ESP and AH become whole packets, or wait.
+    #[cold]
+    fn join(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
+        let Self { reassembly, tables, db, stats, .. } = self;
+        for at in std::mem::take(&mut lists.classes.fragments) {
+            batch.each(&[at], |packet| reassembly.take(packet, pool, stats, now));
+            if batch.packets.get(usize::from(at)).is_some_and(Packet::pending) {
+                classify::again(batch, at, tables, &mut lists.classes, db);
+            }
+        }
+    }
+
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, engine, events, requests, stats, unknown_spi, .. } = self;
         let esp = &lists.classes.esp;
@@ -210,9 +232,16 @@ impl Way {
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
         inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
             inbound::replay::commit(packet, &mut sa, proof, opened, events, now)?;
-            inbound::decap::uncover(packet, opened)
+            match inbound::decap::uncover(packet, opened) {
+                Err(Drop::WrongEncapsulation) => inbound::transport::maybe(packet, sa.1, opened),
+                other => other,
+            }
         });
         probe.stage("in-decrypt", esp.len());
+        if !lists.classes.ah.is_empty() {
+            let say = &mut Resolver { requests, events, now };
+            inbound::ah::run(batch, &lists.classes.ah, db, engine, stats, unknown_spi, say);
+        }
         // NAT of what came out of tunnels belongs here: selectors speak of translated addresses.
         classify::join(batch, &mut lists.classes);
         probe.stage("join", lists.classes.clear.len());
@@ -236,11 +265,21 @@ impl Way {
         }
         let Self { db, engine, events, stats, tables, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
+        let special = db.has_special();
+        if special {
+            // Before anything is cut: transport mode takes whole packets.
+            let means = &mut Means { engine, pool, stats, events, tables, now };
+            outbound::modes::run(batch, protect, db, Mode::Transport, means);
+        }
         if large {
             batch.each(&classes.clear, route::age);
             outbound::fragment::run(batch, protect, pool, stats);
             outbound::fragment::run(batch, bypass, pool, stats);
             probe.stage("out-fragment", classes.clear.len());
+        }
+        if special {
+            let means = &mut Means { engine, pool, stats, events, tables, now };
+            outbound::modes::run(batch, protect, db, Mode::Tunnel, means);
         }
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
             route::age(packet)?;
@@ -266,6 +305,8 @@ impl Way {
         probe.stage("route-resolve", clear.len());
         // NAT of what leaves belongs here, before the policies.
         outbound::policy::run(batch, clear, tables, new_protect, new_bypass);
+        source::check(batch, new_protect, tables);
+        source::check(batch, new_bypass, tables);
         probe.stage("out-policy", clear.len());
         outbound::select::run(
             batch,

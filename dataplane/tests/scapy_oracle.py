@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""scapy opens and makes ESP packets for the tests: an implementation that shares nothing with ours.
+"""scapy opens and makes ESP and AH packets for the tests: an implementation that shares nothing with ours.
 
 A request per line on standard input, an answer per line on standard output, both JSON; byte strings in hexadecimal.
 
   {"do": "open", "packet": IP packet, "seq": its 64-bit number, SA...}    -> {"bytes": inner packet}
   {"do": "seal", "packet": inner IP packet, "seq": number, SA...}         -> {"bytes": IP packet}
-  SA: "spi", "crypt", "crypt_key" (with the salt), "auth", "auth_key", "esn", "udp", "src", "dst"
+  SA: "spi", "crypt", "crypt_key" (with the salt), "auth", "auth_key", "esn", "udp", "src", "dst", "ah", "transport"
 
 `open` also makes the same packet anew, from the inner packet and the IV, and demands the same octets behind the outer IP
 header: padding, IV and lengths are then what scapy would have written. A refusal is an answer {"error": why}.
@@ -16,7 +16,7 @@ import sys
 
 try:
     from scapy.layers.inet import IP, UDP
-    from scapy.layers.ipsec import ESP, IPSecIntegrityError, SecurityAssociation
+    from scapy.layers.ipsec import AH, ESP, IPSecIntegrityError, SecurityAssociation
     from scapy.packet import Raw, raw
 except ImportError as missing:
     sys.exit(f"the oracle needs scapy with cryptography ({missing}): apt-get install python3-scapy python3-cryptography")
@@ -47,19 +47,19 @@ class HighHalf:
 def association(ask):
     high, low = divmod(ask["seq"], 1 << 32)
     sa = SecurityAssociation(
-        ESP,
+        AH if ask["ah"] else ESP,
         spi=ask["spi"],
         seq_num=low,
-        crypt_algo=ask["crypt"],
-        crypt_key=bytes.fromhex(ask["crypt_key"]),
+        crypt_algo=None if ask["ah"] else ask["crypt"],
+        crypt_key=None if ask["ah"] else bytes.fromhex(ask["crypt_key"]),
         auth_algo=ask["auth"],
         auth_key=bytes.fromhex(ask["auth_key"]),
-        tunnel_header=IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0),
+        tunnel_header=None if ask["transport"] else IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0),
         nat_t_header=UDP(sport=4500, dport=4500) if ask["udp"] else None,
         esn_en=ask["esn"],
         esn=high,
     )
-    if ask["esn"] and ask["auth"] != "NULL":
+    if ask["esn"] and ask["auth"] != "NULL" and not ask["ah"]:
         sa.auth_algo = HighHalf(sa.auth_algo, high)
     return sa
 
@@ -67,7 +67,8 @@ def association(ask):
 def seal(ask, iv=None):
     packet = bytes.fromhex(ask["packet"])
     # The payload stays a string of octets: scapy shall not understand it and build it anew.
-    inner = IP(packet[:20]) / Raw(packet[20:])
+    header = 4 * (packet[0] & 15)
+    inner = IP(packet[:header]) / Raw(packet[header:])
     sealed = association(ask).encrypt(inner, iv=iv)
     if ask["udp"]:
         # scapy computes it before the ESP packet is there.
@@ -78,6 +79,8 @@ def seal(ask, iv=None):
 def unseal(ask):
     octets = bytes.fromhex(ask["packet"])
     sealed = IP(octets)
+    if ask["ah"]:
+        return unseal_ah(ask, octets, sealed)
     if (UDP in sealed) != ask["udp"] or ESP not in sealed:
         raise ValueError(f"not the expected encapsulation: {sealed.summary()}")
     esp = raw(sealed[ESP])
@@ -87,6 +90,16 @@ def unseal(ask):
     iv = esp[8 : 8 + sa.crypt_algo.iv_size]
     inner = raw(sa.decrypt(sealed))
     again = seal(dict(ask, packet=inner.hex()), iv=iv)
+    if again[20:] != octets[20:]:
+        raise ValueError(f"scapy would have written {again.hex()}")
+    return inner
+
+
+def unseal_ah(ask, octets, sealed):
+    if sealed.proto != 51 or (sealed[AH].spi, sealed[AH].seq) != (ask["spi"], ask["seq"] & 0xFFFFFFFF):
+        raise ValueError(f"not the expected AH: {sealed.summary()}")
+    inner = raw(association(ask).decrypt(sealed))
+    again = seal(dict(ask, packet=inner.hex()))
     if again[20:] != octets[20:]:
         raise ValueError(f"scapy would have written {again.hex()}")
     return inner

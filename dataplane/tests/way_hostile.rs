@@ -14,9 +14,72 @@ use ravelin_crypto::{Engine, Key, SealJob};
 use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::*;
+use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use std::net::Ipv4Addr;
 use way::*;
+
+/// R41, R307: somebody outside who says he is a host inside gets nothing encrypted, though that host's flow is known; and
+/// nobody inside speaks for a host outside, or for the gateway.
+#[test]
+fn a_source_is_believed_only_where_it_lives() {
+    let (mut a, _) = gates(&Pair::default());
+    let good = ip(HOST_A, HOST_B, 100);
+    a.receive(INSIDE, &good).forwarded(WAN);
+    a.receive(INSIDE, &good).forwarded(WAN);
+    a.receive(WAN, &good).lost(Drop::ReversePath);
+    a.receive(INSIDE, &good).forwarded(WAN);
+    a.receive(WAN, &ip(HOST_A, INTERNET, 100)).lost(Drop::ReversePath);
+    a.receive(INSIDE, &ip(INTERNET, HOST_B, 100)).lost(Drop::ReversePath);
+    a.receive(INSIDE, &ip(GATE_A, HOST_B, 100)).lost(Drop::ReversePath);
+    a.receive(WAN, &ip(Ipv4Addr::new(192, 0, 3, 9), HOST_A, 100)).lost(Drop::ReversePath);
+    a.receive(WAN, &ip(INTERNET, HOST_A, 100)).forwarded(INSIDE);
+    // The far network has its own name for it, whatever the port.
+    a.receive(INSIDE, &ip(HOST_B, HOST_A, 100)).lost(Drop::PlainOnProtected);
+    a.receive(WAN, &ip(HOST_B, HOST_A, 100)).lost(Drop::PlainOnProtected);
+
+    for (rule, own, unknown) in [
+        (ReversePath::Loose, Some(Drop::ReversePath), Some(Drop::ReversePath)),
+        (ReversePath::Off, None, None),
+    ] {
+        a.reverse_path(rule);
+        let expect = |out: Out, why: Option<Drop>| match why {
+            Some(why) => out.lost(why),
+            None => _ = out.forwarded(WAN),
+        };
+        expect(a.receive(WAN, &good), None);
+        expect(a.receive(INSIDE, &ip(GATE_A, HOST_B, 100)), own);
+        expect(a.receive(INSIDE, &ip(Ipv4Addr::new(9, 9, 9, 9), INTERNET, 100)), unknown);
+    }
+}
+
+/// R91, R95: options that lie, source routes, and packets from their own destination.
+#[test]
+fn header_anomalies_have_names_of_their_own() {
+    let (mut a, _) = gates(&Pair::default());
+    let good = ip(HOST_A, HOST_B, 100);
+    for (options, why) in [
+        (&[148, 4, 0, 0][..], None),
+        (&[1, 1, 1, 0], None),
+        (&[7, 7, 4, 1, 2, 3, 4, 0], None),
+        (&[0, 9, 9, 9], None),
+        (&[131, 7, 4, 10, 2, 0, 1, 0], Some(Drop::SourceRoute)),
+        (&[1, 137, 3, 4], Some(Drop::SourceRoute)),
+        (&[7, 1, 0, 0], Some(Drop::BadOption)),
+        (&[7, 0, 0, 0], Some(Drop::BadOption)),
+        (&[7, 5, 0, 0], Some(Drop::BadOption)),
+        (&[1, 1, 1, 7], Some(Drop::BadOption)),
+    ] {
+        let out = a.receive(INSIDE, &with_options(&good, options));
+        match why {
+            Some(why) => out.lost(why),
+            None => _ = out.forwarded(WAN),
+        }
+    }
+    a.receive(INSIDE, &ip(HOST_A, HOST_A, 100)).lost(Drop::Land);
+    a.reverse_path(ReversePath::Off);
+    a.receive(INSIDE, &ip(HOST_A, HOST_A, 100)).lost(Drop::Land);
+}
 
 #[test]
 fn malformed_frames_have_their_reasons() {
@@ -40,6 +103,11 @@ fn malformed_frames_have_their_reasons() {
         (with(&|b| b.truncate(33)), Drop::Malformed),
         (with(&|b| b.truncate(113)), Drop::Malformed),
         (with(&|b| b[12..14].copy_from_slice(&[0x08, 0x06])), Drop::Malformed),
+        (with(&|b| b[..6].copy_from_slice(&mac(77))), Drop::OtherStation),
+        (with(&|b| b[..6].copy_from_slice(&mac(2))), Drop::OtherStation),
+        (with(&|b| b[..6].copy_from_slice(&[0, 0, 0x5e, 0, 3, 9])), Drop::OtherStation),
+        (with(&|b| b[..6].copy_from_slice(&[0xff; 6])), Drop::BadAddress),
+        (with(&|b| b[..6].copy_from_slice(&[1, 0, 0x5e, 0, 0, 9])), Drop::BadAddress),
         (with(&|b| b[12..14].copy_from_slice(&[0x86, 0xdd])), Drop::Unsupported),
         (with(&|b| b[14] = 0x65), Drop::Unsupported),
         (with(&|b| b[14] = 0x44), Drop::Malformed),

@@ -207,9 +207,8 @@ fn clear_packets_that_should_be_protected_are_dropped() {
         a.receive(port, &ip(HOST_B, GATE_A, 80)).lost(Drop::PlainOnProtected);
     }
     assert_eq!(a.dropped(Drop::PlainOnProtected), 4);
-    // Out of the wan port, the packet that should go into the tunnel goes into the tunnel.
-    let out = a.receive(WAN, &ip(HOST_A, HOST_B, 80));
-    assert_eq!(Ipv4::parse(out.forwarded(WAN)).unwrap().protocol(), 50);
+    // Nobody outside has the tunnel's service for a source inside.
+    a.receive(WAN, &ip(HOST_A, HOST_B, 80)).lost(Drop::ReversePath);
 }
 
 // R42: what no policy covers is forwarded.
@@ -758,5 +757,29 @@ fn commands_that_contradict_change_nothing() {
     for n in 0..70 {
         let outcome = a.install_one(&Pair { id: 100 + n, ..Pair::default() }, Direction::Outbound);
         assert_eq!(outcome, if n < 63 { Outcome::Ok } else { Outcome::Full });
+    }
+}
+
+/// R81, R83: n, n − W + 1 and no older one, never one twice; without a window everything that is authentic.
+#[test]
+fn windows_of_64_and_65_536_and_none() {
+    for window in [64, 65_536] {
+        let (mut a, mut b) = gates(&Pair { window, ..Pair::default() });
+        let w = window as usize;
+        let sent = vec![(Origin::Port(INSIDE), ether(&ip(HOST_A, HOST_B, 60))); w + 1];
+        let sent: Vec<Vec<u8>> = a.run(&sent).iter().map(|out| out.forwarded(WAN).to_vec()).collect();
+        b.receive(WAN, &sent[w - 1]).forwarded(INSIDE);
+        b.receive(WAN, &sent[0]).forwarded(INSIDE);
+        b.receive(WAN, &sent[0]).lost(Drop::ReplayDup);
+        b.receive(WAN, &sent[w]).forwarded(INSIDE);
+        b.receive(WAN, &sent[1]).forwarded(INSIDE);
+        b.receive(WAN, &sent[0]).lost(Drop::ReplayOld);
+        b.receive(WAN, &sent[w]).lost(Drop::ReplayDup);
+        assert_eq!(b.report(10).replay_drops, 3);
+    }
+    let (mut a, mut b) = gates(&Pair { window: 0, ..Pair::default() });
+    let packet = a.receive(INSIDE, &ip(HOST_A, HOST_B, 60)).forwarded(WAN).to_vec();
+    for _ in 0..3 {
+        b.receive(WAN, &packet).forwarded(INSIDE);
     }
 }

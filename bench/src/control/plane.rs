@@ -150,7 +150,11 @@ fn text(mac: [u8; 6]) -> String {
 }
 
 fn setup(max_sas: u32, core: u16) -> Setup {
-    let port = |name: &str| PortSetup { name: name.to_owned(), attach: Attach::Native };
+    let port = |name: &str| PortSetup {
+        name: name.to_owned(),
+        attach: Attach::Native,
+        reverse_path: Default::default(),
+    };
     Setup {
         ports: vec![port("lan0"), port("wan0")],
         cores: vec![core],

@@ -201,7 +201,9 @@ impl Sas {
                 self.reports.remove(&sa);
                 token
             }
-            WorkerCommand::StopOutbound { token, .. } | WorkerCommand::MoveSa { token, .. } => token,
+            WorkerCommand::StopOutbound { token, .. }
+            | WorkerCommand::MoveSa { token, .. }
+            | WorkerCommand::PathMtu { token, .. } => token,
             WorkerCommand::ReportSas { token } => {
                 let all = self.reports.values().cloned();
                 self.outbox.extend(all.map(|r| WorkerEvent::SaReport(Box::new(r))));

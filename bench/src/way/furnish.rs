@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 pub(super) const INSIDE: PortId = PortId(0);
 pub(super) const WAN: PortId = PortId(1);
+/// Of every port, and of everybody on the links.
+pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const LEFT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// Behind each gateway.
@@ -55,7 +57,7 @@ pub(super) fn tables(side: Side, tunnels: u32) -> anyhow::Result<Arc<Tables>> {
         commands.push(route(Ipv4Addr::from_bits(TUNNELS.to_bits() + (n << 24)), 8, INSIDE, Some(ROUTER))?);
     }
     for (port, addr) in [(INSIDE, ROUTER), (WAN, peer)] {
-        let mac = [2, 0, 0, 0, 0, 9];
+        let mac = MAC;
         commands.push(TableCommand::SetNeighbour(Neighbour { port, addr: addr.into(), mac }));
         commands.push(TableCommand::SetPort(Port { port, mac, mtu: 1500, up: true }));
     }

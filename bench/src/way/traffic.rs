@@ -139,7 +139,7 @@ impl Traffic {
         };
         let src = 1024 + u16::try_from(within & 0x3fff).unwrap_or(0);
         let ports = UdpHeader { src, dst: 9, len: size - 20, checksum: 0 };
-        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let mac = MacAddr(super::furnish::MAC);
         let (link, rest) = bytes.split_at_mut(ethernet::HEADER);
         let (network, rest) = rest.split_at_mut(ipv4::HEADER);
         let (transport, payload) = rest.split_at_mut(udp::HEADER);

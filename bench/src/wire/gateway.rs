@@ -110,7 +110,11 @@ fn connect(run_dir: &Path, child: &mut Child, tunnels: u32) -> anyhow::Result<Se
 }
 
 fn setup(tunnels: u32) -> Setup {
-    let port = |name: &str| PortSetup { name: name.to_owned(), attach: Attach::Native };
+    let port = |name: &str| PortSetup {
+        name: name.to_owned(),
+        attach: Attach::Native,
+        reverse_path: Default::default(),
+    };
     Setup {
         ports: vec![port(LAN), port(WAN)],
         cores: vec![u16::try_from(CORE).unwrap_or(0)],

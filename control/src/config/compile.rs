@@ -22,7 +22,11 @@ impl Config {
             ports: self
                 .ports
                 .iter()
-                .map(|port| PortSetup { name: port.name.to_string(), attach: port.attach })
+                .map(|port| PortSetup {
+                    name: port.name.to_string(),
+                    attach: port.attach,
+                    reverse_path: port.reverse_path,
+                })
                 .collect(),
             cores: plane.cores.clone(),
             frames: plane.frames,
@@ -35,11 +39,22 @@ impl Config {
         }
     }
 
-    /// The SPD: tunnels in file order, their selectors in theirs, then the default.
+    /// The SPD: tunnels in file order, their selectors in theirs, then the default. Before a selector whose remote side
+    /// holds its own local one (0.0.0.0/0), what passes between two local addresses is exempt.
     pub fn policies(&self) -> Vec<Policy> {
+        let mut exempt = BTreeSet::new();
         let protect = self.tunnels.iter().flat_map(|tunnel| {
             let hold = tunnel.start == Start::OnTraffic;
             tunnel.selectors.iter().map(move |s| (s.selector, Action::Protect(tunnel.id), hold, s.line))
+        });
+        let protect = protect.flat_map(|entry| {
+            let local = entry.0.local;
+            let first = wider(&entry.0.remote, &local) && exempt.insert((local.start(), local.end()));
+            let bypass = (first && !self.is_remote(&local)).then(|| {
+                let between = Selector { remote: local, ..any_selector(local) };
+                (between, Action::Bypass, false, entry.3)
+            });
+            bypass.into_iter().chain([entry])
         });
         let action = match self.control.default_policy {
             DefaultPolicy::Bypass => Action::Bypass,
@@ -56,6 +71,11 @@ impl Config {
     pub fn protected(&self) -> Vec<AddrRange> {
         let mut seen = BTreeSet::new();
         self.selectors().map(|s| s.remote).filter(|r| seen.insert((r.start(), r.end()))).collect()
+    }
+
+    /// A remote network lies in this local one, or is it: what comes from there must come by its tunnel.
+    fn is_remote(&self, local: &AddrRange) -> bool {
+        self.selectors().any(|s| s.remote.intersect(local).is_some() && !wider(&s.remote, local))
     }
 
     fn selectors(&self) -> impl Iterator<Item = &Selector> {
@@ -151,6 +171,11 @@ fn child(tunnel: &Tunnel) -> Child {
         hard_lifetime: tunnel.hard_lifetime,
         jitter: tunnel.jitter(tunnel.lifetime),
     }
+}
+
+/// Whether `wide` holds all of `range`, and more.
+fn wider(wide: &AddrRange, range: &AddrRange) -> bool {
+    wide.covers(range) && wide != range
 }
 
 fn any_selector(any: AddrRange) -> Selector {

@@ -6,7 +6,7 @@
 use core::fmt;
 use ravelin_ike::config::{Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
-use ravelin_ring::setup::Attach;
+use ravelin_ring::setup::{Attach, ReversePath};
 
 use super::check::text as selector_text;
 use super::identity::IdText;
@@ -294,7 +294,12 @@ fn port_field(port: &Port) -> (String, String) {
         Attach::Native => "native",
         Attach::Generic => "generic",
     };
-    (format!("port {}", port.name), format!("attach={attach}"))
+    let reverse_path = match port.reverse_path {
+        ReversePath::Strict => "",
+        ReversePath::Loose => " reverse-path=loose",
+        ReversePath::Off => " reverse-path=off",
+    };
+    (format!("port {}", port.name), format!("attach={attach}{reverse_path}"))
 }
 
 fn control_fields(control: &Control) -> Vec<(String, String)> {

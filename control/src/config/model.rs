@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
-use ravelin_ring::setup::Attach;
+use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub struct Config {
 pub struct Port {
     pub name: DeviceName,
     pub attach: Attach,
+    pub reverse_path: ReversePath,
     pub line: u32,
 }
 

@@ -3,7 +3,7 @@
 //! Decides: their keys, ranges and defaults. Reads: tables. Writes: the model, findings.
 //! Never: looks at the machine.
 
-use ravelin_ring::setup::Attach;
+use ravelin_ring::setup::{Attach, ReversePath};
 use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
@@ -13,7 +13,7 @@ use super::reader::{Table, report};
 use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
 pub(crate) const ROOT_KEYS: &[&str] = &["port", "dataplane", "control", "tunnel"];
-pub(crate) const PORT_KEYS: &[&str] = &["name", "attach"];
+pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
 pub(crate) const DATAPLANE_KEYS: &[&str] =
     &["cores", "frames", "frame-size", "ring-size", "huge-pages", "tun", "max-sas", "udp-encapsulation-port"];
 pub(crate) const CONTROL_KEYS: &[&str] = &["run-dir", "secrets", "ike-port", "natt-port", "default-policy"];
@@ -28,8 +28,12 @@ pub(crate) fn port(table: &Table<'_>, findings: &mut Findings) -> Option<Port> {
     let attach = table.or("attach", Attach::Auto, findings, |v| {
         word(v, &[("auto", Attach::Auto), ("native", Attach::Native), ("generic", Attach::Generic)])
     });
+    let reverse_path = table.or("reverse-path", ReversePath::Strict, findings, |v| {
+        use ReversePath::{Loose, Off, Strict};
+        word(v, &[("strict", Strict), ("loose", Loose), ("off", Off)])
+    });
     let name = table.required("name", "the name of a network device", "\"wan0\"", findings, device)?;
-    Some(Port { name, attach, line: table.line })
+    Some(Port { name, attach, reverse_path, line: table.line })
 }
 
 fn device(value: &DeValue<'_>) -> Result<DeviceName, Bad> {

@@ -17,8 +17,8 @@ use super::model::{Encapsulation, Limits, Tunnel, TunnelSelector};
 use super::proposal::{ageing, parse_esp, parse_ike};
 use super::reader::{Table, report};
 use super::value::{
-    Bad, addresses, duration, gateway_address, has_ports, number, number16, ports, protocol, shown, size,
-    text, time_text, word,
+    Bad, addresses, duration, gateway_address, has_ports, number, number16, number32, ports, protocol, shown,
+    size, text, time_text, word,
 };
 
 pub(crate) const TUNNEL_KEYS: &[&str] = &[
@@ -205,15 +205,15 @@ fn start(table: &Table<'_>, remote: Option<IpAddr>, findings: &mut Findings) -> 
 
 fn replay_window(value: &DeValue<'_>) -> Result<u32, Bad> {
     let what = "packets of the anti-replay window (0: no replay check)";
-    let packets = number16(value, 0..=MAX_REPLAY_WINDOW, what)?;
+    let packets = number32(value, 0..=MAX_REPLAY_WINDOW, what)?;
     if packets == 0 || packets >= 32 {
-        return Ok(packets.into());
+        return Ok(packets);
     }
     Err(Bad::new(shown(value), format!("0, or 32 to {MAX_REPLAY_WINDOW}"), "write 1024"))
 }
 
-/// What a worker's window can hold.
-const MAX_REPLAY_WINDOW: u16 = 4096;
+/// 8 KiB for each SA; what comes later than that is not worth having (R81).
+const MAX_REPLAY_WINDOW: u32 = 65_536;
 
 /// Weak or unknown ones are findings; the same one twice is a warning.
 fn proposals<T: PartialEq>(

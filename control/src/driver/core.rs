@@ -4,6 +4,7 @@
 //! Reads: events of both sides. Writes: commands of both sides. Never: waits, reads a clock, opens anything.
 
 mod adoption;
+mod path;
 
 use super::limit::LogLimit;
 use super::note::Note;

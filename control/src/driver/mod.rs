@@ -21,8 +21,10 @@ mod reload;
 mod calls;
 mod answers;
 mod stop;
+mod hold;
 
 pub use error::DriverError;
+pub use hold::hold;
 pub use spi::Spis;
 pub(crate) use spi::random_u32;
 
@@ -146,9 +148,8 @@ impl Driver {
         let keys = keys.map(|path| key_log::start(path).map_err(io_error("no key log", path))).transpose()?;
         let signals = Signals::new().map_err(io_error("no signals for", &run_dir))?;
         tokio::spawn(server.run());
-        let ports = config.ports.iter().map(|p| p.name.to_string()).collect();
-        let mirror = Mirror::open(ports, config.dataplane.tun.to_string()).await?;
-        let fail_closed = FailClosed::new(mirror.handle().clone());
+        let mirror = Mirror::open(hold::ports(&config), config.dataplane.tun.to_string()).await?;
+        let fail_closed = FailClosed::new(mirror.handle().clone(), hold::ports(&config));
         let now = Instant::now();
         let vault = vault::Vault::open(&run_dir);
         if let Err(why) = &vault {
@@ -261,6 +262,7 @@ impl Driver {
         if self.reports_at <= now {
             self.reports_at = now + REPORTS;
             if self.link.plane().is_some() {
+                self.core.installer.age_paths(now);
                 self.core.installer.ask_reports();
             }
         }
@@ -293,6 +295,7 @@ impl Driver {
         for Datagram { local, remote, bytes } in taken {
             self.core.datagram(now, local, remote, &bytes);
         }
+        self.core.too_big(now, &self.sockets.too_big());
     }
 
     /// What the kernel changed, for the data plane; and our own routes, if they depend on it.

@@ -109,6 +109,7 @@ fn token_of(command: &WorkerCommand) -> Option<Token> {
         | WorkerCommand::StopOutbound { token, .. }
         | WorkerCommand::RemoveSa { token, .. }
         | WorkerCommand::MoveSa { token, .. }
+        | WorkerCommand::PathMtu { token, .. }
         | WorkerCommand::ReportSas { token } => Some(*token),
     }
 }
@@ -123,6 +124,7 @@ fn kinds(commands: &[(WorkerId, WorkerCommand)]) -> Vec<&'static str> {
             WorkerCommand::StopOutbound { .. } => "stop",
             WorkerCommand::RemoveSa { .. } => "remove",
             WorkerCommand::MoveSa { .. } => "move",
+            WorkerCommand::PathMtu { .. } => "path",
             WorkerCommand::ReportSas { .. } => "report",
         })
         .collect()
@@ -384,4 +386,46 @@ fn a_new_data_plane_answers_what_the_old_one_owed() {
     for token in owed {
         assert!(!bed.installer.done(token, Outcome::Ok), "an answer of the old one is a stray one");
     }
+}
+
+/// RFC 4301 §8.2.1: a notice counts for SPIs that we have, only narrows, and ages out; a new SA begins with it.
+#[test]
+fn a_narrow_way_is_told_to_its_sas_and_forgotten() {
+    let mut bed = Bed::new(2);
+    let sa = bed.up(1);
+    let half = bed.half(&sa, Direction::Outbound);
+    bed.installer.report(report(&half, 1));
+    let notice = |spi, mtu| crate::icmp::TooBig {
+        local: "198.18.0.1".parse().unwrap(),
+        remote: "198.18.0.2".parse().unwrap(),
+        spi,
+        mtu,
+    };
+    let (now, spi) = (bed.now, half.spi.get());
+    let elsewhere = crate::icmp::TooBig { remote: "198.18.0.3".parse().unwrap(), ..notice(spi, 1300) };
+    assert!(!bed.installer.too_big(now, &notice(spi + 1, 1300)), "nobody's SPI");
+    assert!(!bed.installer.too_big(now, &elsewhere), "another way");
+    assert!(bed.installer.too_big(now, &notice(spi, 1300)));
+    let told = |bed: &mut Bed| -> Vec<(SaId, u16)> {
+        let commands = bed.commands();
+        bed.answer(&commands);
+        let path = |(_, c): &(WorkerId, WorkerCommand)| match c {
+            WorkerCommand::PathMtu { sa, mtu, .. } => Some((*sa, *mtu)),
+            _ => None,
+        };
+        commands.iter().filter_map(path).collect()
+    };
+    assert_eq!(told(&mut bed), [(half.id, 1300)]);
+    assert!(
+        !bed.installer.too_big(now, &notice(spi, 1300)) && !bed.installer.too_big(now, &notice(spi, 1400))
+    );
+    assert!(bed.installer.too_big(now, &notice(spi, 1200)));
+    assert_eq!(told(&mut bed), [(half.id, 1200)]);
+    let next = bed.install(2);
+    let id = bed.half(&next, Direction::Outbound).id;
+    assert_eq!(told(&mut bed), [(id, 1200)], "known before it sends");
+    bed.installer.age_paths(now + Duration::from_secs(599));
+    assert_eq!(told(&mut bed), []);
+    bed.installer.age_paths(now + Duration::from_secs(600));
+    assert_eq!(told(&mut bed), [(half.id, 0)], "and the one that was reported hears of the end");
 }

@@ -2,13 +2,14 @@
 //!
 //! Table 4500 leads remote prefixes into the TUN device; a blackhole with a worse metric stands behind each, for the
 //! time when the device is missing or down. A rule sends everything there but IKE's own packets (by mark). Where a local
-//! prefix lies inside a wider remote one (0.0.0.0/0), a `throw` route hands it back to the main table.
+//! prefix lies inside a wider remote one (0.0.0.0/0), a `throw` route hands it back to the main table. What comes *from* a
+//! remote prefix is the matter of [`sources`].
 //!
 //! Decides: which routes stand in the table. Reads: the table as it is. Writes: the difference, additions first.
 //! Never: leaves a prefix without any route between two states; touches other tables.
 
 use super::mirror::KernelError;
-use super::{IKE_MARK, RULE_PREFERENCE, TABLE};
+use super::{IKE_MARK, RULE_PREFERENCE, TABLE, sources};
 use futures::StreamExt;
 use futures::TryStreamExt;
 use netlink_packet_core::{
@@ -53,17 +54,20 @@ type Entries = BTreeSet<(Prefix, Entry)>;
 #[derive(Debug)]
 pub struct FailClosed {
     handle: Handle,
+    ports: Vec<String>,
 }
 
 impl FailClosed {
-    pub fn new(handle: Handle) -> Self {
-        Self { handle }
+    /// `ports`: names of the devices by which nothing may come in clear.
+    pub fn new(handle: Handle, ports: Vec<String>) -> Self {
+        Self { handle, ports }
     }
 
     /// Brings the table to what `wanted` says; additions come before removals. Without `tun` only the blackholes
     /// stand: protected traffic waits for the data plane.
     pub async fn apply(&self, wanted: &ProtectedRoutes, tun: Option<u32>) -> Result<(), KernelError> {
         self.ensure_rules(wanted).await?;
+        sources::apply(&self.handle, &self.ports, wanted).await?;
         let wanted = entries(wanted, tun);
         let present = self.present().await?;
         for entry in wanted.difference(&present) {
@@ -90,9 +94,9 @@ impl FailClosed {
         Ok(self.handle.link().set(up).execute().await?)
     }
 
-    /// Removes the rule first (nothing looks into the table any more), then the routes.
+    /// Removes the rules first (nothing looks into the table any more), then the routes.
     pub(super) async fn remove_all(&self) -> Result<usize, KernelError> {
-        let mut removed = 0;
+        let mut removed = sources::remove_all(&self.handle).await?;
         for version in [IpVersion::V4, IpVersion::V6] {
             for rule in self.our_rules(version).await? {
                 self.handle.rule().del(rule).execute().await?;
@@ -164,13 +168,13 @@ impl FailClosed {
     /// One front per prefix: it takes the place of one with the same metric (another source, device or kind).
     async fn add(&self, entry: &(Prefix, Entry)) -> Result<(), KernelError> {
         let flags = NLM_F_CREATE | if is_front(&entry.1) { NLM_F_REPLACE } else { NLM_F_EXCL };
-        match self.request(RouteNetlinkMessage::NewRoute(message(entry)), flags).await {
+        match request(&self.handle, RouteNetlinkMessage::NewRoute(message(entry)), flags).await {
             // A source address that the host does not have (yet): the route matters more.
             Err(error) => match entry {
                 (prefix, Entry::Device { index, source: Some(source) }) => {
                     warn!(%prefix, %source, %error, "route without preferred source: the address is not there");
                     let plain = (*prefix, Entry::Device { index: *index, source: None });
-                    self.request(RouteNetlinkMessage::NewRoute(message(&plain)), flags).await
+                    request(&self.handle, RouteNetlinkMessage::NewRoute(message(&plain)), flags).await
                 }
                 (_, Entry::Device { .. } | Entry::Blackhole | Entry::Throw) => exists_is_fine(Err(error)),
             },
@@ -179,26 +183,30 @@ impl FailClosed {
     }
 
     async fn remove(&self, entry: &(Prefix, Entry)) -> Result<(), KernelError> {
-        match self.request(RouteNetlinkMessage::DelRoute(message(entry)), 0).await {
+        match request(&self.handle, RouteNetlinkMessage::DelRoute(message(entry)), 0).await {
             Err(KernelError::Netlink(rtnetlink::Error::NetlinkError(e))) if e.raw_code() == -libc::ESRCH => {
                 Ok(())
             }
             other => other,
         }
     }
+}
 
-    async fn request(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
-        let mut request = NetlinkMessage::from(message);
-        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut handle = self.handle.clone();
-        let mut answers = handle.request(request)?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload {
-                return Err(rtnetlink::Error::NetlinkError(error).into());
-            }
+/// One change, and the kernel's answer to it.
+pub(super) async fn request(
+    handle: &Handle,
+    message: RouteNetlinkMessage,
+    flags: u16,
+) -> Result<(), KernelError> {
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+    let mut answers = handle.clone().request(request)?;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::Error(error) = answer.payload {
+            return Err(rtnetlink::Error::NetlinkError(error).into());
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Stands before the blackhole, all with one metric.

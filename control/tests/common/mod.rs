@@ -121,6 +121,7 @@ pub enum Recorded {
     Remove { sa: u64 },
     Move { sa: u64 },
     Report,
+    Path,
 }
 
 /// Serves the real rings, does what it is told, and remembers it. SAs survive a control process, as in the real one.
@@ -288,6 +289,7 @@ fn obey(
         }
         WorkerCommand::MoveSa { token, sa, .. } => (Recorded::Move { sa: sa.0 }, Some(token)),
         WorkerCommand::ReportSas { token } => (Recorded::Report, Some(token)),
+        WorkerCommand::PathMtu { token, .. } => (Recorded::Path, Some(token)),
     }
 }
 

@@ -128,7 +128,7 @@ impl Engine {
         )
     }
 
-    fn mac_kernel(&self, integrity: Integrity) -> Kernel {
+    pub(crate) fn mac_kernel(&self, integrity: Integrity) -> Kernel {
         match integrity {
             Integrity::Sha1 => self.sha1,
             Integrity::Sha256 => self.sha256,

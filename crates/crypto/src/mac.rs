@@ -5,6 +5,7 @@
 
 use arrayvec::ArrayVec;
 
+use crate::Engine;
 use crate::engine::{BURST, Group, Kernel, members};
 use crate::portable::{self, Digest};
 use crate::suite::Integrity;
@@ -65,6 +66,35 @@ pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], gro
         }
     }
     authentic
+}
+
+/// AH (RFC 4302) authenticates what its caller has put together, and encrypts nothing.
+impl Engine {
+    /// The ICV over `data` and, of an extended sequence number, the upper half behind it (RFC 4302 §2.5.1), by a key of
+    /// one of the suites without a cipher. `false`: `icv` is not of the suite's length, or the suite has no HMAC.
+    #[must_use]
+    pub fn authenticate(&self, key: &Key, data: &[u8], esn: Option<u64>, icv: &mut [u8]) -> bool {
+        let Some(digest) = self.one(key, data, esn, icv.len()) else { return false };
+        icv.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        true
+    }
+
+    /// Whether `icv` is the one that [`Self::authenticate`] would write; compared in constant time.
+    #[must_use]
+    pub fn is_authentic(&self, key: &Key, data: &[u8], esn: Option<u64>, icv: &[u8]) -> bool {
+        let digest = self.one(key, data, esn, icv.len());
+        digest.is_some_and(|digest| digest.get(..icv.len()).is_some_and(|right| portable::same(icv, right)))
+    }
+
+    fn one(&self, key: &Key, data: &[u8], esn: Option<u64>, len: usize) -> Option<Digest> {
+        let integrity = key.suite().integrity();
+        if integrity.icv_len() != len || len == 0 {
+            return None;
+        }
+        let mut digests = [[0; 64]];
+        digest(self.mac_kernel(integrity), integrity, &[Message { key, data, esn }], &mut digests);
+        Some(digests[0])
+    }
 }
 
 /// Hashes the messages, all of one algorithm, with its kernel; digests stand in the messages' order.

@@ -91,6 +91,24 @@ named! {
         HoldExpired = "hold_expired",
         /// It could have waited for an outbound SA, but so many wait already.
         HoldFull = "hold_full",
+        /// No way leads back to the source by the port that the packet came by.
+        ReversePath = "reverse_path",
+        /// The frame was sent to another station's link address: a switch flooded it, or the port is promiscuous.
+        OtherStation = "other_station",
+        /// IPv4 options that are cut short or lie about their length.
+        BadOption = "bad_option",
+        /// An IPv4 source route: its destination is not where it goes in the end, and selectors speak of that.
+        SourceRoute = "source_route",
+        /// Source and destination are one address.
+        Land = "land",
+        /// The rest of the outer packet did not come in time.
+        FragmentTimeout = "frag_timeout",
+        /// Outer fragments overlap (RFC 5722): the whole packet is refused.
+        FragmentOverlap = "frag_overlap",
+        /// An outer fragment came twice.
+        FragmentDuplicate = "frag_duplicate",
+        /// Too many outer fragments at once, of one packet or of one source.
+        FragmentFlood = "frag_flood",
     }
 }
 

@@ -165,6 +165,8 @@ pub enum WorkerCommand {
     RemoveSa { token: Token, sa: SaId },
     /// The peer moved (an authenticated packet came from there): new outer addresses of this SA.
     MoveSa { token: Token, sa: SaId, local: SocketAddr, remote: SocketAddr },
+    /// The way of this outbound SA carries packets up to `mtu` only (RFC 4301 §8.2); 0: as large as its spec says.
+    PathMtu { token: Token, sa: SaId, mtu: u16 },
     /// Report every SA of this worker by `SaReport`, then `Done`.
     ReportSas { token: Token },
 }

@@ -31,6 +31,20 @@ pub struct PortSetup {
     /// Name of the device.
     pub name: String,
     pub attach: Attach,
+    #[serde(default)]
+    pub reverse_path: ReversePath,
+}
+
+/// Where a clear packet's source has to be for it to go on (RFC 3704).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReversePath {
+    /// Behind the port that the packet came by.
+    #[default]
+    Strict,
+    /// Anywhere that a route leads to.
+    Loose,
+    Off,
 }
 
 /// How the XDP program is attached.

@@ -20,7 +20,11 @@ const ROLE: &str = "RAVELIN_RING_TEST_SOCKET";
 
 fn setup(workers: u16) -> Setup {
     Setup {
-        ports: vec![PortSetup { name: "wan0".into(), attach: Attach::Auto }],
+        ports: vec![PortSetup {
+            name: "wan0".into(),
+            attach: Attach::Auto,
+            reverse_path: Default::default(),
+        }],
         cores: (0..workers).collect(),
         frames: 4096,
         frame_size: 2048,

@@ -12,7 +12,7 @@ use core::num::NonZero;
 use ravelin_crypto::{Engine, OpenError, OpenJob, Opened};
 use ravelin_ring::counters::{Counter, Drop};
 
-/// Proof that this number's packet passed its ICV. Only this module makes one.
+/// Proof that this number's packet passed its ICV. Only those modules make one that compared it.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Authentic(NonZero<u64>);
@@ -21,6 +21,11 @@ impl Authentic {
     #[inline]
     pub(crate) fn number(&self) -> u64 {
         self.0.get()
+    }
+
+    /// For the sibling that checks an ICV too. 0 is no packet's number.
+    pub(super) fn new(number: u64) -> Option<Self> {
+        NonZero::new(number).map(Self)
     }
 
     #[cfg(test)]

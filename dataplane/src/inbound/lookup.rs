@@ -28,16 +28,28 @@ pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throt
             prefetch_rest(packet);
             return Ok(());
         }
-        let owner = db.owner(spi);
-        if owner != db.worker && packet.origin.hops() == 0 {
-            return hand_off(packet, owner);
-        }
-        if unknown.pass(say.now) {
-            let from = Ipv4Addr::from_bits(packet.meta.ip.src).into();
-            say.events.push(WorkerEvent::UnknownSpi { spi, from });
-        }
-        Err(Drop::NoSa)
+        absent(packet, db, unknown, say)
     });
+}
+
+/// Another worker's SA, or nobody's.
+#[cold]
+pub(super) fn absent(
+    packet: &mut Packet,
+    db: &SaDb,
+    unknown: &mut Throttle,
+    say: &mut Resolver<'_>,
+) -> Result<(), Drop> {
+    let spi = packet.meta.spi;
+    let owner = db.owner(spi);
+    if owner != db.worker && packet.origin.hops() == 0 {
+        return hand_off(packet, owner);
+    }
+    if unknown.pass(say.now) {
+        let from = Ipv4Addr::from_bits(packet.meta.ip.src).into();
+        say.events.push(WorkerEvent::UnknownSpi { spi, from });
+    }
+    Err(Drop::NoSa)
 }
 
 /// As it came, from its outer IP header on.

@@ -4,6 +4,8 @@ pub(crate) mod lookup;
 pub(crate) mod replay;
 pub(crate) mod decrypt;
 pub(crate) mod decap;
+pub(crate) mod transport;
+pub(crate) mod ah;
 pub(crate) mod policy;
 
 pub(crate) use decrypt::Authentic;

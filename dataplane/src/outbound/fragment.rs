@@ -13,7 +13,7 @@ use ravelin_wire::ipv4::{self, Ipv4, Ipv4Mut};
 use ravelin_xsk::{Frame, FramePool};
 
 /// Fragments of one packet; a packet of a whole frame (4,096) over an MTU of 576 has eight.
-const MAX_FRAGMENTS: usize = 64;
+pub(super) const MAX_FRAGMENTS: usize = 64;
 
 pub(crate) fn run(batch: &mut Batch, places: &mut Places, pool: &mut FramePool, stats: &mut Stats) {
     for at in 0..places.len() {
@@ -46,7 +46,7 @@ pub(crate) fn run(batch: &mut Batch, places: &mut Places, pool: &mut FramePool, 
 }
 
 /// The fragments after the first one, which `packet` becomes. An error leaves `packet` whole, and no frame is lost.
-fn cut(
+pub(super) fn cut(
     packet: &mut Packet,
     room: usize,
     pool: &mut FramePool,

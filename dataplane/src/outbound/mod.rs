@@ -6,3 +6,4 @@ pub(crate) mod fragment;
 pub(crate) mod sequence;
 pub(crate) mod encrypt;
 pub(crate) mod encap;
+pub(crate) mod modes;

@@ -17,6 +17,18 @@ pub(crate) fn number(
     now: Now,
 ) -> Result<(), Drop> {
     make_room(packet, hot)?;
+    take(packet, hot, sa, events, now)
+}
+
+/// A number, without room for ESP.
+#[inline]
+pub(super) fn take(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    sa: &mut Option<OutboundSa>,
+    events: &mut Events,
+    now: Now,
+) -> Result<(), Drop> {
     let bytes = hot.bytes.saturating_add(packet.meta.ip.total_len.into());
     if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 {
         let sa = sa.as_mut().ok_or(Drop::NoOutboundSa)?;

@@ -8,7 +8,7 @@ use crate::spd::SaSelector;
 use crate::worker::Now;
 use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::msg::{
-    Mode, Outcome, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+    Outcome, Protocol, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use ravelin_wire::Selector;
 use std::net::SocketAddr;
@@ -45,6 +45,7 @@ impl SaDb {
             }
             WorkerCommand::StopOutbound { token, tunnel } => (token, self.leave_by(tunnel, Outbound::None)),
             WorkerCommand::RemoveSa { token, sa } => (token, self.remove(sa)),
+            WorkerCommand::PathMtu { token, sa, mtu } => (token, self.narrow(sa, mtu)),
             WorkerCommand::MoveSa { token, sa, local, remote } => (token, self.relocate(sa, local, remote)),
         };
         Some(WorkerEvent::Done { token, outcome })
@@ -81,7 +82,10 @@ impl SaDb {
         let place = match spec.direction {
             Direction::Inbound => {
                 let strange = self.owner(spec.spi.get()) != self.worker;
-                if strange || self.by_spi.get(spec.spi.get()).is_some() {
+                if strange
+                    || self.by_spi.get(spec.spi.get()).is_some()
+                    || self.find_ah(spec.spi.get()).is_some()
+                {
                     return Outcome::Refused;
                 }
                 if self.inbound.len() >= self.max_sas {
@@ -89,7 +93,10 @@ impl SaDb {
                 }
                 let sa = InboundSa::new(spec, selectors);
                 let place = self.inbound.insert(sa.hot(spec), key, sa);
-                self.by_spi.insert(spec.spi.get(), place);
+                match spec.suite.protocol() {
+                    Protocol::Esp => _ = self.by_spi.insert(spec.spi.get(), place),
+                    Protocol::Ah => _ = self.by_ah_spi.insert(spec.spi.get(), place),
+                }
                 place
             }
             Direction::Outbound => {
@@ -97,6 +104,7 @@ impl SaDb {
                     return Outcome::Full;
                 }
                 let sa = OutboundSa::new(spec, key.suite(), selectors);
+                self.special += usize::from(sa.is_special());
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
         };
@@ -134,17 +142,30 @@ impl SaDb {
             Some((Direction::Inbound, place)) => {
                 if let Some(hot) = self.inbound.hot(place) {
                     self.by_spi.remove(hot.spi);
+                    self.by_ah_spi.remove(&hot.spi);
                 }
                 self.inbound.remove(place);
             }
             Some((Direction::Outbound, place)) => {
-                if let Some(sa) = self.outbound.remove(place)
-                    && self.tunnels.in_use(sa.tunnel) == Some(place)
-                {
-                    self.leave_by(sa.tunnel, Outbound::None);
+                if let Some(sa) = self.outbound.remove(place) {
+                    self.special -= usize::from(sa.is_special());
+                    if self.tunnels.in_use(sa.tunnel) == Some(place) {
+                        self.leave_by(sa.tunnel, Outbound::None);
+                    }
                 }
             }
             None => {}
+        }
+        Outcome::Ok
+    }
+
+    /// What is known of the way counts for the next packet on.
+    fn narrow(&mut self, id: SaId, mtu: u16) -> Outcome {
+        let Some(&(Direction::Outbound, at)) = self.by_id.get(&id) else { return Outcome::Ok };
+        if let Some((hot, sa)) = self.outbound.both(at) {
+            sa.path_mtu = if mtu == 0 { u16::MAX } else { mtu.max(MIN_MTU) };
+            hot.epoch = 0;
+            self.outbound.renew(at);
         }
         Outcome::Ok
     }
@@ -257,12 +278,12 @@ impl<H, C> super::Slab<H, C> {
 fn key(spec: &SaSpec) -> Option<Key> {
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).ok()?;
-    Key::new(algorithms(spec.suite)?, spec.keys.as_slice(), seed).ok()
+    Key::new(algorithms(spec.suite), spec.keys.as_slice(), seed).ok()
 }
 
-/// `None`: AH, which is not built yet.
-fn algorithms(suite: Suite) -> Option<Algorithms> {
-    Some(match suite {
+/// AH has the keys of the suite with its HMAC and no cipher.
+fn algorithms(suite: Suite) -> Algorithms {
+    match suite {
         Suite::Aes128Gcm16 => Algorithms::Aes128Gcm16,
         Suite::Aes256Gcm16 => Algorithms::Aes256Gcm16,
         Suite::ChaCha20Poly1305 => Algorithms::ChaCha20Poly1305,
@@ -270,13 +291,20 @@ fn algorithms(suite: Suite) -> Option<Algorithms> {
         Suite::Aes256CbcSha1 => Algorithms::Aes256CbcSha1,
         Suite::Aes128CbcSha256 => Algorithms::Aes128CbcSha256,
         Suite::Aes256CbcSha256 => Algorithms::Aes256CbcSha256,
-        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => return None,
-    })
+        Suite::AhSha1 => Algorithms::NullSha1,
+        Suite::AhSha256 => Algorithms::NullSha256,
+        Suite::AhSha384 => Algorithms::NullSha384,
+        Suite::AhSha512 => Algorithms::NullSha512,
+    }
 }
 
 fn lawful(spec: &SaSpec) -> bool {
-    if spec.mode == Mode::Transport || spec.tfc != 0 {
+    if spec.tfc != 0 {
         return false; // not built yet
+    }
+    // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1).
+    if spec.suite.protocol() == Protocol::Ah && spec.remote.port() != 0 {
+        return false;
     }
     let direction = match spec.direction {
         Direction::Inbound => spec.replay_window <= MAX_WINDOW,

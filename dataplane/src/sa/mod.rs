@@ -30,6 +30,10 @@ pub(crate) struct SaDb {
     pub(crate) inbound: Slab<InboundHot, InboundSa>,
     pub(crate) outbound: Slab<OutboundHot, OutboundSa>,
     by_spi: IndexMap,
+    /// AH's SPIs have a table of their own: a packet of ESP never finds an SA of AH, nor the other way round.
+    by_ah_spi: HashMap<u32, u32>,
+    /// Outbound SAs that are not ESP in tunnel mode.
+    special: usize,
     by_id: HashMap<SaId, (Direction, u32)>,
     pub(crate) tunnels: Tunnels,
     /// Selectors that wait for their `InstallSa`; bounded in [`command`].
@@ -97,6 +101,8 @@ impl SaDb {
             inbound: Slab::new(),
             outbound: Slab::new(),
             by_spi: IndexMap::new(max_sas),
+            by_ah_spi: HashMap::new(),
+            special: 0,
             by_id: HashMap::new(),
             tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
             pending: VecDeque::new(),
@@ -107,6 +113,16 @@ impl SaDb {
     #[inline]
     pub(crate) fn find(&self, spi: u32) -> Option<u32> {
         self.by_spi.get(spi)
+    }
+
+    pub(crate) fn find_ah(&self, spi: u32) -> Option<u32> {
+        self.by_ah_spi.get(&spi).copied()
+    }
+
+    /// Some outbound SA is not ESP in tunnel mode.
+    #[inline]
+    pub(crate) fn has_special(&self) -> bool {
+        self.special > 0
     }
 
     #[inline]

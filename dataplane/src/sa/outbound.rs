@@ -3,7 +3,8 @@
 use super::Limits;
 use crate::spd::SaSelector;
 use ravelin_crypto::Suite as Algorithms;
-use ravelin_ring::msg::{Mode, OuterDf, PortId, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, SaId, SaSpec, TunnelId};
+use ravelin_wire::ah;
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{self, Ipv4Header};
 use ravelin_wire::udp::{self, UdpHeader};
@@ -85,6 +86,8 @@ pub(crate) struct OutboundSa {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) tunnel_mtu: u16,
+    /// What the way to the peer carries, as far as is known.
+    pub(crate) path_mtu: u16,
     pub(crate) limits: Limits,
     /// As negotiated: the peer may have narrowed what the policy asks for (RFC 7296 §2.9).
     pub(crate) selectors: Box<[SaSelector]>,
@@ -101,6 +104,7 @@ impl OutboundSa {
             local: spec.local,
             remote: spec.remote,
             tunnel_mtu: spec.tunnel_mtu,
+            path_mtu: u16::MAX,
             limits: Limits::new(spec),
             selectors,
         }
@@ -125,11 +129,29 @@ impl OutboundSa {
         ipv4::HEADER + if self.remote.port() == 0 { 0 } else { udp::HEADER }
     }
 
-    /// The largest inner packet whose outer one is at most `min(tunnel MTU, port MTU)`.
+    /// Not ESP in tunnel mode: `outbound::modes` has its packets.
+    pub(crate) fn is_special(&self) -> bool {
+        self.mode != Mode::Tunnel || self.suite.protocol() == Protocol::Ah
+    }
+
+    /// The largest packet outside.
+    pub(crate) fn largest(&self, port_mtu: u16) -> u16 {
+        self.tunnel_mtu.min(port_mtu).min(self.path_mtu)
+    }
+
+    /// The largest inner packet whose outer one is no larger than that.
     pub(crate) fn max_inner(&self, port_mtu: u16) -> u16 {
-        let outer = usize::from(self.tunnel_mtu.min(port_mtu));
-        let esp = outer.saturating_sub(self.headers());
-        u16::try_from(self.algorithms.max_payload(esp)).unwrap_or(u16::MAX)
+        let outer = usize::from(self.largest(port_mtu));
+        let esp = || self.algorithms.max_payload(outer.saturating_sub(self.headers()));
+        let ah = || outer.saturating_sub(ah::HEADER + self.algorithms.icv_len());
+        let inner = match (self.suite.protocol(), self.mode) {
+            (Protocol::Esp, Mode::Tunnel) => esp(),
+            // The header stays the packet's own; here it is one without options.
+            (Protocol::Esp, Mode::Transport) => esp() + ipv4::HEADER,
+            (Protocol::Ah, Mode::Tunnel) => ah().saturating_sub(ipv4::HEADER),
+            (Protocol::Ah, Mode::Transport) => ah(),
+        };
+        u16::try_from(inner).unwrap_or(u16::MAX)
     }
 
     /// The headers of every packet; `src` and `dst` are link addresses.

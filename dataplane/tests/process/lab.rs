@@ -79,7 +79,11 @@ impl Lab {
 
     pub(crate) fn setup(&self, ports: &[&str]) -> Setup {
         let cores = core_affinity::get_core_ids().expect("cores");
-        let port = |name: &&str| PortSetup { name: (*name).into(), attach: Attach::Auto };
+        let port = |name: &&str| PortSetup {
+            name: (*name).into(),
+            attach: Attach::Auto,
+            reverse_path: Default::default(),
+        };
         Setup {
             ports: ports.iter().map(port).collect(),
             cores: cores.iter().take(2).map(|c| u16::try_from(c.id).unwrap()).collect(),

@@ -1,13 +1,18 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(unused_imports, reason = "each test binary uses a part")]
 //! Two gateways without a kernel: workers over a UMEM, frames as bytes in and out.
 //!
 //! hostA 10.1.0.10 - (port 0) A (port 1) 198.18.0.1 - 198.18.0.2 (port 1) B (port 0) - 10.2.0.10 hostB
 
+mod modes;
+
+pub(crate) use modes::*;
 use ravelin_dataplane::{
     Batch, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
 };
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
+use ravelin_ring::setup::ReversePath;
 pub(crate) use ravelin_testkit::{mirror, selector};
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header, Ipv4Mut};
@@ -36,6 +41,9 @@ pub(crate) const SUITES: [(Suite, usize); 7] = [
     (Suite::Aes256CbcSha256, 64),
 ];
 
+pub(crate) const AH_SUITES: [(Suite, usize); 4] =
+    [(Suite::AhSha1, 20), (Suite::AhSha256, 32), (Suite::AhSha384, 48), (Suite::AhSha512, 64)];
+
 pub(crate) fn mac(n: u8) -> [u8; 6] {
     [2, 0, 0, 0, 0, n]
 }
@@ -48,6 +56,7 @@ pub(crate) fn prefix(text: &str) -> Prefix {
 #[derive(Clone)]
 pub(crate) struct Pair {
     pub(crate) suite: Suite,
+    pub(crate) mode: Mode,
     pub(crate) udp: bool,
     pub(crate) esn: bool,
     pub(crate) window: u32,
@@ -65,6 +74,7 @@ impl Default for Pair {
     fn default() -> Self {
         Self {
             suite: Suite::Aes256Gcm16,
+            mode: Mode::Tunnel,
             udp: false,
             esn: false,
             window: 1024,
@@ -81,7 +91,7 @@ impl Default for Pair {
 
 impl Pair {
     pub(crate) fn keymat(&self, toward_b: bool) -> Vec<u8> {
-        let len = SUITES.iter().find(|(s, _)| *s == self.suite).unwrap().1;
+        let len = SUITES.iter().chain(&AH_SUITES).find(|(s, _)| *s == self.suite).unwrap().1;
         (0..len).map(|i| (i as u8).wrapping_mul(7) ^ self.spi as u8 ^ u8::from(toward_b)).collect()
     }
 
@@ -99,7 +109,7 @@ impl Pair {
             esn: self.esn,
             local: if at_a { a } else { b },
             remote: if at_a { b } else { a },
-            mode: Mode::Tunnel,
+            mode: self.mode,
             replay_window: self.window,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
@@ -154,6 +164,12 @@ impl Gate {
         };
         gate.furnish();
         gate
+    }
+
+    /// The same gateway with another rule for its ports.
+    pub(crate) fn reverse_path(&mut self, rule: ReversePath) {
+        self.store = TableStore::with_ports(vec![rule; 2], None);
+        self.furnish();
     }
 
     fn furnish(&mut self) {
@@ -246,6 +262,11 @@ impl Gate {
                 let mut frame = self.pool.alloc().unwrap();
                 assert!(frame.extend(bytes.len()), "{} bytes", bytes.len());
                 frame.data_mut().copy_from_slice(bytes);
+                // `ether` knows the inside's address only, and a peer calls us as its neighbour.
+                let to_us = bytes.starts_with(&mac(1)) || bytes.starts_with(&mac(20));
+                if *origin == Origin::Port(WAN) && to_us {
+                    frame.data_mut()[..6].copy_from_slice(&mac(2));
+                }
                 self.batch.push(Packet::new(frame, *origin)).unwrap();
             }
             self.process(&mut all);

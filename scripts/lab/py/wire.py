@@ -5,6 +5,7 @@ wire.py capture INTERFACE FILE COUNT SECONDS FILTER     frames that match a tcpd
 wire.py send INTERFACE FILE [--pause MICROSECONDS]      prints how many were sent
 wire.py flip IN OUT [--seed N]        one random bit flipped in each octet of the ESP part, after the SPI: one frame each
 wire.py spi IN OUT SPI [--count N]    the same frames under another SPI
+wire.py too_big OUT SRC_MAC DST_MAC SRC DST SPI MTU     a router's "fragmentation needed" about ESP from DST to SRC
 wire.py clear OUT SRC_MAC DST_MAC SRC DST COUNT         UDP datagrams in clear, as a forwarding host would send them
 """
 import argparse
@@ -89,6 +90,15 @@ def clear(args):
     print(len(out))
 
 
+def too_big(args):
+    quoted = frames.ipv4(args.dst, args.src, 50, frames.esp(args.spi, 1, b""), length=1500, fragment=0x4000)
+    body = struct.pack("!BBHHH", 3, 4, 0, 0, args.mtu) + quoted
+    body = body[:2] + struct.pack("!H", frames.checksum(body)) + body[4:]
+    packet = frames.ipv4(args.src, args.dst, 1, body)
+    frames.write_hex(args.file, [frames.ethernet(args.dst_mac, args.src_mac, packet)])
+    print(1)
+
+
 def main():
     parser = argparse.ArgumentParser()
     sub = parser.add_subparsers(required=True)
@@ -105,6 +115,7 @@ def main():
     command(send, "interface", "file").add_argument("--pause", type=int, default=0)
     command(flip, "source", "file").add_argument("--seed", type=int, default=1)
     command(spi, "source", "file", "spi", spi=number).add_argument("--count", type=int, default=100)
+    command(too_big, "file", "src_mac", "dst_mac", "src", "dst", "spi", "mtu", spi=number, mtu=int)
     command(clear, "file", "src_mac", "dst_mac", "src", "dst", "count", count=int)
     args = parser.parse_args()
     sys.exit(args.run(args) or 0)

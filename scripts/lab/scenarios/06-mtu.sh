@@ -31,11 +31,28 @@ scenario() {
   check_flow ab "datagrams of 1,472 octets without DF, hostA to hostB"
   check_flow ba "datagrams of 1,472 octets without DF, hostB to hostA"
   equal "no ESP packet was fragmented outside" 0 "$(wan_settle; wan_count unexpected)"
+  narrower_way
   check_conservation A
   check_conservation B
   watch_stop
   check_wan
 }
+
+# RFC 4301 §8.2: a router between the gateways says that 1,300 is all; somebody who does not know the SPI says 900.
+narrower_way() {
+  local spi
+  spi=0x$(tunnel_value A spi_out)
+  router_says $((spi ^ 1)) 900
+  router_says "$((spi))" 1300
+  check "the control process believes it" wait_until 3 narrower
+  ipn hostA route flush cache
+  fits_exactly 1246 "1,300 octets on the way"
+}
+router_says() { # SPI MTU
+  "$PY" "$LAB_HERE/py/wire.py" too_big "$LAB/too-big" "$(mac_of wan toA)" "$(mac_of gwA wan0)" "$OUT_B" "$OUT_A" "$1" "$2" >/dev/null
+  in_ns wan "$PY" "$LAB_HERE/py/wire.py" send toA "$LAB/too-big" >/dev/null
+}
+narrower() { ravelin_log A | grep -q 'narrower than configured.*mtu=1300'; }
 
 fits_exactly() { # MTU TEXT
   local mtu=$1

@@ -187,6 +187,8 @@ fn lifetimes_end_after_they_begin() {
 #[test]
 fn numbers_have_ranges() {
     assert_error(&with("replay-window = -3"), &["`replay-window`: -3"]);
+    assert_error(&with("replay-window = 65537"), &["`replay-window`: 65537"]);
+    assert_eq!(good(&with("replay-window = 65536")).tunnels[0].replay_window, 65_536, "R81");
     assert_error(&with("replay-window = 5"), &["0, or 32 to"]);
     assert_error(&with("replay-window = \"64\""), &["write the number without quotes"]);
     assert_error(&with("replay-window = 1.5"), &["`replay-window`: 1.5"]);

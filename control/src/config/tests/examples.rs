@@ -125,6 +125,28 @@ fn policies_stand_in_file_order() {
     assert_eq!(discard.last().unwrap().action, Action::Discard);
 }
 
+/// With everything remote, a host inside still reaches the gateway's own address there, and the gateway that host; but
+/// not where a part of the local network is remote, which would then come in clear.
+#[test]
+fn what_is_local_on_both_sides_is_exempt_from_a_tunnel_to_everywhere() {
+    let one = TWO.split("[[tunnel]]").take(2).collect::<Vec<_>>().join("[[tunnel]]");
+    let head = one.split("selectors").next().unwrap().to_owned();
+    let policies = |selectors: &str| -> Vec<_> {
+        let config = good(&format!("{head}selectors = [{selectors}]\n"));
+        config.policies().iter().map(|p| (p.selector, p.action)).collect()
+    };
+    let everywhere = r#"{ local = "10.1.0.0/24", remote = "0.0.0.0/0" }"#;
+    let got = policies(everywhere);
+    assert_eq!(got.len(), 4, "{got:?}");
+    assert_eq!(got[0].1, Action::Bypass);
+    assert_eq!(got[0].0.local, got[0].0.remote);
+    assert_eq!(got[0].0.local, got[1].0.local);
+    assert!(matches!(got[1].1, Action::Protect(_)), "{got:?}");
+    let hole = r#"{ local = "192.168.0.0/24", remote = "10.1.0.128/25" }"#;
+    assert!(matches!(policies(&format!("{everywhere}, {hole}"))[0].1, Action::Protect(_)));
+    assert!(matches!(policies(r#"{ local = "0.0.0.0/0", remote = "0.0.0.0/0" }"#)[0].1, Action::Protect(_)));
+}
+
 /// Both selectors of "office" have one remote network: it is steered once.
 #[test]
 fn protected_ranges_are_unique() {

@@ -21,7 +21,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (2, [32, 16, 16, 4, 19, 35, 4, 116_448, 215_008]));
+    assert_eq!((VERSION, sizes), (3, [32, 16, 16, 4, 19, 44, 4, 116_448, 215_008]));
 }
 
 #[test]
@@ -149,6 +149,11 @@ fn worker_command() -> impl Strategy<Value = WorkerCommand> {
             remote
         }),
         token().prop_map(|token| WorkerCommand::ReportSas { token }),
+        (token(), any::<u64>(), any::<u16>()).prop_map(|(token, sa, mtu)| WorkerCommand::PathMtu {
+            token,
+            sa: SaId(sa),
+            mtu
+        }),
     ]
 }
 

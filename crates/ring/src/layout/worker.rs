@@ -50,6 +50,12 @@ impl Message for WorkerCommand {
                 to.u8(7);
                 to.u64(token.0);
             }
+            Self::PathMtu { token, sa, mtu } => {
+                to.u8(8);
+                to.u64(token.0);
+                to.u64(sa.0);
+                to.u16(*mtu);
+            }
         }
     }
 
@@ -72,6 +78,7 @@ impl Message for WorkerCommand {
                 remote: from.socket()?,
             },
             7 => Self::ReportSas { token: Token(from.u64()?) },
+            8 => Self::PathMtu { token: Token(from.u64()?), sa: SaId(from.u64()?), mtu: from.u16()? },
             _ => return Err(Malformed("unknown worker command")),
         })
     }

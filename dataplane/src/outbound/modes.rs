@@ -1,0 +1,290 @@
+//! Whatever is not ESP in tunnel mode: transport mode (RFC 4301 §4.1), and AH (RFC 4302) in both modes.
+//!
+//! Decides: the verdict of packets whose SA is of that kind; that transport mode takes whole packets only, and cuts them
+//! after it protected them (RFC 4303 §3.3.4). Reads: keys, numbers, the SA's cold record. Writes: frames, and the further
+//! fragments at the end of the batch. Never: touches a packet of an SA of the ordinary kind; runs where there is no
+//! other.
+
+use super::{fragment, sequence};
+use crate::batch::Batch;
+use crate::packet::Packet;
+use crate::route;
+use crate::sa::{Events, OutboundHot, OutboundSa, SaDb};
+use crate::stats::Stats;
+use crate::tables::Tables;
+use crate::verdict::Verdict;
+use crate::worker::Now;
+use arrayvec::ArrayVec;
+use ravelin_crypto::{Engine, Key, SealJob};
+use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::{Mode, OuterDf, Protocol};
+use ravelin_wire::ah::{self, AhHeader};
+use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header, Ipv4Mut};
+use ravelin_wire::udp::UdpHeader;
+use ravelin_wire::{ethernet, protocol, udp};
+use ravelin_xsk::FramePool;
+use std::net::{Ipv4Addr, SocketAddr};
+
+type Header = ArrayVec<u8, { ipv4::MAX_HEADER }>;
+
+/// What the stage works with.
+#[derive(Debug)]
+pub(crate) struct Means<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) pool: &'a mut FramePool,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) events: &'a mut Events,
+    pub(crate) tables: &'a Tables,
+    pub(crate) now: Now,
+}
+
+/// Those of `protect` whose SA has this mode.
+pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, mode: Mode, means: &mut Means<'_>) {
+    let (hots, keys, colds) = db.outbound.rows();
+    for &place in protect {
+        let room = batch.packets.remaining_capacity();
+        let Some(packet) = batch.packets.get_mut(usize::from(place)).filter(|p| p.pending()) else {
+            continue;
+        };
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some(Some(key)), Some(cold)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
+        else {
+            continue;
+        };
+        if !cold.as_ref().is_some_and(|sa| sa.mode == mode && sa.is_special()) {
+            continue;
+        }
+        match protect_one(packet, hot, cold, key, room, means) {
+            Ok(further) => append(batch, further, means),
+            Err(why) => packet.drop(why),
+        }
+    }
+}
+
+type Further = ArrayVec<Packet, { fragment::MAX_FRAGMENTS }>;
+
+fn append(batch: &mut Batch, further: Further, means: &mut Means<'_>) {
+    means.stats.count(Counter::Encrypted);
+    for packet in further {
+        means.stats.count(Counter::Generated);
+        if let Err(packet) = batch.packets.push(packet) {
+            means.pool.free(packet.frame); // not reached: room was counted
+        }
+    }
+}
+
+/// The packet, ready to be sent, and the fragments behind it.
+fn protect_one(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    cold: &mut Option<OutboundSa>,
+    key: &Key,
+    room: usize,
+    means: &mut Means<'_>,
+) -> Result<Further, Drop> {
+    route::age(packet)?;
+    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
+    let (mode, kind) = (sa.mode, sa.suite.protocol());
+    if mode == Mode::Transport {
+        //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
+        //# transport mode ESP is applied only to whole IP datagrams (not to IP
+        //# fragments)
+        if packet.meta.ip.fragment {
+            return Err(Drop::Fragment);
+        }
+        if packet.meta.ip.df && packet.meta.ip.total_len > packet.meta.limit {
+            return Err(Drop::TooBig);
+        }
+    }
+    match (kind, mode) {
+        (Protocol::Esp, _) => esp_transport(packet, hot, cold, key, means)?,
+        (Protocol::Ah, Mode::Transport) => ah_transport(packet, hot, cold, key, means)?,
+        (Protocol::Ah, Mode::Tunnel) => ah_tunnel(packet, hot, cold, key, means)?,
+    }
+    leave(packet, hot, cold, room, means)
+}
+
+fn esp_transport(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    cold: &mut Option<OutboundSa>,
+    key: &Key,
+    means: &mut Means<'_>,
+) -> Result<(), Drop> {
+    let mut header = take_header(packet)?;
+    let payload_len = packet.frame.len();
+    sequence::number(packet, hot, cold, means.events, means.now)?;
+    let job = SealJob {
+        key,
+        spi: hot.spi,
+        seq: packet.meta.seq,
+        esn: hot.esn,
+        next_header: packet.meta.ip.protocol,
+        payload_len,
+        packet: packet.frame.data_mut(),
+    };
+    if means.engine.seal(&mut [job]) > 0 {
+        return Err(Drop::NoOutboundSa);
+    }
+    let ports = cold.as_ref().filter(|_| hot.udp).map(|sa| (sa.local.port(), sa.remote.port()));
+    if let Some((src, dst)) = ports {
+        let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
+        put(packet, &UdpHeader { src, dst, len, checksum: 0 }.to_bytes())?;
+    }
+    put_header(packet, &mut header, if hot.udp { protocol::UDP } else { protocol::ESP })
+}
+
+fn ah_transport(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    cold: &mut Option<OutboundSa>,
+    key: &Key,
+    means: &mut Means<'_>,
+) -> Result<(), Drop> {
+    let mut header = take_header(packet)?;
+    let next_header = packet.meta.ip.protocol;
+    sequence::take(packet, hot, cold, means.events, means.now)?;
+    put_ah(packet, hot, key, next_header)?;
+    put_header(packet, &mut header, protocol::AH)?;
+    authenticate(packet, &header, hot, key, means.engine)
+}
+
+fn ah_tunnel(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    cold: &mut Option<OutboundSa>,
+    key: &Key,
+    means: &mut Means<'_>,
+) -> Result<(), Drop> {
+    sequence::take(packet, hot, cold, means.events, means.now)?;
+    put_ah(packet, hot, key, protocol::IPV4)?;
+    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
+    let mut header = outer(packet, hot, sa)?;
+    put_header(packet, &mut header, protocol::AH)?;
+    authenticate(packet, &header, hot, key, means.engine)
+}
+
+/// A new header as `encap` makes it for ESP; lengths and checksum come with [`put_header`].
+fn outer(packet: &Packet, hot: &mut OutboundHot, sa: &OutboundSa) -> Result<Header, Drop> {
+    let df = match hot.df {
+        OuterDf::Clear => false,
+        OuterDf::Copy => packet.meta.ip.df,
+        OuterDf::Set => true,
+    };
+    let id = if df { 0 } else { hot.id };
+    hot.id = hot.id.wrapping_add(u16::from(!df));
+    let ip = Ipv4Header {
+        tos: packet.meta.ip.tos,
+        total_len: 0,
+        id,
+        df,
+        mf: false,
+        fragment_offset: 0,
+        ttl: 64,
+        protocol: protocol::AH,
+        src: v4(sa.local)?,
+        dst: v4(sa.remote)?,
+    };
+    let mut header = Header::new();
+    header.try_extend_from_slice(&ip.to_bytes()).map_err(|_| Drop::FrameTooSmall)?;
+    Ok(header)
+}
+
+fn v4(addr: SocketAddr) -> Result<Ipv4Addr, Drop> {
+    match addr {
+        SocketAddr::V4(a) => Ok(*a.ip()),
+        SocketAddr::V6(_) => Err(Drop::Unsupported),
+    }
+}
+
+/// Takes the IP header off the frame.
+fn take_header(packet: &mut Packet) -> Result<Header, Drop> {
+    let len = usize::from(packet.meta.ip.header_len);
+    let mut header = Header::new();
+    let bytes = packet.frame.data().get(..len).ok_or(Drop::Malformed)?;
+    header.try_extend_from_slice(bytes).map_err(|_| Drop::Malformed)?;
+    if packet.frame.pull_front(len) { Ok(header) } else { Err(Drop::Malformed) }
+}
+
+/// AH with an ICV of zeros.
+fn put_ah(packet: &mut Packet, hot: &OutboundHot, key: &Key, next_header: u8) -> Result<(), Drop> {
+    let icv_len = key.suite().icv_len();
+    #[allow(clippy::cast_possible_truncation)] // the low half goes on the wire
+    let header = AhHeader { next_header, icv_len, spi: hot.spi, seq: packet.meta.seq as u32 };
+    let header = header.to_bytes().ok_or(Drop::NoOutboundSa)?;
+    if !packet.frame.push_front(icv_len) {
+        return Err(Drop::FrameTooSmall);
+    }
+    packet.frame.data_mut().get_mut(..icv_len).ok_or(Drop::FrameTooSmall)?.fill(0);
+    put(packet, &header)
+}
+
+/// The header before all of it, with the length and the protocol that it has now. `header` is what was written.
+fn put_header(packet: &mut Packet, header: &mut Header, protocol: u8) -> Result<(), Drop> {
+    let len = u16::try_from(header.len() + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
+    header.get_mut(2..4).ok_or(Drop::Malformed)?.copy_from_slice(&len.to_be_bytes());
+    put(packet, header)?;
+    let mut ip = Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?;
+    ip.set_protocol(protocol);
+    ip.fill_checksum();
+    let written = packet.frame.data().get(..header.len()).ok_or(Drop::Malformed)?;
+    header.copy_from_slice(written);
+    Ok(())
+}
+
+/// The ICV over the packet as it is (RFC 4302 §3.3.3), `header` at its front.
+fn authenticate(
+    packet: &mut Packet,
+    header: &Header,
+    hot: &OutboundHot,
+    key: &Key,
+    engine: &Engine,
+) -> Result<(), Drop> {
+    let esn = hot.esn.then_some(packet.meta.seq);
+    let bytes = packet.frame.data_mut();
+    let front = bytes.get_mut(..header.len()).ok_or(Drop::Malformed)?;
+    ah::freeze_v4(front).ok_or(Drop::Malformed)?;
+    let mut icv = [0; 64];
+    let icv = icv.get_mut(..key.suite().icv_len()).ok_or(Drop::NoOutboundSa)?;
+    if !engine.authenticate(key, bytes, esn, icv) {
+        return Err(Drop::NoOutboundSa);
+    }
+    let at = header.len() + ah::HEADER;
+    bytes.get_mut(at..at + icv.len()).ok_or(Drop::Malformed)?.copy_from_slice(icv);
+    bytes.get_mut(..header.len()).ok_or(Drop::Malformed)?.copy_from_slice(header);
+    Ok(())
+}
+
+/// Out of the SA's port, in as many fragments as it takes.
+fn leave(
+    packet: &mut Packet,
+    hot: &OutboundHot,
+    cold: &Option<OutboundSa>,
+    room: usize,
+    means: &mut Means<'_>,
+) -> Result<Further, Drop> {
+    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
+    let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+    packet.meta.ip = crate::classify::fields(&ip);
+    packet.meta.limit = sa.largest(link.mtu);
+    let large = packet.meta.ip.total_len > packet.meta.limit;
+    let mut further = if large { fragment::cut(packet, room, means.pool)? } else { Further::new() };
+    for part in further.iter_mut().chain([packet]) {
+        // Headroom is there: a frame of the pool, or the packet's own Ethernet header.
+        if let Err(why) = put(part, &hot.outer.template[..ethernet::HEADER]) {
+            part.drop(why);
+            continue;
+        }
+        part.verdict = Verdict::Forward { port: hot.outer.port };
+    }
+    Ok(further)
+}
+
+fn put(packet: &mut Packet, bytes: &[u8]) -> Result<(), Drop> {
+    if !packet.frame.push_front(bytes.len()) {
+        return Err(Drop::FrameTooSmall);
+    }
+    packet.frame.data_mut().get_mut(..bytes.len()).ok_or(Drop::FrameTooSmall)?.copy_from_slice(bytes);
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Fragments of ESP and AH on their way to this gateway, joined before the SA is asked (RFC 4303 §3.4.1, R158).
+//!
+//! Decides: which fragments belong together, and that a datagram is complete, hopeless or too old. Reads: the IP header of
+//! each fragment, the clock of the batch. Writes: frames out of batches, and one whole packet back into the batch.
+//! Never: joins fragments that overlap (RFC 5722, for IPv4 too); holds more frames than its bounds say; lets one source push
+//! out what others have under way; counts a fragment twice.
+//!
+//! A fragment that waits is `Held`; when its datagram ends it is `Released`, and `Consumed` or dropped for a reason.
+
+use crate::packet::Packet;
+use crate::stats::Stats;
+use crate::verdict::Verdict;
+use crate::worker::Now;
+use ravelin_ring::counters::{Counter, Drop};
+use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
+use ravelin_xsk::{Frame, FramePool};
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
+mod tests;
+
+/// Datagrams under way. A peer's are whole within the time of one round trip.
+const MAX_DATAGRAMS: usize = 64;
+/// Fragments of one: what does not fit into a frame when it is whole is refused anyway.
+const MAX_PARTS: usize = 8;
+/// Frames that wait together: a small part of the smallest pool.
+const MAX_FRAMES: usize = 256;
+/// RFC 791 §3.2 recommends it as the lower bound.
+const PATIENCE_MS: u64 = 15_000;
+
+/// By what fragments know each other (RFC 791 §2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Key {
+    src: u32,
+    dst: u32,
+    id: u16,
+    protocol: u8,
+}
+
+/// A fragment's place in the payload of its datagram, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Place {
+    from: usize,
+    to: usize,
+    last: bool,
+}
+
+#[derive(Debug)]
+struct Part {
+    place: Place,
+    frame: Frame,
+    header: usize,
+}
+
+#[derive(Debug)]
+struct Datagram {
+    key: Key,
+    until: u64,
+    /// Something overlapped: what comes of it until its time is over is refused.
+    spoilt: bool,
+    /// In the order of their places.
+    parts: Vec<Part>,
+}
+
+/// One per worker.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    /// In the order of their ends.
+    datagrams: Vec<Datagram>,
+    frames: usize,
+}
+
+/// What a new fragment does to its datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fit {
+    /// Goes in at this index.
+    At(usize),
+    /// There already, the very same.
+    Again,
+    /// Over another one, or beyond the end.
+    Over,
+}
+
+impl Reassembly {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// Takes the fragment in, whose frame begins with the IP header. With the last one missing, `packet` becomes the whole
+    /// datagram and stays pending; else its verdict is `Held`.
+    #[cold]
+    pub(crate) fn take(
+        &mut self,
+        packet: &mut Packet,
+        pool: &mut FramePool,
+        stats: &mut Stats,
+        now: Now,
+    ) -> Result<(), Drop> {
+        self.expire(pool, stats, now);
+        let (key, place, header) = read(packet)?;
+        let at = match self.datagrams.iter().position(|d| d.key == key) {
+            Some(at) => at,
+            None => self.begin(key, pool, stats, now),
+        };
+        let datagram = self.datagrams.get_mut(at).ok_or(Drop::FragmentFlood)?;
+        if datagram.spoilt {
+            return Err(Drop::FragmentOverlap);
+        }
+        let index = match datagram.fit(place) {
+            Fit::At(index) => index,
+            // RFC 8200 §4.5 lets exact duplicates be ignored.
+            Fit::Again => return Err(Drop::FragmentDuplicate),
+            Fit::Over => {
+                datagram.spoilt = true;
+                let parts = std::mem::take(&mut datagram.parts);
+                self.release(parts, pool, stats, Some(Drop::FragmentOverlap));
+                return Err(Drop::FragmentOverlap);
+            }
+        };
+        if datagram.parts.len() >= MAX_PARTS {
+            return Err(Drop::FragmentFlood);
+        }
+        datagram.parts.insert(index, Part { place, frame: packet.frame.take(), header });
+        if datagram.is_whole() {
+            let parts = self.datagrams.remove(at).parts;
+            return self.join(parts, packet, pool, stats);
+        }
+        self.frames += 1;
+        packet.verdict = Verdict::Held;
+        while self.frames > MAX_FRAMES {
+            self.evict(pool, stats);
+        }
+        Ok(())
+    }
+
+    /// Drops what has waited too long.
+    pub(crate) fn expire(&mut self, pool: &mut FramePool, stats: &mut Stats, now: Now) {
+        while self.datagrams.first().is_some_and(|d| d.until <= now.ms) {
+            self.forget(0, pool, stats, Drop::FragmentTimeout);
+        }
+    }
+
+    fn begin(&mut self, key: Key, pool: &mut FramePool, stats: &mut Stats, now: Now) -> usize {
+        if self.datagrams.len() >= MAX_DATAGRAMS {
+            self.evict(pool, stats);
+        }
+        let until = now.ms.saturating_add(PATIENCE_MS);
+        self.datagrams.push(Datagram { key, until, spoilt: false, parts: Vec::new() });
+        self.datagrams.len() - 1
+    }
+
+    /// The oldest datagram of the source that has most under way: a flood pushes out its own.
+    fn evict(&mut self, pool: &mut FramePool, stats: &mut Stats) {
+        let weight = |src: u32| {
+            let of = self.datagrams.iter().filter(move |d| d.key.src == src);
+            of.map(|d| 1 + d.parts.len()).sum::<usize>()
+        };
+        // The first of the heaviest: `max_by_key` would find the last.
+        let heaviest = self.datagrams.iter().map(|d| weight(d.key.src)).max();
+        let at = self.datagrams.iter().position(|d| Some(weight(d.key.src)) == heaviest);
+        self.forget(at.unwrap_or(0), pool, stats, Drop::FragmentFlood);
+    }
+
+    fn forget(&mut self, at: usize, pool: &mut FramePool, stats: &mut Stats, why: Drop) {
+        if at < self.datagrams.len() {
+            let datagram = self.datagrams.remove(at);
+            self.release(datagram.parts, pool, stats, Some(why));
+        }
+    }
+
+    /// Sends home what was held.
+    fn release(&mut self, parts: Vec<Part>, pool: &mut FramePool, stats: &mut Stats, why: Option<Drop>) {
+        for part in parts {
+            self.frames = self.frames.saturating_sub(1);
+            stats.count(Counter::Released);
+            match why {
+                Some(why) => stats.drop(why),
+                None => stats.count(Counter::Consumed),
+            }
+            pool.free(part.frame);
+        }
+    }
+
+    /// `packet`, which was the last one missing, becomes the whole, in the frame of the first; the others are done with.
+    fn join(
+        &mut self,
+        mut parts: Vec<Part>,
+        packet: &mut Packet,
+        pool: &mut FramePool,
+        stats: &mut Stats,
+    ) -> Result<(), Drop> {
+        let joined = put_together(&mut parts);
+        packet.frame = parts.remove(0).frame;
+        self.release(parts, pool, stats, joined.err());
+        joined
+    }
+}
+
+impl Datagram {
+    fn fit(&self, new: Place) -> Fit {
+        if self.parts.iter().any(|p| p.place == new) {
+            return Fit::Again;
+        }
+        let index = self.parts.iter().filter(|p| p.place.from < new.from).count();
+        let (before, after) = self.parts.split_at(index);
+        let clear = before.last().is_none_or(|p| p.place.to <= new.from && !p.place.last)
+            && after.first().is_none_or(|p| new.to <= p.place.from && !new.last);
+        if clear { Fit::At(index) } else { Fit::Over }
+    }
+
+    fn is_whole(&self) -> bool {
+        let mut end = 0;
+        let contiguous = self.parts.iter().all(|p| std::mem::replace(&mut end, p.place.to) == p.place.from);
+        contiguous && self.parts.last().is_some_and(|p| p.place.last)
+    }
+}
+
+fn read(packet: &Packet) -> Result<(Key, Place, usize), Drop> {
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+    let key = Key { src: ip.src().to_bits(), dst: ip.dst().to_bits(), id: ip.id(), protocol: ip.protocol() };
+    let from = usize::from(ip.fragment_offset());
+    let to = from + ip.payload().len();
+    // All but the last are of whole units (RFC 791 §2.3), and none ends where no datagram does.
+    let odd = ip.mf() && !to.is_multiple_of(8);
+    if odd || from == to || to > usize::from(u16::MAX) - ip.header_len() {
+        return Err(Drop::Malformed);
+    }
+    Ok((key, Place { from, to, last: !ip.mf() }, ip.header_len()))
+}
+
+/// All payloads behind the first one's header, in its frame.
+fn put_together(parts: &mut [Part]) -> Result<(), Drop> {
+    let (first, others) = parts.split_first_mut().ok_or(Drop::Malformed)?;
+    for part in others {
+        let payload = part.frame.data().get(part.header..).unwrap_or_default();
+        let at = first.frame.len();
+        if !first.frame.extend(payload.len()) {
+            return Err(Drop::FrameTooSmall);
+        }
+        first.frame.data_mut().get_mut(at..).ok_or(Drop::FrameTooSmall)?.copy_from_slice(payload);
+    }
+    let len = u16::try_from(first.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
+    // The length is checked against the bytes when the header is parsed, so it goes first.
+    let bytes = first.frame.data_mut();
+    bytes.get_mut(2..4).ok_or(Drop::Malformed)?.copy_from_slice(&len.to_be_bytes());
+    let mut ip = Ipv4Mut::parse(bytes).map_err(|_| Drop::Malformed)?;
+    ip.set_fragment(0, false);
+    ip.fill_checksum();
+    Ok(())
+}

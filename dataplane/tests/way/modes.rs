@@ -1,0 +1,84 @@
+//! Pairs of SAs that are not ESP in tunnel mode, and packets for them.
+
+use super::*;
+
+/// Every suite of ESP in transport mode and of AH in both, with and without ESN.
+pub(crate) fn each_mode(mut check: impl FnMut(&Pair)) {
+    let esp = SUITES.into_iter().map(|(suite, _)| (Mode::Transport, suite));
+    let ah = AH_SUITES.into_iter().flat_map(|(suite, _)| [(Mode::Transport, suite), (Mode::Tunnel, suite)]);
+    for (mode, suite) in esp.chain(ah) {
+        for esn in [false, true] {
+            check(&Pair { suite, esn, ..mode_pair(mode) });
+        }
+    }
+}
+
+/// In transport mode the gateways are the ends.
+pub(crate) fn mode_pair(mode: Mode) -> Pair {
+    let selectors = match mode {
+        Mode::Tunnel => vec![selector("10.1.0.0/24", "10.2.0.0/24")],
+        Mode::Transport => vec![selector("198.18.0.1/32", "198.18.0.2/32")],
+    };
+    Pair { mode, selectors, ..Pair::default() }
+}
+
+pub(crate) fn mode_gates(pair: &Pair) -> (Gate, Gate) {
+    let (mut a, mut b) = gates(pair);
+    for gate in [&mut a, &mut b] {
+        for s in &pair.selectors {
+            gate.protect(if gate.is_a { *s } else { mirror(*s) });
+        }
+        gate.commit();
+    }
+    (a, b)
+}
+
+/// From A's side to B's.
+pub(crate) fn mode_packet(pair: &Pair, len: usize) -> Vec<u8> {
+    match pair.mode {
+        Mode::Tunnel => ip(HOST_A, HOST_B, len),
+        Mode::Transport => ip(WAN_A, WAN_B, len),
+    }
+}
+
+/// Protected by A, as it goes over the wire, without Ethernet.
+#[track_caller]
+pub(crate) fn mode_send(a: &mut Gate, pair: &Pair, packet: &[u8]) -> Vec<u8> {
+    let out = match pair.mode {
+        Mode::Tunnel => a.receive(INSIDE, packet),
+        Mode::Transport => a.one(Origin::Tun, packet.to_vec()),
+    };
+    out.forwarded(WAN).to_vec()
+}
+
+/// B takes it in, and what comes of it is `clear`.
+#[track_caller]
+pub(crate) fn mode_arrives(b: &mut Gate, pair: &Pair, packet: &[u8], clear: &[u8]) {
+    let out = b.receive(WAN, packet);
+    match pair.mode {
+        Mode::Tunnel => {
+            let mut expected = clear.to_vec();
+            let ttl = expected[8];
+            expected = edit(expected, |ip| ip.set_ttl(ttl - 1));
+            assert_eq!(out.forwarded(INSIDE), expected);
+        }
+        Mode::Transport => {
+            assert_eq!(out.verdict, Verdict::Punt);
+            assert_eq!(out.bytes, clear);
+        }
+    }
+}
+
+/// Behind the fixed header.
+pub(crate) fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut bytes = [&packet[..20], options, &packet[20..]].concat();
+    bytes[0] += options.len() as u8 / 4;
+    let len = bytes.len() as u16;
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    edit_checksum(&mut bytes);
+    bytes
+}
+
+pub(crate) fn edit_checksum(bytes: &mut [u8]) {
+    Ipv4Mut::parse(bytes).unwrap().fill_checksum();
+}

@@ -1,0 +1,246 @@
+//! Whole ways of transport mode (RFC 4301 §4.1) and of AH (RFC 4302).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets the unexpected fails; its numbers are small"
+)]
+
+mod way;
+
+use ravelin_dataplane::{Origin, Verdict};
+use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::*;
+use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
+use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
+use way::*;
+
+/// R156, R159: what goes in comes out, the header of transport mode stays the packet's own, numbers rise.
+#[test]
+fn every_suite_both_modes() {
+    each_mode(|pair| {
+        let (mut a, mut b) = mode_gates(pair);
+        for n in 1..=5u32 {
+            let clear = mode_packet(pair, 60 + 100 * n as usize);
+            let packet = mode_send(&mut a, pair, &clear);
+            let ip = Ipv4::parse(&packet).unwrap();
+            let protocol = if pair.suite.protocol() == Protocol::Ah { 51 } else { 50 };
+            assert_eq!((ip.protocol(), ip.src(), ip.dst()), (protocol, WAN_A, WAN_B));
+            assert_eq!(ip.total_len(), packet.len());
+            let seq = if protocol == 51 { 28 } else { 24 };
+            assert_eq!(packet[seq..seq + 4], n.to_be_bytes());
+            assert_eq!(ip.payload().windows(40).any(|w| clear.windows(40).any(|c| c == w)), protocol == 51);
+            mode_arrives(&mut b, pair, &packet, &sent(pair, &clear));
+        }
+        assert_eq!((a.report(11).sequence, b.report(10).packets), (5, 5));
+        assert_eq!(a.worker.stats().get(Counter::Encrypted), 5);
+        assert_eq!(b.worker.stats().get(Counter::Decrypted), 5);
+    });
+}
+
+/// As A has it when it protects it: what it forwards has one hop less to go.
+fn sent(pair: &Pair, clear: &[u8]) -> Vec<u8> {
+    let ttl = if pair.mode == Mode::Tunnel { 63 } else { 64 };
+    edit(clear.to_vec(), |ip| ip.set_ttl(ttl))
+}
+
+/// R155, R159: a replay, a flipped byte, another address; what a router may change is no forgery.
+#[test]
+fn ah_is_authentic_from_the_addresses_to_the_last_byte() {
+    for mode in [Mode::Tunnel, Mode::Transport] {
+        let pair = Pair { suite: Suite::AhSha256, ..mode_pair(mode) };
+        let (mut a, mut b) = mode_gates(&pair);
+        let clear = mode_packet(&pair, 80);
+        let packet = mode_send(&mut a, &pair, &clear);
+        for at in (4..6).chain(12..16).chain(20..packet.len()) {
+            let mut bad = packet.clone();
+            bad[at] ^= 1;
+            edit_checksum(&mut bad);
+            let why = match at {
+                21 => Drop::BadEsp, // its own length
+                24..28 => Drop::NoSa,
+                31 => Drop::ReplayOld, // number 0
+                _ => Drop::BadIcv,
+            };
+            b.receive(WAN, &bad).lost(why);
+        }
+        let routed = edit(packet.clone(), |ip| {
+            ip.set_ttl(3);
+            ip.set_tos(0xb8);
+        });
+        let mut expected = sent(&pair, &clear);
+        if mode == Mode::Transport {
+            expected = edit(expected, |ip| {
+                ip.set_ttl(3);
+                ip.set_tos(0xb8);
+            });
+        }
+        mode_arrives(&mut b, &pair, &routed, &expected);
+        b.receive(WAN, &packet).lost(Drop::ReplayDup);
+        assert_eq!(b.report(10).icv_drops, packet.len() as u64 - 20 + 6 - 6);
+        assert_eq!(b.report(10).replay_drops, 2);
+    }
+}
+
+/// An SPI is that of one protocol (RFC 4301 §4.1): nothing of one is opened by an SA of the other.
+#[test]
+fn ah_and_esp_have_spis_of_their_own() {
+    let (ah, esp) = (Pair { suite: Suite::AhSha1, ..mode_pair(Mode::Tunnel) }, Pair::default());
+    let (mut a, mut b) = mode_gates(&ah);
+    let packet = mode_send(&mut a, &ah, &mode_packet(&ah, 100));
+    b.receive(WAN, &edit(packet, |ip| ip.set_protocol(50))).lost(Drop::NoSa);
+    let (mut a, mut b) = mode_gates(&esp);
+    let packet = mode_send(&mut a, &esp, &mode_packet(&esp, 100));
+    // What stands in AH's place of the SPI is ESP's sequence number; with the SPI itself there it is nobody's either.
+    let moved = [&packet[..20], &[4, 4, 0, 0], &packet[20..]].concat();
+    let moved = with_length(moved);
+    b.receive(WAN, &edit(moved, |ip| ip.set_protocol(51))).lost(Drop::NoSa);
+    // No second SA under the same SPI, and none of AH through UDP.
+    assert_eq!(
+        b.install_one(&Pair { id: 9, suite: Suite::AhSha1, ..esp.clone() }, Direction::Inbound),
+        Outcome::Refused
+    );
+    assert_eq!(
+        b.install_one(&Pair { id: 9, spi: 0x9000, udp: true, ..ah }, Direction::Inbound),
+        Outcome::Refused
+    );
+}
+
+fn with_length(mut bytes: Vec<u8>) -> Vec<u8> {
+    let len = bytes.len() as u16;
+    bytes[2..4].copy_from_slice(&len.to_be_bytes());
+    edit_checksum(&mut bytes);
+    bytes
+}
+
+/// RFC 4303 §3.3.4: whole packets only, cut after they were protected; DF gets the largest size that fits.
+#[test]
+fn transport_mode_cuts_what_it_has_protected() {
+    for suite in [Suite::Aes128Gcm16, Suite::Aes256CbcSha256, Suite::AhSha256] {
+        let pair = Pair { suite, ..mode_pair(Mode::Transport) };
+        let (mut a, mut b) = mode_gates(&pair);
+        let large = edit(mode_packet(&pair, 1600), |ip| ip.set_df(false));
+        let parts = a.run(&[(Origin::Tun, large.clone())]);
+        assert_eq!(parts.len(), 2);
+        let parts: Vec<&[u8]> = parts.iter().map(|p| p.forwarded(WAN)).collect();
+        assert!(parts.iter().all(|p| p.len() <= 1500 && Ipv4::parse(p).unwrap().is_fragment()));
+        mode_arrives(&mut b, &pair, &joined(&parts), &large);
+        // R158: the other end joins them, whichever comes first; each batch has one of them, and one has both.
+        for (first, second) in [(0, 1), (1, 0)] {
+            let sent = a.run(&[(Origin::Tun, large.clone())]);
+            assert_eq!(b.receive(WAN, sent[first].forwarded(WAN)).verdict, Verdict::Held);
+            b.receive(WAN, sent[first].forwarded(WAN)).lost(Drop::FragmentDuplicate);
+            mode_arrives(&mut b, &pair, sent[second].forwarded(WAN), &large);
+            let sent = a.run(&[(Origin::Tun, large.clone())]);
+            let frame = |n: usize| (Origin::Port(WAN), ether(sent[n].forwarded(WAN)));
+            let out = b.run(&[frame(first), frame(second)]);
+            assert_eq!((out[0].verdict, out[1].verdict), (Verdict::Held, Verdict::Punt));
+            assert_eq!(out[1].bytes, large);
+        }
+        assert_eq!(b.held(), 0);
+
+        let with_df = mode_packet(&pair, 1600);
+        let out = a.run(&[(Origin::Tun, with_df.clone())]);
+        out[0].lost(Drop::TooBig);
+        let error = Ipv4::parse(&out[1].bytes).unwrap();
+        assert_eq!((out[1].verdict, error.dst()), (Verdict::Punt, WAN_A));
+        let icmp = Icmp::parse(error.payload()).unwrap();
+        assert_eq!((icmp.kind(), icmp.code()), (UNREACHABLE, FRAGMENTATION_NEEDED));
+        let mtu = u16::from_be_bytes([icmp.rest()[2], icmp.rest()[3]]);
+        let fits = mode_packet(&pair, mtu.into());
+        let packet = mode_send(&mut a, &pair, &fits);
+        assert!(packet.len() <= 1500 && packet.len() > 1500 - 16, "{suite:?} {mtu} {}", packet.len());
+        mode_arrives(&mut b, &pair, &packet, &fits);
+        let more = a.run(&[(Origin::Tun, mode_packet(&pair, usize::from(mtu) + 1))]);
+        more[0].lost(Drop::TooBig);
+
+        let part = edit(mode_packet(&pair, 100), |ip| {
+            ip.set_df(false);
+            ip.set_fragment(0, true);
+        });
+        a.one(Origin::Tun, part).lost(Drop::Fragment);
+    }
+}
+
+fn joined(parts: &[&[u8]]) -> Vec<u8> {
+    let mut whole = parts[0].to_vec();
+    for part in &parts[1..] {
+        let ip = Ipv4::parse(part).unwrap();
+        assert_eq!(usize::from(ip.fragment_offset()), whole.len() - 20);
+        whole.extend_from_slice(ip.payload());
+    }
+    let len = whole.len() as u16;
+    whole[2..4].copy_from_slice(&len.to_be_bytes());
+    let mut ip = Ipv4Mut::parse(&mut whole).unwrap();
+    ip.set_fragment(0, false);
+    ip.fill_checksum();
+    whole
+}
+
+/// In tunnel mode AH cuts before it protects, as ESP does (R157); options of the inner packet are payload.
+#[test]
+fn ah_in_tunnel_mode_cuts_first() {
+    let pair = Pair { suite: Suite::AhSha1, ..mode_pair(Mode::Tunnel) };
+    let (mut a, mut b) = mode_gates(&pair);
+    let large = edit(mode_packet(&pair, 1500), |ip| ip.set_df(false));
+    let parts = a.run(&[(Origin::Port(INSIDE), ether(&large))]);
+    assert_eq!(parts.len(), 2);
+    let mut inside = vec![];
+    for part in &parts {
+        let packet = part.forwarded(WAN);
+        assert!(packet.len() <= 1500 && !Ipv4::parse(packet).unwrap().is_fragment());
+        inside.push(b.receive(WAN, packet).forwarded(INSIDE).to_vec());
+    }
+    let inside: Vec<&[u8]> = inside.iter().map(Vec::as_slice).collect();
+    assert_eq!(joined(&inside)[20..], large[20..]);
+    a.run(&[(Origin::Port(INSIDE), ether(&mode_packet(&pair, 1457)))])[0].lost(Drop::TooBig);
+    a.receive(INSIDE, &mode_packet(&pair, 1456)).forwarded(WAN);
+}
+
+/// RFC 4301 §5.2 step 4: what an SA of transport mode brings is between its two ends.
+#[test]
+fn transport_mode_carries_its_own_two_ends_only() {
+    let pair = Pair { suite: Suite::AhSha1, ..mode_pair(Mode::Transport) };
+    let narrow = Pair { selectors: vec![selector("198.18.0.1/32", "10.2.0.0/24")], ..pair.clone() };
+    let (mut a, _) = mode_gates(&pair);
+    let (_, mut b) = mode_gates(&narrow);
+    let packet = mode_send(&mut a, &pair, &mode_packet(&pair, 100));
+    b.receive(WAN, &packet).lost(Drop::SelectorMismatch);
+    // What is clear between them is none of AH's.
+    let (_, mut b) = mode_gates(&pair);
+    b.receive(WAN, &mode_packet(&pair, 100)).lost(Drop::PlainOnProtected);
+}
+
+/// RFC 4301 §8.2, R84 to R86: what is known of the way counts from the next packet on, flows that are known or not; DF hears the
+/// size that fits, the others are cut; and it is forgotten.
+#[test]
+fn a_narrower_way_counts_from_the_next_packet_on() {
+    for df in [OuterDf::Clear, OuterDf::Copy, OuterDf::Set] {
+        let pair = Pair { df, ..Pair::default() };
+        let (mut a, _) = gates(&pair);
+        let size = |a: &mut Gate, len| a.receive(INSIDE, &ip(HOST_A, HOST_B, len)).forwarded(WAN).len();
+        assert!(size(&mut a, 1400) > 1400);
+        assert!(size(&mut a, 1400) > 1400);
+        let narrow = |a: &mut Gate, mtu| {
+            assert_eq!(a.command(|token| WorkerCommand::PathMtu { token, sa: SaId(11), mtu }), Outcome::Ok);
+        };
+        narrow(&mut a, 1300);
+        let out = a.run(&[(Origin::Port(INSIDE), ether(&ip(HOST_A, HOST_B, 1400)))]);
+        out[0].lost(Drop::TooBig);
+        let error = Ipv4::parse(out[1].forwarded(INSIDE)).unwrap();
+        let icmp = Icmp::parse(error.payload()).unwrap();
+        let mtu = usize::from(u16::from_be_bytes([icmp.rest()[2], icmp.rest()[3]]));
+        let fits = size(&mut a, mtu);
+        assert!(fits <= 1300 && fits > 1300 - 4, "{mtu}: {fits}");
+        let large = edit(ip(HOST_A, HOST_B, 1400), |ip| ip.set_df(false));
+        let parts = a.run(&[(Origin::Port(INSIDE), ether(&large))]);
+        assert!(parts.len() == 2 && parts.iter().all(|p| p.forwarded(WAN).len() <= 1300));
+        narrow(&mut a, 0);
+        assert!(size(&mut a, 1400) > 1400);
+        // Of nobody, and of an SA that only receives: nothing to be done.
+        assert_eq!(a.command(|token| WorkerCommand::PathMtu { token, sa: SaId(99), mtu: 1300 }), Outcome::Ok);
+        assert_eq!(a.command(|token| WorkerCommand::PathMtu { token, sa: SaId(10), mtu: 1300 }), Outcome::Ok);
+        assert!(size(&mut a, 1400) > 1400);
+    }
+}
