@@ -8,6 +8,8 @@
 #                                   DIR/pids has the processes in GW that move packets, one a line; DIR/mode one line
 #                                   on how it runs
 #   NAME.sh down DIR                ends what `up` started, by its process ids
+#   NAME.sh guard DIR               waits for the end of its standard input, then does `down` and removes DIR: whoever holds
+#                                   the other end may die in any way, nothing that polls stays behind
 # Addresses are the bench's: traffic from 10.1.0.0/24 to 100.64.0.0/10 is to be protected; 198.18.0.1 in GW, 198.18.0.2 in SINK.
 set -euo pipefail
 
@@ -31,7 +33,7 @@ packages() { # COMMAND... -- PACKAGE...: installs the packages when a command is
 start() {
   local dir=$1 file=$2 ns=$3
   shift 3
-  nsenter --net="/run/netns/$ns" -- "$@" >"$dir/$file.log" 2>&1 &
+  nsenter --net="/run/netns/$ns" -- "$@" >"$dir/$file.log" 2>&1 9>&- &
   echo $! >>"$dir/all"
   echo $! >"$dir/$file.pid"
 }
@@ -54,6 +56,22 @@ down() {
   while read -r pid; do wait_until 5 gone "$pid" || kill -9 "$pid" 2>/dev/null || true; done <"$1/all"
   rm -f "$1/all" "$1/pids"
 }
+
+# `up` and `down` of one DIR, one after the other. What is started does not hold the lock on (see `start`).
+locked() { exec 9>"$1/lock"; flock 9; }
+
+guard() {
+  trap '' INT TERM HUP
+  cat >/dev/null
+  [ -d "$1" ] || return 0
+  locked "$1"
+  down "$1"
+  after "$1"
+  case $1 in */ravelin-bench-*) rm -rf -- "$1" ;; esac
+}
+
+# What a script has to put right behind its peer.
+after() { :; }
 
 # What was started does not outlive a failed start.
 clean_up_after_failure() { FAILED_DIR=$1; trap 'status=$?; [ $status = 0 ] || down "$FAILED_DIR"; exit $status' EXIT; }

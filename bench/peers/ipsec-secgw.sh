@@ -53,6 +53,7 @@ up() {
   esac
   mac=$(in_ns "$sink" ip -o link show sink0 | sed -n 's/.*link\/ether \([^ ]*\) .*/\1/p')
   config "$mac" >"$dir/secgw.cfg"
+  echo "$gw" >"$dir/gw"
   ulimit -l unlimited 2>/dev/null || true # its packet memory is locked, as far as the machine lets it
   start "$dir" near "$gw" "$PROGRAM" -l 1 --no-huge -m 512 --no-pci --no-shconf --no-telemetry \
     --vdev "$a" --vdev "$b" --vdev crypto_aesni_gcm0 -- -p 0x3 -P -u 0x2 --config '(0,0,1),(1,0,1)' -f "$dir/secgw.cfg"
@@ -62,12 +63,20 @@ up() {
   echo "aes-128-gcm, $ports ports, 1 core" >"$dir/mode"
 }
 
+# A killed program leaves its XDP programs on the ports, where nobody else's would go.
+after() {
+  local dev
+  [ -f "$1/gw" ] || return 0
+  for dev in lan0 wan0; do in_ns "$(cat "$1/gw")" ip link set dev "$dev" xdp off 2>/dev/null || true; done
+}
+
 # Its main loop, or its end.
 running() { grep -q 'entering main loop' "$1/near.log" || gone "$(cat "$1/near.pid")"; }
 
 case ${1:-} in
   install) install ;;
-  up) clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
-  down) down "$2" ;;
-  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR" ;;
+  up) locked "$4"; clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
+  down) locked "$2"; down "$2"; after "$2" ;;
+  guard) guard "$2" ;;
+  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR | guard DIR" ;;
 esac

@@ -67,7 +67,8 @@ case ${1:-} in
     [ -x $CHARON ] && [ -e /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so ] && command -v swanctl >/dev/null ||
       packages no-such-command -- charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins
     ;;
-  up) clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
-  down) down "$2" ;;
-  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR" ;;
+  up) locked "$4"; clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
+  down) locked "$2"; down "$2"; after "$2" ;;
+  guard) guard "$2" ;;
+  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR | guard DIR" ;;
 esac

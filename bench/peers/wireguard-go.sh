@@ -29,7 +29,8 @@ up() {
 
 case ${1:-} in
   install) packages wireguard-go wg -- wireguard-go wireguard-tools ;;
-  up) clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
-  down) down "$2" ;;
-  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR" ;;
+  up) locked "$4"; clean_up_after_failure "$4"; up "$2" "$3" "$4" ;;
+  down) locked "$2"; down "$2"; after "$2" ;;
+  guard) guard "$2" ;;
+  *) die "usage: ${0##*/} install | up GW SINK DIR | down DIR | guard DIR" ;;
 esac

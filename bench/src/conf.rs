@@ -22,6 +22,19 @@ pub(crate) struct Tunnel {
     pub(crate) selector: (String, String),
     pub(crate) start: &'static str,
     pub(crate) ike: String,
+    pub(crate) proof: Proof,
+}
+
+/// How both ends of a tunnel prove who they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Proof {
+    Psk,
+    /// Files.
+    Certificate {
+        certificate: String,
+        key: String,
+        ca: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +79,13 @@ impl Gateway<'_> {
                 t.ike,
                 t.start
             );
+            if let Proof::Certificate { certificate, key, ca } = &t.proof {
+                let _ = writeln!(
+                    out,
+                    "auth = \"certificate\"\ncertificate = \"{certificate}\"\nprivate-key = \"{key}\"\n\
+                     trusted-ca = [\"{ca}\"]\n"
+                );
+            }
         }
         out
     }
@@ -73,7 +93,7 @@ impl Gateway<'_> {
 
 fn secrets(tunnels: &[Tunnel]) -> String {
     let mut out = String::new();
-    for t in tunnels {
+    for t in tunnels.iter().filter(|t| t.proof == Proof::Psk) {
         // Both ends derive the same text: the ids in alphabetical order.
         let mut ids = [t.local_id.as_str(), t.remote_id.as_str()];
         ids.sort_unstable();
@@ -106,10 +126,13 @@ mod tests {
             selector: ("10.1.0.0/24".into(), "10.2.0.0/24".into()),
             start: "respond",
             ike: "aes256-sha256-x25519".into(),
+            proof: Proof::Psk,
         };
         let b = Tunnel { local_id: a.remote_id.clone(), remote_id: a.local_id.clone(), ..a.clone() };
         let psk = |t: &Tunnel| secrets(std::slice::from_ref(t)).lines().last().map(str::to_owned);
         assert_eq!(psk(&a), psk(&b));
+        let proof = Proof::Certificate { certificate: "c".into(), key: "k".into(), ca: "a".into() };
+        assert_eq!(secrets(&[Tunnel { proof, ..a.clone() }]), "", "no secret where none is used");
         let text =
             Gateway { dir: Path::new("."), run_dir: Path::new("/r"), ports: &["wan0"], core: 1, max_sas: 9 };
         let text = text.config(&[a]);

@@ -3,6 +3,7 @@
 //! Decides: names, which hold the process id, so that two benches at once do not meet. Reads: /proc of processes that
 //! it started. Never: touches a namespace, device or process that it did not make.
 
+use crate::instrument::interrupt;
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -171,9 +172,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let name = command.first().copied().unwrap_or_default().to_owned();
         let out = File::create(&log).with_context(|| log.display().to_string())?;
-        let child = Command::new("nsenter")
-            .arg(format!("--net={}", net.path(short).display()))
-            .arg("--")
+        let child = inside(&net.path(short))
             .args(command)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
@@ -227,6 +226,7 @@ impl Process {
     ) -> anyhow::Result<()> {
         let until = Instant::now() + patience;
         while !ready() {
+            interrupt::check()?;
             self.alive()?;
             if Instant::now() >= until {
                 bail!("{}: {what}: not within {patience:?}; it says:\n{}", self.name, self.last_lines(8));
@@ -255,6 +255,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A command whose arguments are a program and its own, in that namespace. It is told to end when this program's thread
+/// ends, whatever ended it: a data plane never rests, and must not stay behind alone.
+pub(crate) fn inside(namespace: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "nsenter"]).arg(format!("--net={}", namespace.display())).arg("--");
+    command
 }
 
 /// Lines of a log that hold this text.

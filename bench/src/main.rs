@@ -6,6 +6,7 @@
 
 mod instrument;
 mod suites;
+mod svg;
 mod crypto;
 mod host;
 mod conf;
@@ -19,12 +20,14 @@ mod ike;
 mod peers;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "ravelin-bench", version, about = "Measures Ravelin beside the limits of the machine")]
 #[command(
     after_help = "Every bench takes --help (with examples) and --json, and says its progress on standard error.
-Exit status: 0 measured, 1 it could not be measured or the measured is broken, 2 a wrong option. See docs/bench.md."
+Exit status: 0 measured, 1 it could not be measured or the measured is broken, 2 a wrong option,
+130 interrupted (Ctrl-C, SIGTERM; what was made is gone). See docs/bench.md."
 )]
 struct Args {
     #[command(subcommand)]
@@ -59,8 +62,22 @@ enum What {
     Peers(peers::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().what {
+fn main() -> ExitCode {
+    match run(Args::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if instrument::interrupt::happened() => {
+            eprintln!("interrupted");
+            ExitCode::from(instrument::interrupt::STATUS)
+        }
+        Err(why) => {
+            eprintln!("ravelin-bench: {why:#}");
+            if why.is::<instrument::WrongOption>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(what: What) -> anyhow::Result<()> {
+    match what {
         What::Wire(options) => wire::run(&options),
         What::Way(options) => way::run(&options),
         What::Stage(options) => stage::run(&options),

@@ -19,9 +19,6 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
-/// Datagrams taken from one socket in one turn; more wait in the socket's buffer.
-pub const PER_TURN: usize = 64;
-
 /// No UDP datagram is larger.
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -38,6 +35,15 @@ pub enum NetError {
         "UDP port {port} ({family}) cannot be opened: {source}\n    cure: run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_ADMIN"
     )]
     Socket { port: u16, family: &'static str, source: io::Error },
+}
+
+/// What one read found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Ike(Datagram),
+    /// A keepalive, what is malformed, an error of an earlier send: counted, and there may be more.
+    Other,
+    Nothing,
 }
 
 /// What came in; counters of the sockets go with [`Counts`].
@@ -66,6 +72,8 @@ pub struct Sockets {
     all: Vec<Port>,
     /// `None`: no right to open it; ways narrower than configured then stay unknown.
     errors: Option<Errors>,
+    /// Whose turn it is.
+    next: usize,
     buffer: Box<[u8]>,
     pub counts: Counts,
 }
@@ -101,7 +109,7 @@ impl Sockets {
             warn!(%why, "ICMP errors about ESP cannot be read: tunnel-mtu has to fit the way");
         }
         let errors = errors.ok();
-        Ok(Self { all, errors, buffer: vec![0; MAX_DATAGRAM].into(), counts: Counts::default() })
+        Ok(Self { all, next: 0, errors, buffer: vec![0; MAX_DATAGRAM].into(), counts: Counts::default() })
     }
 
     /// Waits until a socket has something to read. Safe to cancel.
@@ -125,22 +133,26 @@ impl Sockets {
         found
     }
 
-    /// Reads what is there, at most [`PER_TURN`] datagrams of each socket.
-    pub fn receive(&mut self, out: &mut Vec<Datagram>) {
-        for port in &self.all {
-            for _ in 0..PER_TURN {
-                let read = port.socket.try_io(Interest::READABLE, || port.read(&mut self.buffer));
-                match read {
-                    Ok(read) => {
-                        let Some(bytes) = self.buffer.get(..read.length) else { break };
-                        out.extend(judge(bytes, port.natt, read, &mut self.counts));
-                    }
-                    Err(why) if why.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP error for something sent before; the next read goes on.
-                    Err(why) => debug!(%why, port = port.number, "receive"),
+    /// One datagram, of the sockets in turns. [`Received::Other`] is none of IKE's business.
+    pub fn receive(&mut self) -> Received {
+        for _ in 0..self.all.len() {
+            self.next = (self.next + 1) % self.all.len();
+            let Some(port) = self.all.get(self.next) else { continue };
+            match port.socket.try_io(Interest::READABLE, || port.read(&mut self.buffer)) {
+                Ok(read) => {
+                    let datagram = self.buffer.get(..read.length);
+                    let datagram = datagram.and_then(|b| judge(b, port.natt, read, &mut self.counts));
+                    return datagram.map_or(Received::Other, Received::Ike);
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
+                // An ICMP error for something sent before; the next read goes on.
+                Err(why) => {
+                    debug!(%why, port = port.number, "receive");
+                    return Received::Other;
                 }
             }
         }
+        Received::Nothing
     }
 
     /// `payload` is the whole UDP payload. What cannot be sent is lost like any datagram; IKE sends again.
@@ -349,18 +361,20 @@ mod tests {
             let peer = StdSocket::bind("127.0.0.1:0").unwrap();
             peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             peer.send_to(&[0, 0, 0, 0, 42], ("127.0.0.77", natt)).unwrap();
-            let mut got = Vec::new();
-            while got.is_empty() {
+            let got = loop {
                 ours.readable().await;
-                ours.receive(&mut got);
-            }
-            assert_eq!(got[0].local, SocketAddr::from(([127, 0, 0, 77], natt)));
-            assert_eq!(got[0].remote, peer.local_addr().unwrap());
-            assert_eq!(got[0].bytes, [42]);
-            ours.send(Some(got[0].local.ip()), got[0].remote, true, &[0, 0, 0, 0, 43]);
+                if let Received::Ike(got) = ours.receive() {
+                    break got;
+                }
+            };
+            assert_eq!(got.local, SocketAddr::from(([127, 0, 0, 77], natt)));
+            assert_eq!(got.remote, peer.local_addr().unwrap());
+            assert_eq!(got.bytes, [42]);
+            assert_eq!(ours.receive(), Received::Nothing);
+            ours.send(Some(got.local.ip()), got.remote, true, &[0, 0, 0, 0, 43]);
             let mut buffer = [0; 16];
             let (n, from) = peer.recv_from(&mut buffer).unwrap();
-            assert_eq!((&buffer[..n], from), (&[0, 0, 0, 0, 43][..], got[0].local));
+            assert_eq!((&buffer[..n], from), (&[0, 0, 0, 0, 43][..], got.local));
         });
     }
 

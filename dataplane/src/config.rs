@@ -64,6 +64,7 @@ pub(crate) fn difference(old: &Setup, new: &Setup) -> Option<String> {
     note(old.frame_size == new.frame_size, "frame-size");
     note(old.ring_size == new.ring_size, "ring-size");
     note(old.huge_pages == new.huge_pages, "huge-pages");
+    note(old.busy_poll_us == new.busy_poll_us, "busy-poll");
     note(old.tun == new.tun, "tun");
     note(old.udp_encap_port == new.udp_encap_port, "udp-encap-port");
     note(old.max_sas == new.max_sas, "max-sas");
@@ -93,6 +94,7 @@ pub(crate) mod tests {
             frame_size: 2048,
             ring_size: 2048,
             huge_pages: false,
+            busy_poll_us: 0,
             tun: "ravelin0".into(),
             udp_encap_port: None,
             max_sas: 4096,

@@ -7,17 +7,20 @@ use anyhow::{Context as _, anyhow};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use ravelin_ebpf::{AttachMode, PortConfig, Steering};
+use ravelin_ring::counters::SocketCounter;
 use ravelin_ring::msg::PortId;
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_ring::{BindMode, PortReport};
 use ravelin_wire::Prefix;
-use ravelin_xsk::{Mode, Socket, SocketConfig, Umem};
+use ravelin_xsk::{Meter, Mode, Socket, SocketConfig, Statistics, Umem};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Queues of the largest NICs; the XDP program's socket map has no more room either.
 const MAX_QUEUES: u32 = 64;
+/// Packets the kernel takes from a queue per call: a worker's batch.
+const BUSY_POLL_BUDGET: u16 = 64;
 
 /// What the XDP program has to know.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +34,15 @@ pub(crate) struct Port {
     pub(crate) id: PortId,
     setup: PortSetup,
     steering: Option<Steering>,
+    /// Of the sockets that the workers own.
+    meters: Vec<Meter>,
+    /// What sockets counted that are closed.
+    counted: SocketCounts,
     pub(crate) report: PortReport,
 }
+
+/// By the numbers of [`SocketCounter`].
+type SocketCounts = [u64; SocketCounter::COUNT];
 
 /// What all ports have in common.
 #[derive(Debug)]
@@ -40,12 +50,19 @@ pub(crate) struct Common {
     umem: Arc<Umem>,
     pin_dir: PathBuf,
     ring_size: u32,
+    busy_poll_us: u16,
     udp_port: Option<u16>,
 }
 
 impl Common {
     pub(crate) fn new(umem: Arc<Umem>, pin_dir: &Path, setup: &Setup) -> Self {
-        Self { umem, pin_dir: pin_dir.into(), ring_size: setup.ring_size, udp_port: setup.udp_encap_port }
+        Self {
+            umem,
+            pin_dir: pin_dir.into(),
+            ring_size: setup.ring_size,
+            busy_poll_us: setup.busy_poll_us,
+            udp_port: setup.udp_encap_port,
+        }
     }
 }
 
@@ -60,7 +77,14 @@ impl Port {
             bind: BindMode::Copy,
             attached: false,
         };
-        Self { id, setup: setup.clone(), steering: None, report }
+        Self {
+            id,
+            setup: setup.clone(),
+            steering: None,
+            meters: vec![],
+            counted: SocketCounts::default(),
+            report,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -90,6 +114,7 @@ impl Port {
         let sockets = prepare(&mut steering, common, steered, ifindex);
         self.steering = Some(steering); // also after an error, so that the caller can detach
         let sockets = sockets.with_context(|| format!("port {name}"))?;
+        self.meters = sockets.iter().filter_map(|s| s.meter().ok()).collect();
         let zero_copy = sockets.iter().all(|s| s.mode() == Mode::ZeroCopy);
         if !zero_copy {
             tracing::info!(port = name, "AF_XDP in copy mode: the driver has no zero-copy");
@@ -120,6 +145,7 @@ impl Port {
     /// Lets go of a lost device. The pinned maps stay: what they protect is in force when the device comes back.
     pub(crate) fn lose(&mut self) {
         self.steering = None;
+        self.let_go();
         self.report.attached = false;
         self.report.ifindex = 0;
     }
@@ -130,17 +156,45 @@ impl Port {
         {
             tracing::error!(port = self.setup.name, %error, "cannot detach the XDP program; `ravelin release` does");
         }
+        self.let_go();
         self.report.attached = false;
+    }
+
+    /// Of the sockets, so that the kernel does too; what they counted stays.
+    fn let_go(&mut self) {
+        self.counted = self.socket_counters();
+        self.meters.clear();
+    }
+
+    fn socket_counters(&self) -> SocketCounts {
+        let now = self.meters.iter().filter_map(|meter| meter.statistics().ok()).map(in_order);
+        now.fold(self.counted, |sum, one| std::array::from_fn(|i| sum[i].wrapping_add(one[i])))
     }
 
     pub(crate) fn steer(&mut self, steered: &Steered) -> anyhow::Result<()> {
         self.steering.as_mut().map_or(Ok(()), |steering| apply(steering, steered))
     }
 
-    /// In the order of [`ravelin_ring::counters::XdpCounter`].
-    pub(crate) fn counters(&self) -> Option<[u64; 4]> {
-        self.steering.as_ref()?.counters().ok().map(ravelin_ebpf::XdpCounts::in_order)
+    /// In the order of [`ravelin_ring::counters::XdpCounter`], then of [`SocketCounter`].
+    pub(crate) fn counters(&self) -> Option<impl Iterator<Item = u64>> {
+        let xdp = self.steering.as_ref()?.counters().ok()?;
+        Some(xdp.in_order().into_iter().chain(self.socket_counters()))
     }
+}
+
+/// As the contract between the processes names them.
+fn in_order(s: Statistics) -> SocketCounts {
+    let mut out = [0; SocketCounter::COUNT];
+    for (which, count) in [
+        (SocketCounter::RxDropped, s.rx_dropped),
+        (SocketCounter::RxRingFull, s.rx_ring_full),
+        (SocketCounter::FillRingEmpty, s.fill_ring_empty),
+        (SocketCounter::RxInvalid, s.rx_invalid),
+        (SocketCounter::TxInvalid, s.tx_invalid),
+    ] {
+        out[which as usize] = count;
+    }
+    out
 }
 
 fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
@@ -163,8 +217,9 @@ fn prepare(
         let ring_size = common.ring_size;
         let config = SocketConfig { ifindex, queue, ring_size, fill_limit: ring_size, force_copy: false };
         match Socket::bind(&common.umem, config) {
-            Ok(socket) => {
+            Ok(mut socket) => {
                 steering.set_socket(queue, &socket)?;
+                busy_poll(&mut socket, common.busy_poll_us);
                 sockets.push(socket);
             }
             // The first queue always exists: then it is the device, or our settings, that the kernel does not take.
@@ -173,6 +228,15 @@ fn prepare(
         }
     }
     Ok(sockets)
+}
+
+/// Without it the queue works as it always did.
+fn busy_poll(socket: &mut Socket, micros: u16) {
+    if micros > 0
+        && let Err(error) = socket.prefer_busy_poll(micros, BUSY_POLL_BUDGET)
+    {
+        tracing::warn!(%error, "busy polling is refused (it needs Linux 5.11): the device goes on to interrupt");
+    }
 }
 
 fn link_address(name: &str) -> [u8; 6] {

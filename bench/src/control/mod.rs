@@ -9,7 +9,7 @@ mod load;
 mod memory;
 mod reload;
 
-use crate::instrument::{Progress, emit};
+use crate::instrument::{Progress, emit, interrupt};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    interrupt::watch()?;
     let steps = options.only.len();
     let mut progress =
         Progress::new("control", steps, Duration::from_secs(if options.quick { 40 } else { 120 }));

@@ -4,6 +4,7 @@
 //! Decides: addresses of this bench's small world. Never: waits without bound.
 
 use crate::host::{Net, Process, Scratch, beside_this_program, joined};
+use crate::instrument::interrupt;
 use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ravelin_ring::client::{self, Session};
@@ -79,6 +80,7 @@ impl Plane {
 
     /// Until the data plane rings, a millisecond at most: its ring may just have got room.
     fn rest(&mut self, began: Instant) -> anyhow::Result<()> {
+        interrupt::check()?;
         if began.elapsed() > PATIENCE {
             bail!("the data plane did not answer within {PATIENCE:?}");
         }
@@ -162,6 +164,7 @@ fn setup(max_sas: u32, core: u16) -> Setup {
         frame_size: 2048,
         ring_size: 2048,
         huge_pages: false,
+        busy_poll_us: 0,
         tun: "rbench0".into(),
         udp_encap_port: None,
         max_sas,

@@ -2,9 +2,9 @@
 //! gateways, host A – gateway A – gateway B – host B. The tunnel that carries them is not touched by the reload.
 
 use super::{Options, Output};
-use crate::conf::{Gateway, Tunnel};
+use crate::conf::{Gateway, Proof, Tunnel};
 use crate::host::{Net, Process, Scratch, beside_this_program};
-use crate::instrument::Progress;
+use crate::instrument::{Progress, interrupt};
 use crate::traffic::{Received, Receiver, Sender};
 use nix::sys::signal::Signal;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -109,13 +109,13 @@ impl World {
         let receiver = Receiver::start(&self.net, "hb", PORT)?;
         let to = SocketAddrV4::new(HOST_B, PORT);
         let sender = Sender::start(&self.net, "ha", to, SIZE, options.pps);
-        std::thread::sleep(Duration::from_secs(1));
+        interrupt::sleep(Duration::from_secs(1))?;
         if let Some(extra) = extra {
             self.configure(Side::A, extra, usize::from(options.core))?;
             let took = self.reload()?;
             out.say("reload: SIGHUP to answering again", case, took.as_secs_f64() * 1e3, "ms")?;
         }
-        std::thread::sleep(Duration::from_secs(seconds));
+        interrupt::sleep(Duration::from_secs(seconds))?;
         let sent = sender.stop()?;
         self.say(out, case, options.pps, sent, receiver.stop()?)
     }
@@ -172,7 +172,17 @@ fn carrying(side: Side) -> Tunnel {
         Side::B => (OUT_B, OUT_A, ["b.bench", "a.bench"], (b, a), "respond"),
     };
     let [local_id, remote_id] = ids.map(str::to_owned);
-    Tunnel { name: "carrying".into(), local, remote, local_id, remote_id, selector, start, ike: IKE.into() }
+    Tunnel {
+        name: "carrying".into(),
+        local,
+        remote,
+        local_id,
+        remote_id,
+        selector,
+        start,
+        ike: IKE.into(),
+        proof: Proof::Psk,
+    }
 }
 
 /// Waits for a peer that is not there.
@@ -187,6 +197,7 @@ fn other(n: u32) -> Tunnel {
         selector: ("10.1.0.0/24".into(), format!("{remote}/32")),
         start: "respond",
         ike: IKE.into(),
+        proof: Proof::Psk,
     }
 }
 

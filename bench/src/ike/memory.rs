@@ -3,10 +3,10 @@
 //! Reads: the time-stamp counter around every call of each engine; the counting allocator before and after.
 
 use super::world::{self, End, HUB};
-use super::{GroupName, Line, each};
-use crate::conf::Gateway;
+use super::{Case, Line, each};
+use crate::conf::{Gateway, Proof, Tunnel};
 use crate::host::Scratch;
-use crate::instrument::{Clock, live_bytes, pin};
+use crate::instrument::{Clock, interrupt, live_bytes, pin};
 use anyhow::Context;
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -14,18 +14,20 @@ use ravelin_control::config::Config;
 use ravelin_control::driver::Spis;
 use ravelin_control::secrets::Secrets;
 use ravelin_ike::command::Command;
-use ravelin_ike::endpoint::{Endpoint, EndpointConfig};
+use ravelin_ike::endpoint::{Endpoint, EndpointConfig, WallClock};
 use ravelin_ike::event::Event;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 const PORT: u16 = 500;
 
-pub(super) fn run(group: GroupName, tunnels: u32) -> anyhow::Result<Line> {
+pub(super) fn run(case: Case) -> anyhow::Result<Line> {
+    let (scratch, tunnels) = (Scratch::new("ike-memory")?, case.tunnels);
+    let [hub_proof, spokes_proof] = case.proofs(scratch.path())?;
     pin(None)?;
     let before = live_bytes();
-    let (mut hub, hub_bytes) = Side::new(End::Hub, group, tunnels)?;
-    let (mut spokes, spoke_bytes) = Side::new(End::Spokes, group, tunnels)?;
+    let (mut hub, hub_bytes) = Side::new(End::Hub, case, &hub_proof, &scratch)?;
+    let (mut spokes, spoke_bytes) = Side::new(End::Spokes, case, &spokes_proof, &scratch)?;
     let configured = live_bytes();
     debug_assert!(configured - before >= hub_bytes + spoke_bytes);
     let clock = Clock::new();
@@ -35,6 +37,7 @@ pub(super) fn run(group: GroupName, tunnels: u32) -> anyhow::Result<Line> {
     spokes.used = 0;
     spokes.begin(&clock);
     while hub.up < wanted || spokes.up < wanted {
+        interrupt::check()?;
         let moved = spokes.exchange(&mut hub, &clock) + hub.exchange(&mut spokes, &clock);
         anyhow::ensure!(moved > 0, "{} of {tunnels} tunnels came up, then nothing more", hub.up);
     }
@@ -49,7 +52,8 @@ pub(super) fn run(group: GroupName, tunnels: u32) -> anyhow::Result<Line> {
     Ok(Line {
         bench: "ike",
         part: "memory",
-        group: group.name(),
+        group: case.group.name(),
+        auth: case.auth.name(),
         tunnels,
         setups_per_s: f64::from(tunnels) / took,
         initiator_ms: ms(spokes.spent),
@@ -59,6 +63,16 @@ pub(super) fn run(group: GroupName, tunnels: u32) -> anyhow::Result<Line> {
         show_ms_max: None,
         show_ms: None,
     })
+}
+
+/// Certificates are valid for a time.
+#[derive(Debug)]
+struct Today;
+
+impl WallClock for Today {
+    fn unix(&self) -> u64 {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
 }
 
 struct Side {
@@ -72,12 +86,13 @@ struct Side {
 
 impl Side {
     /// And what its configuration takes.
-    fn new(end: End, group: GroupName, tunnels: u32) -> anyhow::Result<(Self, i64)> {
+    fn new(end: End, case: Case, proof: &Proof, scratch: &Scratch) -> anyhow::Result<(Self, i64)> {
         let before = live_bytes();
         let spis = Spis::new(1);
-        let settings = EndpointConfig::new(Box::new(spis.clone()));
+        let mut settings = EndpointConfig::new(Box::new(spis.clone()));
+        settings.clock = Box::new(Today);
         let engine = Endpoint::new(settings, Box::new(UnwrapErr(SysRng)));
-        let connections = connections(end, group, tunnels)?;
+        let connections = connections(&world::tunnels(end, case.group, proof, case.tunnels), scratch)?;
         let mut me = Self { engine, spis, connections, spent: 0, used: 0, up: 0 };
         if end == End::Hub {
             let now = Instant::now();
@@ -129,11 +144,10 @@ impl Side {
 }
 
 /// As the control process makes them of its files.
-fn connections(end: End, group: GroupName, tunnels: u32) -> anyhow::Result<Vec<Command>> {
-    let scratch = Scratch::new("ike-memory")?;
+fn connections(tunnels: &[Tunnel], scratch: &Scratch) -> anyhow::Result<Vec<Command>> {
     let gateway =
         Gateway { dir: scratch.path(), run_dir: scratch.path(), ports: &["wan0"], core: 0, max_sas: 16 };
-    let path = gateway.write(&world::tunnels(end, group, tunnels))?;
+    let path = gateway.write(tunnels)?;
     let config = Config::load(&path).map_err(|e| anyhow::anyhow!("{e}"))?;
     let secrets = Secrets::load(&config.control.secrets).map_err(|e| anyhow::anyhow!("{e}"))?;
     let all = config.connections(&secrets).map_err(|e| anyhow::anyhow!("{e}")).context("secrets")?;
@@ -142,12 +156,15 @@ fn connections(end: End, group: GroupName, tunnels: u32) -> anyhow::Result<Vec<C
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Auth, GroupName, Part};
     use super::*;
 
     #[test]
     fn all_tunnels_come_up_and_both_sides_are_charged() {
-        let line = run(GroupName::X25519, 20).unwrap();
-        assert!(line.setups_per_s > 0.0 && line.initiator_ms > 0.0 && line.responder_ms > 0.0);
+        for auth in [Auth::Psk, Auth::Ecdsa] {
+            let line = run(Case { part: Part::Memory, auth, group: GroupName::X25519, tunnels: 20 }).unwrap();
+            assert!(line.setups_per_s > 0.0 && line.initiator_ms > 0.0 && line.responder_ms > 0.0);
+        }
         // Bytes are counted for the whole process, in which other tests run: only the bench can say them.
     }
 }

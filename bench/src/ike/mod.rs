@@ -5,27 +5,70 @@
 
 mod memory;
 mod processes;
+mod pki;
 mod recorder;
 mod world;
 
-use crate::instrument::{Progress, emit};
+use crate::conf::Proof;
+use crate::instrument::{Progress, emit, interrupt};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench ike --quick
-  ravelin-bench ike --only processes --tunnels 10000 --groups x25519
+  ravelin-bench ike --only processes --tunnels 10000 --groups x25519 --auth psk
+  ravelin-bench ike --auth ecdsa --groups x25519,ecp256
   ravelin-bench ike --json
 
 memory:    two IKE engines on a wire in memory, one thread: set-ups per second and CPU of each side
 processes: two ravelin-control processes with recording data planes, in two namespaces: set-ups per second,
            CPU and memory of each side, and how long `ravelin show` waits meanwhile
-A set-up is an IKE SA and its first child, pre-shared key, ESP aes128gcm16.";
+A set-up is an IKE SA and its first child, ESP aes128gcm16; pre-shared keys, or certificates by ECDSA with P-256.";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Part {
     Memory,
     Processes,
+}
+
+/// How both ends prove who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Auth {
+    Psk,
+    /// Certificates with P-256 keys, of one CA
+    Ecdsa,
+}
+
+impl Auth {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Psk => "psk",
+            Self::Ecdsa => "ecdsa",
+        }
+    }
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    part: Part,
+    auth: Auth,
+    group: GroupName,
+    tunnels: u32,
+}
+
+impl Case {
+    /// How each end proves itself; files go into the folder.
+    fn proofs(&self, dir: &Path) -> anyhow::Result<[Proof; 2]> {
+        match self.auth {
+            Auth::Psk => Ok([Proof::Psk, Proof::Psk]),
+            Auth::Ecdsa => {
+                let pki = pki::Pki::new(dir)?;
+                Ok([world::End::Hub, world::End::Spokes].map(|end| pki.proof(end)))
+            }
+        }
+    }
 }
 
 /// Key exchanges by the names of the configuration.
@@ -53,7 +96,7 @@ impl GroupName {
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Ends within a minute: x25519 and modp2048, 1,000 tunnels
+    /// Ends within a minute: x25519 with both proofs, modp2048 with pre-shared keys, 1,000 tunnels
     #[arg(long)]
     quick: bool,
     /// Parts to run, comma-separated
@@ -62,6 +105,9 @@ pub(crate) struct Options {
     /// Key exchanges, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "x25519,modp2048,ecp256")]
     groups: Vec<GroupName>,
+    /// How peers prove who they are, comma-separated
+    #[arg(long, value_delimiter = ',', default_value = "psk,ecdsa")]
+    auth: Vec<Auth>,
     /// Numbers of tunnels, comma-separated (1 to 16000)
     #[arg(long, value_delimiter = ',', default_value = "1000,10000", value_parser = clap::value_parser!(u32).range(1..=16_000))]
     tunnels: Vec<u32>,
@@ -74,27 +120,43 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let groups = if options.quick { &[GroupName::X25519, GroupName::Modp2048][..] } else { &options.groups };
-    let tunnels = if options.quick { &[1000][..] } else { &options.tunnels };
-    let cases = groups.len() * tunnels.len() * options.only.len();
-    let mut progress = Progress::new("ike", cases, Duration::from_secs(if options.quick { 30 } else { 180 }));
+    interrupt::watch()?;
+    let cases = options.cases();
+    let expected = cases.iter().map(|case| 3 + u64::from(case.tunnels) / 300).sum();
+    let mut progress = Progress::new("ike", cases.len(), Duration::from_secs(expected));
     if !options.json {
         println!("{}", Line::header());
     }
-    for part in &options.only {
-        for group in groups {
-            for &count in tunnels {
-                progress.step(&format!("{part:?}, {}, {count} tunnels", group.name()));
-                let line = match part {
-                    Part::Memory => memory::run(*group, count)?,
-                    Part::Processes => processes::run(*group, count, options.control.as_deref())?,
-                };
-                progress.clear();
-                line.say(options.json)?;
-            }
-        }
+    for case in cases {
+        let (group, auth) = (case.group.name(), case.auth.name());
+        progress.step(&format!("{:?}, {group}, {auth}, {} tunnels", case.part, case.tunnels));
+        let line = match case.part {
+            Part::Memory => memory::run(case)?,
+            Part::Processes => processes::run(case, options.control.as_deref())?,
+        };
+        progress.clear();
+        line.say(options.json)?;
     }
     Ok(())
+}
+
+impl Options {
+    /// Certificates with the first key exchange only: what they cost is the same with all.
+    fn cases(&self) -> Vec<Case> {
+        let groups = if self.quick { &[GroupName::X25519, GroupName::Modp2048][..] } else { &self.groups };
+        let counts = if self.quick { &[1000][..] } else { &self.tunnels };
+        let mut out = Vec::new();
+        for &part in &self.only {
+            for (n, &group) in groups.iter().enumerate() {
+                for &auth in
+                    self.auth.iter().filter(|auth| n == 0 || **auth == Auth::Psk || self.auth.len() == 1)
+                {
+                    out.extend(counts.iter().map(|&tunnels| Case { part, auth, group, tunnels }));
+                }
+            }
+        }
+        out
+    }
 }
 
 /// One case.
@@ -103,6 +165,7 @@ struct Line {
     bench: &'static str,
     part: &'static str,
     group: &'static str,
+    auth: &'static str,
     tunnels: u32,
     setups_per_s: f64,
     initiator_ms: f64,
@@ -120,9 +183,10 @@ struct Line {
 impl Line {
     fn header() -> String {
         format!(
-            "{:<10}{:<10}{:>8}{:>12}{:>24}{:>24}{:>22}",
+            "{:<10}{:<10}{:<7}{:>8}{:>12}{:>24}{:>24}{:>22}",
             "part",
             "group",
+            "auth",
             "tunnels",
             "set-ups/s",
             "CPU init / resp (ms)",
@@ -141,8 +205,8 @@ impl Line {
         };
         let cpu = format!("{:.3} / {:.3}", self.initiator_ms, self.responder_ms);
         let bytes = format!("{:.0} / {:.0}", self.initiator_bytes, self.responder_bytes);
-        let (part, group, tunnels, rate) = (self.part, self.group, self.tunnels, self.setups_per_s);
-        println!("{part:<10}{group:<10}{tunnels:>8}{rate:>12.0}{cpu:>24}{bytes:>24}{shown:>22}");
+        let Self { part, group, auth, tunnels, setups_per_s: rate, .. } = self;
+        println!("{part:<10}{group:<10}{auth:<7}{tunnels:>8}{rate:>12.0}{cpu:>24}{bytes:>24}{shown:>22}");
         Ok(())
     }
 }
@@ -155,6 +219,22 @@ fn each(total: f64, tunnels: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn certificates_are_measured_with_one_key_exchange_unless_nothing_else_is() {
+        let options = Options {
+            quick: false,
+            only: vec![Part::Memory],
+            groups: vec![GroupName::X25519, GroupName::Ecp256],
+            auth: vec![Auth::Psk, Auth::Ecdsa],
+            tunnels: vec![1000, 10_000],
+            control: None,
+            json: false,
+        };
+        let ecdsa = |o: &Options| o.cases().iter().filter(|c| c.auth == Auth::Ecdsa).count();
+        assert_eq!((options.cases().len(), ecdsa(&options)), (6, 2));
+        assert_eq!(ecdsa(&Options { auth: vec![Auth::Ecdsa], ..options }), 4);
+    }
 
     #[test]
     fn proposals_are_written_as_the_configuration_wants_them() {

@@ -5,10 +5,10 @@
 
 use super::recorder::Recorder;
 use super::world::{self, End, HUB, SPOKES};
-use super::{GroupName, Line, each};
-use crate::conf::Gateway;
+use super::{Case, Line, each};
+use crate::conf::{Gateway, Proof};
 use crate::host::{Net, Process, Scratch, Usage, beside_this_program};
-use crate::instrument::Spread;
+use crate::instrument::{Spread, interrupt};
 use anyhow::bail;
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,11 +21,12 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const STALLED: Duration = Duration::from_secs(30);
 const LOADED: Duration = Duration::from_secs(60);
 
-pub(super) fn run(group: GroupName, tunnels: u32, control: Option<&str>) -> anyhow::Result<Line> {
+pub(super) fn run(case: Case, control: Option<&str>) -> anyhow::Result<Line> {
     let (scratch, net) = (Scratch::new("ike")?, namespaces()?);
     let program = control.map_or_else(|| beside_this_program("ravelin-control"), |c| Ok(c.to_owned()))?;
-    let mut hub = Node::prepare(&net, &scratch, End::Hub, group, tunnels)?;
-    let mut spokes = Node::prepare(&net, &scratch, End::Spokes, group, tunnels)?;
+    let (tunnels, [hub_proof, spokes_proof]) = (case.tunnels, case.proofs(scratch.path())?);
+    let mut hub = Node::prepare(&net, &scratch, End::Hub, case, &hub_proof)?;
+    let mut spokes = Node::prepare(&net, &scratch, End::Spokes, case, &spokes_proof)?;
     hub.start(&net, &program)?;
     hub.ready()?;
     let hub_idle = hub.usage()?;
@@ -43,7 +44,8 @@ pub(super) fn run(group: GroupName, tunnels: u32, control: Option<&str>) -> anyh
     Ok(Line {
         bench: "ike",
         part: "processes",
-        group: group.name(),
+        group: case.group.name(),
+        auth: case.auth.name(),
         tunnels,
         setups_per_s: f64::from(tunnels) / took,
         initiator_ms: ms(spokes_idle, spokes_used),
@@ -55,11 +57,13 @@ pub(super) fn run(group: GroupName, tunnels: u32, control: Option<&str>) -> anyh
     })
 }
 
-/// Waits until all tunnels are up, asking the hub about one of them all the while; how long each answer took, in ms.
+/// Waits until all tunnels are up, asking both ends by turns about one of them all the while; how long each answer
+/// took, in ms.
 fn climb(hub: &mut Node, spokes: &mut Node, tunnels: u32) -> anyhow::Result<Vec<f64>> {
     let ravelin = beside_this_program("ravelin")?;
     let (mut shown, mut progress) = (Vec::new(), (0, Instant::now()));
     loop {
+        interrupt::check()?;
         let up = hub.up().min(spokes.up());
         if up >= u64::from(tunnels) {
             return Ok(shown);
@@ -71,7 +75,9 @@ fn climb(hub: &mut Node, spokes: &mut Node, tunnels: u32) -> anyhow::Result<Vec<
         }
         hub.alive()?;
         spokes.alive()?;
-        shown.push(ask(&ravelin, hub)?.as_secs_f64() * 1e3);
+        for end in [&*hub, &*spokes] {
+            shown.push(ask(&ravelin, end)?.as_secs_f64() * 1e3);
+        }
         let until = Instant::now() + ASK_EVERY;
         while Instant::now() < until && hub.up().min(spokes.up()) < u64::from(tunnels) {
             std::thread::sleep(Duration::from_millis(5));
@@ -79,10 +85,10 @@ fn climb(hub: &mut Node, spokes: &mut Node, tunnels: u32) -> anyhow::Result<Vec<
     }
 }
 
-fn ask(ravelin: &str, hub: &Node) -> anyhow::Result<Duration> {
+fn ask(ravelin: &str, end: &Node) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let mut command = Command::new(ravelin);
-    command.arg("--run-dir").arg(&hub.run_dir).args(["show", "tunnels", "t0", "--json"]);
+    command.arg("--run-dir").arg(&end.run_dir).args(["show", "tunnels", "t0", "--json"]);
     let answer = command.output()?;
     anyhow::ensure!(answer.status.success(), "ravelin show: {}", String::from_utf8_lossy(&answer.stderr));
     Ok(began.elapsed())
@@ -105,20 +111,14 @@ const fn place(end: End) -> &'static str {
 }
 
 impl Node {
-    fn prepare(
-        net: &Net,
-        scratch: &Scratch,
-        end: End,
-        group: GroupName,
-        tunnels: u32,
-    ) -> anyhow::Result<Self> {
+    fn prepare(net: &Net, scratch: &Scratch, end: End, case: Case, proof: &Proof) -> anyhow::Result<Self> {
         let place = place(end);
         let dir = scratch.path().join(place);
         let run_dir = dir.join("run");
         std::fs::create_dir_all(&run_dir)?;
-        let max_sas = tunnels as usize * 2 + 16;
+        let max_sas = case.tunnels as usize * 2 + 16;
         let gateway = Gateway { dir: &dir, run_dir: &run_dir, ports: &["wan0"], core: 0, max_sas };
-        let config = gateway.write(&world::tunnels(end, group, tunnels))?;
+        let config = gateway.write(&world::tunnels(end, case.group, proof, case.tunnels))?;
         let recorder = Recorder::start(net, place, run_dir.clone(), "wan0")?;
         Ok(Self { process: None, recorder, config, run_dir, place })
     }

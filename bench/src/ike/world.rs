@@ -2,8 +2,8 @@
 //!
 //! Decides: numbers. Each spoke has an address and an identity of its own, as peers have.
 
-use super::GroupName;
-use crate::conf::Tunnel;
+use super::{GroupName, pki};
+use crate::conf::{Proof, Tunnel};
 use std::net::Ipv4Addr;
 
 pub(super) const HUB: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -25,14 +25,18 @@ fn nth(first: Ipv4Addr, n: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(first.to_bits() + n)
 }
 
-pub(super) fn tunnels(end: End, group: GroupName, count: u32) -> Vec<Tunnel> {
-    (0..count).map(|n| tunnel(end, group, n)).collect()
+pub(super) fn tunnels(end: End, group: GroupName, proof: &Proof, count: u32) -> Vec<Tunnel> {
+    (0..count).map(|n| tunnel(end, group, proof, n)).collect()
 }
 
-fn tunnel(end: End, group: GroupName, n: u32) -> Tunnel {
+fn tunnel(end: End, group: GroupName, proof: &Proof, n: u32) -> Tunnel {
     let (spoke, network) = (nth(FIRST_SPOKE, n), format!("{}/32", nth(FIRST_NETWORK, n)));
-    let (hub_id, spoke_id) = ("hub.bench".to_owned(), format!("s{n}.bench"));
-    let (name, ike) = (format!("t{n}"), group.proposal());
+    let spoke_id = match proof {
+        Proof::Psk => format!("s{n}.bench"),
+        Proof::Certificate { .. } => pki::identity(End::Spokes).to_owned(),
+    };
+    let (name, hub_id) = (format!("t{n}"), pki::identity(End::Hub).to_owned());
+    let (ike, proof) = (group.proposal(), proof.clone());
     match end {
         End::Hub => Tunnel {
             name,
@@ -43,6 +47,7 @@ fn tunnel(end: End, group: GroupName, n: u32) -> Tunnel {
             selector: (HUB_NETWORK.to_owned(), network),
             start: "respond",
             ike,
+            proof,
         },
         End::Spokes => Tunnel {
             name,
@@ -53,6 +58,7 @@ fn tunnel(end: End, group: GroupName, n: u32) -> Tunnel {
             selector: (network, HUB_NETWORK.to_owned()),
             start: "immediately",
             ike,
+            proof,
         },
     }
 }
@@ -63,8 +69,8 @@ mod tests {
 
     #[test]
     fn both_ends_of_a_tunnel_mirror_each_other() {
-        let (hub, spoke) =
-            (tunnel(End::Hub, GroupName::X25519, 300), tunnel(End::Spokes, GroupName::X25519, 300));
+        let [hub, spoke] =
+            [End::Hub, End::Spokes].map(|end| tunnel(end, GroupName::X25519, &Proof::Psk, 300));
         assert_eq!((hub.local, hub.remote), (spoke.remote, spoke.local));
         assert_eq!((&hub.local_id, &hub.remote_id), (&spoke.remote_id, &spoke.local_id));
         assert_eq!((&hub.selector.0, &hub.selector.1), (&spoke.selector.1, &spoke.selector.0));

@@ -4,9 +4,12 @@
 
 mod allocations;
 mod clock;
+pub(crate) mod interrupt;
 mod machine;
 mod progress;
 mod spread;
+
+use std::io::Write;
 
 pub(crate) use allocations::{allocations, live_bytes};
 pub(crate) use clock::Clock;
@@ -14,9 +17,19 @@ pub(crate) use machine::{Realtime, Waiting, pin};
 pub(crate) use progress::Progress;
 pub(crate) use spread::{Spread, rounded};
 
+/// What an error is told apart by that the command line itself has caused: the exit status is 2 then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrongOption;
+
+impl std::fmt::Display for WrongOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("wrong option")
+    }
+}
+
 /// One JSON object as one line of standard output: what `--json` prints. Fields that are strings or truth values, and
 /// `size`, `tunnels` and `flows`, say what was measured; all others are measurements (`compare` relies on it).
 pub(crate) fn emit(line: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(line)?);
-    Ok(())
+    // Not by println!, which panics when the reader has gone.
+    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(line)?)?)
 }

@@ -7,8 +7,9 @@ use crate::host::{self, Net, Scratch};
 use crate::suites::SuiteName;
 use anyhow::{Context, bail};
 use ravelin_ring::msg;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Device {
         if self.suite().is_some() {
             return Ok(());
         }
-        said(Command::new(self.script(scripts)).arg("install"))
+        said(INSTALL, Command::new(self.script(scripts)).arg("install"))
     }
 
     /// Returns once it carries traffic.
@@ -65,10 +66,11 @@ impl Device {
     }
 
     fn by_script(self, net: &Arc<Net>, scripts: &Path) -> anyhow::Result<Running> {
-        let peer = Script { script: self.script(scripts), scratch: Scratch::new(self.name())? };
+        let script = self.script(scripts);
+        let peer = Script::guarded(&script, self.name())?;
         let dir = peer.scratch.path();
         let places = [net.name("gw"), net.name("sink")];
-        said(Command::new(&peer.script).arg("up").args(places).arg(dir))?;
+        said(UP, Command::new(&script).arg("up").args(places).arg(dir))?;
         let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
         let pids: Vec<u32> = read("pids").lines().filter_map(|l| l.trim().parse().ok()).collect();
         if pids.is_empty() {
@@ -98,15 +100,30 @@ impl Running {
     }
 }
 
+/// What a script started. Its guard waits for the end of this program, however that comes, and ends all of it: peers
+/// that poll would take a core for ever.
 struct Script {
-    script: PathBuf,
+    guard: Child,
     scratch: Scratch,
+}
+
+impl Script {
+    fn guarded(script: &Path, name: &str) -> anyhow::Result<Self> {
+        let scratch = Scratch::new(name)?;
+        let mut guard = Command::new(script);
+        // In a process group of its own: Ctrl-C is for us.
+        guard.arg("guard").arg(scratch.path()).process_group(0);
+        let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let guard = guard.with_context(|| format!("starting {}", script.display()))?;
+        Ok(Self { guard, scratch })
+    }
 }
 
 impl Drop for Script {
     fn drop(&mut self) {
-        if let Err(why) = said(Command::new(&self.script).arg("down").arg(self.scratch.path())) {
-            eprintln!("{}: {why:#}", self.script.display());
+        drop(self.guard.stdin.take());
+        if let Err(why) = self.guard.wait() {
+            eprintln!("the guard of a peer: {why}");
         }
     }
 }
@@ -120,14 +137,24 @@ fn ravelin(net: &Arc<Net>, suite: SuiteName) -> anyhow::Result<Running> {
     Ok(Running { pids: vec![plane.process.pid()], mode, _plane: Some(plane), _peer: None })
 }
 
-/// Runs it to its end; what it complained of is the error.
-fn said(command: &mut Command) -> anyhow::Result<()> {
+/// Packages, and a build.
+const INSTALL: Duration = Duration::from_mins(20);
+const UP: Duration = Duration::from_mins(1);
+
+/// Runs it to its end, which comes within that time; what it complained of is the error.
+fn said(within: Duration, script: &Command) -> anyhow::Result<()> {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", &within.as_secs().to_string()]);
+    command.arg(script.get_program()).args(script.get_args());
     // Its own children keep running and must not hold a pipe of ours open.
     let scratch = Scratch::new("said")?;
     let log = scratch.path().join("stderr");
     let file = std::fs::File::create(&log)?;
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).status();
     let status = status.with_context(|| format!("starting {:?}", command.get_program()))?;
+    if status.code() == Some(124) {
+        bail!("not within {within:?}: {}", std::fs::read_to_string(&log).unwrap_or_default().trim());
+    }
     if !status.success() {
         bail!("{}", std::fs::read_to_string(&log).unwrap_or_default().trim());
     }
@@ -150,8 +177,10 @@ mod tests {
 
     #[test]
     fn what_a_script_complains_of_is_the_error() {
-        let why = said(Command::new("sh").args(["-c", "echo no such thing >&2; exit 3"])).unwrap_err();
+        let why = said(UP, Command::new("sh").args(["-c", "echo no such thing >&2; exit 3"])).unwrap_err();
         assert_eq!(why.to_string(), "no such thing");
-        said(Command::new("true").arg("x")).unwrap();
+        said(UP, Command::new("true").arg("x")).unwrap();
+        let why = said(Duration::from_secs(1), Command::new("sleep").arg("60")).unwrap_err();
+        assert!(why.to_string().contains("not within 1s"), "{why}");
     }
 }

@@ -11,7 +11,7 @@ mod sink;
 
 use crate::control::plane;
 use crate::host::Net;
-use crate::instrument::Progress;
+use crate::instrument::{Progress, interrupt};
 use anyhow::Context;
 use device::Device;
 use flood::{Flood, Path};
@@ -26,10 +26,10 @@ use std::time::{Duration, Instant};
 pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench peers --quick
   ravelin-bench peers --only ravelin,wireguard-go --sizes 64,1400 --rounds 5
-  ravelin-bench peers --json --markdown peers.md
+  ravelin-bench peers --json --report out/
 
 The peers' programs are fetched by bench/peers/NAME.sh install (packages of Debian; ipsec-secgw is built from
-Debian's source package). The generator has core 0, Ravelin's worker and ipsec-secgw core 1; strongSwan and
+Debian's source package). Who cannot be measured is named with the reason, and the others go on. The generator has core 0, Ravelin's worker and ipsec-secgw core 1; strongSwan and
 wireguard-go may use both. Each is offered rising rates; what came out at the best of them is its figure.";
 
 #[derive(clap::Args)]
@@ -38,7 +38,11 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
     /// Who is measured, comma-separated
-    #[arg(long, value_delimiter = ',', default_value = "ravelin,ipsec-secgw,strongswan,wireguard-go")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "ravelin,ravelin-chacha,ipsec-secgw,strongswan,wireguard-go"
+    )]
     only: Vec<Device>,
     /// Inner packet sizes in bytes, comma-separated (48 to 1400)
     #[arg(long, value_delimiter = ',', default_value = "64,1400", value_parser = clap::value_parser!(u16).range(48..=1400))]
@@ -49,9 +53,9 @@ pub(crate) struct Options {
     /// The folder of the peers' scripts
     #[arg(long, default_value = "bench/peers")]
     scripts: PathBuf,
-    /// Writes the table as Markdown, too
-    #[arg(long)]
-    markdown: Option<PathBuf>,
+    /// Write a report there: index.md with a plot
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// One JSON object per line instead of the table
     #[arg(long)]
     json: bool,
@@ -64,6 +68,7 @@ const QUICK_WINDOW: Duration = Duration::from_millis(300);
 const WARM_UP: Duration = Duration::from_millis(150);
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    interrupt::watch()?;
     let scripts = options.scripts.canonicalize().with_context(|| {
         format!("{} (cure: start it in the source tree, or name it by --scripts)", options.scripts.display())
     })?;
@@ -77,6 +82,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for round in 0..rounds {
         for &size in &options.sizes {
             for &device in &able {
+                interrupt::check()?;
+                if report.is_hopeless(device) {
+                    continue;
+                }
                 progress.step(&format!("round {}, {size} B, {}", round + 1, device.name()));
                 match turn(&net, device, &scripts, size, options.quick) {
                     Ok((best, mode)) => report.add(device, size, mode, best),
@@ -86,7 +95,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     progress.clear();
-    report.say(options.json, options.markdown.as_deref())
+    report.say(options.json, options.report.as_deref())
 }
 
 /// Whoever cannot be had is named in the report, and the others go on.
@@ -125,11 +134,11 @@ fn turn(
         to: (MacAddr(plane::LAN_MAC), plane::FAR),
     };
     let flood = Flood::start(net, "host", path, size, 1000);
-    std::thread::sleep(WARM_UP * 2);
+    interrupt::sleep(WARM_UP * 2)?;
     let window = if quick { QUICK_WINDOW } else { WINDOW };
     let best = ladder::climb(|rate| {
         flood.offer(rate);
-        std::thread::sleep(WARM_UP);
+        interrupt::sleep(WARM_UP)?;
         let (sent, got, cpu, since) = (flood.sent(), sink.packets()?, running.cpu()?, Instant::now());
         std::thread::sleep(window);
         let seconds = since.elapsed().as_secs_f64();
@@ -157,6 +166,14 @@ impl Report {
     fn fail(&mut self, device: Device, why: &anyhow::Error) {
         let text = format!("{why:#}");
         eprintln!("{}: not measured: {text}", device.name());
-        self.failures.insert(device.name(), text);
+        let failure = self.failures.entry(device.name()).or_default();
+        failure.times += 1;
+        failure.why = text;
+    }
+
+    /// Failed twice and never came through: not tried a third time.
+    fn is_hopeless(&self, device: Device) -> bool {
+        let often = self.failures.get(device.name()).is_some_and(|f| f.times >= 2);
+        often && self.rows.iter().all(|row| row.device != device)
     }
 }

@@ -10,7 +10,7 @@
 mod probe;
 mod report;
 
-use crate::instrument::{Clock, Progress, Realtime, pin};
+use crate::instrument::{Clock, Progress, Realtime, WrongOption, pin};
 use crate::suites::SuiteName;
 use crate::way::measure::{BATCHES, Kept, warm_up, windows};
 use crate::way::pair::{Gateways, Pair};
@@ -59,7 +59,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let cases = plan::cases(&options.wish())?;
+    let cases = plan::cases(&options.wish()).context(WrongOption)?;
     let wanted = options.windows.map_or(if options.quick { 31 } else { 151 }, usize::from);
     pin(options.core)?;
     Realtime::probe();

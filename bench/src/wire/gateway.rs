@@ -4,6 +4,7 @@
 use super::device::{CORE, Device, FRAMES, RING, Running};
 use super::lab::{self, GEN, LAN, Lab, Place, SINK, WAN};
 use super::traffic::{GATEWAY, HOST_A, HOST_B, PEER, Tunnel, Tunnels};
+use crate::host;
 use anyhow::{Context, bail};
 use core::net::Ipv4Addr;
 use nix::sys::signal::{Signal, kill};
@@ -17,7 +18,7 @@ use ravelin_ring::msg::{
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,9 +39,7 @@ impl Device for Ravelin {
     fn start(&self, lab: &Lab, tunnels: &Arc<Tunnels>) -> anyhow::Result<Box<dyn Running>> {
         let run_dir = std::env::temp_dir().join(format!("ravelin-bench-{}", std::process::id()));
         std::fs::create_dir_all(&run_dir)?;
-        let mut child = Command::new("nsenter")
-            .arg(format!("--net={}", lab.path(Place::Gateway).display()))
-            .arg("--")
+        let mut child = host::inside(&lab.path(Place::Gateway))
             .arg(&self.program)
             .arg("--run-dir")
             .arg(&run_dir)
@@ -122,6 +121,7 @@ fn setup(tunnels: u32) -> Setup {
         frame_size: 2048,
         ring_size: RING,
         huge_pages: false,
+        busy_poll_us: 0,
         tun: "rbench0".into(),
         udp_encap_port: None,
         max_sas: tunnels.max(16),

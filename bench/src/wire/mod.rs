@@ -25,10 +25,10 @@ mod options;
 mod plan;
 mod report;
 mod page;
-mod svg;
 
 pub(crate) use options::{EXAMPLES, Options};
 
+use crate::instrument::{WrongOption, interrupt};
 use anyhow::{Context, ensure};
 use lab::Lab;
 use report::Report;
@@ -37,12 +37,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tester::Tester;
 
-/// As a shell has it: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
-
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    options.check()?;
-    let interrupted = watch_for_signals()?;
+    options.check().context(WrongOption)?;
+    let interrupted = interrupt::watch()?;
     let mut report = Report::new(options.json);
     let done = measure(options, &interrupted, &mut report);
     if let Some(dir) = &options.report
@@ -50,10 +47,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     {
         page::write(dir, &report.rows).with_context(|| format!("writing the report to {}", dir.display()))?;
         eprintln!("report: {}", dir.join(page::NAME).display());
-    }
-    if done.is_err() && interrupted.load(std::sync::atomic::Ordering::Relaxed) {
-        eprintln!("interrupted");
-        std::process::exit(INTERRUPTED);
     }
     done
 }
@@ -71,16 +64,6 @@ fn measure(options: &Options, interrupted: &Arc<AtomicBool>, report: &mut Report
     let mut tester = Tester::new(&lab.ends(), interrupted.clone())?;
     let ravelin = gateway::Ravelin { program };
     plan::in_the_lab(options, &lab, &mut tester, &[&ravelin], report)
-}
-
-/// The first signal ends the run in order, the second one at once.
-fn watch_for_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, flag.clone())?;
-        signal_hook::flag::register(signal, flag.clone())?;
-    }
-    Ok(flag)
 }
 
 fn beside_this_program() -> anyhow::Result<PathBuf> {

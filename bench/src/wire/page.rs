@@ -3,7 +3,7 @@
 //! Reads: the rows of this run. Writes: the directory. Never: mixes runs; an index that is there is replaced.
 
 use super::report::{Case, Figure, Row};
-use super::svg::{Line, Plot};
+use crate::svg::{Line, Plot};
 use core::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -183,9 +183,9 @@ mod tests {
     use super::super::record::Percentiles;
     use super::super::report;
     use super::super::search::Found;
-    use super::super::svg::tests::well_formed;
     use super::super::traffic::Size;
     use super::*;
+    use crate::svg::tests::well_formed;
 
     fn rows() -> Vec<Row> {
         let mut rows = Vec::new();

@@ -249,7 +249,7 @@ pub struct PortStatus {
     /// "zero-copy" or "copy".
     pub bind: Option<String>,
     pub queues: u32,
-    /// Counted by the XDP program, by the names of `ravelin_ring::counters::XdpCounter`.
+    /// By the names of `ravelin_ring::counters`' `XdpCounter` (the XDP program counts) and `SocketCounter` (the kernel).
     pub counters: BTreeMap<String, u64>,
 }
 

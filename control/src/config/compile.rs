@@ -33,6 +33,7 @@ impl Config {
             frame_size: plane.frame_size,
             ring_size: plane.ring_size,
             huge_pages: plane.huge_pages,
+            busy_poll_us: plane.busy_poll_us,
             tun: plane.tun.to_string(),
             udp_encap_port: plane.udp_encapsulation_port,
             max_sas: plane.max_sas,

@@ -75,6 +75,8 @@ pub struct Dataplane {
     pub frame_size: u32,
     pub ring_size: u32,
     pub huge_pages: bool,
+    /// Microseconds; 0: off.
+    pub busy_poll_us: u16,
     pub tun: DeviceName,
     pub udp_encapsulation_port: Option<u16>,
     pub max_sas: u32,

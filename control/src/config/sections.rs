@@ -14,8 +14,17 @@ use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
 pub(crate) const ROOT_KEYS: &[&str] = &["port", "dataplane", "control", "tunnel"];
 pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
-pub(crate) const DATAPLANE_KEYS: &[&str] =
-    &["cores", "frames", "frame-size", "ring-size", "huge-pages", "tun", "max-sas", "udp-encapsulation-port"];
+pub(crate) const DATAPLANE_KEYS: &[&str] = &[
+    "cores",
+    "frames",
+    "frame-size",
+    "ring-size",
+    "huge-pages",
+    "busy-poll",
+    "tun",
+    "max-sas",
+    "udp-encapsulation-port",
+];
 pub(crate) const CONTROL_KEYS: &[&str] = &["run-dir", "secrets", "ike-port", "natt-port", "default-policy"];
 
 pub(crate) const MAX_PORTS: usize = 64;
@@ -53,6 +62,8 @@ pub(crate) fn dataplane(table: Option<&Table<'_>>, findings: &mut Findings) -> D
         frame_size: table.or("frame-size", default.frame_size, findings, frame_size),
         ring_size: table.or("ring-size", default.ring_size, findings, ring_size),
         huge_pages: table.or("huge-pages", default.huge_pages, findings, boolean),
+        busy_poll_us: table
+            .or("busy-poll", default.busy_poll_us, findings, |v| number16(v, 0..=1000, "microseconds")),
         tun: table.or("tun", default.tun, findings, device),
         udp_encapsulation_port: table.optional("udp-encapsulation-port", findings, encapsulation_port),
         max_sas: table
@@ -69,6 +80,7 @@ impl Default for Dataplane {
             frame_size: 2048,
             ring_size: 2048,
             huge_pages: false,
+            busy_poll_us: 0,
             tun: DeviceName::TUN,
             udp_encapsulation_port: None,
             max_sas: 4096,

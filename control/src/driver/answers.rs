@@ -16,9 +16,9 @@ use crate::metrics::Totals;
 use ravelin_ike::config::{ConnectionId, Start};
 use ravelin_ike::event::ChildSaId;
 use ravelin_ike::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Role, Snapshot};
-use ravelin_ring::counters::{Counter, Drop as Reason, XdpCounter};
+use ravelin_ring::counters::{Counter, Drop as Reason, SocketCounter, XdpCounter};
 use ravelin_ring::msg::{Direction, SaReport, Suite, TunnelId};
-use ravelin_ring::{BindMode, WorkerCounters};
+use ravelin_ring::{BindMode, PortCounters, WorkerCounters};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -31,14 +31,15 @@ pub(super) fn tunnels(core: &Core, now: Instant, name: Option<&str>) -> Vec<Tunn
         Some(tunnel) => tunnel.map(|t| core.snapshot_of(now, t.id)).unwrap_or_default(),
     };
     let index = Index::of(&snapshot);
-    let (totals, idle) = (core.installer.all_totals(), Idle::of(core));
-    let wanted = core.config.tunnels.iter().filter(|t| name.is_none_or(|n| t.name == n));
-    wanted
-        .map(|t| {
-            let totals = totals.get(&t.id).copied().unwrap_or_default();
-            tunnel(core, index.view(t.connection_id()), now, t, totals, &idle)
-        })
-        .collect()
+    let wanted = name.and_then(|name| core.config.tunnel(name));
+    let idle = Idle::of(core, |tunnel| wanted.is_none_or(|t| t.id == tunnel));
+    let one = |t: &Tunnel, totals| tunnel(core, index.view(t.connection_id()), now, t, totals, &idle);
+    if name.is_some() {
+        return wanted.map(|t| one(t, core.installer.totals(t.id))).into_iter().collect();
+    }
+    let totals = core.installer.all_totals();
+    let all = core.config.tunnels.iter();
+    all.map(|t| one(t, totals.get(&t.id).copied().unwrap_or_default())).collect()
 }
 
 /// A snapshot whose parts are found by connection: with many tunnels nothing is searched for tunnel by tunnel.
@@ -86,9 +87,9 @@ struct View<'a> {
 struct Idle(HashMap<(TunnelId, Direction), u64>);
 
 impl Idle {
-    fn of(core: &Core) -> Self {
+    fn of(core: &Core, wanted: impl Fn(TunnelId) -> bool) -> Self {
         let mut least: HashMap<_, u64> = HashMap::new();
-        for half in core.installer.halves() {
+        for half in core.installer.halves().filter(|half| wanted(half.tunnel)) {
             if let Some(s) = half.report.as_ref().and_then(idle_seconds) {
                 let entry = least.entry((half.tunnel, half.direction)).or_insert(s);
                 *entry = s.min(*entry);
@@ -189,11 +190,13 @@ fn tunnel(
 }
 
 pub(super) fn sas(core: &Core, now: Instant, name: Option<&str>) -> Vec<SaStatus> {
-    let snapshot = core.snapshot(now);
+    let wanted = name.and_then(|name| core.config.tunnel(name));
+    let snapshot = wanted.map_or_else(|| core.snapshot(now), |t| core.snapshot_of(now, t.id));
     let index = Index::of(&snapshot);
     let mut out: Vec<SaStatus> = core
         .installer
         .halves()
+        .filter(|half| wanted.is_none_or(|t| t.id == half.tunnel))
         .filter_map(|half| {
             let tunnel = core.config.tunnel_by_id(half.tunnel).map_or("(removed)", |t| t.name.as_str());
             name.is_none_or(|n| n == tunnel).then(|| sa(core, &index, now, half, tunnel))
@@ -292,14 +295,16 @@ pub(super) fn ports(plane: &Plane, model: &Model, name: Option<&str>) -> Vec<Por
                     .to_owned()
                 }),
                 queues: p.queues,
-                counters: XdpCounter::ALL
-                    .iter()
-                    .zip(counters)
-                    .map(|(c, n)| (c.name().to_owned(), n))
-                    .collect(),
+                counters: counters_by_name(&counters),
             }
         })
         .collect()
+}
+
+fn counters_by_name(counters: &PortCounters) -> BTreeMap<String, u64> {
+    let xdp = XdpCounter::ALL.iter().map(|c| (c.name(), counters.get(*c)));
+    let sockets = SocketCounter::ALL.iter().map(|c| (c.name(), counters.socket(*c)));
+    xdp.chain(sockets).map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
 pub(super) fn workers(core: &Core, plane: &Plane, name: Option<&str>) -> Vec<WorkerStatus> {
@@ -338,9 +343,8 @@ pub(super) fn drops(plane: &Plane) -> DropStatus {
     let mut ports = Vec::new();
     for (id, port) in plane.welcome.ports.iter().enumerate() {
         let counters = plane.counters.port(id).unwrap_or_default();
-        let count = |c: XdpCounter| counters.get(c as usize).copied().unwrap_or(0);
         let drops: BTreeMap<String, u64> =
-            XDP_DROPS.iter().map(|c| (c.name().to_owned(), count(*c))).collect();
+            XDP_DROPS.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect();
         for (name, n) in &drops {
             *total.entry(name.clone()).or_default() += n;
         }

@@ -70,17 +70,14 @@ impl Driver {
 
     /// Answers what has come about, failed or run out of time.
     pub(super) fn answer_waiting(&mut self, now: Instant) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let snapshot = self.core.snapshot(now);
-        let index = answers::Index::of(&snapshot);
         for waiting in std::mem::take(&mut self.waiting) {
             let Some(tunnel) = self.core.config.tunnel_by_id(waiting.tunnel) else {
                 let gone = Answer::refused(format!("tunnel \"{}\" was removed meanwhile", waiting.name));
                 let _ = waiting.reply.send(gone);
                 continue;
             };
+            let snapshot = self.core.snapshot_of(now, waiting.tunnel);
+            let index = answers::Index::of(&snapshot);
             let state = answers::state(&self.core, &index, tunnel);
             let note = self.core.note(waiting.tunnel);
             let done = match waiting.up {

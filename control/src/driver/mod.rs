@@ -16,6 +16,7 @@ mod survival;
 mod limit;
 mod note;
 mod revocation;
+mod datagrams;
 mod connection;
 mod reload;
 mod calls;
@@ -33,7 +34,7 @@ use crate::api::{self, Call, Server};
 use crate::config::{Config, Errors};
 use crate::kernel::{FailClosed, KernelError, Mirror, ProtectedRoutes};
 use crate::metrics::Counter;
-use crate::net::{Datagram, Sockets};
+use crate::net::Sockets;
 use crate::secrets::Secrets;
 use calls::Waiting;
 use connection::Link;
@@ -206,6 +207,9 @@ impl Driver {
                 Wake::Reload => drop(self.reload(now).await),
                 Wake::Stop => self.stop(now),
             }
+            // Whoever speaks to the API runs in a task of its own, which has its turn only while this one rests; under
+            // a storm of datagrams it never would.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -287,15 +291,6 @@ impl Driver {
         while let Some(t) = self.core.poll_transmit() {
             self.sockets.send(t.local, t.remote, t.natt, &t.datagram());
         }
-    }
-
-    fn datagrams(&mut self, now: Instant) {
-        let mut taken = Vec::new();
-        self.sockets.receive(&mut taken);
-        for Datagram { local, remote, bytes } in taken {
-            self.core.datagram(now, local, remote, &bytes);
-        }
-        self.core.too_big(now, &self.sockets.too_big());
     }
 
     /// What the kernel changed, for the data plane; and our own routes, if they depend on it.

@@ -4,7 +4,7 @@ use super::table::{Column, Side::Left, Side::Right, table as draw};
 use super::units::or_dash;
 use super::{What, nothing};
 use crate::api::{PortStatus, WorkerStatus};
-use ravelin_ring::counters::{Counter, XdpCounter};
+use ravelin_ring::counters::{Counter, SocketCounter, XdpCounter};
 use std::collections::BTreeMap;
 
 pub(super) fn ports(all: &[PortStatus]) -> String {
@@ -22,6 +22,7 @@ pub(super) fn ports(all: &[PortStatus]) -> String {
         Column("PASSED", Right),
         Column("STEERED", Right),
         Column("DROPPED", Right),
+        Column("LOST", Right),
     ];
     let rows = all.iter().map(|port| {
         let count = |counter: XdpCounter| of(&port.counters, counter.name());
@@ -36,10 +37,19 @@ pub(super) fn ports(all: &[PortStatus]) -> String {
             count(XdpCounter::Passed).to_string(),
             count(XdpCounter::Steered).to_string(),
             count(XdpCounter::NoWorker).saturating_add(count(XdpCounter::Unparsable)).to_string(),
+            lost(port).iter().sum::<u64>().to_string(),
         ]
     });
     let mut text = draw(&columns, rows);
     for port in all {
+        let [full, no_frame] = lost(port);
+        if full + no_frame > 0 {
+            text.push_str(&format!(
+                "{}: lost before a worker saw them: {full} found the receive ring full, {no_frame} no empty frame \
+                 (more cores, a larger ring-size, more frames)\n",
+                port.name
+            ));
+        }
         if port.attach.as_deref() == Some("generic") {
             text.push_str(&format!(
                 "{}: generic XDP: every packet is copied; native mode would be faster\n",
@@ -48,6 +58,11 @@ pub(super) fn ports(all: &[PortStatus]) -> String {
         }
     }
     text
+}
+
+/// Frames that no worker saw, by the sockets' own counters.
+fn lost(port: &PortStatus) -> [u64; 2] {
+    [SocketCounter::RxRingFull, SocketCounter::RxDropped].map(|c| of(&port.counters, c.name()))
 }
 
 pub(super) fn workers(all: &[WorkerStatus]) -> String {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::*;
-use ravelin_ring::counters::{Counter, Drop as Reason, XdpCounter};
+use ravelin_ring::counters::{Counter, Drop as Reason, SocketCounter, XdpCounter};
 use std::collections::BTreeMap;
 
 fn tunnel(name: &str, up: bool) -> TunnelStatus {
@@ -74,7 +74,9 @@ fn port(name: &str, attach: &str) -> PortStatus {
         attach: Some(attach.into()),
         bind: Some("copy".into()),
         queues: 1,
-        counters: counters(XdpCounter::ALL.iter().map(|c| c.name())),
+        counters: counters(
+            XdpCounter::ALL.iter().map(|c| c.name()).chain(SocketCounter::ALL.iter().map(|c| c.name())),
+        ),
     }
 }
 
@@ -228,13 +230,16 @@ SA 0xc0000101 out
 
 #[test]
 fn ports_as_a_table() {
+    let mut lan = port("lan0", "native");
+    lan.counters.retain(|name, _| SocketCounter::ALL.iter().all(|c| c.name() != name));
     assert_text(
-        &Answer::Ports(vec![port("lan0", "native"), port("wan0", "generic")]),
+        &Answer::Ports(vec![lan, port("wan0", "generic")]),
         false,
         "
-PORT  LINK  XDP      BIND  QUEUES   MTU  MAC                PASSED  STEERED  DROPPED
-lan0  up    native   copy       1  1500  02:00:00:00:00:01       1        2        7
-wan0  up    generic  copy       1  1500  02:00:00:00:00:01       1        2        7
+PORT  LINK  XDP      BIND  QUEUES   MTU  MAC                PASSED  STEERED  DROPPED  LOST
+lan0  up    native   copy       1  1500  02:00:00:00:00:01       1        2        7     0
+wan0  up    generic  copy       1  1500  02:00:00:00:00:01       1        2        7    11
+wan0: lost before a worker saw them: 6 found the receive ring full, 5 no empty frame (more cores, a larger ring-size, more frames)
 wan0: generic XDP: every packet is copied; native mode would be faster
 ",
     );

@@ -163,3 +163,17 @@ named! {
         Unparsable = "unparsable",
     }
 }
+
+named! {
+    /// Per port, summed over its sockets; counted by the kernel (XDP_STATISTICS). What it drops was never received.
+    SocketCounter {
+        /// Frames for which no empty frame was lent to the kernel, or that were too long for one.
+        RxDropped = "rx_dropped",
+        /// Frames that found the receive ring full: the worker did not keep up.
+        RxRingFull = "rx_ring_full",
+        /// How often the kernel looked for an empty frame in vain.
+        FillRingEmpty = "fill_ring_empty",
+        RxInvalid = "rx_invalid",
+        TxInvalid = "tx_invalid",
+    }
+}

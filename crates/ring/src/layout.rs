@@ -4,12 +4,12 @@
 mod table;
 mod worker;
 
-use crate::counters::{Counter, Drop, XdpCounter};
+use crate::counters::{Counter, Drop, SocketCounter, XdpCounter};
 use crate::msg::{TableCommand, TableEvent, WorkerCommand, WorkerEvent};
 use crate::spsc::{Message, ring_words};
 
 /// Two processes with different versions do not talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// First word of the memory: "RAVELIN1".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"RAVELIN1");
@@ -29,7 +29,7 @@ const HEADER_WORDS: usize = 512;
 /// Counters of different writers share no cache line (nor its prefetched neighbour).
 const BLOCK_ALIGN: usize = 16;
 const WORKER_BLOCK: usize = (Counter::COUNT + Drop::COUNT).next_multiple_of(BLOCK_ALIGN);
-const PORT_BLOCK: usize = XdpCounter::COUNT.next_multiple_of(BLOCK_ALIGN);
+const PORT_BLOCK: usize = (XdpCounter::COUNT + SocketCounter::COUNT).next_multiple_of(BLOCK_ALIGN);
 
 /// Word offsets of all parts for so many workers and ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,7 +70,7 @@ impl Plan {
         start.next_multiple_of(BLOCK_ALIGN) + worker * WORKER_BLOCK
     }
 
-    /// [`XdpCounter`]s.
+    /// [`XdpCounter`]s, then [`SocketCounter`]s.
     pub(crate) fn port_counters(self, port: usize) -> usize {
         self.worker_counters(self.workers) + port * PORT_BLOCK
     }

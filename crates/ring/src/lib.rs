@@ -33,5 +33,5 @@ pub use codec::Malformed;
 #[cfg(not(loom))]
 pub use handshake::{BindMode, Error, PortReport, Welcome};
 #[cfg(not(loom))]
-pub use memory::{CounterView, CounterWriter, WorkerCounters};
+pub use memory::{CounterView, CounterWriter, PortCounters, WorkerCounters};
 pub use spsc::{Consumer, Full, Message, Producer, in_process};

@@ -3,7 +3,7 @@
 //! Decides: whether a received memory is the one that the plan describes (size, seals, header) before anything else is
 //! read. Sealed against shrinking, so that no access can fault.
 
-use crate::counters::{Counter, Drop as DropReason, XdpCounter};
+use crate::counters::{Counter, Drop as DropReason, SocketCounter, XdpCounter};
 use crate::layout::Plan;
 use crate::spsc::{Consumer, Message, Producer, Words, ring_words};
 use core::fmt;
@@ -117,7 +117,7 @@ impl Memory {
     }
 
     pub(crate) fn port_writer(&self, port: usize) -> CounterWriter {
-        let len = XdpCounter::COUNT;
+        let len = XdpCounter::COUNT + SocketCounter::COUNT;
         CounterWriter { words: self.words(self.plan.port_counters(port), len), len }
     }
 }
@@ -173,6 +173,23 @@ impl WorkerCounters {
     }
 }
 
+/// A copy of one port's counters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PortCounters {
+    pub xdp: [u64; XdpCounter::COUNT],
+    pub sockets: [u64; SocketCounter::COUNT],
+}
+
+impl PortCounters {
+    pub fn get(&self, what: XdpCounter) -> u64 {
+        self.xdp.get(what as usize).copied().unwrap_or(0)
+    }
+
+    pub fn socket(&self, what: SocketCounter) -> u64 {
+        self.sockets.get(what as usize).copied().unwrap_or(0)
+    }
+}
+
 impl CounterView {
     pub fn workers(&self) -> usize {
         self.memory.plan.workers
@@ -196,12 +213,15 @@ impl CounterView {
         })
     }
 
-    /// By the numbers of [`XdpCounter`]. `None`: there is no such port.
-    pub fn port(&self, port: usize) -> Option<[u64; XdpCounter::COUNT]> {
+    /// `None`: there is no such port.
+    pub fn port(&self, port: usize) -> Option<PortCounters> {
         if port >= self.ports() {
             return None;
         }
-        let words = self.memory.words(self.memory.plan.port_counters(port), XdpCounter::COUNT);
-        Some(core::array::from_fn(|i| words.word(i).load(Ordering::Relaxed)))
+        let len = XdpCounter::COUNT + SocketCounter::COUNT;
+        let words = self.memory.words(self.memory.plan.port_counters(port), len);
+        let read = |i: usize| words.word(i).load(Ordering::Relaxed);
+        let sockets = core::array::from_fn(|i| read(XdpCounter::COUNT + i));
+        Some(PortCounters { xdp: core::array::from_fn(read), sockets })
     }
 }

@@ -116,7 +116,7 @@ pub struct Session {
     pub workers: Vec<WorkerLink>,
     pub commands: Consumer<TableCommand>,
     pub events: Sender<TableEvent>,
-    /// [`crate::counters::XdpCounter`]s, in the order of the ports.
+    /// [`crate::counters::XdpCounter`]s and [`crate::counters::SocketCounter`]s, in the order of the ports.
     pub ports: Vec<CounterWriter>,
     /// Readable (end of file) when the control process is gone.
     pub stream: UnixStream,

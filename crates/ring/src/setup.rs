@@ -17,6 +17,8 @@ pub struct Setup {
     /// Entries of each AF_XDP ring, a power of two (2,048 and more: smaller ones lose packets in bursts).
     pub ring_size: u32,
     pub huge_pages: bool,
+    /// Microseconds for which the kernel polls a queue on the worker's core at a time; 0: the device interrupts.
+    pub busy_poll_us: u16,
     /// Name of the TUN device for the host's own traffic.
     pub tun: String,
     /// Destination port of UDP-encapsulated ESP besides 4500, if any.

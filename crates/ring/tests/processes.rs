@@ -30,6 +30,7 @@ fn setup(workers: u16) -> Setup {
         frame_size: 2048,
         ring_size: 2048,
         huge_pages: false,
+        busy_poll_us: 0,
         tun: "ravelin0".into(),
         udp_encap_port: None,
         max_sas: 16,
@@ -185,7 +186,7 @@ fn commands_and_events_cross_between_processes() {
     }
     let total = (0..2).map(|w| session.counters.worker(w).unwrap().get(Counter::Received)).max().unwrap();
     assert_eq!(total, 2 * N, "counters are seen across the processes");
-    assert_eq!(session.counters.port(0).unwrap()[XdpCounter::NoWorker as usize], 33);
+    assert_eq!(session.counters.port(0).unwrap().get(XdpCounter::NoWorker), 33);
     assert!(session.counters.worker(2).is_none() && session.counters.port(1).is_none());
     drop(session);
     assert!(server.child.wait().unwrap().success());

@@ -9,6 +9,7 @@ mod umem;
 mod pool;
 mod ring;
 mod queue;
+mod meter;
 mod socket;
 mod error;
 mod sys;
@@ -17,8 +18,9 @@ pub mod tun;
 
 pub use error::Error;
 pub use frame::{Frame, leaked_frames};
+pub use meter::{Meter, Statistics};
 pub use pool::FramePool;
 pub use prefetch::{prefetch, prefetch_bytes, prefetch_lines};
 pub use queue::Anomalies;
-pub use socket::{Mode, Socket, SocketConfig, Statistics};
+pub use socket::{Mode, Socket, SocketConfig};
 pub use umem::{HugePages, Umem, UmemConfig};

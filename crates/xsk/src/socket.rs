@@ -3,6 +3,7 @@
 //! Decides: how the UMEM is shared (with a bound socket if the kernel lets us, else registered anew), how often a busy
 //! queue is tried. Says which mode the kernel chose. Never: blocks after the bind.
 
+use crate::meter::{self, Meter, Statistics};
 use crate::queue::{Anomalies, Queue, Rings};
 use crate::ring::{Ring, Side};
 use crate::{Error, Frame, FramePool, Umem, sys};
@@ -38,17 +39,6 @@ pub enum Mode {
     Copy,
 }
 
-/// The kernel's own counters of a socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Statistics {
-    pub rx_dropped: u64,
-    pub rx_invalid: u64,
-    pub tx_invalid: u64,
-    pub rx_ring_full: u64,
-    pub fill_ring_empty: u64,
-    pub tx_ring_empty: u64,
-}
-
 #[derive(Debug)]
 pub struct Socket {
     // Field order: the rings are unmapped before the descriptor is closed.
@@ -56,6 +46,8 @@ pub struct Socket {
     fd: Descriptor,
     mode: Mode,
     config: SocketConfig,
+    /// Every refill is a system call in which the kernel polls the queue.
+    busy_poll: bool,
 }
 
 /// The socket's descriptor; closing it takes it off the list of those to share with.
@@ -134,7 +126,7 @@ impl Socket {
         let options = sys::options(fd.as_fd()).map_err(|e| Error::of("reading the socket's mode", e))?;
         let mode = if options & libc::XDP_OPTIONS_ZEROCOPY != 0 { Mode::ZeroCopy } else { Mode::Copy };
         let queue = Queue::new(umem.clone(), rings, config.fill_limit);
-        Ok(Self { queue, fd: Descriptor { fd, umem: umem.clone() }, mode, config })
+        Ok(Self { queue, fd: Descriptor { fd, umem: umem.clone() }, mode, config, busy_poll: false })
     }
 
     /// Appends up to `max` received frames, as far as `out` has room; how many.
@@ -152,7 +144,7 @@ impl Socket {
     /// Lends the kernel empty frames for reception, up to the configured limit.
     pub fn refill(&mut self, pool: &mut FramePool) {
         self.queue.refill(pool);
-        if self.queue.wants_rx_wakeup() {
+        if self.busy_poll || self.queue.wants_rx_wakeup() {
             sys::kick_rx(self.as_fd());
         }
     }
@@ -194,15 +186,21 @@ impl Socket {
         self.queue.in_flight()
     }
 
+    /// From now on [`Self::refill`] lets the kernel poll the queue on the caller's core, for up to `micros` and `budget`
+    /// packets a call, instead of by interrupts (Linux 5.11; napi_defer_hard_irqs of the device keeps them off).
+    pub fn prefer_busy_poll(&mut self, micros: u16, budget: u16) -> io::Result<()> {
+        sys::prefer_busy_poll(self.as_fd(), micros.into(), budget.into())?;
+        self.busy_poll = true;
+        Ok(())
+    }
+
     pub fn statistics(&self) -> io::Result<Statistics> {
-        sys::statistics(self.as_fd()).map(|s| Statistics {
-            rx_dropped: s.rx_dropped,
-            rx_invalid: s.rx_invalid_descs,
-            tx_invalid: s.tx_invalid_descs,
-            rx_ring_full: s.rx_ring_full,
-            fill_ring_empty: s.rx_fill_ring_empty_descs,
-            tx_ring_empty: s.tx_ring_empty_descs,
-        })
+        meter::read(self.as_fd())
+    }
+
+    /// For another thread to read the statistics.
+    pub fn meter(&self) -> io::Result<Meter> {
+        Meter::new(self.as_fd())
     }
 
     pub fn anomalies(&self) -> Anomalies {
@@ -220,7 +218,7 @@ impl Socket {
     /// Closes the socket. Frames that waited for reception go to `pool`; how many frames are lost (they were on their
     /// way out, or the NIC itself may still write to them).
     pub fn close(self, pool: &mut FramePool) -> usize {
-        let Self { queue, fd, mode, config: _ } = self;
+        let Self { queue, fd, mode, .. } = self;
         let lent = queue.into_lent();
         drop(fd);
         lent.reclaim(pool, mode == Mode::ZeroCopy)

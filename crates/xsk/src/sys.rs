@@ -155,6 +155,22 @@ pub(crate) fn bind(
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The caller drives the queue's NAPI by its own system calls, so many packets at a time; interrupts stay off meanwhile.
+pub(crate) fn prefer_busy_poll(fd: BorrowedFd<'_>, micros: c_int, budget: c_int) -> io::Result<()> {
+    let options =
+        [(libc::SO_PREFER_BUSY_POLL, 1), (libc::SO_BUSY_POLL, micros), (libc::SO_BUSY_POLL_BUDGET, budget)];
+    for (option, value) in options {
+        let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let at = ptr::from_ref(&value).cast();
+        // SAFETY: `value` is valid for reads of `len` bytes during the call.
+        let rc = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, at, len) };
+        if rc != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Asks the kernel to transmit what lies in the ring.
 pub(crate) fn kick_tx(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no buffer and no address are passed.

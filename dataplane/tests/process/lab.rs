@@ -91,6 +91,7 @@ impl Lab {
             frame_size: 2048,
             ring_size: 1024,
             huge_pages: false,
+            busy_poll_us: 0,
             tun: "ravelin0".into(),
             udp_encap_port: None,
             max_sas: 16,

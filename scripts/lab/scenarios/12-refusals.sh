@@ -41,9 +41,21 @@ scenario() {
   ravelin_start A
   refused "a second control process on the same directory" 'already\|another\|in use' "$RAVELIN_BIN/ravelin-control" --config "$LAB/ravelinA/ravelin.toml"
   refused "a second data plane on the same directory" 'already\|another\|in use' "$RAVELIN_BIN/ravelin-dataplane" --run-dir "$(run_dir A)"
-  check "the first ones are not disturbed" ravelin_do A show workers
+  check "the first ones are not disturbed, and name the kernels of every algorithm (R227)" kernels_named
+  check "sockets are counted by port" sockets_counted
   ravelin_stop A
   nothing_attached "after TERM"
+}
+
+kernels_named() {
+  local algorithm said
+  said=$(ravelin_do A show workers) || return 1
+  for algorithm in aes-gcm aes-gmac aes-ctr aes-cbc chacha20-poly1305 sha1 sha2-256 sha2-512; do
+    grep -q "crypto:.*$algorithm [a-z]" <<<"$said" || { echo "$algorithm is not named: $said"; return 1; }
+  done
+}
+sockets_counted() {
+  ravelin_do A show ports --json | jq -e 'all(.[]; .counters.rx_ring_full == 0 and .counters.fill_ring_empty >= 0)'
 }
 
 refused() { # TEXT PATTERN COMMAND...: ends by itself, status 1..123, and says something that matches

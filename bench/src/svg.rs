@@ -14,23 +14,23 @@ const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 const TICKS: u32 = 5;
 
-pub(super) struct Plot {
-    pub(super) title: String,
-    pub(super) x_label: String,
-    pub(super) y_label: String,
+pub(crate) struct Plot {
+    pub(crate) title: String,
+    pub(crate) x_label: String,
+    pub(crate) y_label: String,
     /// Places on the x axis, from left to right.
-    pub(super) places: Vec<String>,
-    pub(super) lines: Vec<Line>,
+    pub(crate) places: Vec<String>,
+    pub(crate) lines: Vec<Line>,
 }
 
-pub(super) struct Line {
-    pub(super) name: String,
+pub(crate) struct Line {
+    pub(crate) name: String,
     /// One for each place; `None` leaves a gap.
-    pub(super) values: Vec<Option<f64>>,
+    pub(crate) values: Vec<Option<f64>>,
 }
 
 impl Plot {
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let top = nice(self.lines.iter().flat_map(|l| &l.values).flatten().copied().fold(0.0, f64::max));
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
@@ -113,11 +113,11 @@ fn text(out: &mut String, x: f64, y: f64, anchor: &str, what: &str) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Every element is closed, in order, and every attribute quoted; no bare `&`.
-    pub(in super::super) fn well_formed(xml: &str) -> Result<(), String> {
+    pub(crate) fn well_formed(xml: &str) -> Result<(), String> {
         let (mut open, mut rest) = (Vec::new(), xml);
         while let Some((before, after)) = rest.split_once('<') {
             if before.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").contains(['&', '>']) {
