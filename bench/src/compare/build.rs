@@ -54,7 +54,7 @@ impl Builder {
             (Some(hash), Some(root)) => self.revision(what, root, &hash),
             _ => bail!(
                 "neither a program, nor a folder, nor a git revision here; such as: main, HEAD~3, . or \
-                        target/release/{BENCH}"
+                        target/release/{BENCH}\n    cure: `git log --oneline` shows the revisions, `git fetch` gets more"
             ),
         }
     }
@@ -120,7 +120,12 @@ fn build(source: &Path, target: &Path) -> anyhow::Result<()> {
     command.args(["build", "--release", "--locked", "--quiet"]);
     command.args(PROGRAMS.iter().flat_map(|p| ["-p", p]));
     let status = command.status().context("cannot start cargo: is Rust installed?")?;
-    ensure!(status.success(), "cargo build failed in {}: see above", source.display());
+    ensure!(
+        status.success(),
+        "cargo build failed in {}: see above\n    cure: build it there by hand to see more, or compare with a revision \
+         that builds",
+        source.display()
+    );
     Ok(())
 }
 

@@ -89,8 +89,10 @@ const PATIENCE: Duration = Duration::from_hours(2);
 
 /// What one run prints. What it says beside is shown when it fails.
 fn lines(program: &Program, bench: &[String]) -> anyhow::Result<Vec<Row>> {
-    let mut command = Command::new("timeout");
-    command.arg(PATIENCE.as_secs().to_string()).arg(&program.path).args(bench).stdin(Stdio::null());
+    // Ctrl-C does not reach behind `timeout`; our end does.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "timeout", &PATIENCE.as_secs().to_string()]);
+    command.arg(&program.path).args(bench).stdin(Stdio::null());
     let output = command.output().context("cannot start it")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {

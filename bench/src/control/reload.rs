@@ -26,6 +26,7 @@ pub(super) fn run(options: &Options, progress: &mut Progress, out: &Output) -> a
     progress.step("reload");
     let many = if options.quick { 1000 } else { options.tunnels.min(10_000) };
     let mut world = World::start(many, options.core)?;
+    world.warm_up(options)?;
     // The first window has no reload: what is lost there is the machine's doing.
     world.window(options, out, "no reload, for comparison", None)?;
     world.window(options, out, "nothing changed", Some(0))?;
@@ -95,6 +96,14 @@ impl World {
         let mut tunnels = vec![carrying(side)];
         tunnels.extend((0..extra).map(other));
         gateway.write(&tunnels)
+    }
+
+    /// Neighbours become known by the first packets, which are lost; that is no reload's doing.
+    fn warm_up(&self, options: &Options) -> anyhow::Result<()> {
+        let sender =
+            Sender::start(&self.net, "ha", SocketAddrV4::new(HOST_B, PORT), SIZE, options.pps.min(1000));
+        interrupt::sleep(Duration::from_millis(500))?;
+        sender.stop().map(drop)
     }
 
     /// Traffic for some seconds; a reload, if there is one, in the middle.

@@ -18,7 +18,7 @@ use ravelin_ring::msg::{
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +43,10 @@ impl Device for Ravelin {
             .arg(&self.program)
             .arg("--run-dir")
             .arg(&run_dir)
+            // Its log would tear the progress apart; what it warns of is to be seen.
+            .env("RUST_LOG", std::env::var_os("RUST_LOG").unwrap_or_else(|| "warn".into()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .spawn()
             .context("starting the data plane")?;
         let session = connect(&run_dir, &mut child, tunnels.count())

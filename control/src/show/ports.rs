@@ -45,8 +45,7 @@ pub(super) fn ports(all: &[PortStatus]) -> String {
         let [full, no_frame] = lost(port);
         if full + no_frame > 0 {
             text.push_str(&format!(
-                "{}: lost before a worker saw them: {full} found the receive ring full, {no_frame} no empty frame \
-                 (more cores, a larger ring-size, more frames)\n",
+                "{}: lost before a worker saw them: {full} at a full receive ring, {no_frame} without an empty frame\n",
                 port.name
             ));
         }

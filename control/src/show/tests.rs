@@ -239,7 +239,7 @@ fn ports_as_a_table() {
 PORT  LINK  XDP      BIND  QUEUES   MTU  MAC                PASSED  STEERED  DROPPED  LOST
 lan0  up    native   copy       1  1500  02:00:00:00:00:01       1        2        7     0
 wan0  up    generic  copy       1  1500  02:00:00:00:00:01       1        2        7    11
-wan0: lost before a worker saw them: 6 found the receive ring full, 5 no empty frame (more cores, a larger ring-size, more frames)
+wan0: lost before a worker saw them: 6 at a full receive ring, 5 without an empty frame
 wan0: generic XDP: every packet is copied; native mode would be faster
 ",
     );
