@@ -409,9 +409,8 @@ fn a_narrow_way_is_told_to_its_sas_and_forgotten() {
     let told = |bed: &mut Bed| -> Vec<(SaId, u16)> {
         let commands = bed.commands();
         bed.answer(&commands);
-        let path = |(_, c): &(WorkerId, WorkerCommand)| match c {
-            WorkerCommand::PathMtu { sa, mtu, .. } => Some((*sa, *mtu)),
-            _ => None,
+        let path = |(_, c): &(WorkerId, WorkerCommand)| {
+            if let WorkerCommand::PathMtu { sa, mtu, .. } = c { Some((*sa, *mtu)) } else { None }
         };
         commands.iter().filter_map(path).collect()
     };

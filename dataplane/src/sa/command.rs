@@ -8,7 +8,7 @@ use crate::spd::SaSelector;
 use crate::worker::Now;
 use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::msg::{
-    Outcome, Protocol, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+    Mode, Outcome, Protocol, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use ravelin_wire::Selector;
 use std::net::SocketAddr;
@@ -302,8 +302,9 @@ fn lawful(spec: &SaSpec) -> bool {
     if spec.tfc != 0 {
         return false; // not built yet
     }
-    // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1).
-    if spec.suite.protocol() == Protocol::Ah && spec.remote.port() != 0 {
+    let (ah, transport) = (spec.suite.protocol() == Protocol::Ah, spec.mode == Mode::Transport);
+    // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1); over IPv6 neither of the two is built yet.
+    if ah && spec.remote.port() != 0 || (ah || transport) && spec.remote.is_ipv6() {
         return false;
     }
     let direction = match spec.direction {
