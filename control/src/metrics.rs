@@ -36,6 +36,7 @@ counters! {
     DataplaneLost "dataplane_lost" "Times the data plane went away",
     Reloads "reloads" "Configurations applied",
     ReloadsRefused "reloads_refused" "Configurations refused",
+    OneWay "one_way" "Times that a tunnel was found to send and receive nothing",
     RecordsStored "records_stored" "Records of IKE SAs stored for the next control process",
     RecordsFailed "records_failed" "Records of IKE SAs that could not be stored",
     LogsSuppressed "logs_suppressed" "Log lines about peers held back by the rate limit",

@@ -3,14 +3,16 @@
 //! Decides: what a datagram on port 4500 is (RFC 3948 §2), which address an answer leaves by. Reads and writes: the
 //! sockets. Never: sees ESP of a live data plane (XDP takes it before the kernel does); reads without bound in a turn.
 //!
-//! The sockets keep the kernel's default of path MTU discovery for datagrams (IP_PMTUDISC_WANT): what is larger than
-//! the known path MTU is fragmented by IP, as large IKE messages have to be (RFC 7296 §2).
+//! Over IPv4 there is no path MTU discovery (IP_PMTUDISC_OMIT): no "don't fragment", so that a router may cut what is
+//! too large, as large IKE messages have to be (RFC 7296 §2), and no forged ICMP error makes the kernel believe in a
+//! small path. Over IPv6 routers do not cut, so the kernel must; IKE's own fragments fit every IPv6 path.
 
 use crate::icmp::{Errors, TooBig};
 use crate::kernel::IKE_MARK;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -256,6 +258,7 @@ fn bind(number: u16, ipv6: bool) -> io::Result<Socket> {
         (Ipv6Addr::UNSPECIFIED, number).into()
     } else {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::OMIT)?;
         (Ipv4Addr::UNSPECIFIED, number).into()
     };
     if let Err(why) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
@@ -376,6 +379,13 @@ mod tests {
             let (n, from) = peer.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..n], from), (&[0, 0, 0, 0, 43][..], got.local));
         });
+    }
+
+    #[test]
+    fn what_is_sent_may_be_fragmented_on_the_way() {
+        let socket = bind(0, false).unwrap();
+        let got = rustix::net::sockopt::ip_mtu_discover(&socket).unwrap();
+        assert_eq!(got, Ipv4PathMtuDiscovery::OMIT);
     }
 
     #[test]

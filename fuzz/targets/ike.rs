@@ -73,5 +73,6 @@ fn connection() -> Connection {
         start: Start::Immediately,
         force_udp: false,
         fragment_size: Some(1280),
+        exchanges: ravelin_ike::config::Exchanges::default(),
     }
 }

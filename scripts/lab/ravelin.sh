@@ -12,15 +12,15 @@ run_dir() { echo "$LAB/$LAB_ID-$1"; }
 # ravelin_config SIDE [KEY=VALUE...]: writes the configuration and the secrets of gateway A or B. Keys, with defaults:
 #   start=immediately|on-traffic|respond  ike=…  esp=…  encapsulation=auto|udp  ike_lifetime=4h  lifetime=1h  window=1024
 #   mtu=1500  fragment=1280  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
-#   ports="lan0 wan0"  file=ravelin.toml
+#   ports="lan0 wan0"  file=ravelin.toml  dpd=20s  local=ADDRESS of this side  more=LINES of [[tunnel]]
 ravelin_config() {
   local side=$1 start=immediately ike='aes256gcm16-prfsha384-x25519 aes256-sha256-modp2048' esp=aes128gcm16
   local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 fragment=1280 df=copy cores= policy=bypass tunnels=1
-  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK
+  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK dpd=20s local= more=
   shift
   for setting; do
     case ${setting%%=*} in
-      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk)
+      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk|dpd|local|more)
         local "${setting%%=*}=${setting#*=}" ;;
       *) die "ravelin_config: unknown setting $setting" ;;
     esac
@@ -33,6 +33,7 @@ ravelin_config() {
     me=b.lab peer=a.lab mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A
     : "${cores:=$(($(nproc) > 1))}"
   fi
+  mine=${local:-$mine}
   mkdir -p "$dir" "$(run_dir "$side")" && chmod 700 "$dir"
   {
     for port in $ports; do
@@ -88,7 +89,8 @@ df = "$df"
 ike-lifetime = "$ike_lifetime"
 lifetime = "$lifetime"
 encapsulation = "$encapsulation"
-dpd = "20s"
+dpd = "$dpd"
+$more
 
 CONF
 }

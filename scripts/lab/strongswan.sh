@@ -4,17 +4,17 @@
 # What this peer can do: ESP in tunnel mode inside UDP 4500 and nothing else; it asks for that encapsulation by itself.
 
 # strongswan_start SIDE [KEY=VALUE...]: SIDE is A or B, the gateway gwA or gwB. Keys, with their defaults:
-#   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  remote=ADDRESS of the other side
+#   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  mobike=no  remote=ADDRESS of the other side
 #   local_auth=, remote_auth=: lines of swanctl.conf in place of auth = psk
 strongswan_start() {
   local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
-  local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra=
+  local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra= mobike=no
   local local_auth='auth = psk' remote_auth='auth = psk'
   shift
   local setting
   for setting; do
     case ${setting%%=*} in
-      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|local_auth|remote_auth) local "${setting%%=*}=${setting#*=}" ;;
+      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|mobike|local_auth|remote_auth) local "${setting%%=*}=${setting#*=}" ;;
       *) die "strongswan_start: unknown setting $setting" ;;
     esac
   done
@@ -33,7 +33,7 @@ strongswan_start() {
 connections {
   peer {
     version = 2
-    mobike = no
+    mobike = $mobike
     local_addrs = $mine
     remote_addrs = $theirs
     proposals = $ike

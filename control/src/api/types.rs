@@ -183,6 +183,8 @@ pub struct TunnelStatus {
     /// Since the last packet; `None`: never.
     pub idle_in_s: Option<u64>,
     pub idle_out_s: Option<u64>,
+    /// For so long it sends and receives nothing; `None`: it is not one-way.
+    pub one_way_s: Option<u64>,
     /// As negotiated, or as configured while down: `10.1.0.0/24 = 10.2.0.0/24`.
     pub selectors: Vec<String>,
     pub rekeys: u64,

@@ -4,7 +4,7 @@
 //! Never: fails, except for a tunnel without a secret or with files of keys that cannot be used.
 
 use core::time::Duration;
-use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Start};
+use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, Start};
 use ravelin_ring::msg::{Action, Policy, TunnelId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
@@ -88,7 +88,14 @@ impl Config {
     pub fn connections(&self, secrets: &Secrets) -> Result<Vec<Connection>, Errors> {
         secrets.check(self)?;
         let keys = Keys::load(self)?;
-        Ok(self.tunnels.iter().filter_map(|tunnel| connection(tunnel, keys.of(tunnel, secrets)?)).collect())
+        let towards = |tunnel: &Tunnel| connection(tunnel, keys.of(tunnel, secrets)?);
+        let one = |tunnel: &Tunnel| {
+            let mut all = tunnel.towards().filter_map(|t| towards(&t));
+            let mut first = all.next()?;
+            first.exchanges.backups = all.collect();
+            Some(first)
+        };
+        Ok(self.tunnels.iter().filter_map(one).collect())
     }
 
     /// What goes into the SA specs of this tunnel.
@@ -159,6 +166,14 @@ fn connection(tunnel: &Tunnel, proofs: Proofs) -> Option<Connection> {
         start: tunnel.start,
         force_udp: tunnel.encapsulation == Encapsulation::Udp,
         fragment_size: tunnel.ike_fragment_size,
+        exchanges: Exchanges {
+            backups: Vec::new(),
+            return_to_first: tunnel.exchanges.return_to_first,
+            reauthentication: tunnel.exchanges.reauthentication,
+            mobike: tunnel.exchanges.mobike,
+            redirect: tunnel.exchanges.redirect,
+            childless: tunnel.exchanges.childless,
+        },
     })
 }
 

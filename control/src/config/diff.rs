@@ -9,8 +9,11 @@ use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 
 use super::check::text as selector_text;
+use super::exchanges::backup_text;
 use super::identity::IdText;
-use super::model::{Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel, TunnelAuth, Way};
+use super::model::{
+    Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel, TunnelAuth, TunnelExchanges, Way,
+};
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
 use std::path::PathBuf;
@@ -182,6 +185,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         bytes,
         packets,
         dpd,
+        exchanges,
     } = tunnel;
     let count = |n: u64| if n == 0 { "off".to_owned() } else { n.to_string() };
     let fields = [
@@ -208,8 +212,31 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("hard-lifepackets", count(packets.hard)),
         ("dpd", time_text(*dpd)),
     ];
-    let auth = auth_fields(auth);
-    fields.into_iter().chain(auth).map(|(key, text)| (key.to_owned(), text)).collect()
+    let others = exchange_fields(exchanges).into_iter().chain(auth_fields(auth));
+    fields.into_iter().chain(others).map(|(key, text)| (key.to_owned(), text)).collect()
+}
+
+fn exchange_fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 8] {
+    let TunnelExchanges {
+        backups,
+        return_to_first,
+        reauthentication,
+        childless,
+        local_backups,
+        mobike,
+        redirect,
+        one_way_after,
+    } = exchanges;
+    [
+        ("backups", list(backups, backup_text)),
+        ("return-to-first", time_text(*return_to_first)),
+        ("reauthentication", time_text(*reauthentication)),
+        ("childless", childless.to_string()),
+        ("local-backups", list(local_backups, ToString::to_string)),
+        ("mobike", mobike.to_string()),
+        ("redirect", redirect.to_string()),
+        ("one-way-after", time_text(*one_way_after)),
+    ]
 }
 
 fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 10] {

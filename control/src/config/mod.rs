@@ -15,6 +15,7 @@ mod identity;
 mod proposal;
 mod sections;
 mod auth;
+mod exchanges;
 mod tunnel;
 mod check;
 mod tunnels;
@@ -91,7 +92,7 @@ impl Config {
         let ports = tables(&root, "port", "[[port]]", MAX_PORTS, PORT_KEYS, findings);
         let dataplane = section("dataplane", "[dataplane]", DATAPLANE_KEYS, findings);
         let control = section("control", "[control]", CONTROL_KEYS, findings);
-        let keys = [tunnel::TUNNEL_KEYS, auth::AUTH_KEYS].concat();
+        let keys = [tunnel::TUNNEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
         Self {
             file: path.to_owned(),

@@ -134,7 +134,37 @@ pub struct Tunnel {
     pub packets: Limits,
     /// Zero: never ask.
     pub dpd: Duration,
+    pub exchanges: TunnelExchanges,
     /// Where its `[[tunnel]]` stands.
+    pub line: u32,
+}
+
+/// What a tunnel does beyond plain IKEv2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelExchanges {
+    /// Tried in this order after the first gateway (R1, R2).
+    pub backups: Vec<Backup>,
+    /// Zero: it stays with a backup until that one fails.
+    pub return_to_first: Duration,
+    /// Zero: never.
+    pub reauthentication: Duration,
+    /// IKE_AUTH without a child, where the peer knows that.
+    pub childless: bool,
+    /// Other addresses of ours, used in this order where the ones before are gone (R59).
+    pub local_backups: Vec<IpAddr>,
+    /// RFC 4555.
+    pub mobike: bool,
+    /// RFC 5685, as client.
+    pub redirect: bool,
+    /// Packets sent for so long, and none received: said and acted on (R48). Zero: never.
+    pub one_way_after: Duration,
+}
+
+/// Another gateway of the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    pub remote: IpAddr,
+    pub remote_id: Identity,
     pub line: u32,
 }
 

@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostic::Findings;
+use super::exchanges::exchanges;
 use super::identity::parse_identity;
 use super::model::{Encapsulation, Limits, Tunnel, TunnelSelector};
 use super::proposal::{ageing, parse_esp, parse_ike};
@@ -94,6 +95,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
     let dpd = table.or("dpd", 20 * SECOND, findings, |v| duration(v, SECOND..=DAY, true));
     let (name, ends, selectors) = (name?, ends?, selectors?);
     let start = start(table, ends.remote, findings);
+    let exchanges = exchanges(table, (ends.local, ends.remote), findings);
     Some(Tunnel {
         id,
         name,
@@ -118,6 +120,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         bytes: life.bytes,
         packets: life.packets,
         dpd,
+        exchanges,
         line: table.line,
     })
 }

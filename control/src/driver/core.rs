@@ -8,6 +8,7 @@ mod path;
 
 use super::limit::LogLimit;
 use super::note::Note;
+use super::one_way::Watch;
 use super::revocation::{self, SystemClock};
 use super::spi::Spis;
 use super::vault::clock;
@@ -43,6 +44,7 @@ pub(super) struct Core {
     pub(super) held: BTreeSet<TunnelId>,
     pub(super) notes: BTreeMap<TunnelId, Note>,
     pub metrics: Metrics,
+    pub(super) watch: Watch,
     /// Whether there is a data plane to install into.
     connected: bool,
     adopting: bool,
@@ -79,6 +81,7 @@ impl Core {
             held: BTreeSet::new(),
             notes: BTreeMap::new(),
             metrics: Metrics::default(),
+            watch: Watch::default(),
             connected: false,
             adopting: false,
             ids_known: false,
@@ -133,6 +136,13 @@ impl Core {
             if old.get(&id) != Some(&connection) && self.connected {
                 self.configure(now, connection);
             }
+        }
+    }
+
+    /// One of those that are configured, changed.
+    pub(super) fn reconfigure_one(&mut self, now: Instant, connection: Connection) {
+        if self.connected {
+            self.configure(now, connection);
         }
     }
 
@@ -326,7 +336,12 @@ impl Core {
 
     fn failed(&mut self, now: Instant, id: ConnectionId, why: String, retry: Option<Duration>) {
         warn!(tunnel = self.name(id), why, retry_in = ?retry, "attempt failed");
-        self.notes.entry(TunnelId(id.0)).or_default().failed(now, why);
+        let note = self.notes.entry(TunnelId(id.0)).or_default();
+        match retry {
+            // The next gateway is tried at once: whoever waits for the tunnel waits on.
+            Some(Duration::ZERO) => note.last_error = Some((why, now)),
+            Some(_) | None => note.failed(now, why),
+        }
     }
 
     /// Strangers can cause these at will: few of them reach the log.

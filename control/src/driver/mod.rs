@@ -15,6 +15,8 @@ mod vault;
 mod survival;
 mod limit;
 mod note;
+mod one_way;
+mod uplink;
 mod revocation;
 mod datagrams;
 mod connection;
@@ -38,7 +40,6 @@ use crate::net::Sockets;
 use crate::secrets::Secrets;
 use calls::Waiting;
 use connection::Link;
-use nix::sys::stat::Mode;
 use ravelin_ike::config::Connection;
 use std::collections::BTreeSet;
 use std::io;
@@ -133,7 +134,7 @@ impl Driver {
             warn!("{warning}");
         }
         let run_dir = config.control.run_dir.clone();
-        make_run_dir(&run_dir)?;
+        state::make_run_dir(&run_dir)?;
         // Loading has done it already; what is asked here is whether there was anything to restore.
         let ids_known = state::restore(&run_dir, &mut config);
         let socket = api::socket_path(&run_dir);
@@ -267,6 +268,7 @@ impl Driver {
             self.reports_at = now + REPORTS;
             if self.link.plane().is_some() {
                 self.core.installer.age_paths(now);
+                self.core.look_for_one_way(now);
                 self.core.installer.ask_reports();
             }
         }
@@ -304,6 +306,7 @@ impl Driver {
         } else {
             self.mirror.catch_up().await?;
         }
+        self.choose_locals();
         self.update_routes().await
     }
 
@@ -365,25 +368,6 @@ fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
     state::restore(&run_dir, &mut config);
     let connections = config.connections(&secrets)?;
     Ok((config, connections))
-}
-
-fn make_run_dir(path: &Path) -> Result<(), DriverError> {
-    let fail = |source: io::Error| DriverError::Io {
-        what: "cannot create the run directory",
-        path: path.into(),
-        source,
-    };
-    if !path.exists() {
-        std::fs::create_dir_all(path).map_err(fail)?;
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            path,
-            Mode::S_IRWXU,
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )
-        .map_err(|e| fail(e.into()))?;
-    }
-    Ok(())
 }
 
 /// A failure that does not end the process.

@@ -4,7 +4,7 @@
 //! begins or ends tunnels; what protected the removed ones goes last. Reads: configuration and secrets.
 //! Never: touches a tunnel that did not change; changes anything when the file has an error.
 
-use super::{Driver, DriverError, load, report, state, tables};
+use super::{Driver, DriverError, load, report, state, tables, uplink};
 use crate::api::Reloaded;
 use crate::config::{Config, Difference, Errors, diff};
 use crate::metrics::Counter;
@@ -63,7 +63,9 @@ impl Driver {
         Ok((config, connections, difference))
     }
 
-    async fn apply(&mut self, now: Instant, config: Config, connections: Vec<Connection>) {
+    async fn apply(&mut self, now: Instant, config: Config, mut connections: Vec<Connection>) {
+        let usable = self.mirror.model().usable_addresses().collect();
+        uplink::localize(&config, &usable, &mut connections);
         let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
         let mut both = tables::protected_routes(&self.core.config, &addresses);
         both.extend(tables::protected_routes(&config, &addresses));
@@ -88,7 +90,10 @@ impl Driver {
 impl super::core::Core {
     /// Tunnels whose secret differs from what is in force.
     fn other_secrets(&self, connections: &[Connection]) -> Vec<String> {
-        let proofs = |c: &Connection| (c.local_auth.clone(), c.remote_auth.clone());
+        let proofs = |c: &Connection| {
+            let all = core::iter::once(c).chain(&c.exchanges.backups);
+            all.map(|c| (c.local_auth.clone(), c.remote_auth.clone())).collect::<Vec<_>>()
+        };
         let differs =
             |c: &&Connection| self.connections.get(&c.id).is_some_and(|old| proofs(old) != proofs(c));
         connections.iter().filter(differs).map(|c| c.name.clone()).collect()

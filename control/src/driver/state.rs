@@ -3,7 +3,9 @@
 //! SAs in the data plane carry a tunnel's number, not its name. After a restart a tunnel must have the number it had,
 //! or its traffic would go by another tunnel's SA.
 
+use super::DriverError;
 use crate::config::Config;
+use nix::sys::stat::Mode;
 use ravelin_ring::msg::TunnelId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -42,6 +44,25 @@ pub(super) fn restore(run_dir: &Path, config: &mut Config) -> bool {
     let mut free = (0u32..).filter(|id| !used.contains(id));
     config.tunnels.renumber(|tunnel| known.get(&tunnel.name).copied().or_else(|| free.next()).map(TunnelId));
     true
+}
+
+pub(super) fn make_run_dir(path: &Path) -> Result<(), DriverError> {
+    let fail = |source: io::Error| DriverError::Io {
+        what: "cannot create the run directory",
+        path: path.into(),
+        source,
+    };
+    if !path.exists() {
+        std::fs::create_dir_all(path).map_err(fail)?;
+        nix::sys::stat::fchmodat(
+            nix::fcntl::AT_FDCWD,
+            path,
+            Mode::S_IRWXU,
+            nix::sys::stat::FchmodatFlags::FollowSymlink,
+        )
+        .map_err(|e| fail(e.into()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

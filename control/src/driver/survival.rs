@@ -4,7 +4,7 @@
 //! Reads: records, the installer's tables. Never: negotiates.
 
 use super::core::Core;
-use super::{Driver, vault};
+use super::{Driver, uplink, vault};
 use ravelin_ike::config::{Connection, Start};
 use ravelin_ike::endpoint::Record;
 use ravelin_ring::msg::TunnelId;
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 impl Driver {
     /// The first time that IKE begins in this process.
-    pub(super) fn begin(&mut self, now: Instant, connections: Vec<Connection>) {
+    pub(super) fn begin(&mut self, now: Instant, mut connections: Vec<Connection>) {
+        let usable = self.mirror.model().usable_addresses().collect();
+        uplink::localize(&self.core.config, &usable, &mut connections);
         let (records, unreadable) = self.vault.as_ref().map(vault::Vault::load).unwrap_or_default();
         if records.is_empty() {
             vault::tell(0, 0, unreadable, &[]);

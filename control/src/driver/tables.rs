@@ -4,7 +4,7 @@
 //! Reads: configuration, the host's addresses. Writes: commands for the data plane's main thread, in order.
 //! Never: publishes a part of a change.
 
-use crate::config::Config;
+use crate::config::{Config, Tunnel};
 use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
 use ravelin_ring::msg::{Generation, TableCommand};
 use ravelin_wire::Prefix;
@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Policies, protected ranges and gateway addresses, each list whole.
 pub(super) fn of_config(config: &Config) -> Vec<TableCommand> {
-    let gateway: BTreeSet<IpAddr> = config.tunnels.iter().map(|t| t.local).collect();
+    let gateway: BTreeSet<IpAddr> = config.tunnels.iter().flat_map(Tunnel::locals).collect();
     let mut out = vec![TableCommand::ClearPolicies];
     out.extend(config.policies().into_iter().map(TableCommand::AddPolicy));
     out.push(TableCommand::ClearProtectedRanges);

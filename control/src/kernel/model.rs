@@ -159,6 +159,12 @@ impl Model {
         self.addresses.iter().map(|(_, addr)| *addr)
     }
 
+    /// Those of devices that are up: what is sent from there can leave.
+    pub fn usable_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let up = |index: &u32| self.links.get(index).is_some_and(|l| l.up);
+        self.addresses.iter().filter(move |(index, _)| up(index)).map(|(_, addr)| *addr)
+    }
+
     pub fn link_named(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|l| l.name == name)
     }

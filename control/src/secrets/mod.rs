@@ -92,8 +92,8 @@ impl Secrets {
     /// Every tunnel has one, or the errors name the tunnels' lines.
     pub fn check(&self, config: &Config) -> Result<(), Errors> {
         let mut findings = Findings::of(&config.file);
-        let lacks = |tunnel: &&Tunnel| tunnel.auth.needs_secret() && self.of(tunnel).is_none();
-        for tunnel in config.tunnels.iter().filter(lacks) {
+        let lacks = |tunnel: &Tunnel| tunnel.auth.needs_secret() && self.of(tunnel).is_none();
+        for tunnel in config.tunnels.iter().flat_map(Tunnel::towards).filter(lacks) {
             let (local, remote) = (IdText(&tunnel.local_id), IdText(&tunnel.remote_id));
             findings.error(
                 tunnel.line,
@@ -124,7 +124,8 @@ impl Secrets {
     /// Names of the tunnels in both configurations whose secret is another one in `new`.
     pub fn changed<'n>(&self, config: &Config, new: &Self, new_config: &'n Config) -> Vec<&'n str> {
         let tunnels = new_config.tunnels.iter().filter(|after| {
-            config.tunnel(&after.name).is_some_and(|before| self.of(before) != new.of(after))
+            let all = |s: &Self, t: &Tunnel| t.towards().map(|t| s.of(&t)).collect::<Vec<_>>();
+            config.tunnel(&after.name).is_some_and(|before| all(self, before) != all(new, after))
         });
         tunnels.map(|tunnel| tunnel.name.as_str()).collect()
     }
@@ -132,10 +133,15 @@ impl Secrets {
     /// Lines of secrets that no tunnel uses.
     fn unused(&self, config: &Config) -> Vec<u32> {
         let secret = || config.tunnels.iter().filter(|t| t.auth.needs_secret());
-        let pairs: HashSet<_> = secret().map(|t| (&t.local_id, &t.remote_id)).collect();
+        let backups =
+            |t: &'_ Tunnel| t.exchanges.backups.iter().map(|b| b.remote_id.clone()).collect::<Vec<_>>();
+        let remotes =
+            |t: &'_ Tunnel| core::iter::once(t.remote_id.clone()).chain(backups(t)).collect::<Vec<_>>();
+        let pairs: HashSet<(&Identity, Identity)> =
+            secret().flat_map(|t| remotes(t).into_iter().map(move |id| (&t.local_id, id))).collect();
         let locals: HashSet<_> = secret().map(|t| &t.local_id).collect();
         let used = |entry: &Entry| {
-            pairs.contains(&(&entry.local, &entry.remote))
+            pairs.contains(&(&entry.local, entry.remote.clone()))
                 || (entry.remote == Identity::Any && locals.contains(&entry.local))
         };
         self.entries.iter().filter(|entry| !used(entry)).map(|entry| entry.line).collect()

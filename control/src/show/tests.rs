@@ -29,6 +29,7 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         traffic_out: Traffic { packets: 17, bytes: 1_428 },
         idle_in_s: when(0),
         idle_out_s: None,
+        one_way_s: None,
         selectors: vec!["10.1.0.0/24 = 10.2.0.0/24".into(), "10.1.1.0/24 = 10.2.0.0/24".into()],
         rekeys: 3,
         last_error: (!up).then(|| "the peer does not answer".into()),
@@ -339,7 +340,7 @@ fn json_keys_are_stable() {
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
         "age_s encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite \
-         last_error last_error_age_s local local_id name rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
+         last_error last_error_age_s local local_id name one_way_s rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out"
     );
     assert_eq!(

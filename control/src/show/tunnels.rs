@@ -23,7 +23,7 @@ pub(super) fn table(all: &[TunnelStatus]) -> String {
     let rows = all.iter().map(|t| {
         vec![
             t.name.clone(),
-            t.state.name().to_owned(),
+            state(t),
             t.remote.clone(),
             or_dash(t.suite.as_deref()),
             bytes(t.traffic_in.bytes),
@@ -54,7 +54,7 @@ pub(super) fn details(all: &[TunnelStatus]) -> String {
 
 fn detail(t: &TunnelStatus) -> String {
     let mut lines = vec![
-        ("state", t.state.name().to_owned()),
+        ("state", state(t)),
         ("local", format!("{} ({})", t.local, t.local_id)),
         ("remote", format!("{} ({})", t.remote, t.remote_id)),
         ("encapsulation", or_dash(t.encapsulation.as_deref())),
@@ -74,10 +74,18 @@ fn detail(t: &TunnelStatus) -> String {
     lines.push(("rekeys", t.rekeys.to_string()));
     lines.push(("in", traffic(t.traffic_in, t.idle_in_s)));
     lines.push(("out", traffic(t.traffic_out, t.idle_out_s)));
+    if let Some(time) = t.one_way_s {
+        lines.push(("one-way", format!("it has sent for {}, and received nothing", span(time))));
+    }
     if let Some(why) = &t.last_error {
         lines.push(("last error", failure(why, t)));
     }
     format!("tunnel {}\n{}", t.name, fields(&lines))
+}
+
+fn state(t: &TunnelStatus) -> String {
+    let name = t.state.name();
+    if t.one_way_s.is_some() { format!("{name}, one-way") } else { name.to_owned() }
 }
 
 fn age(age: Option<u64>, rekey: Option<u64>) -> String {

@@ -47,7 +47,7 @@ pub(crate) struct ChildPair {
     pub(crate) state: PairState,
     /// A newer pair took its place; whoever made that one deletes this one.
     pub(crate) replaced: bool,
-    /// A rekey that the peer began made it: we send by it once the peer shows that it has it.
+    /// The peer began, and another pair carries the traffic: we send by this one once the peer shows that it has it.
     pub(crate) awaits_proof: bool,
     pub(crate) created: Instant,
     pub(crate) rekey_at: Instant,
@@ -116,7 +116,7 @@ pub(crate) fn make(
         selectors: agreed.selectors,
         state: PairState::Installing(agreed.then),
         replaced: false,
-        awaits_proof: agreed.role == Role::Responder && agreed.replaces.is_some(),
+        awaits_proof: agreed.role == Role::Responder && cx.has_usable(child.id),
         created: cx.now,
         rekey_at: cx.now + soft,
         expires_at: cx.now + hard,

@@ -20,6 +20,10 @@ pub enum Command {
         connection: ConnectionId,
     },
     RekeyIke(ConnectionId),
+    /// Another IKE SA with new children beside the one that is up, which then goes.
+    Renew {
+        connection: ConnectionId,
+    },
     RekeyChild(ChildSaId),
     /// Delete the child SA pair: a hard limit was reached.
     DeleteChild(ChildSaId),

@@ -1,8 +1,10 @@
 //! What the engine is configured with: connections, their children, proposals, identities, secrets.
 
 mod auth;
+mod exchanges;
 
 pub use auth::{LocalAuth, OwnKey, RemoteAuth, Revocation, Trust, When};
+pub use exchanges::Exchanges;
 
 use crate::cert::DnPattern;
 use core::fmt;
@@ -47,6 +49,7 @@ pub struct Connection {
     /// Messages to the peer that would make a larger IP packet go in fragments (RFC 7383); `None`: fragmentation is
     /// not offered.
     pub fragment_size: Option<u16>,
+    pub exchanges: Exchanges,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -70,6 +70,8 @@ counters! {
     LivenessChecks "liveness_checks" "Peers asked whether they live",
     PeerDead "peer_dead" "Peers that did not answer any more",
     PeerMoved "peer_moved" "Changes of a peer's address or port",
+    Redirected "redirected" "Redirects to another gateway that were followed",
+    RedirectsIgnored "redirects_ignored" "Redirects that were not allowed or of no use",
     Keepalives "keepalives" "NAT keepalives sent",
     InstallFailed "install_failed" "Child SAs that the data plane could not take",
     Restored "restored" "IKE SAs continued from records of the control process before this one",

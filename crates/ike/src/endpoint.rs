@@ -10,10 +10,12 @@ mod directory;
 mod datagram;
 mod command;
 mod connections;
+mod gateways;
 mod actions;
 mod show;
 mod survival;
 
+pub(crate) use connections::SILENT;
 pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};
 pub use survival::{Record, Taken};

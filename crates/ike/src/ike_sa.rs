@@ -30,10 +30,14 @@ use crate::snapshot::Role;
 use crate::task::ike_auth::{AuthSent, Judging};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
+use crate::task::mobike::Mobility;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A gateway that has a substitute is not waited for as long as the only one: 15 seconds, by the default timers.
+const TRIES_OF_SEVERAL: u32 = 3;
 
 /// What every state has.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ pub(crate) struct Core {
     /// Both sides said that they know fragments (RFC 7383 §2.3).
     pub(crate) fragmentation: bool,
     pub(crate) fragments: Fragments,
+    pub(crate) mobility: Mobility,
 }
 
 /// By which way a request came; its answer goes back there (RFC 7296 §2.11).
@@ -130,6 +135,7 @@ impl Core {
             doomed: false,
             fragmentation: false,
             fragments: Fragments::default(),
+            mobility: Mobility::Off,
         }
     }
 
@@ -168,6 +174,9 @@ impl Core {
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         let jitter = self.jitter(cx, 0);
         self.window.sent(cx.now, datagrams.clone(), &cx.config.timers, jitter);
+        if !self.connection.exchanges.backups.is_empty() {
+            self.window.shorten(TRIES_OF_SEVERAL);
+        }
         self.send(cx, datagrams);
     }
 

@@ -24,7 +24,7 @@ use crate::header::Exchange;
 use crate::ike_sa::{Core, Established, IkeSa, Path, Phase, State, Window};
 use crate::payload::{Id, Reader};
 use crate::snapshot::Role;
-use crate::task::{Task, delete::Delete, liveness::Liveness, lost::Lost};
+use crate::task::{Task, delete::Delete, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
 use bytes::wiped_of;
 use ravelin_wire::Spi;
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -87,6 +87,11 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
     out.u64(core.peer_spi);
     write_path(&core.path, &mut out);
     out.u8(u8::from(core.fragmentation));
+    out.u8(match core.mobility {
+        Mobility::Off => 0,
+        Mobility::Leads => 1,
+        Mobility::Follows => 2,
+    });
     core.window.write(&mut out);
     out.u8(u8::try_from(proposal).ok()?);
     out.u8(u8::from(kem.is_none()));
@@ -98,16 +103,18 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
     // A rekey that waits is to be begun anew.
     out.time(clock, if renewing { core.created } else { e.rekey_at });
     out.time(clock, e.expires_at);
+    out.u8(u8::from(e.reauthenticate_at.is_some()));
+    e.reauthenticate_at.into_iter().for_each(|at| out.time(clock, at));
     write_task(e.active.as_ref(), &mut out)?;
     children::write(e, &core.connection, clock, &mut out)?;
     let bytes = out.finish();
     (bytes.len() <= MAX).then_some(bytes)
 }
 
-/// The SA of a record, of one of these connections. `id` will be its number.
-pub(crate) fn read(
+/// The SA of a record, of one of these connections (each towards all gateways of its peer). `id` will be its number.
+pub(crate) fn read<'c>(
     bytes: &[u8],
-    connections: impl Fn(ConnectionId) -> Option<Arc<Connection>>,
+    connections: impl Fn(ConnectionId) -> &'c [Arc<Connection>],
     clock: &Clock,
     now: Instant,
     mut fresh: impl FnMut() -> u64,
@@ -120,12 +127,18 @@ pub(crate) fn read(
         return Err(Refused::Version);
     }
     let wanted: [u8; 32] = r.array()?;
-    let connection = connections(ConnectionId(r.u32()?)).filter(|c| fingerprint(c) == wanted);
-    let connection = connection.ok_or(Refused::Connection)?;
+    let mut towards = connections(ConnectionId(r.u32()?)).iter();
+    let connection = towards.find(|c| fingerprint(c) == wanted).cloned().ok_or(Refused::Connection)?;
     let role = if flag(&mut r)? { Role::Responder } else { Role::Initiator };
     let (our_spi, peer_spi) = (r.u64()?, r.u64()?);
     let path = read_path(&mut r)?;
     let fragmentation = flag(&mut r)?;
+    let mobility = match r.u8()? {
+        0 => Mobility::Off,
+        1 => Mobility::Leads,
+        2 => Mobility::Follows,
+        _ => return Err(Refused::Malformed),
+    };
     let window = Window::read(&mut r, now)?;
     let mut proposal = *connection.proposals.get(usize::from(r.u8()?)).ok_or(Refused::Malformed)?;
     if flag(&mut r)? {
@@ -137,6 +150,7 @@ pub(crate) fn read(
     if expires_at <= now {
         return Err(Refused::Expired);
     }
+    let reauthenticate_at = if flag(&mut r)? { Some(clock.read(&mut r)?) } else { None };
     let active = read_task(&mut r)?;
     if our_spi == 0 || peer_spi == 0 || window.is_free() != active.is_none() {
         return Err(Refused::Malformed);
@@ -147,6 +161,7 @@ pub(crate) fn read(
     }
     let mut core = Core::new(IkeSaId(fresh()), role, (our_spi, peer_spi), connection, path, now);
     (core.window, core.created, core.fragmentation) = (window, created, fragmentation);
+    core.mobility = mobility;
     let e = Established {
         keys,
         proposal,
@@ -162,6 +177,7 @@ pub(crate) fn read(
         last_heard: now,
         rekey_at,
         expires_at,
+        reauthenticate_at,
         announced: true,
     };
     Ok(Restored { sa: IkeSa { core, state: State::Established(Box::new(e)) }, orphans })
@@ -251,7 +267,9 @@ fn read_keys(r: &mut Reader<'_>, proposal: &IkeProposal) -> Result<IkeKeys, Malf
 fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
     let (kind, spi) = match active {
         None => (0, None),
-        Some(Task::Liveness(_)) => (1, None),
+        // The cookie of a probe is not kept: any answer proves life.
+        Some(Task::Liveness(_) | Task::Probe(_)) => (1, None),
+        Some(Task::Update(_)) => (4, None),
         Some(Task::Delete(Delete::Child(spi))) => (2, Some(*spi)),
         // Their private values are not kept: should they succeed, what they made is deleted.
         Some(Task::ChildCreate(t)) => (3, Some(t.exchange.inbound()?)),
@@ -269,6 +287,7 @@ fn read_task(r: &mut Reader<'_>) -> Result<Option<Task>, Malformed> {
         0 => None,
         1 => Some(Task::Liveness(Liveness)),
         2 => Some(Task::Delete(Delete::child(bytes::spi_of(r)?))),
+        4 => Some(Task::Update(Update::new())),
         3 => Some(Task::Lost(Lost { inbound: bytes::spi_of(r)? })),
         _ => return Err(Malformed::Value("record")),
     })

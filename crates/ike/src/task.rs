@@ -11,6 +11,8 @@ pub(crate) mod child_rekey;
 pub(crate) mod ike_rekey;
 pub(crate) mod delete;
 pub(crate) mod liveness;
+pub(crate) mod mobike;
+pub(crate) mod redirect;
 pub(crate) mod lost;
 
 use crate::endpoint::Cx;
@@ -31,6 +33,8 @@ pub(crate) enum Task {
     Delete(delete::Delete),
     Liveness(liveness::Liveness),
     Lost(lost::Lost),
+    Update(mobike::Update),
+    Probe(mobike::Probe),
 }
 
 /// What answers a CREATE_CHILD_SA request.
@@ -54,6 +58,8 @@ impl Task {
             Self::Delete(_) => "delete",
             Self::Liveness(_) => "liveness check",
             Self::Lost(_) => "child of an earlier process",
+            Self::Update(_) => "change of address",
+            Self::Probe(_) => "check of the peer's address",
         }
     }
 
@@ -62,7 +68,7 @@ impl Task {
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) | Self::Lost(_) => {
                 Exchange::CreateChildSa
             }
-            Self::Delete(_) | Self::Liveness(_) => Exchange::Informational,
+            Self::Delete(_) | Self::Liveness(_) | Self::Update(_) | Self::Probe(_) => Exchange::Informational,
         }
     }
 
@@ -77,9 +83,11 @@ impl Task {
             Self::ChildCreate(t) => t.build(core, cx),
             Self::ChildRekey(t) => t.build(core, sa, cx),
             Self::IkeRekey(t) => t.build(core, sa, cx),
-            Self::Delete(t) => Some(t.build()),
+            Self::Delete(t) => Some(t.build(sa, cx)),
             Self::Liveness(t) => Some(t.build(cx)),
             Self::Lost(_) => None,
+            Self::Update(t) => Some(t.build(core, cx)),
+            Self::Probe(t) => Some(t.build()),
         }
     }
 
@@ -99,6 +107,8 @@ impl Task {
             // Any answer proves life.
             Self::Liveness(_) => {}
             Self::Lost(t) => t.process(core, sa, cx, view),
+            Self::Update(t) => t.process(core, sa, cx, view),
+            Self::Probe(t) => t.process(core, sa, cx, view),
         }
         None
     }
@@ -108,7 +118,9 @@ impl Task {
         match (self, other) {
             (Self::ChildCreate(a), Self::ChildCreate(b)) => a.child == b.child,
             (Self::ChildRekey(a), Self::ChildRekey(b)) => a.old == b.old,
-            (Self::IkeRekey(_), Self::IkeRekey(_)) | (Self::Liveness(_), Self::Liveness(_)) => true,
+            (Self::IkeRekey(_), Self::IkeRekey(_))
+            | (Self::Liveness(_), Self::Liveness(_))
+            | (Self::Update(_), Self::Update(_)) => true,
             (Self::Delete(a), Self::Delete(b)) => a == b,
             _ => false,
         }
@@ -119,7 +131,7 @@ impl Task {
         match self {
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::Lost(_) => true,
             Self::Delete(d) => d.is_child(),
-            Self::IkeRekey(_) | Self::Liveness(_) => false,
+            Self::IkeRekey(_) | Self::Liveness(_) | Self::Update(_) | Self::Probe(_) => false,
         }
     }
 }
@@ -141,7 +153,15 @@ pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
     let collision = match &mut sa.active {
         Some(Task::ChildCreate(t)) => &mut t.exchange.collision,
         Some(Task::ChildRekey(t)) => &mut t.exchange.collision,
-        Some(Task::IkeRekey(_) | Task::Delete(_) | Task::Liveness(_) | Task::Lost(_)) | None => return,
+        Some(
+            Task::IkeRekey(_)
+            | Task::Delete(_)
+            | Task::Liveness(_)
+            | Task::Lost(_)
+            | Task::Update(_)
+            | Task::Probe(_),
+        )
+        | None => return,
     };
     collision.take_if(|c| c.pair == pair);
 }

@@ -15,3 +15,8 @@ mod nat;
 mod lifecycle;
 mod survival;
 mod findings;
+mod backups;
+mod desired;
+mod renewal;
+mod mobike;
+mod redirect;

@@ -1,4 +1,5 @@
-# 30 s of numbered traffic across child and IKE rekeys begun by Ravelin, and again begun by strongSwan: 0 lost
+# Numbered traffic across child and IKE rekeys begun by Ravelin, by strongSwan, and by both at once (RFC 7296 §2.8.1,
+# §2.8.2; R308): 0 lost
 scenario() {
   watch_start
   strongswan_start B role=responder
@@ -17,20 +18,36 @@ scenario() {
   at_least "child rekeys by strongSwan" 5 "$(tunnel_value A rekeys)"
   at_least "IKE rekeys by strongSwan, in its log" 1 "$(in_log 'initiating IKE_SA peer')"
   check_conservation A
+  ravelin_stop A
+  strongswan_stop B
+
+  # The same lifetimes from the same moment, without jitter; and a control process that now and then sleeps over both
+  # of the times (the data plane goes on): its own request and the peer's cross.
+  strongswan_start B role=responder child_rekey=3s ike_rekey=10s
+  ravelin_config A start=immediately lifetime=3s ike_lifetime=10s more='rekey-jitter = 0'
+  half "rekeys by both at once" 20 naps
+  at_least "collisions that strongSwan saw" 2 "$(in_log 'detected CHILD_REKEY collision\|detected IKE_REKEY collision')"
+  at_least "child rekeys" 5 "$(tunnel_value A rekeys)"
+  check "one pair of child SAs is left between two rekeys" wait_until 8 two_sas
+  check_conservation A
   watch_stop
   check_wan
 }
 
 in_log() { strongswan_log B | grep -c "$1"; }
 
-half() { # TEXT
+two_sas() { [ "$(ravelin_json A sas | jq '[.[] | select(.state != "expiring")] | length')" = 2 ]; }
+naps() { local i; for i in 1 2 3 4 5 6 7 8; do signal_process controlA STOP; sleep 1; signal_process controlA CONT; sleep 1.1; done; }
+
+half() { # TEXT [SECONDS [MEANWHILE]]
   ravelin_start A
   check "$1: the tunnel comes up" wait_until 20 tunnel_up A
   wait_path hostA "$HOST_B"
-  flow_start ab A B 30 1000
-  flow_start ba B A 30 1000
-  check_flow ab "$1, 30 s hostA to hostB"
-  check_flow ba "$1, 30 s hostB to hostA"
+  flow_start ab A B "${2:-22}" 1000
+  flow_start ba B A "${2:-22}" 1000
+  ${3:-true}
+  check_flow ab "$1, ${2:-22} s hostA to hostB"
+  check_flow ba "$1, ${2:-22} s hostB to hostA"
   equal "$1: replay, old" 0 "$(drops_of A replay_old)"
   equal "$1: unknown SPI" 0 "$(drops_of A no_sa)"
 }

@@ -67,8 +67,17 @@ fn every_key_of_a_tunnel_is_seen() {
         ("lifepackets", with("lifepackets = 5000")),
         ("hard-lifepackets", with("lifepackets = 5000\nhard-lifepackets = 6000")),
         ("dpd", with("dpd = \"1m\"")),
+        ("backups", with("backups = [{ remote = \"198.18.0.77\" }]")),
+        ("return-to-first", with("backups = [{ remote = \"198.18.0.77\" }]\nreturn-to-first = \"5m\"")),
+        ("reauthentication", with("reauthentication = \"8h\"")),
+        ("childless", with("childless = true")),
+        ("local-backups", with("local-backups = [\"198.18.0.9\"]")),
+        ("redirect", with("redirect = true")),
+        ("mobike", with("mobike = true")),
+        ("one-way-after", with("one-way-after = \"off\"")),
     ];
-    for key in tunnel::TUNNEL_KEYS.iter().filter(|key| **key != "name") {
+    let keys = tunnel::TUNNEL_KEYS.iter().chain(exchanges::EXCHANGE_KEYS);
+    for key in keys.filter(|key| **key != "name") {
         let (_, text) = changes.iter().find(|(changed, _)| changed == key).expect(key);
         let difference = diff(&base, &good(text));
         let fields = &difference.changed.first().expect(key).fields;

@@ -340,3 +340,47 @@ fn missing_and_unreadable_files() {
     std::fs::write(&path, MINIMAL).unwrap();
     assert_eq!(Config::load(&path).unwrap().control.secrets, folder.path().join("secrets.toml"));
 }
+
+/// R1, R9, R14: the gateways of one peer, each once, each with its own secret.
+#[test]
+fn backups_are_other_gateways_of_the_same_peer() {
+    let one = |b: &str| with(&format!("backups = [{{ {b} }}]"));
+    assert_error(&one("remote-id = \"c.lab\""), &["`remote` is missing", "another gateway of the peer"]);
+    assert_error(&one("remote = \"2001:db8::1\""), &["write both as IPv4"]);
+    assert_error(&one("remote = \"198.18.0.1\""), &["stands twice", "write every gateway once"]);
+    assert_error(&one("remote = \"198.18.0.2\""), &["stands twice"]);
+    assert_error(&one("remote = \"198.18.0.3\", dpd = \"1s\""), &["unknown key `dpd` in a backup"]);
+    assert_error(&with("return-to-first = \"1m\""), &["without `backups`"]);
+    assert_error(&with("local-backups = [\"198.18.0.1\"]"), &["`local-backups` has 198.18.0.1"]);
+    assert_error(&with("local-backups = [\"2001:db8::1\"]"), &["of the same family"]);
+    let any = MINIMAL.replace("remote = \"198.18.0.2\"", "remote = \"any\"");
+    let any = format!("{any}\nbackups = [{{ remote = \"198.18.0.3\" }}]\n");
+    assert_error(&any, &["`backups` of a peer with any address"]);
+
+    let config = good(&with(
+        "backups = [{ remote = \"198.18.0.3\", remote-id = \"c.lab\" }, { remote = \"198.18.0.4\" }]\n\
+         return-to-first = \"10m\"",
+    ));
+    let ids: Vec<String> =
+        config.tunnels.iter().next().unwrap().towards().map(|t| IdText(&t.remote_id).to_string()).collect();
+    assert_eq!(ids, ["b.lab", "c.lab", "198.18.0.4"]);
+    let secret = |id: &str| {
+        format!(
+            "[[secret]]\nlocal-id = \"a.lab\"\nremote-id = \"{id}\"\npsk = \"the secret of {id} alone\"\n"
+        )
+    };
+    let two = Secrets::parse(Path::new("s"), &[secret("b.lab"), secret("c.lab")].concat()).unwrap();
+    let errors = two.check(&config).unwrap_err().to_string();
+    assert!(errors.contains("198.18.0.4"), "{errors}");
+    let all = [secret("b.lab"), secret("c.lab"), secret("198.18.0.4")].concat();
+    let all = Secrets::parse(Path::new("s"), &all).unwrap();
+    assert!(all.all_warnings(&config).is_empty(), "each belongs to a gateway");
+    let connections = config.connections(&all).unwrap();
+    let backups = &connections[0].exchanges.backups;
+    let own = |c: &ravelin_ike::config::Connection| c.local_auth.clone();
+    assert!(
+        backups.len() == 2
+            && own(&backups[0]) != own(&connections[0])
+            && own(&backups[0]) != own(&backups[1])
+    );
+}

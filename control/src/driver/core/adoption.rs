@@ -26,7 +26,7 @@ impl Core {
             // The number alone is not enough: traffic would go to another peer.
             !known
                 || !tunnel.is_some_and(|t| {
-                    t.local == report.local.ip() && t.remote.is_none_or(|r| r == report.remote.ip())
+                    t.locals().any(|l| l == report.local.ip()) && t.has_gateway(report.remote.ip())
                 })
         });
         info!(

@@ -39,6 +39,10 @@ impl Endpoint {
             Action::Reconcile(id) => {
                 self.dirty.insert(id);
             }
+            Action::Redirect { connection, ike, from, to } => {
+                self.redirect(now, &connection, ike, (from, to))
+            }
+            Action::Reauthenticate(id) => self.reauthenticate(now, id),
         }
     }
 
@@ -97,10 +101,10 @@ impl Endpoint {
             e.announced = true;
             let (remote, peer_id) = (core.path.remote, e.peer_id.to_string());
             cx.event(Event::IkeUp { connection, ike, remote, peer_id });
-            up = Some(connection);
+            up = Some((connection, cx.connections.gateway_of(&core.connection)));
         });
-        if let Some(connection) = up {
-            self.succeeded(connection);
+        if let Some((connection, gateway)) = up {
+            self.succeeded(now, connection, gateway);
             self.dirty.insert(connection);
         }
     }
@@ -134,7 +138,10 @@ impl Endpoint {
                 self.shared.count(Counter::InitialContact);
                 self.with_sa(now, old, |sa, cx| sa.forget(cx, "the peer began anew (INITIAL_CONTACT)"));
             }
-            Verdict::Replace => self.with_sa(now, old, IkeSa::supersede),
+            Verdict::Replace => {
+                self.carry_on(now, old, new);
+                self.with_sa(now, old, IkeSa::supersede);
+            }
             Verdict::Collided { loser_is_new } => {
                 self.shared.count(Counter::Collisions);
                 let loser = if loser_is_new { new } else { old };
@@ -177,6 +184,10 @@ fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
         | State::Closed { .. }
         | State::Gone => return None,
     };
+    // Two gateways of one peer: the newer one is wanted now.
+    if new.core.connection.remote != old.core.connection.remote {
+        return Some(Verdict::Replace);
+    }
     if new.established()?.peer_id != e.peer_id {
         return None;
     }

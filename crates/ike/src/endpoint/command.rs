@@ -4,10 +4,10 @@
 
 use super::{Cx, Endpoint, Shutdown};
 use crate::command::Command;
-use crate::config::{Child, Connection, ConnectionId};
+use crate::config::{Child, Connection, ConnectionId, Exchanges};
 use crate::event::ChildSaId;
 use crate::ike_sa::{Core, Established};
-use crate::task::{Task, ike_rekey};
+use crate::task::{Task, ike_rekey, mobike::Mobility};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +34,11 @@ impl Endpoint {
                 self.terminate(now, connection, "taken down");
             }
             Command::RekeyIke(id) => self.rekey_ike(now, id),
+            Command::Renew { connection } => {
+                for id in self.tables.of_connection(connection).collect::<Vec<_>>() {
+                    self.reauthenticate(now, id);
+                }
+            }
             Command::RekeyChild(id) => self.with_pair(now, id, |_, e, cx| e.rekey_pair(cx, id)),
             Command::DeleteChild(id) => {
                 self.with_pair(now, id, |_, e, cx| e.expire_pair(cx, id));
@@ -117,7 +122,11 @@ impl Endpoint {
         let old = self.shared.connections.insert(new.clone());
         match old {
             Some(old) if *old == *new => return,
-            Some(old) if needs_new_sa(&old, &new) => self.terminate(now, id, "its configuration changed"),
+            Some(old) if only_moved(&old, &new) && self.can_move(id) => self.move_local(now, &new),
+            Some(old) if needs_new_sa(&old, &new) || !same_gateways(&old, &new) => {
+                self.terminate(now, id, "its configuration changed");
+                self.connections.entry(id).or_default().from_the_top();
+            }
             Some(_) => self.update_children(now, &new),
             None => {}
         }
@@ -125,10 +134,35 @@ impl Endpoint {
         self.dirty.insert(id);
     }
 
+    /// MOBIKE (RFC 4555): all of them were begun by us, with peers that follow.
+    fn can_move(&self, id: ConnectionId) -> bool {
+        let alive = self.tables.of_connection(id).filter(|id| self.is_alive(*id));
+        let mut alive = alive.filter_map(|id| self.sas.get(&id)).peekable();
+        alive.peek().is_some()
+            && alive.all(|sa| sa.established().is_some() && sa.core.mobility == Mobility::Leads)
+    }
+
+    fn move_local(&mut self, now: Instant, new: &Arc<Connection>) {
+        let Some(local) = new.local else { return };
+        for id in self.tables.of_connection(new.id).collect::<Vec<_>>() {
+            self.with_sa(now, id, |sa, cx| {
+                let gateways = cx.connections.gateways(new.id);
+                let at = cx.connections.gateway_of(&sa.core.connection);
+                sa.core.connection = Arc::clone(gateways.get(at).unwrap_or(new));
+                if let Some((core, e)) = sa.parts() {
+                    e.move_local(core, cx, local);
+                    e.run(core, cx);
+                }
+            });
+        }
+    }
+
     fn update_children(&mut self, now: Instant, new: &Arc<Connection>) {
         for id in self.tables.of_connection(new.id).collect::<Vec<_>>() {
             self.with_sa(now, id, |sa, cx| {
-                let old = core::mem::replace(&mut sa.core.connection, new.clone());
+                let gateways = cx.connections.gateways(new.id);
+                let towards = gateways.get(cx.connections.gateway_of(&sa.core.connection)).unwrap_or(new);
+                let old = core::mem::replace(&mut sa.core.connection, Arc::clone(towards));
                 let Some((core, e)) = sa.parts() else { return };
                 let same = |id| find(&old, id).zip(find(new, id)).is_some_and(|(a, b)| same_sa(a, b));
                 let changed: Vec<ChildSaId> =
@@ -147,6 +181,22 @@ fn find(connection: &Connection, id: crate::config::ChildId) -> Option<&Child> {
 /// Lifetimes may differ: they count from the next rekey on.
 fn same_sa(a: &Child, b: &Child) -> bool {
     a.selectors == b.selectors && a.proposals == b.proposals
+}
+
+/// Only our own address is another one.
+fn only_moved(a: &Connection, b: &Connection) -> bool {
+    let there = |c: &Connection, local| {
+        let backups = c.exchanges.backups.iter().map(|b| Connection { local, ..b.clone() }).collect();
+        let exchanges = Exchanges { backups, ..c.exchanges.clone() };
+        Connection { local, exchanges, ..c.clone() }
+    };
+    let b = there(b, b.local);
+    a.local != b.local && b.local.is_some() && there(a, b.local) == b
+}
+
+fn same_gateways(a: &Connection, b: &Connection) -> bool {
+    let (a, b) = (&a.exchanges.backups, &b.exchanges.backups);
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| !needs_new_sa(a, b))
 }
 
 fn needs_new_sa(a: &Connection, b: &Connection) -> bool {

@@ -3,16 +3,17 @@
 //! Decides: when a connection or a child is tried. Reads: what is up. Writes: new IKE SAs and tasks.
 //! Never: gives up on what is to be up immediately.
 
-use super::{Cx, Endpoint, Shutdown};
+use super::{Endpoint, Shutdown};
 use crate::config::{ChildId, Connection, ConnectionId, Start};
 use crate::event::{Event, IkeSaId};
-use crate::ike_sa::Path;
-use crate::task::{Task, child_create, ike_init};
-use core::net::SocketAddr;
+use crate::task::{Task, child_create};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Why an IKE SA ends whose peer does not answer.
+pub(crate) const SILENT: &str = "the peer does not answer";
 
 /// A connection's wishes and failures.
 #[derive(Debug, Default)]
@@ -24,6 +25,12 @@ pub(super) struct Wanted {
     /// `Initiate` named no child: all.
     requested_all: bool,
     pub(super) retry_at: Option<Instant>,
+    /// Which of the peer's gateways is tried next, or is up.
+    pub(super) gateway: usize,
+    /// When the first gateway is tried again.
+    pub(super) return_at: Option<Instant>,
+    /// When we were sent to another gateway, lately.
+    pub(super) redirects: Vec<Instant>,
     pub(super) failures: u32,
     pub(super) last_error: Option<String>,
     children: BTreeMap<ChildId, (Instant, u32)>,
@@ -40,7 +47,7 @@ pub(super) struct ConnectionAlarms {
 }
 
 impl ConnectionAlarms {
-    fn add(&mut self, at: Instant, id: ConnectionId) {
+    pub(super) fn add(&mut self, at: Instant, id: ConnectionId) {
         let earliest = self.of.get(&id).map_or(at, |before| at.min(*before));
         self.clear_of(id);
         self.of.insert(id, earliest);
@@ -86,6 +93,16 @@ impl Wanted {
         self.try_now();
     }
 
+    /// The first gateway is the next one to be tried.
+    pub(super) const fn from_the_top(&mut self) {
+        self.gateway = 0;
+        self.return_at = None;
+    }
+
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
     /// Back-off is over.
     pub(super) fn try_now(&mut self) {
         self.retry_at = None;
@@ -103,7 +120,7 @@ impl Wanted {
     }
 
     /// The children to be up now.
-    fn children(&self, connection: &Connection) -> Vec<ChildId> {
+    pub(super) fn children(&self, connection: &Connection) -> Vec<ChildId> {
         if self.stopped {
             return Vec::new();
         }
@@ -124,19 +141,27 @@ impl Endpoint {
         if wanted.requested_all && connection.children.iter().all(|c| shared.has_usable(c.id)) {
             wanted.requested_all = false;
         }
-        if self.shutdown != Shutdown::No || !wanted.is_wanted(&connection) {
+        if self.shutdown != Shutdown::No || wanted.is_stopped() {
             return;
         }
+        let wants = wanted.is_wanted(&connection);
         let alive: Vec<IkeSaId> = self.tables.of_connection(id).filter(|id| self.is_alive(*id)).collect();
         let up = alive.iter().rev().find(|id| self.sas.get(id).is_some_and(|sa| sa.established().is_some()));
         match up {
-            Some(ike) => self.want_children(now, &connection, *ike),
-            None if alive.is_empty() => self.want_ike(now, &connection),
+            Some(ike) => {
+                if wants {
+                    self.want_children(now, &connection, *ike);
+                }
+                if alive.len() == 1 {
+                    self.want_first(now, &connection);
+                }
+            }
+            None if wants && alive.is_empty() => self.want_ike(now, &connection),
             None => {}
         }
     }
 
-    fn is_alive(&self, id: IkeSaId) -> bool {
+    pub(super) fn is_alive(&self, id: IkeSaId) -> bool {
         self.sas.get(&id).is_some_and(crate::ike_sa::IkeSa::is_alive)
     }
 
@@ -154,32 +179,8 @@ impl Endpoint {
             return;
         }
         wanted.retry_at = None;
-        let child = wanted.children(connection).first().copied();
-        let Some(remote) = connection.remote else {
-            return self.cannot(connection.id, "the peer's address is not configured: it must begin");
-        };
-        if self.sas.len() >= self.shared.config.limits.ike_sas {
-            let why = "the limit of IKE SAs is reached".to_owned();
-            let retry = self.plan_retry(now, connection.id, &why, false);
-            self.dirty.insert(connection.id);
-            return self.shared.event(Event::Failed { connection: connection.id, why, retry });
-        }
-        let path = Path {
-            local: connection.local,
-            remote: SocketAddr::new(remote, self.shared.config.ike_port),
-            natt: false,
-            nat_local: false,
-            nat_remote: false,
-            force_udp: connection.force_udp,
-        };
-        let mut cx = Cx::new(now, &mut self.shared);
-        match ike_init::start(&mut cx, connection.clone(), path, child) {
-            Some(sa) => {
-                let id = self.add(sa);
-                self.starting.insert(id);
-            }
-            None => self.cannot(connection.id, "no IKE proposal is configured"),
-        }
+        let (child, gateway) = (wanted.children(connection).first().copied(), wanted.gateway);
+        self.begin(now, connection.id, gateway, child);
     }
 
     /// The connection whose turn it is, when another attempt may begin.
@@ -194,7 +195,7 @@ impl Endpoint {
         Some(id)
     }
 
-    fn cannot(&mut self, id: ConnectionId, why: &str) {
+    pub(super) fn cannot(&mut self, id: ConnectionId, why: &str) {
         if let Some(wanted) = self.connections.get_mut(&id) {
             wanted.forget_requests();
             if wanted.last_error.as_deref() != Some(why) {
@@ -233,8 +234,12 @@ impl Endpoint {
     }
 
     /// An IKE SA is up: failures are forgotten.
-    pub(super) fn succeeded(&mut self, id: ConnectionId) {
+    pub(super) fn succeeded(&mut self, now: Instant, id: ConnectionId, gateway: usize) {
+        let back = self.shared.connections.get(id).filter(|c| c.start != Start::Respond);
+        let back = back.map_or(Duration::ZERO, |c| c.exchanges.return_to_first);
         if let Some(wanted) = self.connections.get_mut(&id) {
+            wanted.gateway = gateway;
+            wanted.return_at = (gateway > 0 && !back.is_zero()).then(|| now + back);
             wanted.failures = 0;
             wanted.retry_at = None;
             wanted.last_error = None;
@@ -260,19 +265,41 @@ impl Endpoint {
         }
     }
 
-    fn plan_retry(&mut self, now: Instant, id: ConnectionId, why: &str, announced: bool) -> Option<Duration> {
+    pub(super) fn plan_retry(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        why: &str,
+        announced: bool,
+    ) -> Option<Duration> {
         let connection = self.shared.connections.get(id)?.clone();
+        let gateways = self.shared.gateways(id);
+        let closing = self.shutdown != Shutdown::No;
         let wanted = self.connections.get_mut(&id)?;
         wanted.last_error = Some(why.to_owned());
         if !announced {
             wanted.failures = wanted.failures.saturating_add(1);
+        }
+        // One that said that it ends may come back; one that is silent, or refuses, gives way to the next (R1, R2).
+        let passed_over = !announced || why == SILENT;
+        if passed_over {
+            wanted.gateway = (wanted.gateway + 1) % gateways;
+        }
+        if passed_over && wanted.gateway > 0 && !wanted.stopped && !closing {
+            // What was up by request is asked for again, until the last gateway has failed too.
+            wanted.requested_all |= announced && connection.start == Start::OnTraffic;
+            wanted.retry_at = None;
+            return wanted.is_wanted(&connection).then_some(Duration::ZERO);
+        }
+        if !announced {
             wanted.forget_requests();
         }
-        if connection.start != Start::Immediately || wanted.stopped || self.shutdown != Shutdown::No {
+        if connection.start != Start::Immediately || wanted.stopped || closing {
             return None;
         }
-        let failures = wanted.failures.max(1);
-        let pause = self.back_off(failures);
+        // With several gateways, a round of all of them is one failure.
+        let rounds = wanted.failures / u32::try_from(gateways).unwrap_or(1);
+        let pause = self.back_off(rounds.max(1));
         let wanted = self.connections.get_mut(&id)?;
         wanted.retry_at = Some(now + pause);
         Some(pause)

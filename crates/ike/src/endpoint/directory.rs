@@ -3,16 +3,17 @@
 //! Decides: which connections a peer at some address may use, and in which order. Reads and writes: its indexes, so
 //! that no question costs more with more connections. Never: forgets one index when another changes.
 
-use crate::config::{Connection, ConnectionId, Identity};
+use crate::config::{Connection, ConnectionId, Exchanges, Identity};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    all: BTreeMap<ConnectionId, Arc<Connection>>,
-    /// `None`: any address.
-    by_remote: HashMap<Option<IpAddr>, BTreeSet<ConnectionId>>,
+    /// Towards each gateway of its peer; the first one always is there.
+    all: BTreeMap<ConnectionId, Vec<Arc<Connection>>>,
+    /// `None`: any address. First gateways go before backups.
+    by_remote: HashMap<Option<IpAddr>, BTreeSet<(usize, ConnectionId)>>,
     by_ids: HashMap<(Identity, Identity), BTreeSet<ConnectionId>>,
     /// With an established IKE SA.
     up: BTreeSet<ConnectionId>,
@@ -23,9 +24,12 @@ impl Directory {
     pub(super) fn insert(&mut self, connection: Arc<Connection>) -> Option<Arc<Connection>> {
         let id = connection.id;
         let old = self.take(id);
-        self.by_remote.entry(connection.remote).or_default().insert(id);
-        self.by_ids.entry(ids(&connection)).or_default().insert(id);
-        self.all.insert(id, connection);
+        let towards = towards(&connection);
+        for (n, gateway) in towards.iter().enumerate() {
+            self.by_remote.entry(gateway.remote).or_default().insert((n, id));
+            self.by_ids.entry(ids(gateway)).or_default().insert(id);
+        }
+        self.all.insert(id, towards);
         old
     }
 
@@ -35,13 +39,26 @@ impl Directory {
 
     fn take(&mut self, id: ConnectionId) -> Option<Arc<Connection>> {
         let old = self.all.remove(&id)?;
-        forget(&mut self.by_remote, &old.remote, id);
-        forget(&mut self.by_ids, &ids(&old), id);
-        Some(old)
+        for (n, gateway) in old.iter().enumerate() {
+            forget(&mut self.by_remote, &gateway.remote, &(n, id));
+            forget(&mut self.by_ids, &ids(gateway), &id);
+        }
+        old.into_iter().next()
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Arc<Connection>> {
-        self.all.get(&id)
+        self.gateways(id).first()
+    }
+
+    /// The connection towards each gateway of its peer.
+    pub(crate) fn gateways(&self, id: ConnectionId) -> &[Arc<Connection>] {
+        self.all.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which of them this one is.
+    pub(crate) fn gateway_of(&self, c: &Connection) -> usize {
+        let same = |g: &Arc<Connection>| (g.remote, &g.remote_id) == (c.remote, &c.remote_id);
+        self.gateways(c.id).iter().position(same).unwrap_or(0)
     }
 
     pub(super) fn set_up(&mut self, id: ConnectionId, up: bool) {
@@ -61,7 +78,7 @@ impl Directory {
         let ours = |c: &&Arc<Connection>| c.local.is_none() || local.is_none() || c.local == local;
         let with = |remote: Option<IpAddr>| {
             let found = self.by_remote.get(&remote).into_iter().flatten();
-            found.filter_map(|id| self.all.get(id)).filter(ours).cloned()
+            found.filter_map(|(n, id)| self.gateways(*id).get(*n)).filter(ours).cloned()
         };
         with(Some(remote)).chain(with(None)).collect()
     }
@@ -76,13 +93,23 @@ fn ids(connection: &Connection) -> (Identity, Identity) {
     (connection.local_id.clone(), connection.remote_id.clone())
 }
 
-fn forget<K: core::hash::Hash + Eq>(
-    index: &mut HashMap<K, BTreeSet<ConnectionId>>,
-    key: &K,
-    id: ConnectionId,
-) {
+/// The connection itself, then towards each backup.
+fn towards(connection: &Arc<Connection>) -> Vec<Arc<Connection>> {
+    let first = Connection { exchanges: Exchanges::default(), ..(**connection).clone() };
+    let one = |b: &Connection| Connection {
+        id: connection.id,
+        children: connection.children.clone(),
+        // Seen from there, the first one is another gateway too.
+        exchanges: Exchanges { backups: vec![first.clone()], ..connection.exchanges.clone() },
+        ..b.clone()
+    };
+    let backups = connection.exchanges.backups.iter().map(|b| Arc::new(one(b)));
+    core::iter::once(Arc::clone(connection)).chain(backups).collect()
+}
+
+fn forget<K: core::hash::Hash + Eq, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
     if let Some(all) = index.get_mut(key) {
-        all.remove(&id);
+        all.remove(value);
         if all.is_empty() {
             index.remove(key);
         }
@@ -92,7 +119,7 @@ fn forget<K: core::hash::Hash + Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LocalAuth, RemoteAuth, Secret, Start};
+    use crate::config::{Exchanges, LocalAuth, RemoteAuth, Secret, Start};
     use core::time::Duration;
 
     fn connection(id: u32, remote: Option<&str>, peer: &str) -> Arc<Connection> {
@@ -113,6 +140,7 @@ mod tests {
             start: Start::Respond,
             force_udp: false,
             fragment_size: None,
+            exchanges: Exchanges::default(),
         })
     }
 

@@ -45,6 +45,10 @@ pub(crate) enum Action {
     ChildMissing { connection: ConnectionId, child: ChildId, why: Option<String> },
     /// Look whether all that is wanted is there.
     Reconcile(ConnectionId),
+    /// The peer's gateway `from` sends us to another one.
+    Redirect { connection: Arc<Connection>, ike: IkeSaId, from: IpAddr, to: IpAddr },
+    /// It is time that both sides of this IKE SA prove themselves anew, by another one.
+    Reauthenticate(IkeSaId),
 }
 
 /// Where a pair is.
@@ -203,6 +207,11 @@ impl Shared {
         self.connections.candidates(local, remote)
     }
 
+    /// How many of the peer's gateways there are to try.
+    pub(crate) fn gateways(&self, id: ConnectionId) -> usize {
+        self.connections.gateways(id).len().max(1)
+    }
+
     /// An IKE SA of the connection is established.
     pub(crate) fn has_peer(&self, connection: ConnectionId) -> bool {
         self.connections.is_up(connection)
@@ -276,6 +285,22 @@ impl Shared {
         }
     }
 
+    fn newest_usable(&self, child: ChildId) -> Option<ChildSaId> {
+        let usable = |id: &ChildSaId| self.pairs.get(id).is_some_and(|p| p.usable);
+        let all = self.by_child.range((child, ChildSaId(0))..=(child, ChildSaId(u64::MAX)));
+        all.rev().map(|(_, id)| *id).find(usable)
+    }
+
+    /// The pair's IKE SA is about to be deleted in favour of another: what the pair sends goes by that one's now.
+    pub(crate) fn step_aside(&mut self, pair: &ChildPair) {
+        self.set_usable(pair.id, false);
+        if self.outbound(pair.child) == Some(pair.id)
+            && let Some(other) = self.newest_usable(pair.child)
+        {
+            self.use_outbound(pair.child, other);
+        }
+    }
+
     /// Takes a pair out of the data plane. If it carried the outbound traffic, the newest of the child's other pairs
     /// does so first.
     pub(crate) fn remove_pair(&mut self, pair: &ChildPair, why: &str) {
@@ -286,10 +311,7 @@ impl Shared {
         self.count(Counter::ChildClosed);
         let child = pair.child;
         if self.outbound(child) == Some(pair.id) {
-            let usable = |id: &ChildSaId| self.pairs.get(id).is_some_and(|p| p.usable);
-            let all = self.by_child.range((child, ChildSaId(0))..=(child, ChildSaId(u64::MAX)));
-            let other = all.rev().map(|(_, id)| *id).find(usable);
-            match other {
+            match self.newest_usable(child) {
                 Some(other) => self.use_outbound(child, other),
                 None => {
                     self.outbound.remove(&child);

@@ -11,6 +11,7 @@ use crate::crypto::Wiped;
 use crate::event::IkeSaId;
 use crate::ike_sa::IkeSa;
 use crate::record::{self, PairRef, Refused, Restored};
+use crate::task::mobike::{Mobility, Update};
 use crate::task::{Task, delete::Delete, liveness::Liveness};
 use core::time::Duration;
 use sha2::{Digest, Sha256};
@@ -101,8 +102,9 @@ impl Endpoint {
         for connection in connections.into_iter().map(Arc::new) {
             self.connections.entry(connection.id).or_default();
             self.dirty.insert(connection.id);
-            known.insert(connection.id, connection.clone());
+            let id = connection.id;
             self.shared.connections.insert(connection);
+            known.insert(id, self.shared.connections.gateways(id).to_vec());
         }
         let mut taken = Taken::default();
         let mut spis = BTreeSet::new();
@@ -129,12 +131,12 @@ impl Endpoint {
         &mut self,
         now: Instant,
         bytes: &[u8],
-        connections: &BTreeMap<ConnectionId, Arc<Connection>>,
+        connections: &BTreeMap<ConnectionId, Vec<Arc<Connection>>>,
         spis: &mut BTreeSet<u32>,
     ) -> Result<Restored, Refused> {
         let clock = self.shared.config.records.ok_or(Refused::Version)?;
         let shared = &mut self.shared;
-        let known = |id| connections.get(&id).cloned();
+        let known = |id| connections.get(&id).map_or(&[] as &[_], Vec::as_slice);
         let restored = record::read(bytes, known, &clock, now, || shared.fresh_id())?;
         let inbound = |p: &ChildPair| p.inbound.get();
         let children = restored.sa.established().map(|e| &e.children);
@@ -171,10 +173,15 @@ impl Endpoint {
             for spi in orphans.into_iter().chain(leaving).collect::<Vec<_>>() {
                 e.push(cx, Task::Delete(Delete::child(spi)));
             }
-            // Does the peer still have it? Its silence shows soon.
-            e.push_at(cx, Task::Liveness(Liveness), check);
+            // Does the peer still have it, and know where we are? Its silence shows soon.
+            let question = match core.mobility {
+                Mobility::Leads => Task::Update(Update::new()),
+                Mobility::Off | Mobility::Follows => Task::Liveness(Liveness),
+            };
+            e.push_at(cx, question, check);
         }
         let connection = sa.connection_id();
+        let gateway = self.shared.connections.gateway_of(&sa.core.connection);
         self.shared.connections.set_up(connection, true);
         self.add(sa);
         self.with_sa(now, id, |sa: &mut IkeSa, cx| {
@@ -182,7 +189,7 @@ impl Endpoint {
                 e.run(core, cx);
             }
         });
-        self.succeeded(connection);
+        self.succeeded(now, connection, gateway);
     }
 
     /// By the data plane's word; where it has none, the newest that may be used.

@@ -9,7 +9,7 @@ use crate::config::{ChildId, IkeProposal};
 use crate::counters::Counter;
 use crate::crypto::keys::IkeKeys;
 use crate::endpoint::{Action, Cx};
-use crate::event::{ChildSaId, Event, IkeSaId};
+use crate::event::{ChildSaId, IkeSaId};
 use crate::header::Exchange;
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
@@ -84,6 +84,8 @@ pub(crate) struct Established {
     pub(crate) last_heard: Instant,
     pub(crate) rekey_at: Instant,
     pub(crate) expires_at: Instant,
+    /// When both sides are to prove themselves anew: counted from when they last did, across rekeys.
+    pub(crate) reauthenticate_at: Option<Instant>,
     /// `IkeUp` was told, `IkeDown` was not.
     pub(crate) announced: bool,
 }
@@ -100,6 +102,8 @@ impl Established {
         let soft = lifetime.saturating_sub(cx.random_up_to(core.connection.jitter));
         // The configuration names when the rekey begins; a tenth more, and at least a minute, is left for it.
         let hard = lifetime + (lifetime / 10).max(core::time::Duration::from_secs(60));
+        let proof = core.connection.exchanges.reauthentication;
+        let early = cx.random_up_to(proof / 10);
         cx.count(Counter::IkeEstablished);
         Self {
             keys,
@@ -116,6 +120,7 @@ impl Established {
             last_heard: cx.now,
             rekey_at: cx.now + soft,
             expires_at: cx.now + hard,
+            reauthenticate_at: (!proof.is_zero()).then(|| cx.now + proof - early),
             announced: false,
         }
     }
@@ -137,14 +142,9 @@ impl Established {
             return;
         }
         tracing::debug!(ike = core.id.0, from = %core.path.remote, to = %remote, "peer moved");
-        cx.count(Counter::PeerMoved);
         core.path.remote = remote;
         core.path.natt = natt;
-        let (local, remote) = core.path.outer(&cx.config);
-        for pair in &mut self.children {
-            pair.path = core.path.clone();
-            cx.event(Event::Moved { sa: pair.id, local, remote });
-        }
+        self.follow_path(core, cx);
     }
 
     // Children

@@ -6,7 +6,7 @@
 use super::{Core, Due, Established, IkeSa, Phase, State};
 use crate::child_sa::PairState;
 use crate::counters::Counter;
-use crate::endpoint::{Cx, EndpointConfig, Transmit};
+use crate::endpoint::{Action, Cx, EndpointConfig, SILENT, Transmit};
 use crate::event::ChildSaId;
 use crate::task::{Task, child_rekey, ike_rekey, liveness};
 use core::time::Duration;
@@ -74,7 +74,7 @@ impl IkeSa {
 
     fn give_up(&mut self, cx: &mut Cx<'_>) {
         cx.count(Counter::GaveUp);
-        let why = "the peer does not answer";
+        let why = SILENT;
         self.state = match core::mem::replace(&mut self.state, State::Gone) {
             State::Established(mut e) => {
                 // The peer's own rekey made a successor: that one finds out by itself.
@@ -106,7 +106,10 @@ impl Established {
             Some(_) => None,
         };
         let phase = match self.phase {
-            Phase::Live => Some(self.expires_at.min(self.rekey_at)),
+            Phase::Live => {
+                let proof = self.reauthenticate_at.unwrap_or(self.expires_at);
+                Some(self.expires_at.min(self.rekey_at).min(proof))
+            }
             Phase::Rekeyed { until } | Phase::Redundant { until } => Some(until),
             Phase::Deleting => None,
         };
@@ -135,6 +138,11 @@ impl Established {
         match self.phase {
             Phase::Live if cx.now >= self.expires_at => {
                 self.begin_delete(core, cx, "its lifetime is over");
+            }
+            Phase::Live if self.reauthenticate_at.is_some_and(|at| cx.now >= at) => {
+                // Should it fail, it is tried again; what is up goes on meanwhile.
+                self.reauthenticate_at = Some(cx.now + cx.config.timers.retry_max);
+                cx.act(Action::Reauthenticate(core.id));
             }
             Phase::Live if cx.now >= self.rekey_at => {
                 // Until the answer, or the end.

@@ -83,6 +83,13 @@ impl Window {
         }
     }
 
+    /// The way is another one: the outstanding request is sent again now, and as often as if it were new.
+    pub(crate) const fn hurry(&mut self, now: Instant) {
+        if let Some(o) = &mut self.outstanding {
+            (o.at, o.tries) = (now, 0);
+        }
+    }
+
     pub(crate) fn retransmit_at(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|o| o.at)
     }

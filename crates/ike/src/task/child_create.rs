@@ -36,6 +36,7 @@ pub(crate) struct ChildExchange {
 #[derive(Debug)]
 pub(crate) struct ChildCreate {
     pub(crate) child: ChildId,
+    beside: bool,
     pub(crate) exchange: Exchanged,
 }
 
@@ -172,11 +173,16 @@ pub(crate) fn retire(sa: &mut Established, cx: &mut Cx<'_>, id: ChildSaId) {
 
 impl ChildCreate {
     pub(crate) fn new(child: ChildId) -> Box<Self> {
-        Box::new(Self { child, exchange: Exchanged::default() })
+        Box::new(Self { child, beside: false, exchange: Exchanged::default() })
+    }
+
+    /// Though another IKE SA has a pair of it, which is to go.
+    pub(crate) fn beside(child: ChildId) -> Box<Self> {
+        Box::new(Self { child, beside: true, exchange: Exchanged::default() })
     }
 
     pub(super) fn build(&mut self, core: &Core, cx: &mut Cx<'_>) -> Option<Vec<Payload>> {
-        if cx.has_usable(self.child) {
+        if !self.beside && cx.has_usable(self.child) {
             return None;
         }
         let child = core.connection.children.iter().find(|c| c.id == self.child)?.clone();
@@ -196,7 +202,8 @@ impl ChildCreate {
             Outcome::OtherGroup => sa.push(cx, Task::ChildCreate(self)),
             Outcome::Later => {
                 let at = retry_at(cx);
-                sa.push_at(cx, Task::ChildCreate(Self::new(self.child)), at);
+                let again = if self.beside { Self::beside(self.child) } else { Self::new(self.child) };
+                sa.push_at(cx, Task::ChildCreate(again), at);
             }
             Outcome::Failed(error) => {
                 failed(core, sa, cx, &error, inbound);

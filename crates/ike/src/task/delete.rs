@@ -3,10 +3,12 @@
 //! Decides: which pairs go. Never: deletes more than the message names.
 
 use crate::child_sa::PairState;
+use crate::config::Start;
 use crate::endpoint::{Action, Cx};
 use crate::ike_sa::{Asked, Core, Established, State};
 use crate::message::View;
 use crate::payload::{self, Notify, Payload, notify};
+use crate::task::{mobike, redirect};
 use ravelin_wire::Spi;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +37,10 @@ impl Delete {
         matches!(self, Self::Child(_))
     }
 
-    pub(super) fn build(&self) -> Vec<Payload> {
+    pub(super) fn build(&self, sa: &Established, cx: &mut Cx<'_>) -> Vec<Payload> {
+        if *self == Self::Ike {
+            sa.children.iter().for_each(|pair| cx.step_aside(pair));
+        }
         match self {
             Self::Child(spi) => vec![Payload::Delete(payload::Delete::Esp(vec![spi.get()]))],
             Self::Ike => vec![Payload::Delete(payload::Delete::Ike)],
@@ -69,6 +74,7 @@ pub(crate) fn respond_informational(
     asked: Asked,
     view: View<'_>,
 ) -> Option<State> {
+    let about_addresses = mobike::respond(core, sa, cx, view, asked.via);
     let mut gone = Vec::new();
     let mut end = None;
     for delete in view.deletes() {
@@ -84,8 +90,15 @@ pub(crate) fn respond_informational(
     if let Some(n) = view.notifies().find(fatal) {
         end = Some(format!("the peer said {}", notify::name(n.kind)));
     }
-    let reply = if gone.is_empty() { vec![] } else { vec![Payload::Delete(payload::Delete::Esp(gone))] };
+    let gone = (!gone.is_empty()).then(|| Payload::Delete(payload::Delete::Esp(gone)));
+    let reply: Vec<Payload> = gone.into_iter().chain(about_addresses).collect();
     core.answer(cx, &mut sa.keys, asked, &reply);
+    // Whoever only answers has nobody to go to. What is up stays up until the other gateway is.
+    if core.connection.start != Start::Respond
+        && let Some(to) = redirect::wanted(core, cx, view, None)
+    {
+        redirect::follow(core, cx, to);
+    }
     let why = end?;
     // The peer closes the SA that we are rekeying: if its own rekey succeeded, that one goes on (RFC 7296 §2.25.2).
     sa.hand_over_to_rival(core, cx);

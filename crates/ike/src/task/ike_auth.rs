@@ -29,6 +29,8 @@ pub(crate) struct Init {
     pub(crate) int_auth: Vec<u8>,
     /// The peer's, if both sides speak RFC 7427.
     pub(crate) hashes: Option<Hashes>,
+    /// As initiator: both sides want IKE_AUTH without a child (RFC 6023).
+    pub(crate) childless: bool,
     /// As initiator: the CERTREQ payloads of the answer.
     pub(crate) wanted: Vec<Cert>,
 }

@@ -7,7 +7,7 @@ mod half_open;
 
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
-use super::lowest;
+use super::{lowest, redirect};
 use crate::auth;
 use crate::config::{Connection, Group, IkeProposal, Kem};
 use crate::counters::Counter;
@@ -16,7 +16,6 @@ use crate::crypto::keys::{self, IkeKeys, Ingredients};
 use crate::endpoint::Cx;
 use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
 use crate::event::IkeSaId;
-use crate::fragment::Fragments;
 use crate::header::{self, Exchange, Header};
 use crate::ike_sa::{Core, IkeSa, Path, State, Via, Window};
 use crate::message::{self, View};
@@ -24,6 +23,7 @@ use crate::negotiate::algorithm;
 use crate::negotiate::proposal::{self, group_by_number};
 use crate::payload::{self, Notify, Payload, notify};
 use crate::snapshot::Role;
+use core::net::IpAddr;
 use half_open::half_open;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(crate) struct InitSent {
     pub(crate) refusal: Option<String>,
     /// The child that IKE_AUTH shall bring.
     child: Option<crate::config::ChildId>,
+    /// The gateway that sent us here.
+    from: Option<IpAddr>,
 }
 
 /// Responder: what it needs until IKE_AUTH.
@@ -70,28 +72,15 @@ pub(crate) fn start(
     connection: Arc<Connection>,
     path: Path,
     child: Option<crate::config::ChildId>,
+    from: Option<IpAddr>,
 ) -> Option<IkeSa> {
     let group = connection.proposals.first()?.group;
     let ke = KeyExchange::new(group, &mut *cx.rng)?;
     let nonce = cx.nonce();
-    let mut core = Core {
-        id: IkeSaId(cx.fresh_id()),
-        role: Role::Initiator,
-        our_spi: cx.ike_spi(),
-        peer_spi: 0,
-        connection,
-        path,
-        window: Window::default(),
-        created: cx.now,
-        last_sent: cx.now,
-        retransmits: 0,
-        lowest_nonce: Vec::new(),
-        doomed: false,
-        fragmentation: false,
-        fragments: Fragments::default(),
-    };
+    let (id, spi) = (IkeSaId(cx.fresh_id()), cx.ike_spi());
+    let mut core = Core::new(id, Role::Initiator, (spi, 0), connection, path, cx.now);
     let mut state =
-        InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), refusal: None, child };
+        InitSent { ke, nonce, cookie: None, restarts: 0, request: Vec::new(), refusal: None, child, from };
     state.send(&mut core, cx);
     Some(IkeSa { core, state: State::InitSent(Box::new(state)) })
 }
@@ -108,6 +97,7 @@ impl InitSent {
         payloads
             .extend(core.connection.proposals.iter().find_map(|p| p.kem).map(|_| intermediate_supported()));
         payloads.extend(auth::offer(&cx.config, &core.connection));
+        payloads.extend(redirect::offer(core, self.from));
         let header = core.header(Exchange::IkeSaInit, false, 0);
         core.trace_message(cx, "out", &header, &payloads);
         self.request = message::plain(header, &payloads);
@@ -166,6 +156,15 @@ impl InitSent {
             }
             self.cookie = Some(cookie.data.clone());
             return self.again(core, cx);
+        }
+        if view.notify(notify::REDIRECT).is_some() {
+            return match redirect::wanted(core, cx, view, Some(&self.nonce)) {
+                Some(to) => {
+                    redirect::follow(core, cx, to);
+                    State::Gone
+                }
+                None => State::InitSent(self),
+            };
         }
         if let Some(number) = view.wanted_group() {
             cx.count(Counter::InvalidKe);
@@ -243,7 +242,10 @@ impl InitSent {
         let from = Ingredients { ni: &self.nonce, nr, initiator_spi, responder_spi };
         core.lowest_nonce = lowest(&self.nonce, nr).to_vec();
         core.fragmentation = knows_fragments(core, view);
-        if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && core.path.udp() {
+        // RFC 4555 §3.3: by the NAT-T port though there is no NAT yet: there may be one where it moves to.
+        let mobike = core.connection.exchanges.mobike;
+        if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && (core.path.udp() || mobike)
+        {
             core.path.move_to_natt(&cx.config);
         }
         core.path.local.get_or_insert_with(|| via.local.ip());
@@ -272,6 +274,8 @@ impl InitSent {
             nr: nr.to_vec(),
             int_auth: Vec::new(),
             hashes: auth::Hashes::of(view),
+            childless: core.connection.exchanges.childless
+                && view.notify(notify::CHILDLESS_IKEV2_SUPPORTED).is_some(),
             wanted: view.cert_requests().cloned().collect(),
         };
         match exchange.proposal.kem {
@@ -336,6 +340,8 @@ pub(crate) fn respond(
     core.fragmentation = knows_fragments(&core, view);
     payloads.extend(core.fragmentation.then(fragmentation_supported));
     payloads.extend(chosen.ours.kem.map(|_| intermediate_supported()));
+    // RFC 6023 §3: an IKE_AUTH without a child is as good as one with.
+    payloads.push(Payload::Notify(Notify::new(notify::CHILDLESS_IKEV2_SUPPORTED)));
     let hashes = auth::answer(&cx.config, candidates, view, &mut payloads);
     let answer = core.header(Exchange::IkeSaInit, true, 0);
     core.trace_message(cx, "out", &answer, &payloads);

@@ -238,12 +238,14 @@ fn successor(
         cx.now,
     );
     new.lowest_nonce = lowest(parts.ni, parts.nr).to_vec();
-    new.fragmentation = core.fragmentation;
+    (new.fragmentation, new.mobility) = (core.fragmentation, core.mobility);
     let (initiator_spi, responder_spi) = new.spis();
     let seed = keys::rekey_seed(&sa.keys, parts.ni, parts.nr, parts.shared);
     let from = Ingredients { ni: parts.ni, nr: parts.nr, initiator_spi, responder_spi };
     let keys = keys::ike_keys(&chosen.ours, &seed, from);
     cx.log_keys(new.spis(), &chosen.ours, &keys);
-    let established = Established::new(cx, &new, keys, chosen.ours, sa.peer_id.clone());
+    let mut established = Established::new(cx, &new, keys, chosen.ours, sa.peer_id.clone());
+    // Nobody proved anything.
+    established.reauthenticate_at = sa.reauthenticate_at;
     Ok(Box::new(IkeSa { core: new, state: State::Established(Box::new(established)) }))
 }

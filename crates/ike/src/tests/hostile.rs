@@ -224,7 +224,7 @@ fn rejections_are_bounded() {
 }
 
 /// What the true peer could send: sealed with A's keys, in A's window.
-fn seal_as_a(
+pub(super) fn seal_as_a(
     pair: &mut Pair,
     exchange: Exchange,
     response: bool,

@@ -128,6 +128,9 @@ pub(super) struct Pair {
     pub(super) filter: Option<Box<dyn FnMut(Side, &[u8]) -> bool>>,
     /// All datagrams: when, from, bytes.
     pub(super) sent: Vec<(Instant, Side, Transmit)>,
+    /// Addresses of B besides its own, and addresses that nothing reaches.
+    pub(super) aliases: Vec<IpAddr>,
+    pub(super) dead: BTreeSet<IpAddr>,
     /// A NAT in front of A: its public address.
     pub(super) nat: Option<(IpAddr, u16)>,
 }
@@ -173,6 +176,7 @@ fn connection(side: Side) -> Connection {
         start: if a_side { Start::Immediately } else { Start::Respond },
         force_udp: false,
         fragment_size: Some(1280),
+        exchanges: Exchanges::default(),
     }
 }
 
@@ -255,6 +259,8 @@ impl Pair {
             watch: false,
             filter: None,
             sent: Vec::new(),
+            aliases: Vec::new(),
+            dead: BTreeSet::new(),
             nat: None,
         }
     }
@@ -424,7 +430,11 @@ impl Pair {
                 }
             }
         }
-        (dest.ip() == self.see(to).addr && matches!(dest.port(), 500 | 4500)).then(|| Item::Datagram {
+        if self.dead.contains(&dest.ip()) || self.dead.contains(&source.ip()) {
+            return None;
+        }
+        let own = dest.ip() == self.see(to).addr || (to == Side::B && self.aliases.contains(&dest.ip()));
+        (own && matches!(dest.port(), 500 | 4500)).then(|| Item::Datagram {
             to,
             local: dest,
             remote: source,

@@ -16,7 +16,7 @@ use crate::ike_sa::{Asked, Core, Established, IkeSa, State, count_error};
 use crate::message::View;
 use crate::payload::{Id, Notify, Payload, notify};
 use crate::snapshot::Role;
-use crate::task::{Task, delete};
+use crate::task::{Task, delete, mobike::Mobility, redirect};
 use ravelin_wire::Spi;
 
 /// Initiator: has keys, no identity yet.
@@ -43,6 +43,7 @@ impl AuthSent {
         if cx.may_claim(now, &connection) {
             payloads.push(Payload::Notify(Notify::new(notify::INITIAL_CONTACT)));
         }
+        payloads.extend(Mobility::offer(core));
         payloads.extend(auth::requests(core::iter::once(&*connection)));
         payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
         let signed = init.signed(Role::Initiator, &id);
@@ -51,6 +52,7 @@ impl AuthSent {
             return IkeSa::fail(core, cx, auth::NO_SCHEME.to_owned());
         };
         payloads.push(auth);
+        let child = child.filter(|_| !init.childless);
         let wanted = connection.children.iter().find(|c| Some(c.id) == child);
         let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
         if let Some((child, spi)) = &child {
@@ -111,6 +113,7 @@ pub(super) fn stand(
     child: Option<(Child, Spi)>,
     view: View<'_>,
 ) -> State {
+    core.mobility = Mobility::agreed(core, view, true);
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
     if let Some((child, inbound)) = child {
         let nonces = (init.ni.as_slice(), init.nr.as_slice());
@@ -118,6 +121,9 @@ pub(super) fn stand(
     }
     if core.doomed {
         e.begin_delete(core, cx, "taken down");
+    } else if let Some(to) = redirect::wanted(core, cx, view, None) {
+        redirect::follow(core, cx, to);
+        e.begin_delete(core, cx, "redirected");
     } else {
         cx.act(Action::Established { ike: core.id, initial_contact: false });
     }

@@ -16,6 +16,7 @@ use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use crate::task::ike_init::InitAnswered;
+use crate::task::mobike::Mobility;
 use std::sync::Arc;
 
 impl InitAnswered {
@@ -42,6 +43,7 @@ impl InitAnswered {
             ni: self.ni,
             nr: self.nr,
             hashes: self.hashes,
+            childless: false,
             wanted: Vec::new(),
         };
         let checked = if in_place {
@@ -140,6 +142,8 @@ pub(super) fn accept(
     let mut head = vec![Payload::IdR(id)];
     head.extend(auth::certificates(local, &wanted));
     head.push(auth);
+    core.mobility = Mobility::agreed(core, view, false);
+    head.extend(Mobility::offer(core).filter(|_| core.mobility != Mobility::Off));
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
     let initial_contact = view.notify(notify::INITIAL_CONTACT).is_some();
     cx.act(Action::Established { ike: core.id, initial_contact });

@@ -5,8 +5,7 @@
 use crate::config::Connection;
 use crate::endpoint::Cx;
 use crate::event::IkeSaId;
-use crate::fragment::Fragments;
-use crate::ike_sa::{Core, Path, Via, Window};
+use crate::ike_sa::{Core, Path, Via};
 use crate::snapshot::Role;
 use std::sync::Arc;
 
@@ -19,20 +18,6 @@ pub(super) fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: 
         nat_remote: false,
         force_udp: connection.force_udp,
     };
-    Core {
-        id: IkeSaId(cx.fresh_id()),
-        role: Role::Responder,
-        our_spi: cx.ike_spi(),
-        peer_spi,
-        connection,
-        path,
-        window: Window::default(),
-        created: cx.now,
-        last_sent: cx.now,
-        retransmits: 0,
-        lowest_nonce: Vec::new(),
-        doomed: false,
-        fragmentation: false,
-        fragments: Fragments::default(),
-    }
+    let (id, spi) = (IkeSaId(cx.fresh_id()), cx.ike_spi());
+    Core::new(id, Role::Responder, (spi, peer_spi), connection, path, cx.now)
 }

@@ -1,0 +1,24 @@
+//! What a connection does beyond plain IKEv2: other gateways of its peer, reauthentication, optional extensions.
+//!
+//! Decides: which choices there are; the default is none of them. Reads and writes: nothing.
+
+use super::Connection;
+use core::time::Duration;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchanges {
+    /// Other gateways of the peer, tried in this order when the one before is lost or cannot be had. Of each its
+    /// address, identities and authentication count; number and children are those of the first.
+    pub backups: Vec<Connection>,
+    /// While it is up with a backup, the first gateway is tried again after this time; zero: never.
+    pub return_to_first: Duration,
+    /// Both sides prove themselves anew after this time, by a new IKE SA that replaces the old one once its children
+    /// carry traffic (RFC 7296 §2.8.3); zero: never.
+    pub reauthentication: Duration,
+    /// Addresses of either side may change while the IKE SA lives (RFC 4555).
+    pub mobike: bool,
+    /// The peer's gateway may send us to another one (RFC 5685), which must prove to be the same peer.
+    pub redirect: bool,
+    /// IKE_AUTH without a child, where the peer knows that (RFC 6023): each child then has a key exchange of its own.
+    pub childless: bool,
+}

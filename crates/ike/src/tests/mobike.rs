@@ -1,0 +1,253 @@
+//! Addresses that change under an IKE SA (RFC 4555): B follows A, and nobody who cannot prove to be A.
+
+use super::hostile::seal_as_a;
+use super::pair::*;
+use crate::command::Command;
+use crate::config::{Connection, Start};
+use crate::counters::Counter;
+use crate::header::{Exchange, Header};
+use crate::payload::{Notify, Payload, notify};
+use core::net::IpAddr;
+use core::time::Duration;
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::from([198, 18, 0, last])
+}
+
+fn mobile(side: Side) -> Connection {
+    let mut c = Pair::connection(side);
+    c.exchanges.mobike = true;
+    c.dpd_delay = Duration::from_secs(20);
+    c
+}
+
+fn net(seed: u64, sides: [bool; 2]) -> Pair {
+    let mut pair = Pair::with(seed, |side, c| {
+        c.dpd_delay = Duration::from_secs(20);
+        c.exchanges.mobike = sides[usize::from(side == Side::B)];
+    });
+    pair.run_secs(2);
+    pair.assert_one_pair();
+    pair
+}
+
+/// The old address is gone, the new one is there.
+fn move_a(pair: &mut Pair, last: u8) {
+    pair.a.addr = ip(last);
+    let mut c = mobile(Side::A);
+    c.local = Some(ip(last));
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+}
+
+fn spis(pair: &Pair) -> (u64, u64, Vec<ravelin_wire::Spi>) {
+    let sa = &pair.live(Side::A)[0];
+    (sa.initiator_spi, sa.responder_spi, sa.children.iter().map(|c| c.inbound_spi).collect())
+}
+
+fn setups(pair: &Pair) -> usize {
+    let first =
+        |b: &[u8]| Header::parse(b).is_ok_and(|(h, _)| h.exchange == Exchange::IkeSaInit && !h.response);
+    pair.sent.iter().filter(|(_, _, t)| first(&t.bytes)).count()
+}
+
+fn outer(pair: &Pair, side: Side) -> (IpAddr, IpAddr) {
+    let sa = pair.see(side).pairs()[0];
+    (sa.local.ip(), sa.remote.ip())
+}
+
+// A → B: HDR, SK { N(UPDATE_SA_ADDRESSES), N(NAT_DETECTION_*) }   B → A: HDR, SK { N(NAT_DETECTION_*) }
+// B → A: HDR, SK { N(COOKIE2) }                                    A → B: HDR, SK { N(COOKIE2) }
+#[test]
+fn an_ike_sa_and_its_children_move_and_nothing_is_made_anew() {
+    let mut pair = net(700, [true, true]);
+    let before = spis(&pair);
+    assert!(
+        pair.sent.iter().filter(|(_, s, _)| *s == Side::A).skip(1).all(|(_, _, t)| t.natt),
+        "RFC 4555 §3.3"
+    );
+    assert!(!pair.a.pairs()[0].udp, "no NAT, no UDP");
+    move_a(&mut pair, 9);
+    pair.run_secs(1);
+    assert_eq!(spis(&pair), before);
+    assert_eq!((outer(&pair, Side::A), outer(&pair, Side::B)), ((ip(9), ip(2)), (ip(2), ip(9))));
+    pair.assert_one_pair();
+    assert_eq!((setups(&pair), pair.b.count(Counter::PeerMoved)), (1, 1));
+    // All that follows goes by the new address, rekeys of both sides too; and once more, across a rekey.
+    for side in [Side::A, Side::B, Side::A] {
+        pair.rekey_ike(side);
+        pair.run_secs(5);
+        pair.rekey_child(side);
+        pair.run_secs(5);
+        move_a(&mut pair, if side == Side::A { 10 } else { 11 });
+        pair.run_secs(5);
+        pair.assert_one_pair();
+        assert_eq!(outer(&pair, Side::B).1, pair.a.addr);
+    }
+    pair.run_secs(100);
+    assert_eq!((setups(&pair), pair.a.count(Counter::PeerDead)), (1, 0));
+}
+
+#[test]
+fn a_request_on_its_way_when_the_address_goes_is_sent_by_the_new_one() {
+    for steps in 0..30 {
+        let mut pair = net(701, [true, true]);
+        pair.rekey_child(Side::A);
+        pair.run(Duration::from_millis(steps));
+        move_a(&mut pair, 9);
+        pair.run_secs(60);
+        pair.assert_one_pair();
+        assert_eq!((setups(&pair), outer(&pair, Side::B).1), (1, ip(9)), "step {steps}");
+    }
+}
+
+#[test]
+fn a_nat_on_the_new_way_is_found() {
+    let mut pair = net(702, [true, true]);
+    pair.a.addr = "10.99.0.1".parse().unwrap();
+    pair.nat = Some((ip(1), 20_000));
+    let mut c = mobile(Side::A);
+    c.local = Some(pair.a.addr);
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+    pair.run_secs(3);
+    pair.assert_one_pair();
+    let ports =
+        |side: Side| (pair.see(side).pairs()[0].local.port(), pair.see(side).pairs()[0].remote.port());
+    assert_eq!((ports(Side::A), ports(Side::B)), ((4500, 4500), (4500, 24_500)), "ESP goes in UDP now");
+    // And away again.
+    pair.nat = None;
+    move_a(&mut pair, 12);
+    pair.run_secs(3);
+    pair.assert_one_pair();
+    assert_eq!((pair.a.pairs()[0].remote.port(), pair.b.pairs()[0].remote.port()), (0, 0));
+    assert_eq!(setups(&pair), 1);
+}
+
+#[test]
+fn without_it_on_both_sides_a_new_address_means_a_new_ike_sa() {
+    for sides in [[true, false], [false, true]] {
+        let mut pair = net(703, sides);
+        pair.command(Side::B, Command::Remove(CONNECTION));
+        pair.run_secs(1);
+        let mut b = Pair::connection(Side::B);
+        (b.remote, b.exchanges.mobike) = (None, sides[1]);
+        pair.command(Side::B, Command::Configure(Box::new(b)));
+        pair.run_secs(5);
+        pair.assert_one_pair();
+        let before = setups(&pair);
+        pair.a.addr = ip(9);
+        let mut c = Pair::connection(Side::A);
+        (c.local, c.exchanges.mobike) = (Some(ip(9)), sides[0]);
+        pair.command(Side::A, Command::Configure(Box::new(c)));
+        pair.run_secs(60);
+        assert!(setups(&pair) > before);
+        assert_eq!(pair.a.pairs().len(), 1);
+        assert!(pair.works(Side::A) && pair.works(Side::B));
+    }
+}
+
+fn update() -> Vec<Payload> {
+    vec![Payload::Notify(Notify::new(notify::UPDATE_SA_ADDRESSES))]
+}
+
+fn from_elsewhere(pair: &mut Pair, bytes: &[u8]) {
+    let (local, remote) = ("198.18.0.2:4500".parse().unwrap(), "203.0.113.9:4500".parse().unwrap());
+    pair.inject(Side::B, local, remote, bytes);
+}
+
+// §5.1: only whoever has the keys moves anything
+#[test]
+fn a_forged_a_repeated_or_an_unwanted_update_moves_nothing() {
+    let mut pair = net(704, [true, true]);
+    let mut forged = seal_as_a(&mut pair, Exchange::Informational, false, None, &update());
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    from_elsewhere(&mut pair, &forged);
+    assert_eq!((pair.b.count(Counter::BadIntegrity), outer(&pair, Side::B).1), (1, ip(1)));
+    // A true one that was seen on the wire and comes again from elsewhere: known, answered, and not acted on.
+    move_a(&mut pair, 9);
+    pair.run_secs(2);
+    let last = |(_, s, t): &&(_, Side, crate::endpoint::Transmit)| {
+        *s == Side::A && Header::parse(&t.bytes).is_ok_and(|(h, _)| !h.response)
+    };
+    let bytes = pair.sent.iter().rfind(last).unwrap().2.bytes.clone();
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!((pair.b.count(Counter::RepliesRepeated), outer(&pair, Side::B).1), (1, ip(9)));
+
+    // One that did not agree to it does not follow, whatever the peer says under its keys.
+    let mut pair = net(705, [true, false]);
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, None, &update());
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!(outer(&pair, Side::B).1, ip(1));
+
+    // Nor does the side that leads: the initiator alone decides (§3.5).
+    let mut pair = Pair::with(706, |side, c| {
+        c.exchanges.mobike = true;
+        c.start = if side == Side::B { Start::Immediately } else { Start::Respond };
+    });
+    pair.run_secs(2);
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, None, &update());
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!(outer(&pair, Side::B).1, ip(1));
+}
+
+// §3.7: whoever does not hear at the new address has not got it
+#[test]
+fn an_address_that_does_not_answer_is_given_up_and_a_wrong_cookie_ends_it_at_once() {
+    let mut pair = net(707, [true, true]);
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, None, &update());
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!(outer(&pair, Side::B).1.to_string(), "203.0.113.9", "it was authentic");
+    let probe = pair.sent.last().unwrap().clone();
+    assert_eq!((probe.1, probe.2.remote.ip().to_string().as_str()), (Side::B, "203.0.113.9"));
+    let answer = [Payload::Notify(Notify::with_data(notify::COOKIE2, vec![7; 16]))];
+    let id = Header::parse(&probe.2.bytes).unwrap().0.message_id;
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, true, Some(id), &answer);
+    from_elsewhere(&mut pair, &bytes);
+    assert!(pair.b.pairs().is_empty());
+    assert_eq!(pair.b.count(Counter::MalformedAuthentic), 1);
+
+    let mut pair = net(708, [true, true]);
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, None, &update());
+    pair.filter = Some(Box::new(|side, _| side == Side::A));
+    from_elsewhere(&mut pair, &bytes);
+    pair.run_secs(48);
+    assert!(pair.b.pairs().is_empty());
+    assert_eq!(pair.b.count(Counter::PeerDead), 1);
+}
+
+// §3.9
+#[test]
+fn a_peer_that_wants_no_nat_is_told_of_one() {
+    let mut pair = net(709, [true, true]);
+    let named = [vec![198, 18, 0, 1], vec![198, 18, 0, 2], vec![0x11, 0x94, 0x11, 0x94]].concat();
+    let mut inner = update();
+    inner.push(Payload::Notify(Notify::with_data(notify::NO_NATS_ALLOWED, named)));
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, None, &inner);
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!(outer(&pair, Side::B).1, ip(1));
+}
+
+#[test]
+fn moves_with_loss_rekeys_and_a_crash_end_with_one_pair_at_the_last_address() {
+    for seed in 0..40 {
+        let mut pair = net(seed, [true, true]);
+        pair.faults = Faults { loss: 5 + seed % 15, repeat: seed % 15, reorder: seed % 25 };
+        for round in 0..5 {
+            move_a(&mut pair, 20 + (seed % 7) as u8 + round);
+            let side = if (seed + u64::from(round)).is_multiple_of(2) { Side::A } else { Side::B };
+            match seed % 3 {
+                0 => pair.rekey_ike(side),
+                1 if pair.see(side).outbound.contains_key(&CHILD) => pair.rekey_child(side),
+                _ => {}
+            }
+            pair.run(Duration::from_millis(seed * 137 % 4000));
+        }
+        let mut c = mobile(Side::A);
+        c.local = Some(pair.a.addr);
+        pair.crash_into(Side::A, seed, vec![c]);
+        pair.faults = Faults::default();
+        pair.run_secs(400);
+        pair.assert_one_pair();
+        assert_eq!(outer(&pair, Side::B).1, pair.a.addr, "seed {seed}");
+    }
+}

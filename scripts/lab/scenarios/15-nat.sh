@@ -1,0 +1,98 @@
+# NAT (R47, R116, R117, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
+# and a new mapping under a tunnel that is up
+scenario() {
+  in_front_of A 20000
+  watch_start
+  strongswan_start B role=responder
+  ravelin_config A start=immediately local=$BEHIND_A
+  ravelin_start A
+  position "NAT before the initiator"
+  equal "the peer sees us at the NAT" "$OUT_A" "$(swanctl_do B --list-sas | sed -n "s/.*remote 'a.lab' @ \([0-9.]*\).*/\1/p" | head -1)"
+  ravelin_stop A
+  strongswan_stop B
+
+  strongswan_start B role=initiator
+  ravelin_config A start=respond local=$BEHIND_A
+  ravelin_start A
+  position "NAT before the responder"
+  ravelin_stop A
+  strongswan_stop B
+
+  # Only a gateway that is not behind a NAT itself follows its peer's mapping (RFC 7296 §2.23).
+  ravelin_config A start=immediately local=$BEHIND_A
+  ravelin_config B start=respond
+  ravelin_start B
+  ravelin_start A
+  position "two Ravelins, NAT before the initiator"
+  new_mapping A 30000
+  ravelin_stop A
+  ravelin_stop B
+
+  in_front_of B 40000
+  ravelin_config B start=respond local=$BEHIND_B
+  ravelin_start B
+  ravelin_start A
+  position "NAT before both"
+  check_conservation B
+  watch_stop
+  equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
+  equal "plain ESP on the wan" 0 "$(wan_count esp)"
+  at_least "ESP in UDP on the wan" 60 "$(wan_count esp_udp)"
+}
+
+BEHIND_A=192.168.1.2 BEHIND_B=192.168.2.2
+
+position() { # TEXT
+  check "$1: the tunnel comes up" wait_until 20 tunnel_up A
+  wait_path hostA "$HOST_B"
+  equal "$1: ESP goes in UDP" esp-in-udp "$(tunnel_value A encapsulation)"
+  equal "$1: pings" 10 "$(pings hostA "$HOST_B" 10)"
+  equal "$1: pings back" 10 "$(pings hostB "$HOST_A" 10)"
+  check_conservation A
+}
+
+# The NAT forgets (the kernel does, for a device that was down), and gives another port: what is up goes on.
+new_mapping() { # SIDE PORT
+  local before nat=nat$1
+  before=$(tunnel_value "$1" ike_spi_local)
+  in_ns "$nat" nft flush chain ip nat out
+  ports_from "$nat" "$2"
+  ipn "$nat" link set out0 down
+  ipn "$nat" link set out0 up
+  check "a new mapping: traffic comes back" wait_path hostA "$HOST_B" 15
+  equal "a new mapping: pings" 10 "$(pings hostA "$HOST_B" 10)"
+  equal "a new mapping: pings back" 10 "$(pings hostB "$HOST_A" 10)"
+  equal "a new mapping: the same IKE SA" "$before" "$(tunnel_value "$1" ike_spi_local)"
+}
+
+# in_front_of SIDE PORT: a router between the gateway and the wan, which has the gateway's address there. What goes out gets
+# ports from PORT on; what comes for IKE and ESP in UDP is passed on inside, as a port forwarding does.
+in_front_of() {
+  local gw=gw$1 nat=nat$1 net out mac
+  [ "$1" = A ] && net=192.168.1 out=$OUT_A || net=192.168.2 out=$OUT_B
+  make_ns "$nat"
+  mac=$(mac_of "$gw" wan0) # the others know the address by it
+  ipn "$gw" link del wan0
+  make_link "$gw" wan0 "$nat" in0
+  make_link "$nat" out0 wan "to$1"
+  ipn "$nat" link set out0 address "$mac"
+  ipn wan link set "to$1" master br0
+  ipn "$gw" addr add "$net.2/24" dev wan0
+  ipn "$gw" route replace default via "$net.1"
+  ipn "$nat" addr add "$net.1/24" dev in0
+  ipn "$nat" addr add "$out/24" dev out0
+  in_ns "$nat" sysctl -qw net.ipv4.ip_forward=1
+  in_ns "$nat" nft -f - <<NFT
+table ip nat {
+  chain in {
+    type nat hook prerouting priority -100;
+    iifname out0 udp dport { 500, 4500 } dnat to $net.2
+  }
+  chain out {
+    type nat hook postrouting priority 100;
+  }
+}
+NFT
+  ports_from "$nat" "$2"
+}
+ports_from() { in_ns "$1" nft add rule ip nat out oifname out0 ip protocol udp masquerade to ":$2-$(($2 + 9))"; }

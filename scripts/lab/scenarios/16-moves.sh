@@ -1,0 +1,51 @@
+# Our address changes under a tunnel that is up (R59; MOBIKE, RFC 4555): traffic with a second Ravelin, signalling with
+# strongSwan, whose data path in user space does not follow
+scenario() {
+  in_ns gwA sysctl -qw net.ipv4.conf.all.promote_secondaries=1 net.ipv4.conf.wan0.promote_secondaries=1
+  ipn gwA addr add "$OTHER/24" dev wan0
+  watch_start
+  ravelin_config A start=immediately more="mobike = true
+local-backups = [\"$OTHER\"]"
+  ravelin_config B start=respond more='mobike = true'
+  ravelin_start B
+  ravelin_start A
+  check "up" wait_until 20 tunnel_up A
+  wait_path hostA "$HOST_B"
+  moves "two Ravelins" spis
+  check "the peer sends to the new address" wait_until 5 is "$OTHER" tunnel_value B remote
+  equal "pings" 20 "$(pings hostA "$HOST_B" 20)"
+  equal "pings back" 20 "$(pings hostB "$HOST_A" 20)"
+  ipn gwA addr add "$OUT_A/24" dev wan0
+  check "back to the first address when it is there again" wait_until 5 is "$OUT_A" tunnel_value A local
+  equal "pings" 20 "$(wait_path hostA "$HOST_B" 5; pings hostA "$HOST_B" 20)"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+
+  strongswan_start B role=responder mobike=yes
+  ravelin_start A
+  check "strongSwan: up" wait_until 20 tunnel_up A
+  wait_path hostA "$HOST_B"
+  moves "strongSwan" ike_spis # it makes its child SAs anew
+  check "strongSwan: it was told" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(UPD_SA_ADDR)'
+  check "strongSwan: it has the new address" wait_until 5 told_address
+  watch_stop
+  equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
+}
+
+OTHER=198.18.0.4
+is() { local wanted=$1; shift; [ "$("$@" | sed 's/:.*//')" = "$wanted" ]; }
+told() { strongswan_log B | grep -q "$1"; }
+told_address() { swanctl_do B --list-sas | grep -q "remote 'a.lab' @ $OTHER"; }
+
+moves() { # TEXT WHAT
+  local before
+  before=$($2)
+  ipn gwA addr del "$OUT_A/24" dev wan0
+  check "$1: the other address is used" wait_until 5 is "$OTHER" tunnel_value A local
+  sleep 0.5
+  equal "$1: what is up is the same ($2)" "$before" "$($2)"
+}
+ike_spis() { echo "$(tunnel_value A ike_spi_local) $(tunnel_value A ike_spi_remote)"; }
+spis() { echo "$(ike_spis) $(tunnel_value A spi_in) $(tunnel_value A spi_out)"; }
