@@ -5,6 +5,8 @@
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
 //! asks the memory for the place where an SPI stands.
 
+pub(crate) mod v6;
+
 use crate::batch::{Batch, Places};
 use crate::packet::{Door, Ip, Origin, Packet};
 use crate::sa::SaDb;
@@ -14,7 +16,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_wire::ethernet::{self, Link};
 use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::udp::{self, Natt, Udp};
-use ravelin_wire::{Bytes, Malformed, protocol};
+use ravelin_wire::{Bytes, protocol};
 
 /// Where the packets of a batch go on.
 #[derive(Debug, Default)]
@@ -41,14 +43,22 @@ enum Class {
     Kernel,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
 pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb) {
     classes.esp.clear();
     classes.ah.clear();
     classes.fragments.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
-        let class =
-            link(packet, tables).and_then(|()| network(packet)).and_then(|()| transport(packet, tables));
+        let class = link(packet, tables).and_then(|family| match family {
+            Family::V4 => network(packet).and_then(|()| transport(packet, tables)),
+            Family::V6 => v6::network(packet).and_then(|()| v6::transport(packet, tables)),
+        });
         sort(class, at, packet, classes, db);
     }
 }
@@ -98,19 +108,22 @@ pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
 
 /// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
 #[inline]
-fn link(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
-    let Origin::Port(port) = packet.origin else { return Ok(()) };
+fn link(packet: &mut Packet, tables: &Tables) -> Result<Family, Drop> {
+    let Origin::Port(port) = packet.origin else {
+        let v6 = packet.frame.data().first().is_some_and(|b| b >> 4 == 6);
+        return Ok(if v6 { Family::V6 } else { Family::V4 });
+    };
     let bytes = packet.frame.data();
     let header = bytes.first_chunk::<{ ethernet::HEADER }>().ok_or(Drop::Malformed)?;
     if let Some(second_line) = bytes.get(64) {
         ravelin_xsk::prefetch(second_line);
     }
-    let mut payload = ethernet::HEADER;
+    let (mut payload, mut family) = (ethernet::HEADER, Family::V4);
     if [header[12], header[13]] != ethernet::IPV4.to_be_bytes() {
         let link = Link::parse(bytes).ok_or(Drop::Malformed)?;
         match link.ethertype {
             ethernet::IPV4 => {}
-            ethernet::IPV6 => return Err(Drop::Unsupported),
+            ethernet::IPV6 => family = Family::V6,
             _ => return Err(Drop::Malformed),
         }
         (packet.meta.tag, payload) = (link.tags[0], link.payload);
@@ -119,7 +132,7 @@ fn link(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
     if tables.port(port).is_none_or(|link| link.mac.0 != to) {
         stranger(to)?;
     }
-    if packet.frame.pull_front(payload) { Ok(()) } else { Err(Drop::Malformed) }
+    if packet.frame.pull_front(payload) { Ok(family) } else { Err(Drop::Malformed) }
 }
 
 /// A frame that was not sent to the port's own address.
@@ -136,7 +149,7 @@ fn stranger(to: [u8; 6]) -> Result<(), Drop> {
 
 #[inline]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
-    let ip = Ipv4::parse(packet.frame.data()).map_err(|e| malformed(packet.frame.data(), e))?;
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
     if !ip.checksum_holds() {
         return Err(Drop::BadIpChecksum);
     }
@@ -148,14 +161,6 @@ fn network(packet: &mut Packet) -> Result<(), Drop> {
     packet.meta.ip = fields;
     packet.frame.truncate(usize::from(fields.total_len));
     Ok(())
-}
-
-fn malformed(bytes: &[u8], error: Malformed) -> Drop {
-    if error == Malformed::Version && bytes.first().is_some_and(|b| b >> 4 == 6) {
-        Drop::Unsupported
-    } else {
-        Drop::Malformed
-    }
 }
 
 /// Each option within the header (RFC 791 §3.1), and none that leads the packet elsewhere (R91).
@@ -195,18 +200,24 @@ pub(crate) fn fields(ip: &Ipv4<'_>) -> Ip {
         df: ip.df(),
         fragment: ip.is_fragment(),
         portless,
+        v6: false,
     }
+}
+
+#[inline]
+const fn has_ports(protocol: u8) -> bool {
+    const DCCP: u8 = 33;
+    const UDP_LITE: u8 = 136;
+    matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP | DCCP | UDP_LITE)
 }
 
 /// RFC 4301 §4.4.1.1: ports of TCP, UDP, SCTP, DCCP and UDP-Lite; type and code of ICMP. Other protocols have none,
 /// which selectors with ports do not match; a fragment hides them.
 #[inline]
 fn ports(ip: &Ipv4<'_>) -> ((u16, u16), bool) {
-    const DCCP: u8 = 33;
-    const UDP_LITE: u8 = 136;
     let hidden = ((0, 0), true);
     match ip.protocol() {
-        protocol::TCP | protocol::UDP | protocol::SCTP | DCCP | UDP_LITE => {
+        protocol if has_ports(protocol) => {
             if ip.fragment_offset() != 0 {
                 return hidden;
             }

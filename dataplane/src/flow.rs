@@ -6,6 +6,8 @@
 //! Reads: `Meta::ip`, the door. Writes: what the stages it stands in for write: `Meta::{sa, limit, port, mac}`, the two
 //! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
 
+mod v6;
+
 use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
 use crate::packet::{Door, Packet};
 use crate::sa::SaDb;
@@ -26,6 +28,7 @@ pub(crate) struct Flows {
     keys: Box<[Keys]>,
     ways: Box<[[Known; WAYS]]>,
     seed: (u64, u64),
+    v6: v6::Flows,
     /// Whose turn it is to be replaced.
     turn: usize,
 }
@@ -75,6 +78,8 @@ enum Way {
 pub(crate) struct Unknown {
     pub(crate) places: Places,
     keys: ArrayVec<(Place, u32), MAX_BATCH>,
+    /// Of those of IPv6, by place.
+    keys_v6: ArrayVec<(u16, v6::Key), MAX_BATCH>,
 }
 
 /// Where the packets go on whose flow is known, and where the others.
@@ -106,12 +111,21 @@ impl Flows {
             keys: vec![Keys::default(); buckets].into_boxed_slice(),
             ways: vec![[nothing; WAYS]; buckets].into_boxed_slice(),
             seed: (u64::from_ne_bytes(seed[0]), u64::from_ne_bytes(seed[1])),
+            v6: v6::Flows::default(),
             turn: 0,
+        }
+    }
+
+    /// Policies protect IPv6, for a worker with room for so many SAs of a direction.
+    pub(crate) fn carry_v6(&mut self, max_sas: u32) {
+        if self.v6.is_empty() && !self.keys.is_empty() {
+            self.v6 = v6::Flows::new(max_sas);
         }
     }
 
     /// For when the low half of the epoch begins again.
     pub(crate) fn forget(&mut self) {
+        self.v6.forget();
         self.keys.fill(Keys::default());
     }
 
@@ -163,20 +177,24 @@ impl Key {
     #[inline]
     fn of(packet: &Packet) -> Option<Self> {
         let ip = &packet.meta.ip;
-        let door = match packet.door {
-            Door::Port(port) => 1 << 22 | u32::from(port.0),
-            // Places of SAs have 22 bits at most.
-            Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
-            Door::Sa | Door::Tun => return None,
-        };
-        let low = door << 8 | u32::from(ip.protocol);
-        let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
-        let key = Self {
-            addresses: u64::from(ip.src) << 32 | u64::from(ip.dst),
-            rest: u64::from(ports) << 32 | u64::from(low),
-        };
-        (!ip.portless).then_some(key)
+        let key = Self { addresses: u64::from(ip.src) << 32 | u64::from(ip.dst), rest: rest(packet)? };
+        (!ip.v6).then_some(key)
     }
+}
+
+/// What a flow is known by beside its addresses.
+#[inline]
+fn rest(packet: &Packet) -> Option<u64> {
+    let ip = &packet.meta.ip;
+    let door = match packet.door {
+        Door::Port(port) => 1 << 22 | u32::from(port.0),
+        // Places of SAs have 22 bits at most.
+        Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
+        Door::Sa | Door::Tun => return None,
+    };
+    let low = door << 8 | u32::from(ip.protocol);
+    let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
+    (!ip.portless).then_some(u64::from(ports) << 32 | u64::from(low))
 }
 
 /// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes.
@@ -193,6 +211,7 @@ pub(crate) fn find(
     bypass.clear();
     unknown.places.clear();
     unknown.keys.clear();
+    unknown.keys_v6.clear();
     let (mut large, mut last) = (false, u32::MAX);
     let packets = &mut *batch.packets;
     let mut places = [Place::default(); AHEAD];
@@ -208,9 +227,16 @@ pub(crate) fn find(
         for (&place, &at) in places.iter().zip(part) {
             let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
             let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-            let known = flows.get(place).filter(|known| known.holds(came, epoch, db));
+            let mut known =
+                flows.get(place).filter(|known| known.holds(came, epoch, db)).map(|known| known.way);
+            let mut six = None;
+            if packet.meta.ip.v6 && !flows.v6.is_empty() {
+                six = v6::Key::of(packet);
+                let found = six.and_then(|key| flows.v6.get(&key));
+                known = found.filter(|known| known.holds(came, epoch, db)).map(|known| known.way);
+            }
             let meta = &mut packet.meta;
-            match known.map(|known| known.way) {
+            match known {
                 Some(Way::Protect { sa, limit, .. }) => {
                     (meta.sa, meta.limit) = (sa, limit);
                     if sa != last {
@@ -227,6 +253,9 @@ pub(crate) fn find(
                 None => {
                     unknown.places.push(at);
                     unknown.keys.push((place, came));
+                    if let Some(key) = six {
+                        unknown.keys_v6.push((at, key));
+                    }
                     continue;
                 }
             }
@@ -258,7 +287,7 @@ pub(crate) fn learn(
     sorted: &mut Sorted<'_>,
 ) -> bool {
     let mut large = false;
-    let Unknown { places, keys } = &*sorted.unknown;
+    let Unknown { places, keys, keys_v6 } = &*sorted.unknown;
     for (at, (place, came)) in places.iter().zip(keys) {
         let Some(packet) = batch.packets.get(usize::from(*at)).filter(|p| p.pending()) else { continue };
         let meta = &packet.meta;
@@ -272,8 +301,13 @@ pub(crate) fn learn(
         } else {
             continue;
         };
+        let known = Known { epoch: low(epoch), came: *came, way };
         if place.key != Key::default() {
-            flows.put(*place, Known { epoch: low(epoch), came: *came, way });
+            flows.put(*place, known);
+        } else if let Ok(found) = keys_v6.binary_search_by_key(at, |(at, _)| *at)
+            && let Some((_, key)) = keys_v6.get(found)
+        {
+            flows.v6.put(*key, known);
         }
     }
     // In the order of the batch again.

@@ -1,13 +1,15 @@
-//! ICMP errors of this gateway: "fragmentation needed" (RFC 1191) and "time exceeded" (RFC 792).
+//! ICMP errors of this gateway: "fragmentation needed" (RFC 1191) and "time exceeded" (RFC 792); those of IPv6 in [`v6`].
 //!
 //! Decides: whether an error goes back, and from which of our addresses. Reads: dropped packets, local addresses, the
 //! SPD. Writes: new packets at the end of the batch, which go the outbound way like the host's own. Never: answers an
 //! ICMP error or a later fragment (RFC 1122 §3.2.2); quotes in clear what came out of an SA; exceeds its rate.
 
+mod v6;
+
 use crate::batch::{Batch, Places};
 use crate::classify;
 use crate::packet::{Door, Origin, Packet};
-use crate::spd::{Answer, Query};
+use crate::spd::{Answer, Asked, Query};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -59,14 +61,15 @@ pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, ma
     let Sender { tables, pool, rate, stats, now } = sender;
     for &at in places {
         let Some(packet) = batch.packets.get(usize::from(at)) else { continue };
-        let Some(error) = error(packet) else { continue };
-        let reply = (|| {
-            let (quoted, src) = answerable(packet, tables)?;
-            if !rate.take(*now) || batch.packets.remaining_capacity() == 0 {
-                return None;
-            }
-            write(error, quoted, src, packet.meta.ip.src, pool)
-        })();
+        if !matches!(packet.verdict, Verdict::Drop(Drop::TooBig | Drop::TtlExpired)) {
+            continue;
+        }
+        let mut may = || batch.packets.remaining_capacity() > 0 && rate.take(*now);
+        let reply = if packet.meta.ip.v6 {
+            v6::reply(packet, tables, &mut may, pool)
+        } else {
+            reply(packet, tables, &mut may, pool)
+        };
         let Some(reply) = reply else {
             stats.count(Counter::IcmpSuppressed);
             continue;
@@ -78,6 +81,18 @@ pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, ma
         stats.count(Counter::Generated);
         stats.count(Counter::IcmpSent);
     }
+}
+
+/// `None`: no error may go back; `may` says whether there is room for one, and is asked last.
+fn reply(
+    packet: &Packet,
+    tables: &Tables,
+    may: &mut impl FnMut() -> bool,
+    pool: &mut FramePool,
+) -> Option<Packet> {
+    let error = error(packet)?;
+    let (quoted, src) = answerable(packet, tables)?;
+    may().then(|| write(error, quoted, src, packet.meta.ip.src, pool))?
 }
 
 fn error(packet: &Packet) -> Option<Error> {
@@ -108,8 +123,12 @@ fn source(packet: &Packet, tables: &Tables) -> Option<u32> {
         }
         // What came protected is answered protected, or not at all.
         Door::Sa => tables.locals().iter().copied().find(|local| {
-            let query =
-                Query { local: *local, remote: packet.meta.ip.src, protocol: protocol::ICMP, ports: None };
+            let query = Query::V4(Asked {
+                local: *local,
+                remote: packet.meta.ip.src,
+                protocol: protocol::ICMP,
+                ports: None,
+            });
             matches!(tables.spd.lookup(&query), (Answer::Protect(_), _))
         }),
     }

@@ -1,24 +1,34 @@
 //! Link addresses of next hops, mirrored from the kernel, and the Ethernet header that goes before a packet.
 //!
-//! Decides: to which link address a packet goes, and when to ask the control process for one. Never: sends ARP.
+//! Decides: to which link address a packet goes, and when to ask the control process for one. Never: sends ARP or
+//! neighbour solicitations.
 
 use crate::sa::{Events, Throttle};
 use crate::worker::Now;
 use ravelin_ring::msg::{PortId, WorkerEvent};
 use ravelin_wire::MacAddr;
-use std::net::Ipv4Addr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 
-/// Open addressing, at most half full.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
+    /// IPv4: open addressing, at most half full.
     slots: Box<[Option<(u32, PortId, MacAddr)>]>,
+    v6: HashMap<(PortId, Ipv6Addr), MacAddr>,
 }
 
 impl Neighbours {
-    pub(crate) fn build(list: impl ExactSizeIterator<Item = (PortId, u32, MacAddr)>) -> Self {
+    pub(crate) fn build(list: impl ExactSizeIterator<Item = (PortId, IpAddr, MacAddr)>) -> Self {
         let size = (list.len() * 2 + 2).next_power_of_two();
-        let mut me = Self { slots: vec![None; size].into_boxed_slice() };
+        let mut me = Self { slots: vec![None; size].into_boxed_slice(), v6: HashMap::new() };
         for (port, addr, mac) in list {
+            let addr = match addr {
+                IpAddr::V4(addr) => addr.to_bits(),
+                IpAddr::V6(addr) => {
+                    me.v6.insert((port, addr), mac);
+                    continue;
+                }
+            };
             let mut at = me.home(addr);
             while me.slots[at].is_some_and(|(a, p, _)| (a, p) != (addr, port)) {
                 at = (at + 1) & (me.slots.len() - 1);
@@ -34,7 +44,11 @@ impl Neighbours {
     }
 
     #[inline]
-    pub(crate) fn get(&self, port: PortId, addr: u32) -> Option<MacAddr> {
+    pub(crate) fn get(&self, port: PortId, addr: IpAddr) -> Option<MacAddr> {
+        let addr = match addr {
+            IpAddr::V4(addr) => addr.to_bits(),
+            IpAddr::V6(addr) => return self.v6.get(&(port, addr)).copied(),
+        };
         let mut at = self.home(addr);
         loop {
             let (a, p, mac) = (*self.slots.get(at)?)?;
@@ -70,11 +84,10 @@ pub(crate) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn need(&mut self, port: PortId, addr: u32) {
-        let at = (addr.wrapping_mul(0x9e37_79b9) >> 24) as usize;
+    pub(crate) fn need(&mut self, port: PortId, addr: IpAddr) {
+        let at = (folded(addr).wrapping_mul(0x9e37_79b9) >> 24) as usize;
         let Some(throttle) = self.requests.places.get_mut(at % Requests::PLACES) else { return };
         if throttle.pass(self.now) {
-            let addr = Ipv4Addr::from_bits(addr).into();
             if !self.events.push(WorkerEvent::NeighbourNeeded { port, addr }) {
                 *throttle = Throttle::default();
             }
@@ -82,21 +95,41 @@ impl Resolver<'_> {
     }
 }
 
+/// Addresses that only chance or malice makes equal; what that costs, see [`Requests`].
+#[allow(clippy::cast_possible_truncation)] // words are meant
+fn folded(addr: IpAddr) -> u32 {
+    match addr {
+        IpAddr::V4(a) => a.to_bits(),
+        IpAddr::V6(a) => (0..4).fold(0, |sum: u32, n| sum.rotate_left(7) ^ (a.to_bits() >> (32 * n)) as u32),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn finds_what_was_put_in_and_nothing_else() {
         let mac = |n: u8| MacAddr([2, 0, 0, 0, 0, n]);
-        let list: Vec<_> =
-            (0..50u8).map(|n| (PortId(u16::from(n % 2)), 0x0a00_0000 + u32::from(n / 2), mac(n))).collect();
+        let v4 = |n: u32| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n));
+        let v6 = |n: u128| IpAddr::from(Ipv6Addr::from_bits((0xfe80 << 112) + n));
+        let list: Vec<_> = (0..50u8)
+            .map(|n| {
+                (
+                    PortId(u16::from(n % 2)),
+                    if n < 30 { v4(u32::from(n / 2)) } else { v6((n / 2).into()) },
+                    mac(n),
+                )
+            })
+            .collect();
         let table = Neighbours::build(list.iter().copied());
         for (port, addr, mac) in list {
             assert_eq!(table.get(port, addr), Some(mac));
         }
-        assert_eq!(table.get(PortId(2), 0x0a00_0000), None);
-        assert_eq!(table.get(PortId(0), 0x0a00_0100), None);
-        assert_eq!(Neighbours::build(std::iter::empty()).get(PortId(0), 1), None);
+        assert_eq!(table.get(PortId(2), v4(0)), None);
+        assert_eq!(table.get(PortId(0), v4(0x100)), None);
+        assert_eq!((table.get(PortId(2), v6(20)), table.get(PortId(0), v6(1))), (None, None));
+        assert_eq!(Neighbours::build(std::iter::empty()).get(PortId(0), v4(1)), None);
     }
 }

@@ -6,6 +6,7 @@ use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::Tag;
 use ravelin_xsk::Frame;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The way a packet came into this data plane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +81,47 @@ impl Packet {
         (meta.opened, meta.made_here, meta.aged) = (false, false, false);
     }
 
+    /// Source and destination of a clear IPv6 packet, whose header is at the front of the frame.
+    #[inline]
+    pub(crate) fn addresses_v6(&self) -> (u128, u128) {
+        let both = self.frame.data().get(8..40).unwrap_or_default();
+        let part =
+            |at: usize| both.get(at..).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default();
+        (u128::from_be_bytes(part(0)), u128::from_be_bytes(part(16)))
+    }
+
+    /// Of a clear packet.
+    pub(crate) fn source(&self) -> IpAddr {
+        if self.meta.ip.v6 {
+            Ipv6Addr::from_bits(self.addresses_v6().0).into()
+        } else {
+            Ipv4Addr::from_bits(self.meta.ip.src).into()
+        }
+    }
+
+    /// Of an ESP packet whose frame begins with the SPI: the headers before it were taken off, and stand there still.
+    pub(crate) fn outer_source(&mut self) -> IpAddr {
+        if !self.meta.ip.v6 {
+            return Ipv4Addr::from_bits(self.meta.from.0).into();
+        }
+        let skip = self.meta.skip.into();
+        let mut source = 0;
+        if self.frame.push_front(skip) {
+            source = self.addresses_v6().0;
+            let _ = self.frame.pull_front(skip); // what was just put there
+        }
+        Ipv6Addr::from_bits(source).into()
+    }
+
+    /// Of a clear packet.
+    pub(crate) fn destination(&self) -> IpAddr {
+        if self.meta.ip.v6 {
+            Ipv6Addr::from_bits(self.addresses_v6().1).into()
+        } else {
+            Ipv4Addr::from_bits(self.meta.ip.dst).into()
+        }
+    }
+
     #[inline]
     pub(crate) fn drop(&mut self, why: Drop) {
         self.verdict = Verdict::Drop(why);
@@ -98,7 +140,7 @@ pub(crate) struct Meta {
     pub(crate) ip: Ip,
     /// Outer tag, to be put back when the packet leaves by the port it came from.
     pub(crate) tag: Option<Tag>,
-    /// Outer source of an ESP packet.
+    /// Outer source of an ESP packet; of IPv6 what stands for the address ([`crate::classify::v6::folded`]).
     pub(crate) from: (u32, u16),
     /// Came in UDP.
     pub(crate) udp: bool,
@@ -158,7 +200,8 @@ impl Meta {
     }
 }
 
-/// The fields of an IPv4 header that decisions need, addresses in host order.
+/// The fields of an IP header that decisions need, in host order. Those of IPv6 go by the names of IPv4's, and its
+/// addresses stay in the frame ([`Packet::addresses_v6`]), which leaves all this in one line of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ip {
     pub(crate) src: u32,
@@ -175,4 +218,7 @@ pub(crate) struct Ip {
     pub(crate) fragment: bool,
     /// A fragment, or cut so short that its ports are not there.
     pub(crate) portless: bool,
+    /// IPv6: `src` and `dst` are 0, `protocol` is what follows the extension headers, `header_len` ends with them,
+    /// `df` is true, since no router fragments it.
+    pub(crate) v6: bool,
 }

@@ -15,7 +15,7 @@ use ravelin_ring::setup::ReversePath;
 /// After the policies: what ought to have come by a tunnel is dropped under that name.
 pub(crate) fn check(batch: &mut Batch, places: &[u16], tables: &Tables) {
     batch.each(places, |packet| match plausible(packet, tables) {
-        _ if packet.meta.ip.src == packet.meta.ip.dst => Err(Drop::Land),
+        _ if packet.source() == packet.destination() => Err(Drop::Land),
         true => Ok(()),
         false => Err(Drop::ReversePath),
     });
@@ -27,7 +27,7 @@ fn plausible(packet: &Packet, tables: &Tables) -> bool {
     if rule == ReversePath::Off {
         return true;
     }
-    match tables.hop(tables.fib.lookup(packet.meta.ip.src)) {
+    match tables.hop(tables.fib.lookup_ip(packet.source())) {
         Hop::Port { port, .. } => rule == ReversePath::Loose || port == door,
         Hop::Kernel => rule == ReversePath::Loose,
         // Nobody; one of our own addresses; nobody that may be answered; or the far side of a tunnel.

@@ -11,7 +11,7 @@ use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Ro
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// One generation of policies, routes, neighbours, ports and addresses.
@@ -24,8 +24,11 @@ pub struct Tables {
     ports: Vec<Link>,
     /// Sorted, in host order.
     gateways: Vec<u32>,
+    gateways_v6: Vec<u128>,
     /// Every IPv4 address of this host that is not loopback.
     locals: Vec<u32>,
+    /// Every IPv6 address of this host that is good beyond its link.
+    locals_v6: Vec<u128>,
     udp_encap_port: Option<u16>,
 }
 
@@ -38,6 +41,7 @@ pub(crate) struct Link {
     pub(crate) reverse_path: ReversePath,
     /// An address of ours in a network that this port is connected to.
     pub(crate) address: Option<u32>,
+    pub(crate) address_v6: Option<u128>,
 }
 
 impl Tables {
@@ -50,7 +54,9 @@ impl Tables {
             neighbours: Arc::new(Neighbours::build(std::iter::empty())),
             ports: vec![],
             gateways: vec![],
+            gateways_v6: vec![],
             locals: vec![],
+            locals_v6: vec![],
             udp_encap_port: None,
         }
     }
@@ -58,6 +64,10 @@ impl Tables {
     #[inline]
     pub(crate) fn is_gateway(&self, addr: u32) -> bool {
         self.gateways.binary_search(&addr).is_ok()
+    }
+
+    pub(crate) fn is_gateway_v6(&self, addr: u128) -> bool {
+        self.gateways_v6.binary_search(&addr).is_ok()
     }
 
     #[inline]
@@ -72,6 +82,10 @@ impl Tables {
 
     pub(crate) fn locals(&self) -> &[u32] {
         &self.locals
+    }
+
+    pub(crate) fn locals_v6(&self) -> &[u128] {
+        &self.locals_v6
     }
 }
 
@@ -249,7 +263,7 @@ impl TableStore {
     /// The snapshot for the workers. An error leaves the one before in force.
     pub fn compile(&mut self, generation: Generation) -> Result<Arc<Tables>, TableError> {
         let changed = std::mem::take(&mut self.changed);
-        let locals = self.locals();
+        let (locals, locals_v6) = (self.locals(), self.locals_v6());
         let tables = Tables {
             generation,
             spd: if changed.policies {
@@ -263,9 +277,11 @@ impl TableStore {
             } else {
                 self.last.neighbours.clone()
             },
-            ports: self.ports.iter().map(|p| self.link(p, &locals)).collect(),
+            ports: self.ports.iter().map(|p| self.link(p, &locals, &locals_v6)).collect(),
             gateways: sorted(self.gateways.iter().filter_map(v4).collect()),
+            gateways_v6: sorted(self.gateways.iter().filter_map(v6).collect()),
             locals,
+            locals_v6,
             udp_encap_port: self.udp_encap_port,
         };
         self.keep(changed.policies);
@@ -281,11 +297,8 @@ impl TableStore {
     }
 
     fn links(&self) -> Neighbours {
-        let list: Vec<_> = self
-            .neighbours
-            .iter()
-            .filter_map(|((port, addr), mac)| Some((*port, v4(addr)?, MacAddr(*mac))))
-            .collect();
+        let list: Vec<_> =
+            self.neighbours.iter().map(|((port, addr), mac)| (*port, *addr, MacAddr(*mac))).collect();
         Neighbours::build(list.into_iter())
     }
 
@@ -297,17 +310,36 @@ impl TableStore {
         self.routes.iter().filter_map(local).collect()
     }
 
-    fn link(&self, port: &Port, locals: &[u32]) -> Link {
+    /// Neither of a link alone, nor the anycast address of the routers in a network (RFC 4291 §2.6.1).
+    fn locals_v6(&self) -> Vec<u128> {
+        let network = |addr: u128| {
+            let begins = Ipv6Addr::from_bits(addr).into();
+            let networks = (0..127).filter_map(|len| Prefix::new(begins, len).ok());
+            networks.filter_map(|p| self.routes.get(&p)).any(|hops| hops.iter().any(is_connected))
+        };
+        let local = |(prefix, hops): (&Prefix, &Vec<NextHop>)| {
+            let addr = v6(&prefix.addr())?;
+            let a = Ipv6Addr::from_bits(addr);
+            let wide = !a.is_loopback() && !a.is_unicast_link_local() && !a.is_multicast();
+            (prefix.len() == 128 && hops.contains(&NextHop::Local) && wide && !network(addr)).then_some(addr)
+        };
+        self.routes.iter().filter_map(local).collect()
+    }
+
+    fn link(&self, port: &Port, locals: &[u32], locals_v6: &[u128]) -> Link {
         let here = NextHop::Port { port: port.port, gateway: None };
         let connected: Vec<&Prefix> =
             self.routes.iter().filter(|(_, hops)| hops.contains(&here)).map(|(p, _)| p).collect();
         let on_port = |addr: &&u32| connected.iter().any(|p| p.contains(Ipv4Addr::from_bits(**addr).into()));
+        let on_port_v6 =
+            |addr: &&u128| connected.iter().any(|p| p.contains(Ipv6Addr::from_bits(**addr).into()));
         Link {
             mac: MacAddr(port.mac),
             mtu: port.mtu,
             up: port.up,
             reverse_path: self.reverse_paths.get(usize::from(port.port.0)).copied().unwrap_or_default(),
             address: locals.iter().find(on_port).copied(),
+            address_v6: locals_v6.iter().find(on_port_v6).copied(),
         }
     }
 
@@ -337,7 +369,18 @@ fn v4(addr: &IpAddr) -> Option<u32> {
     }
 }
 
-fn sorted(mut list: Vec<u32>) -> Vec<u32> {
+fn v6(addr: &IpAddr) -> Option<u128> {
+    match addr {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(a) => Some(a.to_bits()),
+    }
+}
+
+fn is_connected(hop: &NextHop) -> bool {
+    matches!(hop, NextHop::Port { gateway: None, .. })
+}
+
+fn sorted<A: Ord>(mut list: Vec<A>) -> Vec<A> {
     list.sort_unstable();
     list.dedup();
     list

@@ -171,6 +171,10 @@ impl Worker {
     /// In force from the next batch on.
     pub fn set_tables(&mut self, tables: Arc<Tables>) {
         self.way.db.tunnels.follow(tables.spd.tunnels());
+        if tables.spd.protects_v6() {
+            self.way.flows.carry_v6(self.way.db.max_sas());
+        }
+        self.way.hold.resolved(&tables.neighbours);
         self.way.tables = tables;
         self.way.epoch += 1;
         if self.way.epoch.is_multiple_of(1 << 32) {
@@ -284,7 +288,7 @@ impl Way {
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
             route::age(packet)?;
             outbound::sequence::number(packet, hot, sa, events, now)?;
-            outbound::encap::write(packet, hot)
+            outbound::encap::write(packet, hot, sa)
         });
         probe.stage("out-encrypt", protect.len());
         batch.each(bypass, |packet| {
@@ -318,7 +322,7 @@ impl Way {
             &mut Resolver { requests, events, now },
         );
         probe.stage("out-select", new_protect.len());
-        route::egress(batch, new_bypass, tables, &mut Resolver { requests, events, now });
+        route::egress(batch, new_bypass, tables, hold, &mut Resolver { requests, events, now });
         probe.stage("route-egress", new_bypass.len());
         let new = (&*new_protect, &*new_bypass);
         flow::learn(batch, new, flows, db, *epoch, &mut Sorted { protect, bypass, unknown })

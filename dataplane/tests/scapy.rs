@@ -102,6 +102,10 @@ impl Sa {
         let mut sa = Self::new(names_of(pair.suite), &pair.keymat(true), pair.spi, pair.esn, pair.udp);
         sa.0["ah"] = json!(ah);
         sa.0["transport"] = json!(pair.mode == Mode::Transport);
+        if pair.v6 {
+            sa.0["src"] = json!(WAN_A6.to_string());
+            sa.0["dst"] = json!(WAN_B6.to_string());
+        }
         sa
     }
 }
@@ -219,6 +223,36 @@ fn the_data_plane_opens_what_scapy_sealed() {
         bad[seq..seq + 4].copy_from_slice(&5000_u32.to_be_bytes());
         b.one(Origin::Port(WAN), bad).lost(Reason::BadIcv);
     });
+}
+
+// R125: the inner families in the outer ones, plain and in UDP, both ways; the checksum of UDP over IPv6 is scapy's too.
+#[test]
+fn scapy_agrees_on_every_pair_of_families() {
+    let mut scapy = Scapy::start();
+    for suite in [Suite::Aes256Gcm16, Suite::Aes128CbcSha256] {
+        for (udp, v6) in [(false, false), (true, false), (false, true), (true, true)] {
+            let pair = Pair { suite, udp, v6, ..Pair::default() };
+            let (mut a, mut b) = gates(&pair);
+            let sa = Sa::of(&pair);
+            for (n, len) in (61..=78).chain([577, 1280, 1390]).enumerate() {
+                let seq = n as u64 + 1;
+                for (seq, sent) in
+                    [(2 * seq - 1, ip(HOST_A, HOST_B, len)), (2 * seq, ip6(HOST_A6, HOST_B6, len))]
+                {
+                    let wire = a.receive(INSIDE, &sent).forwarded(WAN).to_vec();
+                    let mut aged = sent.clone();
+                    if sent[0] >> 4 == 6 {
+                        aged[7] -= 1;
+                    } else {
+                        aged = edit(aged, |ip| ip.set_ttl(63));
+                    }
+                    assert_eq!(scapy.open(&sa, &wire, seq), aged, "{suite:?} udp {udp} v6 {v6} {len}");
+                    let sealed = scapy.seal(&sa, &sent, seq);
+                    assert_eq!(b.receive(WAN, &sealed).forwarded(INSIDE), aged);
+                }
+            }
+        }
+    }
 }
 
 // RFC 4303 §2.2.1, appendix A: the high half is not on the wire, and yet under the ICV.

@@ -16,6 +16,7 @@ import sys
 
 try:
     from scapy.layers.inet import IP, UDP
+    from scapy.layers.inet6 import IPv6, in6_chksum
     from scapy.layers.ipsec import AH, ESP, IPSecIntegrityError, SecurityAssociation
     from scapy.packet import Raw, raw
 except ImportError as missing:
@@ -44,6 +45,20 @@ class HighHalf:
             raise IPSecIntegrityError("ICV with the high half of the number")
 
 
+def outer_header(ask):
+    if ":" in ask["src"]:
+        return IPv6(src=ask["src"], dst=ask["dst"])
+    return IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0)
+
+
+def ip(octets):
+    """The packet, its payload a string of octets: scapy shall not understand it and build it anew."""
+    if octets[0] >> 4 == 6:
+        return IPv6(octets[:40]) / Raw(octets[40:])
+    header = 4 * (octets[0] & 15)
+    return IP(octets[:header]) / Raw(octets[header:])
+
+
 def association(ask):
     high, low = divmod(ask["seq"], 1 << 32)
     sa = SecurityAssociation(
@@ -54,7 +69,7 @@ def association(ask):
         crypt_key=None if ask["ah"] else bytes.fromhex(ask["crypt_key"]),
         auth_algo=ask["auth"],
         auth_key=bytes.fromhex(ask["auth_key"]),
-        tunnel_header=None if ask["transport"] else IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0),
+        tunnel_header=None if ask["transport"] else outer_header(ask),
         nat_t_header=UDP(sport=4500, dport=4500) if ask["udp"] else None,
         esn_en=ask["esn"],
         esn=high,
@@ -65,20 +80,21 @@ def association(ask):
 
 
 def seal(ask, iv=None):
-    packet = bytes.fromhex(ask["packet"])
-    # The payload stays a string of octets: scapy shall not understand it and build it anew.
-    header = 4 * (packet[0] & 15)
-    inner = IP(packet[:header]) / Raw(packet[header:])
-    sealed = association(ask).encrypt(inner, iv=iv)
+    sealed = association(ask).encrypt(ip(bytes.fromhex(ask["packet"])), iv=iv)
     if ask["udp"]:
-        # scapy computes it before the ESP packet is there.
+        # scapy computes both before the ESP packet is there. Over IPv6 there has to be a checksum.
         sealed[UDP].len = len(sealed[UDP])
+        sealed[UDP].chksum = 0
+        if IPv6 in sealed:
+            sealed[IPv6].plen = len(sealed[UDP])
+            sealed[UDP].chksum = in6_chksum(17, sealed[IPv6], raw(sealed[UDP])) or 0xFFFF
     return raw(sealed)
 
 
 def unseal(ask):
     octets = bytes.fromhex(ask["packet"])
-    sealed = IP(octets)
+    sealed = IPv6(octets) if octets[0] >> 4 == 6 else IP(octets)
+    header = 40 if octets[0] >> 4 == 6 else 20
     if ask["ah"]:
         return unseal_ah(ask, octets, sealed)
     if (UDP in sealed) != ask["udp"] or ESP not in sealed:
@@ -90,7 +106,7 @@ def unseal(ask):
     iv = esp[8 : 8 + sa.crypt_algo.iv_size]
     inner = raw(sa.decrypt(sealed))
     again = seal(dict(ask, packet=inner.hex()), iv=iv)
-    if again[20:] != octets[20:]:
+    if again[header:] != octets[header:]:
         raise ValueError(f"scapy would have written {again.hex()}")
     return inner
 

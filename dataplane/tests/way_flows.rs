@@ -16,7 +16,7 @@ use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4Header;
 use ravelin_wire::{PortRange, Selector};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use way::*;
 
 /// One packet, chosen from few: the same flows come again and again.
@@ -28,6 +28,7 @@ struct Kind {
     protocol: u8,
     port: u8,
     shape: u8,
+    six: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -35,26 +36,27 @@ enum Step {
     Packets(Vec<Kind>),
     Neighbour { wan: bool, mac: Option<u8> },
     Port { wan: bool, up: bool, mtu: u16 },
-    Policy { order: u32, dst: u8, ports: bool, action: u8 },
+    Policy { order: u32, dst: u8, ports: bool, action: u8, six: bool },
     ClearPolicies,
-    Rekey { narrow: bool, udp: bool },
+    Rekey { narrow: bool, udp: bool, six: bool },
     Stop,
     Remove { inbound: bool },
     Move,
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let kind = (0u8..6, 0u8..3, 0u8..6, 0u8..4, 0u8..2, 0u8..12)
-        .prop_map(|(from, src, dst, protocol, port, shape)| Kind { from, src, dst, protocol, port, shape });
+    let kind = (0u8..6, 0u8..3, 0u8..6, 0u8..4, 0u8..2, 0u8..12, any::<bool>()).prop_map(
+        |(from, src, dst, protocol, port, shape, six)| Kind { from, src, dst, protocol, port, shape, six },
+    );
     prop_oneof![
         12 => proptest::collection::vec(kind, 1..40).prop_map(Step::Packets),
         1 => (any::<bool>(), proptest::option::of(1u8..4)).prop_map(|(wan, mac)| Step::Neighbour { wan, mac }),
         1 => (any::<bool>(), any::<bool>(), prop_oneof![Just(1500), Just(576)])
             .prop_map(|(wan, up, mtu)| Step::Port { wan, up: up || mtu == 1500, mtu }),
-        2 => (0u32..200, 0u8..6, any::<bool>(), 0u8..3)
-            .prop_map(|(order, dst, ports, action)| Step::Policy { order, dst, ports, action }),
+        2 => (0u32..200, 0u8..6, any::<bool>(), 0u8..3, any::<bool>())
+            .prop_map(|(order, dst, ports, action, six)| Step::Policy { order, dst, ports, action, six }),
         1 => Just(Step::ClearPolicies),
-        2 => (any::<bool>(), any::<bool>()).prop_map(|(narrow, udp)| Step::Rekey { narrow, udp }),
+        2 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(narrow, udp, six)| Step::Rekey { narrow, udp, six }),
         1 => Just(Step::Stop),
         1 => any::<bool>().prop_map(|inbound| Step::Remove { inbound }),
         1 => Just(Step::Move),
@@ -69,6 +71,12 @@ const FAR: [Ipv4Addr; 6] = [
     Ipv4Addr::new(192, 0, 3, 1),
     HOST_A,
 ];
+
+const fn far6(network: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host)
+}
+
+const FAR6: [Ipv6Addr; 6] = [HOST_B6, far6(2, 0x99), INTERNET6, far6(0xa, 1), far6(0xb, 1), HOST_A6];
 
 /// The subject, the one without flows, and the peer that seals for both.
 struct Three {
@@ -92,11 +100,12 @@ impl Three {
                 let packets: Vec<_> = kinds.iter().filter_map(|k| self.packet(k)).collect();
                 return self.run(&packets);
             }
-            Step::Rekey { narrow, udp } => {
-                let text = if *narrow { "10.2.0.0/26" } else { "10.2.0.0/24" };
-                let selectors = vec![selector("10.1.0.0/24", text)];
+            Step::Rekey { narrow, udp, six } => {
+                let (four, v6) = if *narrow { ("10.2.0.0/26", "/122") } else { ("10.2.0.0/24", "/64") };
+                let v6 = selector("2001:db8:1::/64", &format!("2001:db8:2::{v6}"));
+                let selectors = vec![selector("10.1.0.0/24", four), v6];
                 let (id, spi) = (self.pair.id + 1, self.pair.spi + 16);
-                self.pair = Pair { id, spi, selectors, udp: *udp, ..self.pair.clone() };
+                self.pair = Pair { id, spi, selectors, udp: *udp, v6: *six, ..self.pair.clone() };
                 self.peer.install(&self.pair);
                 self.peer.use_pair(&self.pair);
             }
@@ -126,6 +135,9 @@ impl Three {
     }
 
     fn packet(&mut self, kind: &Kind) -> Option<(Origin, Vec<u8>)> {
+        if kind.six {
+            return self.send(kind, packet_v6(kind));
+        }
         let near = Ipv4Addr::new(10, 1, 0, 10 + kind.src);
         let far = FAR[usize::from(kind.dst)];
         let mut bytes = packet(Ipv4Header {
@@ -141,6 +153,10 @@ impl Three {
             dst: if kind.from < 3 { far } else { near },
         });
         bytes[23] = kind.port; // the destination port's low byte
+        self.send(kind, bytes)
+    }
+
+    fn send(&mut self, kind: &Kind, bytes: Vec<u8>) -> Option<(Origin, Vec<u8>)> {
         Some(match kind.from {
             0 => (Origin::Port(INSIDE), ether(&bytes)),
             1 => (Origin::Tun, bytes),
@@ -157,16 +173,42 @@ impl Three {
     }
 }
 
+/// Whole, too large, a first or a later fragment, too old, or behind an extension header.
+fn packet_v6(kind: &Kind) -> Vec<u8> {
+    let near = far6(1, 0x10 + u16::from(kind.src));
+    let far = FAR6[usize::from(kind.dst)];
+    let (src, dst) = if kind.from < 3 { (near, far) } else { (far, near) };
+    let protocol = [17, 6, 58, 47][usize::from(kind.protocol)];
+    let mut payload = vec![0x5a; if kind.shape == 1 { 1440 } else { 20 }];
+    payload[..4].copy_from_slice(&[3, 232, 7, kind.port]);
+    let mut bytes = match kind.shape {
+        2 | 3 => {
+            let at = if kind.shape == 2 { [0, 1] } else { [2, 0] };
+            let header = [protocol, 0, at[0], at[1], 0, 0, 0, 9];
+            packet6(src, dst, 44, &[&header[..], &payload].concat())
+        }
+        5 => packet6(src, dst, 60, &[&[protocol, 0, 1, 4, 0, 0, 0, 0][..], &payload].concat()),
+        _ => packet6(src, dst, protocol, &payload),
+    };
+    bytes[1] = kind.shape << 4;
+    bytes[7] = if kind.shape == 4 { 1 } else { 64 };
+    bytes
+}
+
 fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
     let port = |wan: &bool| if *wan { WAN } else { INSIDE };
     match step {
         Step::Packets(_) => {}
         Step::Neighbour { wan, mac: address } => {
-            let (port, addr) = (port(wan), addr(if *wan { WAN_B } else { HOST_A }));
-            gate.set(match address {
-                Some(n) => TableCommand::SetNeighbour(Neighbour { port, addr, mac: mac(*n) }),
-                None => TableCommand::RemoveNeighbour { port, addr },
-            });
+            let both: [IpAddr; 2] =
+                if *wan { [WAN_B.into(), WAN_B6.into()] } else { [HOST_A.into(), HOST_A6.into()] };
+            let port = port(wan);
+            for addr in both {
+                gate.set(match address {
+                    Some(n) => TableCommand::SetNeighbour(Neighbour { port, addr, mac: mac(*n) }),
+                    None => TableCommand::RemoveNeighbour { port, addr },
+                });
+            }
             gate.commit();
         }
         Step::Port { wan, up, mtu } => {
@@ -174,8 +216,12 @@ fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
             gate.set(TableCommand::SetPort(Port { port: port(wan), mac: mac(n), mtu: *mtu, up: *up }));
             gate.commit();
         }
-        Step::Policy { order, dst, ports, action } => {
-            let mut s: Selector = selector("10.1.0.0/24", &format!("{}/32", FAR[usize::from(*dst)]));
+        Step::Policy { order, dst, ports, action, six } => {
+            let mut s: Selector = if *six {
+                selector("2001:db8:1::/64", &format!("{}/128", FAR6[usize::from(*dst)]))
+            } else {
+                selector("10.1.0.0/24", &format!("{}/32", FAR[usize::from(*dst)]))
+            };
             if *ports {
                 (s.protocol, s.remote_ports) = (Some(17), PortRange::new(1792, 1792).unwrap());
             }
@@ -192,6 +238,7 @@ fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
         Step::ClearPolicies => {
             gate.set(TableCommand::ClearPolicies);
             gate.protect(selector("10.1.0.0/24", "10.2.0.0/24"));
+            gate.protect(selector("2001:db8:1::/64", "2001:db8:2::/64"));
             gate.commit();
         }
         Step::Rekey { .. } => {
@@ -208,7 +255,9 @@ fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
         }
         Step::Move => {
             let sa = pair.spec(true, Direction::Outbound).id;
-            let (local, remote) = (SocketAddr::new(WAN_A.into(), 4500), SocketAddr::new(WAN_B.into(), 4501));
+            let (local, remote): (IpAddr, IpAddr) =
+                if pair.v6 { (WAN_A6.into(), WAN_B6.into()) } else { (WAN_A.into(), WAN_B.into()) };
+            let (local, remote) = (SocketAddr::new(local, 4500), SocketAddr::new(remote, 4501));
             gate.command(|token| WorkerCommand::MoveSa { token, sa, local, remote });
         }
     }
@@ -229,19 +278,25 @@ proptest! {
 /// Each of these would send the next packet of a known flow the old way, were it not noticed.
 #[test]
 fn each_change_counts_for_the_next_packet() {
+    each_change(false);
+    each_change(true);
+}
+
+fn each_change(six: bool) {
     let mut three = Three::new();
-    let flow = |from, dst| Step::Packets(vec![Kind { from, src: 0, dst, protocol: 0, port: 0, shape: 0 }]);
+    let flow =
+        |from, dst| Step::Packets(vec![Kind { from, src: 0, dst, protocol: 0, port: 0, shape: 0, six }]);
     let changes = [
         Step::Neighbour { wan: true, mac: Some(3) },
-        Step::Rekey { narrow: false, udp: true },
+        Step::Rekey { narrow: false, udp: true, six },
         Step::Move,
-        Step::Policy { order: 1, dst: 0, ports: false, action: 1 },
-        Step::Policy { order: 0, dst: 0, ports: false, action: 2 },
+        Step::Policy { order: 1, dst: 0, ports: false, action: 1, six },
+        Step::Policy { order: 0, dst: 0, ports: false, action: 2, six },
         Step::ClearPolicies,
         Step::Port { wan: true, up: false, mtu: 576 },
         Step::Port { wan: true, up: true, mtu: 1500 },
         Step::Stop,
-        Step::Rekey { narrow: true, udp: false },
+        Step::Rekey { narrow: true, udp: false, six },
         Step::Remove { inbound: true },
         Step::Remove { inbound: false },
     ];

@@ -288,6 +288,8 @@ fn an_unknown_link_address_is_asked_for() {
     let (mut a, _) = gates(&Pair::default());
     a.set(TableCommand::RemoveNeighbour { port: WAN, addr: addr(WAN_B) });
     a.commit();
+    // R26: the first packet for a next hop waits for it.
+    assert_eq!(a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).verdict, Verdict::Held);
     for _ in 0..2 {
         a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::NeighbourUnresolved);
         a.receive(INSIDE, &ip(HOST_A, INTERNET, 80)).lost(Drop::NeighbourUnresolved);
@@ -295,6 +297,9 @@ fn an_unknown_link_address_is_asked_for() {
     assert_eq!(a.events(), [WorkerEvent::NeighbourNeeded { port: WAN, addr: addr(WAN_B) }]);
     a.set(TableCommand::SetNeighbour(Neighbour { port: WAN, addr: addr(WAN_B), mac: mac(20) }));
     a.commit();
+    let waited = a.turn();
+    assert_eq!(waited.len(), 1);
+    assert_eq!(Ipv4::parse(waited[0].forwarded(WAN)).unwrap().protocol(), 50);
     protected(&mut a, 80);
     a.set(TableCommand::SetPort(Port { port: WAN, mac: mac(2), mtu: 1500, up: false }));
     a.commit();
@@ -590,7 +595,11 @@ fn a_new_control_process_tells_all_neighbours_again() {
     a.store.begin_session();
     protected(&mut a, 80); // nothing is published yet: what is in force stays
     a.commit();
-    a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::NeighbourUnresolved);
+    assert_eq!(
+        a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).verdict,
+        Verdict::Held,
+        "until its next hop is known"
+    );
     a.set(TableCommand::SetNeighbour(Neighbour { port: WAN, addr: addr(WAN_B), mac: mac(20) }));
     a.commit();
     protected(&mut a, 80);

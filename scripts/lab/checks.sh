@@ -17,7 +17,7 @@ at_most() { if [ "${3:-x}" -le "$2" ] 2>/dev/null; then pass "$1 ($3)"; else fai
 # ---- what crosses the wan ----
 
 watch_start() {
-  start_process watch wan "$PY" "$LAB_HERE/py/watch.py" br0 "$OUT_A" "$OUT_B" "$LAB/wan.json" "$LAB/unexpected.pcap"
+  start_process watch wan "$PY" "$LAB_HERE/py/watch.py" br0 "$OUT_A,$OUT6_A" "$OUT_B,$OUT6_B" "$LAB/wan.json" "$LAB/unexpected.pcap"
   wait_until 10 test -s "$LAB/wan.json" || { cat "$LAB/watch.log" >&2; die "the watch on the wan did not start"; }
 }
 watch_stop() { stop_process watch; }
@@ -27,7 +27,7 @@ wan_settle() { sleep 0.6; } # longer than the watch's period
 check_wan() {
   local known
   equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
-  equal "nothing but IKE, ESP and ARP crossed the wan" 0 "$(wan_count unexpected)"
+  equal "nothing but IKE, ESP, ARP and neighbour discovery crossed the wan" 0 "$(wan_count unexpected)"
   [ "$(wan_count unexpected)" = 0 ] || tcpdump -nr "$LAB/unexpected.pcap" -c 5 2>/dev/null | sed 's/^/       /'
   known=$(jq '[to_entries[] | select(.key != "total") | .value] | add' "$LAB/wan.json")
   equal "every frame on the wan is of one known kind" "$(wan_count total)" "$known"

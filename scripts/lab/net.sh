@@ -9,6 +9,10 @@
 NET_A=10.1.0.0/24  HOST_A=10.1.0.10  IN_A=10.1.0.1  OUT_A=198.18.0.1
 NET_B=10.2.0.0/24  HOST_B=10.2.0.10  IN_B=10.2.0.1  OUT_B=198.18.0.2
 
+# With `six_up` the same in IPv6: inside fd00:a::/64 and fd00:b::/64, the gateways at 2001:db8:ff::1 and ::2.
+NET6_A=fd00:a::/64  HOST6_A=fd00:a::10  IN6_A=fd00:a::1  OUT6_A=2001:db8:ff::1
+NET6_B=fd00:b::/64  HOST6_B=fd00:b::10  IN6_B=fd00:b::1  OUT6_B=2001:db8:ff::2
+
 # in_ns NAME COMMAND...: with nsenter, since `ip netns exec` would hide /sys/fs/bpf behind a fresh /sys
 in_ns() { local ns=$1; shift; nsenter --net="/run/netns/$LAB_ID-$ns" -- "$@"; }
 ipn() { local ns=$1; shift; ip -n "$LAB_ID-$ns" "$@"; }
@@ -66,6 +70,23 @@ make_topology() {
   ipn hostB route add default via "$IN_B"
   in_ns gwA sysctl -qw net.ipv4.ip_forward=1
   in_ns gwB sysctl -qw net.ipv4.ip_forward=1
+}
+
+# IPv6 beside IPv4, as quiet as it gets: no router solicitations, no duplicate address detection.
+six_up() {
+  local place ns dev addr
+  for place in hostA:eth0:$HOST6_A gwA:lan0:$IN6_A gwA:wan0:$OUT6_A gwB:wan0:$OUT6_B gwB:lan0:$IN6_B hostB:eth0:$HOST6_B; do
+    IFS=: read -r ns dev addr <<<"$place"
+    in_ns "$ns" sysctl -qw "net.ipv6.conf.$dev.accept_dad=0" "net.ipv6.conf.$dev.router_solicitations=0" \
+      net.ipv6.conf.all.disable_ipv6=0 "net.ipv6.conf.$dev.disable_ipv6=0"
+    ipn "$ns" addr add "$addr/64" dev "$dev" nodad
+  done
+  in_ns gwA sysctl -qw net.ipv6.conf.all.forwarding=1
+  in_ns gwB sysctl -qw net.ipv6.conf.all.forwarding=1
+  ipn hostA route add default via "$IN6_A"
+  ipn gwA route add default via "$OUT6_B"
+  ipn gwB route add default via "$OUT6_A"
+  ipn hostB route add default via "$IN6_B"
 }
 
 mac_of() { ipn "$1" -j link show "$2" | jq -r '.[0].address'; }

@@ -13,14 +13,15 @@ run_dir() { echo "$LAB/$LAB_ID-$1"; }
 #   start=immediately|on-traffic|respond  ike=…  esp=…  encapsulation=auto|udp  ike_lifetime=4h  lifetime=1h  window=1024
 #   mtu=1500  fragment=1280  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
 #   ports="lan0 wan0"  file=ravelin.toml  dpd=20s  local=ADDRESS of this side  more=LINES of [[tunnel]]
+#   outer=4|6  inner="4 6": families of the gateways' addresses and of the selectors
 ravelin_config() {
   local side=$1 start=immediately ike='aes256gcm16-prfsha384-x25519 aes256-sha256-modp2048' esp=aes128gcm16
   local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 fragment=1280 df=copy cores= policy=bypass tunnels=1
-  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK dpd=20s local= more=
+  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK dpd=20s local= more= outer=4 inner=4
   shift
   for setting; do
     case ${setting%%=*} in
-      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk|dpd|local|more)
+      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk|dpd|local|more|outer|inner)
         local "${setting%%=*}=${setting#*=}" ;;
       *) die "ravelin_config: unknown setting $setting" ;;
     esac
@@ -32,6 +33,11 @@ ravelin_config() {
   else
     me=b.lab peer=a.lab mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A
     : "${cores:=$(($(nproc) > 1))}"
+  fi
+  local my_net6=$NET6_A their_net6=$NET6_B
+  [ "$side" = A ] || my_net6=$NET6_B their_net6=$NET6_A
+  if [ "$outer" = 6 ]; then
+    [ "$side" = A ] && mine=$OUT6_A theirs=$OUT6_B || mine=$OUT6_B theirs=$OUT6_A
   fi
   mine=${local:-$mine}
   mkdir -p "$dir" "$(run_dir "$side")" && chmod 700 "$dir"
@@ -80,7 +86,7 @@ local-id = "$me"
 remote-id = "$peer"
 ike-proposals = [$(quoted $ike)]
 esp-proposals = [$(quoted $esp)]
-selectors = [{ local = "$2", remote = "$3" }]
+selectors = [$(ravelin_selectors "$2" "$3")]
 start = "$start"
 replay-window = $window
 tunnel-mtu = $mtu
@@ -93,6 +99,15 @@ dpd = "$dpd"
 $more
 
 CONF
+}
+
+ravelin_selectors() { # LOCAL REMOTE
+  local out= family
+  for family in $inner; do
+    [ "$family" = 4 ] || set -- "$my_net6" "$their_net6"
+    out="$out${out:+, }{ local = \"$1\", remote = \"$2\" }"
+  done
+  echo "$out"
 }
 
 quoted() { local out= w; for w; do out="$out${out:+, }\"$w\""; done; echo "$out"; }

@@ -5,16 +5,17 @@
 
 # strongswan_start SIDE [KEY=VALUE...]: SIDE is A or B, the gateway gwA or gwB. Keys, with their defaults:
 #   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  mobike=no  remote=ADDRESS of the other side
+#   outer=4|6 inner="4 6": families of the gateways' addresses and of the selectors
 #   local_auth=, remote_auth=: lines of swanctl.conf in place of auth = psk
 strongswan_start() {
   local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
   local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra= mobike=no
-  local local_auth='auth = psk' remote_auth='auth = psk'
+  local local_auth='auth = psk' remote_auth='auth = psk' outer=4 inner=4
   shift
   local setting
   for setting; do
     case ${setting%%=*} in
-      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|mobike|local_auth|remote_auth) local "${setting%%=*}=${setting#*=}" ;;
+      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|mobike|local_auth|remote_auth|outer|inner) local "${setting%%=*}=${setting#*=}" ;;
       *) die "strongswan_start: unknown setting $setting" ;;
     esac
   done
@@ -24,6 +25,18 @@ strongswan_start() {
   else
     mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A me=b.lab peer=a.lab
   fi
+  local my_ts= their_ts= my_net6=$NET6_A their_net6=$NET6_B family
+  [ "$side" = A ] || my_net6=$NET6_B their_net6=$NET6_A
+  if [ "$outer" = 6 ]; then
+    [ "$side" = A ] && mine=$OUT6_A theirs=$OUT6_B || mine=$OUT6_B theirs=$OUT6_A
+  fi
+  for family in $inner; do
+    [ "$family" = 4 ] && set -- "$my_net" "$their_net" || set -- "$my_net6" "$their_net6"
+    my_ts=$my_ts${my_ts:+,}$1 their_ts=$their_ts${their_ts:+,}$2
+    # Its routes into the tunnel go with the tunnel, and the kernel would then forward in clear: nothing of this peer
+    # may be mistaken for a leak of the gateway under test.
+    ipn "gw$side" route replace blackhole "$2"
+  done
   [ "$role" = responder ] || action=start
   mkdir -p "$dir/etc" && chmod 700 "$dir"
   strongswan_daemon_conf "$dir" "$extra" >"$dir/strongswan.conf"
@@ -48,8 +61,8 @@ connections {
              id = $peer }
     children {
       net {
-        local_ts = $my_net
-        remote_ts = $their_net
+        local_ts = $my_ts
+        remote_ts = $their_ts
         esp_proposals = $esp
         rekey_time = $child_rekey
         life_time = 2h
@@ -69,9 +82,6 @@ secrets {
 }
 CONF
   )
-  # Its routes into the tunnel go with the tunnel, and the kernel would then forward in clear: nothing of this peer may
-  # be mistaken for a leak of the gateway under test.
-  ipn "gw$side" route replace blackhole "$their_net"
   # A socket left by an earlier one would look like an answer.
   rm -f "$dir/vici"
   start_process "swan$side" "gw$side" env STRONGSWAN_CONF="$dir/strongswan.conf" SWANCTL_DIR="$dir/etc" /usr/sbin/charon-systemd

@@ -25,7 +25,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     covered_selectors(config, findings);
     for tunnel in &config.tunnels {
         mtu(config, tunnel, findings);
-        outside_of_this_version(tunnel, findings);
+        ipv6_needs(tunnel, findings);
     }
 }
 
@@ -161,20 +161,16 @@ fn mtu(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
     }
 }
 
-/// Said here rather than lost on the way: the data plane would drop such packets.
-fn outside_of_this_version(tunnel: &Tunnel, findings: &mut Findings) {
-    let cure = "use IPv4 for now";
-    if !tunnel.local.is_ipv4() {
-        findings.error(
-            tunnel.line,
-            format!("`local` {} is IPv6", tunnel.local),
-            "IPv4: this version carries no other",
-            cure,
-        );
-    }
-    for s in tunnel.selectors.iter().filter(|s| !s.selector.local.start().is_ipv4()) {
-        let found = format!("the selector {} is IPv6", text(&s.selector));
-        findings.error(s.line, found, "IPv4: this version carries no other", cure);
+/// Every link carries IPv6 packets of 1,280 bytes (RFC 8200 §5), and no host may be told to send smaller ones.
+fn ipv6_needs(tunnel: &Tunnel, findings: &mut Findings) {
+    // The most that a suite adds: SPI and number, IV, padding to 16 with its two bytes, ICV; and UDP before it.
+    const ESP: u16 = 8 + 16 + 17 + 16 + 8;
+    let least = 1280 + ESP + if tunnel.local.is_ipv4() { 20 } else { 40 };
+    let six = tunnel.selectors.iter().find(|s| !s.selector.local.start().is_ipv4());
+    if let Some(six) = six.filter(|_| tunnel.tunnel_mtu < least) {
+        let mtu = tunnel.tunnel_mtu;
+        let found = format!("`tunnel-mtu` {mtu} may leave IPv6 packets less than their 1,280 bytes");
+        findings.warning(six.line, found, format!("write {least} or more where the path allows it"));
     }
 }
 

@@ -228,6 +228,9 @@ pub(crate) fn gateway_address(value: &DeValue<'_>) -> Result<IpAddr, Bad> {
     if address.is_unspecified() || address.is_multicast() || broadcast {
         return Err(Bad::new(shown(value), expected, "write an address of one machine"));
     }
+    if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some()) {
+        return Err(Bad::new(shown(value), expected, "write one that is valid beyond its link"));
+    }
     Ok(address)
 }
 

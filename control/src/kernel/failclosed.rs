@@ -68,6 +68,9 @@ impl FailClosed {
     pub async fn apply(&self, wanted: &ProtectedRoutes, tun: Option<u32>) -> Result<(), KernelError> {
         self.ensure_rules(wanted).await?;
         sources::apply(&self.handle, &self.ports, wanted).await?;
+        if let Some(index) = tun.filter(|_| wanted.keys().any(|p| p.addr().is_ipv6())) {
+            carry_ipv6(index);
+        }
         let wanted = entries(wanted, tun);
         let present = self.present().await?;
         for entry in wanted.difference(&present) {
@@ -308,6 +311,15 @@ fn to_ip(addr: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet(a) => Some((*a).into()),
         RouteAddress::Inet6(a) => Some((*a).into()),
         _ => None,
+    }
+}
+
+/// A device that was raised for IPv4 alone takes no routes of IPv6: a reload may bring the first ones.
+fn carry_ipv6(index: u32) {
+    let Ok(name) = nix::net::if_::if_indextoname(index) else { return };
+    let key = format!("net/ipv6/conf/{}/disable_ipv6", name.to_string_lossy());
+    if std::fs::read_to_string(format!("/proc/sys/{key}")).is_ok_and(|now| now.trim() != "0") {
+        set_sysctl(&key, "0");
     }
 }
 

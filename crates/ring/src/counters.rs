@@ -109,6 +109,8 @@ named! {
         FragmentDuplicate = "frag_duplicate",
         /// Too many outer fragments at once, of one packet or of one source.
         FragmentFlood = "frag_flood",
+        /// IPv6 extension headers that are cut short or too many, or a source route (RFC 5095).
+        BadExtension = "bad_extension",
     }
 }
 

@@ -8,8 +8,8 @@
 //! 1. What is not IP passes (ARP, LLDP, spanning tree, …).
 //! 2. To a gateway address: ESP and AH go to the worker, as do fragments of them; so do UDP 4500 with a non-zero SPI and
 //!    the configured encapsulation port. IKE (UDP 500, the non-ESP marker on 4500) and keepalives pass.
-//! 3. Link-local multicast, limited broadcast and neighbour discovery pass: no router forwards them, no tunnel
-//!    carries them, and routing protocols need them, whatever ranges are protected.
+//! 3. Link-local multicast, limited broadcast, what goes to a link-local address of IPv6 and neighbour discovery pass: no
+//!    router forwards them, no tunnel carries them, and routing protocols need them, whatever ranges are protected.
 //! 4. A protected source or destination goes to the worker, fragments too: it has the exact policy and drops what came
 //!    in clear. That includes packets to the gateway's own addresses.
 //! 5. Everything else passes, UDP fragments to a gateway address too: only together do they tell their port, and
@@ -163,8 +163,9 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
             }
         }
     }
-    // Interface-local and link-local multicast (RFC 4291 §2.7) never leave their link, whatever their flags.
-    if d0 == 0xff && d1 & 0x0f <= 2 {
+    // Interface-local and link-local multicast (RFC 4291 §2.7) never leave their link, whatever their flags, and neither
+    // does what is for a link-local address (§2.5.6).
+    if (d0 == 0xff && d1 & 0x0f <= 2) || (d0 == 0xfe && d1 & 0xc0 == 0x80) {
         return Steer::Pass;
     }
     // A forwarded packet has a hop limit below 255, so what passes here can deceive nobody beyond this link.

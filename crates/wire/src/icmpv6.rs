@@ -17,13 +17,13 @@ pub const ECHO: u8 = 128;
 pub const ECHO_REPLY: u8 = 129;
 /// Router solicitation, the first type of neighbour discovery (RFC 4861).
 const ND_FIRST: u8 = 133;
-/// Redirect, the last one.
-const ND_LAST: u8 = 137;
+/// The last one of neighbour discovery.
+pub const REDIRECT: u8 = 137;
 
 /// Types of neighbour discovery. A genuine one also has hop limit 255, since no router forwarded it (RFC 4861 §3.1).
 #[inline(always)]
 pub const fn is_neighbour_discovery(kind: u8) -> bool {
-    ND_FIRST <= kind && kind <= ND_LAST
+    ND_FIRST <= kind && kind <= REDIRECT
 }
 
 #[derive(Clone, Copy, Debug)]

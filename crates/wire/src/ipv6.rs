@@ -74,11 +74,47 @@ impl<'a> Ipv6<'a> {
         address(self.fixed, 24)
     }
 
+    /// A routing header of type 0 stands in the chain, with addresses that were not visited yet (RFC 5095).
+    pub fn is_source_routed(&self) -> bool {
+        let (mut next, mut at) = (self.fixed[6], HEADER);
+        for _ in 0..=MAX_EXTENSIONS {
+            let Some([following, len, kind, left]) = self.packet.array(at) else { return false };
+            match next {
+                protocol::ROUTING if kind == 0 && left > 0 => return true,
+                protocol::FRAGMENT => at += 8, // behind that of a later fragment there is no header, but no harm either
+                _ if has_length(next) => at += (usize::from(len) + 1) * 8,
+                _ => return false,
+            }
+            next = following;
+        }
+        false
+    }
+
     /// Where the extension headers end, with offsets from the start of the packet.
     #[inline]
     pub fn chain(&self) -> Chain {
         Chain::walk(self.packet, HEADER, self.fixed[6])
     }
+}
+
+/// Headers of an options or routing kind, and the fragment header: what may stand between IPv6 and a transport.
+#[inline(always)]
+pub const fn is_extension(next: u8) -> bool {
+    next == protocol::FRAGMENT || has_length(next)
+}
+
+/// Extension headers that say in their second byte how long they are.
+#[inline(always)]
+const fn has_length(next: u8) -> bool {
+    matches!(
+        next,
+        protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6
+    )
 }
 
 fn address(fixed: &[u8; HEADER], at: usize) -> Ipv6Addr {
@@ -122,12 +158,7 @@ impl Chain {
         let mut fragment = None;
         for _ in 0..=MAX_EXTENSIONS {
             match next {
-                protocol::HOP_BY_HOP
-                | protocol::ROUTING
-                | protocol::DESTINATION_OPTIONS
-                | protocol::MOBILITY
-                | protocol::HIP
-                | protocol::SHIM6 => {
+                _ if has_length(next) => {
                     let Some([n, len]) = bytes.array(at) else { break };
                     next = n;
                     at += (usize::from(len) + 1) * 8;
@@ -149,6 +180,12 @@ impl Chain {
         }
         Self { end: None, fragment }
     }
+}
+
+/// Takes one off the hop limit at the front of a header that has been parsed.
+#[inline]
+pub const fn count_down(header: &mut [u8; HEADER]) {
+    header[7] = header[7].wrapping_sub(1);
 }
 
 /// Changes fields of a header; IPv6 has no checksum to keep.

@@ -85,10 +85,15 @@ impl Iterator for Prefixes {
     /// The largest prefix that begins where the rest begins and does not reach beyond its end.
     fn next(&mut self) -> Option<Prefix> {
         let rest = self.rest.take()?;
-        let bits = if rest.start.is_ipv4() { 32 } else { 128 };
-        let prefix = (0..=bits)
-            .filter_map(|len| Prefix::new(rest.start, len).ok())
-            .find(|p| AddrRange::from(*p).end <= rest.end)?;
+        let (width, start, end) = match (rest.start, rest.end) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (32, u128::from(a.to_bits()), u128::from(b.to_bits())),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (128, a.to_bits(), b.to_bits()),
+            _ => return None,
+        };
+        // As many host bits as the start has zeros for, and as the rest has addresses for.
+        let fits = (end - start).checked_add(1).map_or(128, u128::ilog2);
+        let host = start.trailing_zeros().min(width).min(fits);
+        let prefix = Prefix::new(rest.start, u8::try_from(width - host).ok()?).ok()?;
         self.rest = after(AddrRange::from(prefix).end).and_then(|start| AddrRange::new(start, rest.end).ok());
         Some(prefix)
     }

@@ -3,6 +3,7 @@
 //! Decides: whether the inner packet is what its next header says. Reads: next header, inner header, the outer TOS.
 //! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
 
+use super::decap6;
 use crate::classify;
 use crate::packet::{Door, Packet};
 use ravelin_crypto::Opened;
@@ -12,18 +13,18 @@ use ravelin_wire::protocol;
 
 #[inline]
 pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
-    match opened.next_header {
-        protocol::IPV4 => {}
-        protocol::IPV6 => return Err(Drop::Unsupported),
+    let v6 = match opened.next_header {
+        protocol::IPV4 => false,
+        protocol::IPV6 => true,
         protocol::NO_NEXT => return Err(Drop::Dummy),
         // A transport-mode payload in a tunnel-mode SA.
         _ => return Err(Drop::WrongEncapsulation),
-    }
+    };
     if !packet.frame.pull_front(opened.offset) {
         return Err(Drop::BadInner);
     }
     packet.frame.truncate(opened.len);
-    inner(packet)
+    if v6 { decap6::inner(packet) } else { inner(packet) }
 }
 
 #[inline]
@@ -54,7 +55,7 @@ const CE: u8 = 3;
 
 /// The inner ECN field on the way out of the tunnel (RFC 6040 §4.2, figure 4).
 #[inline]
-fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
+pub(super) fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
     match (inner, outer) {
         (NOT_ECT, CE) => Err(Drop::CongestionLost),
         (NOT_ECT, _) => Ok(NOT_ECT),

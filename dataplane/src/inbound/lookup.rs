@@ -4,7 +4,7 @@
 //! Never: trusts anything of the packet but its SPI; the ICV decides later.
 //!
 //! ESP and ESP in UDP are both taken whatever the SA sends (RFC 7296 §2.23: all devices must be able to receive both
-//! at any time); IPv6 outside has been dropped before.
+//! at any time), over either family of addresses.
 
 use crate::batch::{Batch, prefetch_rest};
 use crate::neighbour::Resolver;
@@ -13,7 +13,6 @@ use crate::sa::{SaDb, Throttle};
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{WorkerEvent, WorkerId};
-use std::net::Ipv4Addr;
 
 pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throttle, say: &mut Resolver<'_>) {
     let mut last = u32::MAX;
@@ -46,8 +45,7 @@ pub(super) fn absent(
         return hand_off(packet, owner);
     }
     if unknown.pass(say.now) {
-        let from = Ipv4Addr::from_bits(packet.meta.ip.src).into();
-        say.events.push(WorkerEvent::UnknownSpi { spi, from });
+        say.events.push(WorkerEvent::UnknownSpi { spi, from: packet.outer_source() });
     }
     Err(Drop::NoSa)
 }

@@ -6,6 +6,7 @@ pub(crate) mod decrypt;
 pub(crate) mod decap;
 pub(crate) mod transport;
 pub(crate) mod ah;
+mod decap6;
 pub(crate) mod policy;
 
 pub(crate) use decrypt::Authentic;

@@ -5,7 +5,7 @@
 
 use crate::batch::Batch;
 use crate::sa::SaDb;
-use crate::spd::{Fit, Query, SaSelector};
+use crate::spd::{Fit, Query};
 use ravelin_ring::counters::Drop;
 
 /// Of `clear`, the packets that came out of SAs.
@@ -15,7 +15,7 @@ pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb) {
             return Ok(());
         }
         let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return Err(Drop::NoSa) };
-        match SaSelector::fit(&sa.selectors, &Query::inbound(&packet.meta.ip)) {
+        match sa.selectors.fit(&Query::inbound(packet)) {
             Fit::Inside => Ok(()),
             Fit::Outside => {
                 sa.refuse(Drop::SelectorMismatch);

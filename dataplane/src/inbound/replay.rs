@@ -12,7 +12,7 @@ use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerEvent;
 use ravelin_wire::Bytes;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Before decryption.
 #[inline]
@@ -28,7 +28,7 @@ pub(crate) fn check(packet: &mut Packet, hot: &InboundHot) -> Result<(), Drop> {
 /// After decryption.
 #[inline]
 pub(crate) fn commit(
-    packet: &Packet,
+    packet: &mut Packet,
     (hot, sa): &mut Sa<'_>,
     proof: Authentic,
     opened: Opened,
@@ -56,7 +56,7 @@ fn is_elsewhere(packet: &Packet, hot: &InboundHot) -> bool {
 /// What is rare about an authentic packet: the first one, one from elsewhere, one over a limit.
 #[cold]
 fn attend(
-    packet: &Packet,
+    packet: &mut Packet,
     hot: &mut InboundHot,
     sa: &mut Option<InboundSa>,
     bytes: u64,
@@ -68,9 +68,8 @@ fn attend(
         sa.greeted = true;
     }
     hot.attention = !sa.greeted;
-    let (addr, port) = packet.meta.from;
     if is_elsewhere(packet, hot) && sa.moved.pass(now) {
-        let from = SocketAddr::new(Ipv4Addr::from_bits(addr).into(), port);
+        let from = SocketAddr::new(packet.outer_source(), packet.meta.from.1);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });
     }
     sa.limits.at_gate(sa.id, (hot.packets, bytes), &mut hot.gates, events)

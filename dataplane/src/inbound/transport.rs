@@ -17,7 +17,9 @@ use ravelin_wire::protocol;
 #[cold]
 pub(crate) fn maybe(packet: &mut Packet, sa: &Option<InboundSa>, opened: Opened) -> Result<(), Drop> {
     match sa {
-        Some(sa) if sa.mode == Mode::Transport => restore(packet, packet.meta.skip.into(), opened),
+        Some(sa) if sa.mode == Mode::Transport && !packet.meta.ip.v6 => {
+            restore(packet, packet.meta.skip.into(), opened)
+        }
         _ => Err(Drop::WrongEncapsulation),
     }
 }

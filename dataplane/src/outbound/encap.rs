@@ -3,14 +3,18 @@
 //! Decides: outer DF, identification, TOS. Reads: the SA's template. Writes: Ethernet, IPv4 and UDP headers before the
 //! ESP packet, and in `Meta::skip` how long they are. Never: looks at the payload.
 
+use super::encap6;
 use crate::packet::Packet;
-use crate::sa::{OutboundHot, Outer};
+use crate::sa::{OutboundHot, OutboundSa, Outer};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::OuterDf;
 use ravelin_wire::{ethernet, ipv4, udp};
 
 #[inline]
-pub(crate) fn write(packet: &mut Packet, hot: &mut OutboundHot) -> Result<(), Drop> {
+pub(crate) fn write(packet: &mut Packet, hot: &mut OutboundHot, sa: &Option<OutboundSa>) -> Result<(), Drop> {
+    if hot.v6 {
+        return encap6::write(packet, hot, sa.as_ref().ok_or(Drop::NoOutboundSa)?);
+    }
     let size = if hot.udp { Outer::MAX } else { PLAIN };
     let whole = size + packet.frame.len();
     let len = u16::try_from(whole - ethernet::HEADER).map_err(|_| Drop::FrameTooSmall)?;

@@ -3,6 +3,7 @@
 //! Decides: the verdict of protected packets. Reads: keys, numbers. Writes: frames. Never: sees a number that `sequence`
 //! did not give, or lets a packet go that was not sealed.
 
+use super::encap6;
 use crate::batch::{Batch, MAX_BATCH};
 use crate::packet::Packet;
 use crate::sa::{OutboundHot, OutboundSa, SaDb};
@@ -24,6 +25,7 @@ pub(crate) fn run(
 ) {
     let (hots, keys, colds) = db.outbound.rows();
     let mut jobs: ArrayVec<SealJob<'_>, MAX_BATCH> = ArrayVec::new();
+    let mut sums = false;
     for packet in batch.pick(protect) {
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(key)), Some(sa)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
@@ -37,21 +39,38 @@ pub(crate) fn run(
         }
         // With this the packet has a job, and nothing comes between the job and its sealing.
         packet.verdict = Verdict::Forward { port: hot.outer.port };
+        sums |= hot.v6 & hot.udp;
         jobs.push(SealJob {
             key,
             spi: hot.spi,
             seq: packet.meta.seq,
             esn: hot.esn,
-            next_header: protocol::IPV4,
+            next_header: if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 },
             payload_len: packet.meta.ip.total_len.into(),
             packet: packet.frame.data_mut().get_mut(usize::from(packet.meta.skip)..).unwrap_or_default(),
         });
     }
     stats.add(Counter::Encrypted, jobs.len() as u64);
-    if engine.seal(&mut jobs) > 0 {
-        drop(jobs);
+    let failed = engine.seal(&mut jobs) > 0;
+    drop(jobs);
+    if failed {
         for at in protect {
             batch.packets.get_mut(usize::from(*at)).map(refused);
+        }
+    }
+    if sums {
+        checksums(batch, protect, db);
+    }
+}
+
+/// The checksums of UDP over IPv6, which are over what was sealed.
+#[inline(never)]
+fn checksums(batch: &mut Batch, protect: &[u16], db: &SaDb) {
+    for at in protect {
+        let Some(packet) = batch.packets.get_mut(usize::from(*at)) else { continue };
+        let sums = db.outbound.hot.get(packet.meta.sa as usize).is_some_and(|hot| hot.v6 && hot.udp);
+        if sums && matches!(packet.verdict, Verdict::Forward { .. }) {
+            encap6::checksum(packet);
         }
     }
 }

@@ -7,3 +7,4 @@ pub(crate) mod sequence;
 pub(crate) mod encrypt;
 pub(crate) mod encap;
 pub(crate) mod modes;
+mod encap6;

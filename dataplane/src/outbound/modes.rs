@@ -86,6 +86,9 @@ fn protect_one(
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let (mode, kind) = (sa.mode, sa.suite.protocol());
     if mode == Mode::Transport {
+        if packet.meta.ip.v6 {
+            return Err(Drop::Unsupported);
+        }
         //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
         //# transport mode ESP is applied only to whole IP datagrams (not to IP
         //# fragments)
@@ -157,7 +160,8 @@ fn ah_tunnel(
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
     sequence::take(packet, hot, cold, means.events, means.now)?;
-    put_ah(packet, hot, key, protocol::IPV4)?;
+    let inner = if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 };
+    put_ah(packet, hot, key, inner)?;
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let mut header = outer(packet, hot, sa)?;
     put_header(packet, &mut header, protocol::AH)?;

@@ -40,15 +40,14 @@ pub(crate) fn run(
 
 /// The tunnel's place, or `None` for a packet that may go on in clear.
 fn judge(packet: &Packet, spd: &Spd, stays: bool) -> Result<Option<u32>, Drop> {
-    let ip = &packet.meta.ip;
     let (came, came_order) = match packet.door {
-        Door::Port(_) => guard(spd.lookup(&Query::inbound(ip)))?,
+        Door::Port(_) => guard(spd.lookup(&Query::inbound(packet)))?,
         // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.
-        Door::Sa => spd.lookup(&Query::inbound(ip)),
+        Door::Sa => spd.lookup(&Query::inbound(packet)),
         Door::Tun => (Answer::Bypass, u64::MAX),
     };
     let (goes, goes_order) =
-        if stays { (Answer::Bypass, u64::MAX) } else { spd.lookup(&Query::outbound(ip)) };
+        if stays { (Answer::Bypass, u64::MAX) } else { spd.lookup(&Query::outbound(packet)) };
     let discarded = (came == Answer::Discard && came_order <= goes_order)
         || (goes == Answer::Discard && goes_order <= came_order && !packet.meta.made_here);
     match goes {

@@ -11,12 +11,11 @@ use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
 use crate::sa::{Outbound, OutboundSa, Outer, SaDb, Tunnel};
-use crate::spd::{Fit, Query, SaSelector};
+use crate::spd::{Fit, Query};
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{WorkerEvent, WorkerId};
-use std::net::{IpAddr, Ipv4Addr};
 
 /// How often a packet may change workers: while all learn of a tunnel's new owner one after the other, it may be
 /// passed on, but not for ever.
@@ -53,14 +52,14 @@ pub(crate) fn run(
             }
         };
         let (hot, sa) = db.outbound.both(place).ok_or(Drop::NoOutboundSa)?;
-        match SaSelector::fit(&sa.selectors, &Query::outbound(&packet.meta.ip)) {
+        match sa.selectors.fit(&Query::outbound(packet)) {
             Fit::Inside => {}
             Fit::Outside => return Err(Drop::SelectorMismatch),
             Fit::Unknown => return Err(Drop::Fragment),
         }
         if hot.epoch != epoch {
-            hot.outer = outer(sa, tables, resolver)?;
-            hot.epoch = epoch;
+            let Some(outer) = outer(packet, sa, tables, hold, resolver)? else { return Ok(()) };
+            (hot.outer, hot.epoch) = (outer, epoch);
         }
         packet.meta.sa = place;
         packet.meta.limit = hot.outer.max_inner;
@@ -69,13 +68,26 @@ pub(crate) fn run(
     });
 }
 
-/// Its way out, by the tables in force. What is closed now is tried again with the next packet.
-fn outer(sa: &OutboundSa, tables: &Tables, resolver: &mut Resolver<'_>) -> Result<Outer, Drop> {
-    let IpAddr::V4(remote) = sa.remote.ip() else { return Err(Drop::Unsupported) };
-    match tables.hop(tables.fib.lookup(remote.to_bits())) {
+/// Its way out, by the tables in force. What is closed now is tried again with the next packet. `None`: the packet waits.
+fn outer(
+    packet: &mut Packet,
+    sa: &OutboundSa,
+    tables: &Tables,
+    hold: &mut Hold,
+    resolver: &mut Resolver<'_>,
+) -> Result<Option<Outer>, Drop> {
+    let remote = sa.remote.ip();
+    match tables.hop(tables.fib.lookup_ip(remote)) {
         Hop::Port { port, gateway } => {
-            let (link, mac) = route::neighbour(tables, port, gateway.unwrap_or(remote).to_bits(), resolver)?;
-            Ok(Outer { template: sa.template(link.mac, mac), port, max_inner: sa.max_inner(link.mtu) })
+            let next = gateway.unwrap_or(remote);
+            let (link, mac) = match route::neighbour(tables, port, next, resolver) {
+                Err(Drop::NeighbourUnresolved) => {
+                    return hold.take_for_link(packet, port, next, resolver.now).map(|()| None);
+                }
+                other => other?,
+            };
+            let template = sa.template(link.mac, mac);
+            Ok(Some(Outer { template, port, max_inner: sa.max_inner(link.mtu) }))
         }
         Hop::Blackhole => Err(Drop::RouteBlackhole),
         // The peer has to be behind a port of ours; the kernel would not forward what has our own source.
@@ -100,8 +112,8 @@ fn acquire(packet: &Packet, tunnel: &mut Tunnel, resolver: &mut Resolver<'_>) {
     let ip = &packet.meta.ip;
     let event = WorkerEvent::Acquire {
         tunnel: tunnel.id,
-        source: Ipv4Addr::from_bits(ip.src).into(),
-        destination: Ipv4Addr::from_bits(ip.dst).into(),
+        source: packet.source(),
+        destination: packet.destination(),
         protocol: ip.protocol,
         ports: ip.ports,
     };

@@ -1,10 +1,12 @@
-//! Longest-prefix match for IPv4 in at most three loads: 16, 8 and 8 bits.
+//! The next hops, and longest-prefix match for IPv4 in at most three loads: 16, 8 and 8 bits. IPv6 has its own way to
+//! find them.
 //!
 //! Decides: which next hop an address has. Built once per change of the routes, then read only.
 
+use super::fib6::Fib6;
 use ravelin_ring::msg::{NextHop, PortId};
 use ravelin_wire::Prefix;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Set: the rest names a chunk; else it is a place in `hops`.
 const CHUNK: u32 = 1 << 31;
@@ -15,14 +17,15 @@ pub(crate) const NO_ROUTE: u32 = 0;
 pub(crate) struct Fib {
     root: Box<[u32]>,
     chunks: Vec<[u32; 256]>,
+    v6: Fib6,
     hops: Vec<Hop>,
 }
 
-/// A next hop, with a gateway of IPv4.
+/// A next hop. The gateway of an IPv4 route may be one of IPv6 (RFC 8950): only its link address matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Hop {
     None,
-    Port { port: PortId, gateway: Option<Ipv4Addr> },
+    Port { port: PortId, gateway: Option<IpAddr> },
     Local,
     Tunnel,
     Kernel,
@@ -32,10 +35,8 @@ pub(crate) enum Hop {
 impl From<NextHop> for Hop {
     fn from(hop: NextHop) -> Self {
         match hop {
-            NextHop::Port { port, gateway: None } => Self::Port { port, gateway: None },
-            NextHop::Port { port, gateway: Some(IpAddr::V4(g)) } => Self::Port { port, gateway: Some(g) },
-            // IPv4 by way of an IPv6 gateway (RFC 5549) is the kernel's to forward.
-            NextHop::Port { gateway: Some(IpAddr::V6(_)), .. } | NextHop::Kernel => Self::Kernel,
+            NextHop::Port { port, gateway } => Self::Port { port, gateway },
+            NextHop::Kernel => Self::Kernel,
             NextHop::Local => Self::Local,
             NextHop::Tunnel => Self::Tunnel,
             NextHop::Blackhole => Self::Blackhole,
@@ -44,26 +45,33 @@ impl From<NextHop> for Hop {
 }
 
 impl Fib {
-    /// One route per prefix; IPv6 ones are passed over.
+    /// One route per prefix.
     pub(crate) fn build(routes: impl Iterator<Item = (Prefix, NextHop)>) -> Self {
-        let mut fib =
-            Self { root: vec![NO_ROUTE; 1 << 16].into_boxed_slice(), chunks: vec![], hops: vec![Hop::None] };
+        let mut fib = Self {
+            root: vec![NO_ROUTE; 1 << 16].into_boxed_slice(),
+            chunks: vec![],
+            v6: Fib6::build(vec![]),
+            hops: vec![Hop::None],
+        };
         let mut places = std::collections::HashMap::new();
-        let mut list: Vec<(u32, u8, u32)> = vec![];
+        let (mut list, mut six): (Vec<(u32, u8, u32)>, Vec<(u128, u8, u32)>) = (vec![], vec![]);
         for (prefix, hop) in routes {
-            let IpAddr::V4(addr) = prefix.addr() else { continue };
             let hop = Hop::from(hop);
             let place = *places.entry(hop).or_insert_with(|| {
                 fib.hops.push(hop);
                 u32::try_from(fib.hops.len() - 1).unwrap_or(NO_ROUTE)
             });
-            list.push((addr.to_bits(), prefix.len(), place));
+            match prefix.addr() {
+                IpAddr::V4(addr) => list.push((addr.to_bits(), prefix.len(), place)),
+                IpAddr::V6(addr) => six.push((addr.to_bits(), prefix.len(), place)),
+            }
         }
         // Short ones first, so that longer ones paint over them.
         list.sort_by_key(|&(_, len, _)| len);
         for (addr, len, place) in list {
             fib.paint(addr, len, place);
         }
+        fib.v6 = Fib6::build(six);
         fib
     }
 
@@ -108,6 +116,17 @@ impl Fib {
         entry
     }
 
+    pub(crate) fn lookup_v6(&self, addr: u128) -> u32 {
+        self.v6.lookup(addr)
+    }
+
+    pub(crate) fn lookup_ip(&self, addr: IpAddr) -> u32 {
+        match addr {
+            IpAddr::V4(a) => self.lookup(a.to_bits()),
+            IpAddr::V6(a) => self.lookup_v6(a.to_bits()),
+        }
+    }
+
     #[inline]
     pub(crate) fn hop(&self, place: u32) -> Hop {
         self.hops.get(place as usize).copied().unwrap_or(Hop::None)
@@ -118,6 +137,7 @@ impl Fib {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
 
     fn port(n: u16) -> NextHop {
         NextHop::Port { port: PortId(n), gateway: None }

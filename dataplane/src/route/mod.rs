@@ -5,10 +5,12 @@
 //! Never: protects anything.
 
 mod fib;
+mod fib6;
 
 pub(crate) use fib::{Fib, Hop};
 
 use crate::batch::Batch;
+use crate::hold::Hold;
 use crate::neighbour::Resolver;
 use crate::packet::{Door, Packet};
 use crate::tables::{Link, Tables};
@@ -17,18 +19,29 @@ use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::{self, Ethernet, Tag};
-use ravelin_wire::ipv4;
+use ravelin_wire::{ipv4, ipv6};
+use std::net::IpAddr;
 
 /// First look-up: the way out by the FIB. What has none may still belong to a tunnel, whose outer address has one.
 pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
     batch.each(clear, |packet| {
-        packet.meta.hop = tables.fib.lookup(packet.meta.ip.dst);
+        packet.meta.hop = if packet.meta.ip.v6 {
+            tables.fib.lookup_v6(packet.addresses_v6().1)
+        } else {
+            tables.fib.lookup(packet.meta.ip.dst)
+        };
         Ok(())
     });
 }
 
 /// Second look-up, of clear packets: the port and the link address, or the kernel.
-pub(crate) fn egress(batch: &mut Batch, bypass: &[u16], tables: &Tables, resolver: &mut Resolver<'_>) {
+pub(crate) fn egress(
+    batch: &mut Batch,
+    bypass: &[u16],
+    tables: &Tables,
+    hold: &mut Hold,
+    resolver: &mut Resolver<'_>,
+) {
     batch.each(bypass, |packet| match tables.hop(packet.meta.hop) {
         // Only a PROTECT policy may let a packet go on into a tunnel.
         Hop::None | Hop::Tunnel => Err(Drop::NoRoute),
@@ -40,8 +53,13 @@ pub(crate) fn egress(batch: &mut Batch, bypass: &[u16], tables: &Tables, resolve
             Ok(())
         }
         Hop::Port { port, gateway } => {
-            let next = gateway.map_or(packet.meta.ip.dst, u32::from);
-            let (link, mac) = neighbour(tables, port, next, resolver)?;
+            let next = gateway.unwrap_or_else(|| packet.destination());
+            let (link, mac) = match neighbour(tables, port, next, resolver) {
+                Err(Drop::NeighbourUnresolved) => {
+                    return hold.take_for_link(packet, port, next, resolver.now);
+                }
+                other => other?,
+            };
             let meta = &mut packet.meta;
             (meta.port, meta.mac, meta.limit) = (port, mac, link.mtu);
             Ok(())
@@ -53,7 +71,7 @@ pub(crate) fn egress(batch: &mut Batch, bypass: &[u16], tables: &Tables, resolve
 pub(crate) fn neighbour<'t>(
     tables: &'t Tables,
     port: PortId,
-    next: u32,
+    next: IpAddr,
     resolver: &mut Resolver<'_>,
 ) -> Result<(&'t Link, MacAddr), Drop> {
     let link = tables.port(port).filter(|l| l.up).ok_or(Drop::PortDown)?;
@@ -66,7 +84,7 @@ pub(crate) fn neighbour<'t>(
     }
 }
 
-/// Takes one off the TTL (RFC 1812 §5.3.1) of what this host forwards; its own packets keep theirs.
+/// Takes one off the TTL (RFC 1812 §5.3.1) or the hop limit (RFC 8200 §3) of what this host forwards; its own packets keep theirs.
 #[inline]
 pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
     if packet.door == Door::Tun || packet.meta.aged {
@@ -77,6 +95,11 @@ pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
     }
     packet.meta.ip.ttl -= 1;
     packet.meta.aged = true;
+    if packet.meta.ip.v6 {
+        let header = packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?;
+        ipv6::count_down(header);
+        return Ok(());
+    }
     ipv4::count_down(packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?);
     Ok(())
 }
@@ -88,11 +111,12 @@ pub(crate) fn leave(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
     let src = tables.port(port).ok_or(Drop::PortDown)?.mac;
     // A packet that turns round on its port stays in its VLAN.
     let tag = packet.meta.tag.filter(|_| packet.door == Door::Port(port));
+    let network = if packet.meta.ip.v6 { ethernet::IPV6 } else { ethernet::IPV4 };
     if let Some(Tag { tci, .. }) = tag {
-        let ([a, b], [c, d]) = (tci.to_be_bytes(), ethernet::IPV4.to_be_bytes());
+        let ([a, b], [c, d]) = (tci.to_be_bytes(), network.to_be_bytes());
         put(packet, &[a, b, c, d])?;
     }
-    let ethertype = tag.map_or(ethernet::IPV4, |t| t.tpid);
+    let ethertype = tag.map_or(network, |t| t.tpid);
     put(packet, &Ethernet { dst: packet.meta.mac, src, ethertype }.to_bytes())?;
     packet.verdict = Verdict::Forward { port };
     Ok(())

@@ -4,7 +4,7 @@
 
 use super::inbound::place;
 use super::{Direction, Events, InboundSa, Outbound, OutboundSa, Reports, SaDb};
-use crate::spd::SaSelector;
+use crate::spd::SaSelectors;
 use crate::worker::Now;
 use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::msg::{
@@ -64,13 +64,13 @@ impl SaDb {
         self.pending.push_back((sa, vec![selector]));
     }
 
-    fn take_selectors(&mut self, spec: &SaSpec) -> Option<Box<[SaSelector]>> {
+    fn take_selectors(&mut self, spec: &SaSpec) -> Option<SaSelectors> {
         let at = self.pending.iter().position(|(id, _)| *id == spec.id)?;
         let (_, list) = self.pending.remove(at)?;
         if list.len() != usize::from(spec.selectors) || list.len() > MAX_SELECTORS {
             return None;
         }
-        list.iter().map(SaSelector::new).collect()
+        Some(SaSelectors::new(&list))
     }
 
     fn install(&mut self, spec: &SaSpec) -> Outcome {
@@ -182,9 +182,12 @@ impl SaDb {
             }
             Some(&(Direction::Outbound, at)) => {
                 let Some((hot, cold)) = self.outbound.both(at) else { return Outcome::Refused };
+                if cold.is_special() && !remote.is_ipv4() {
+                    return Outcome::Refused;
+                }
                 (cold.local, cold.remote) = (local, remote);
                 // The header is made anew with the next packet.
-                (hot.epoch, hot.udp) = (0, remote.port() != 0);
+                (hot.epoch, hot.udp, hot.v6) = (0, remote.port() != 0, remote.is_ipv6());
                 self.outbound.renew(at);
             }
             None => return Outcome::Refused,
@@ -314,7 +317,7 @@ fn lawful(spec: &SaSpec) -> bool {
     direction && spec.selectors > 0 && lawful_ends(spec.local, spec.remote)
 }
 
-/// Both IPv4 (IPv6 outside is not built yet), and both ports or none.
+/// Both of one family, and both ports or none.
 fn lawful_ends(local: SocketAddr, remote: SocketAddr) -> bool {
-    local.is_ipv4() && remote.is_ipv4() && (local.port() == 0) == (remote.port() == 0)
+    local.is_ipv4() == remote.is_ipv4() && (local.port() == 0) == (remote.port() == 0)
 }

@@ -2,7 +2,8 @@
 
 use super::window::Window;
 use super::{Limits, Throttle};
-use crate::spd::SaSelector;
+use crate::classify::v6::folded;
+use crate::spd::SaSelectors;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{Mode, SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +57,7 @@ pub(crate) struct InboundSa {
     pub(crate) mode: Mode,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    pub(crate) selectors: Box<[SaSelector]>,
+    pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     /// `FirstPacket` was said.
     pub(crate) greeted: bool,
@@ -67,7 +68,7 @@ pub(crate) struct InboundSa {
 }
 
 impl InboundSa {
-    pub(crate) fn new(spec: &SaSpec, selectors: Box<[SaSelector]>) -> Self {
+    pub(crate) fn new(spec: &SaSpec, selectors: SaSelectors) -> Self {
         Self {
             id: spec.id,
             tunnel: spec.tunnel,
@@ -110,10 +111,10 @@ impl InboundSa {
     }
 }
 
-/// IPv4 address and port as packets are compared with.
+/// Address and port as packets are compared with.
 pub(crate) fn place(addr: SocketAddr) -> (u32, u16) {
     match addr.ip() {
         IpAddr::V4(a) => (a.to_bits(), addr.port()),
-        IpAddr::V6(_) => (0, addr.port()),
+        IpAddr::V6(a) => (folded(a.to_bits()), addr.port()),
     }
 }

@@ -110,6 +110,11 @@ impl SaDb {
         }
     }
 
+    /// Room for SAs of one direction.
+    pub(crate) fn max_sas(&self) -> u32 {
+        u32::try_from(self.max_sas).unwrap_or(u32::MAX)
+    }
+
     #[inline]
     pub(crate) fn find(&self, spi: u32) -> Option<u32> {
         self.by_spi.get(spi)

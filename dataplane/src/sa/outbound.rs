@@ -1,15 +1,15 @@
 //! One outbound SA, and the header that all its packets get.
 
 use super::Limits;
-use crate::spd::SaSelector;
+use crate::spd::SaSelectors;
 use ravelin_crypto::Suite as Algorithms;
 use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, SaId, SaSpec, TunnelId};
 use ravelin_wire::ah;
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{self, Ipv4Header};
 use ravelin_wire::udp::{self, UdpHeader};
-use ravelin_wire::{MacAddr, protocol};
-use std::net::{Ipv4Addr, SocketAddr};
+use ravelin_wire::{MacAddr, ipv6, protocol};
+use std::net::SocketAddr;
 
 /// All that sequence, encryption and encapsulation touch.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct OutboundHot {
     pub(crate) df: OuterDf,
     pub(crate) esn: bool,
     pub(crate) udp: bool,
+    /// Outside is IPv6, whose addresses stand in the cold record.
+    pub(crate) v6: bool,
     /// Of the suite: bytes before the payload, bytes of the ICV, and one less than the power of two of which payload and
     /// trailer are a multiple.
     pub(crate) payload_offset: u8,
@@ -41,7 +43,8 @@ const _: () = assert!(size_of::<OutboundHot>() == 128);
 /// How the SA's packets leave, as the tables of one generation say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outer {
-    /// Ethernet, IPv4 and perhaps UDP, ready but for lengths, identification, TOS, DF and checksum.
+    /// Ethernet, IPv4 and perhaps UDP, ready but for lengths, identification, TOS, DF and checksum. Of IPv6 Ethernet
+    /// alone.
     pub(crate) template: [u8; Self::MAX],
     pub(crate) port: PortId,
     /// Largest inner packet; 0: nothing fits.
@@ -66,6 +69,7 @@ impl Default for OutboundHot {
             df: OuterDf::Copy,
             esn: false,
             udp: false,
+            v6: false,
             payload_offset: 0,
             icv: 0,
             block_mask: 3,
@@ -90,11 +94,11 @@ pub(crate) struct OutboundSa {
     pub(crate) path_mtu: u16,
     pub(crate) limits: Limits,
     /// As negotiated: the peer may have narrowed what the policy asks for (RFC 7296 §2.9).
-    pub(crate) selectors: Box<[SaSelector]>,
+    pub(crate) selectors: SaSelectors,
 }
 
 impl OutboundSa {
-    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms, selectors: Box<[SaSelector]>) -> Self {
+    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms, selectors: SaSelectors) -> Self {
         Self {
             id: spec.id,
             tunnel: spec.tunnel,
@@ -117,6 +121,7 @@ impl OutboundSa {
             df: spec.outer_df,
             esn: spec.esn,
             udp: spec.remote.port() != 0,
+            v6: spec.remote.is_ipv6(),
             payload_offset: small(self.algorithms.payload_offset()),
             icv: small(self.algorithms.icv_len()),
             block_mask: small(self.algorithms.alignment().saturating_sub(1)),
@@ -126,7 +131,8 @@ impl OutboundSa {
 
     /// Bytes of the headers between Ethernet and ESP.
     fn headers(&self) -> usize {
-        ipv4::HEADER + if self.remote.port() == 0 { 0 } else { udp::HEADER }
+        let ip = if self.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
+        ip + if self.remote.port() == 0 { 0 } else { udp::HEADER }
     }
 
     /// Not ESP in tunnel mode: `outbound::modes` has its packets.
@@ -156,7 +162,13 @@ impl OutboundSa {
 
     /// The headers of every packet; `src` and `dst` are link addresses.
     pub(crate) fn template(&self, src: MacAddr, dst: MacAddr) -> [u8; Outer::MAX] {
-        let udp = self.remote.port() != 0;
+        let mut template = [0; Outer::MAX];
+        let (link, rest) = template.split_at_mut(ethernet::HEADER);
+        let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (self.local, self.remote) else {
+            link.copy_from_slice(&Ethernet { dst, src, ethertype: ethernet::IPV6 }.to_bytes());
+            return template;
+        };
+        let udp = remote.port() != 0;
         let ip = Ipv4Header {
             tos: 0,
             total_len: 0,
@@ -166,12 +178,10 @@ impl OutboundSa {
             fragment_offset: 0,
             ttl: 64,
             protocol: if udp { protocol::UDP } else { protocol::ESP },
-            src: v4(self.local),
-            dst: v4(self.remote),
+            src: *local.ip(),
+            dst: *remote.ip(),
         };
-        let ports = UdpHeader { src: self.local.port(), dst: self.remote.port(), len: 0, checksum: 0 };
-        let mut template = [0; Outer::MAX];
-        let (link, rest) = template.split_at_mut(ethernet::HEADER);
+        let ports = UdpHeader { src: local.port(), dst: remote.port(), len: 0, checksum: 0 };
         let (network, transport) = rest.split_at_mut(ipv4::HEADER);
         link.copy_from_slice(&Ethernet { dst, src, ethertype: ethernet::IPV4 }.to_bytes());
         network.copy_from_slice(&ip.to_bytes());
@@ -182,11 +192,4 @@ impl OutboundSa {
 
 fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
-}
-
-fn v4(addr: SocketAddr) -> Ipv4Addr {
-    match addr {
-        SocketAddr::V4(a) => *a.ip(),
-        SocketAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-    }
 }

@@ -3,6 +3,7 @@
 //! Two gateways without a kernel: workers over a UMEM, frames as bytes in and out.
 //!
 //! hostA 10.1.0.10 - (port 0) A (port 1) 198.18.0.1 - 198.18.0.2 (port 1) B (port 0) - 10.2.0.10 hostB
+//! and the same in IPv6: 2001:db8:1::10 - A 2001:db8:ff::1 - 2001:db8:ff::2 B - 2001:db8:2::10
 
 mod modes;
 
@@ -16,9 +17,10 @@ use ravelin_ring::setup::ReversePath;
 pub(crate) use ravelin_testkit::{mirror, selector};
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header, Ipv4Mut};
+use ravelin_wire::ipv6::{Ipv6, Ipv6Header};
 use ravelin_wire::{MacAddr, Prefix, Selector, Spi};
 use ravelin_xsk::{FramePool, Umem, UmemConfig};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub(crate) const INSIDE: PortId = PortId(0);
 pub(crate) const WAN: PortId = PortId(1);
@@ -30,6 +32,17 @@ pub(crate) const GATE_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 pub(crate) const WAN_A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub(crate) const WAN_B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub(crate) const INTERNET: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+pub(crate) const HOST_A6: Ipv6Addr = v6(1, 0x10);
+pub(crate) const HOST_B6: Ipv6Addr = v6(2, 0x10);
+pub(crate) const GATE_A6: Ipv6Addr = v6(1, 1);
+pub(crate) const GATE_B6: Ipv6Addr = v6(2, 1);
+pub(crate) const WAN_A6: Ipv6Addr = v6(0xff, 1);
+pub(crate) const WAN_B6: Ipv6Addr = v6(0xff, 2);
+pub(crate) const INTERNET6: Ipv6Addr = v6(9, 9);
+
+const fn v6(network: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host)
+}
 
 pub(crate) const SUITES: [(Suite, usize); 7] = [
     (Suite::Aes128Gcm16, 20),
@@ -58,6 +71,8 @@ pub(crate) struct Pair {
     pub(crate) suite: Suite,
     pub(crate) mode: Mode,
     pub(crate) udp: bool,
+    /// The gateways speak IPv6 with each other.
+    pub(crate) v6: bool,
     pub(crate) esn: bool,
     pub(crate) window: u32,
     pub(crate) tunnel_mtu: u16,
@@ -76,11 +91,15 @@ impl Default for Pair {
             suite: Suite::Aes256Gcm16,
             mode: Mode::Tunnel,
             udp: false,
+            v6: false,
             esn: false,
             window: 1024,
             tunnel_mtu: 1500,
             df: OuterDf::Copy,
-            selectors: vec![selector("10.1.0.0/24", "10.2.0.0/24")],
+            selectors: vec![
+                selector("10.1.0.0/24", "10.2.0.0/24"),
+                selector("2001:db8:1::/64", "2001:db8:2::/64"),
+            ],
             hard_packets: 0,
             soft_packets: 0,
             spi: 0x1000,
@@ -97,7 +116,9 @@ impl Pair {
 
     pub(crate) fn spec(&self, at_a: bool, direction: Direction) -> SaSpec {
         let port = if self.udp { 4500 } else { 0 };
-        let (a, b) = (SocketAddr::new(WAN_A.into(), port), SocketAddr::new(WAN_B.into(), port));
+        let (a, b): (IpAddr, IpAddr) =
+            if self.v6 { (WAN_A6.into(), WAN_B6.into()) } else { (WAN_A.into(), WAN_B.into()) };
+        let (a, b) = (SocketAddr::new(a, port), SocketAddr::new(b, port));
         let toward_b = at_a == (direction == Direction::Outbound);
         SaSpec {
             id: SaId(self.id * 10 + u64::from(direction == Direction::Outbound)),
@@ -198,7 +219,39 @@ impl Gate {
         self.set(TableCommand::AddGatewayAddress(wan.into()));
         let s = selector("10.1.0.0/24", "10.2.0.0/24");
         self.protect(if self.is_a { s } else { mirror(s) });
+        self.furnish_v6();
         self.commit();
+    }
+
+    /// As the kernel tells it: with a link-local address and the routers' anycast address.
+    fn furnish_v6(&mut self) {
+        let (net, gate, host, wan, peer) = if self.is_a {
+            ("2001:db8:1::", GATE_A6, HOST_A6, WAN_A6, WAN_B6)
+        } else {
+            ("2001:db8:2::", GATE_B6, HOST_B6, WAN_B6, WAN_A6)
+        };
+        let direct = |port| NextHop::Port { port, gateway: None };
+        let router: Ipv6Addr = "fe80::99".parse().unwrap();
+        let host128 = |a: Ipv6Addr| Prefix::new(a.into(), 128).unwrap();
+        for (prefix, next_hop) in [
+            (prefix(&format!("{net}/64")), direct(INSIDE)),
+            (prefix("2001:db8:ff::/64"), direct(WAN)),
+            (prefix("2001:db8:9::/64"), NextHop::Port { port: WAN, gateway: Some(router.into()) }),
+            (prefix("2001:db8:a::/64"), NextHop::Kernel),
+            (prefix("2001:db8:b::/64"), NextHop::Blackhole),
+            (prefix(net), NextHop::Local),
+            (host128("fe80::1".parse().unwrap()), NextHop::Local),
+            (host128(gate), NextHop::Local),
+            (host128(wan), NextHop::Local),
+        ] {
+            self.set(TableCommand::AddRoute(Route { prefix, next_hop }));
+        }
+        for (port, addr, other) in [(INSIDE, host, 10), (WAN, peer, 20), (WAN, router, 20)] {
+            self.set(TableCommand::SetNeighbour(Neighbour { port, addr: addr.into(), mac: mac(other) }));
+        }
+        self.set(TableCommand::AddGatewayAddress(wan.into()));
+        let s = selector("2001:db8:1::/64", "2001:db8:2::/64");
+        self.protect(if self.is_a { s } else { mirror(s) });
     }
 
     pub(crate) fn set(&mut self, command: TableCommand) {
@@ -355,9 +408,13 @@ impl Out {
     pub(crate) fn forwarded(&self, port: PortId) -> &[u8] {
         assert_eq!(self.verdict, Verdict::Forward { port });
         let (ether, rest) = Ethernet::parse(&self.bytes).unwrap();
-        assert_eq!(ether.ethertype, ethernet::IPV4);
         assert_eq!(ether.src, MacAddr(mac(if port == INSIDE { 1 } else { 2 })));
         assert_eq!(ether.dst, MacAddr(mac(if port == INSIDE { 10 } else { 20 })));
+        if ether.ethertype == ethernet::IPV6 {
+            assert_eq!(Ipv6::parse(rest).unwrap().total_len(), rest.len());
+            return rest;
+        }
+        assert_eq!(ether.ethertype, ethernet::IPV4);
         let ip = Ipv4::parse(rest).unwrap();
         assert!(ip.checksum_holds());
         assert_eq!(ip.total_len(), rest.len());
@@ -371,7 +428,8 @@ impl Out {
 }
 
 pub(crate) fn ether(ip: &[u8]) -> Vec<u8> {
-    let header = Ethernet { dst: MacAddr(mac(1)), src: MacAddr(mac(99)), ethertype: ethernet::IPV4 };
+    let ethertype = if ip.first().is_some_and(|b| b >> 4 == 6) { ethernet::IPV6 } else { ethernet::IPV4 };
+    let header = Ethernet { dst: MacAddr(mac(1)), src: MacAddr(mac(99)), ethertype };
     [&header.to_bytes()[..], ip].concat()
 }
 
@@ -406,6 +464,24 @@ pub(crate) fn packet(header: Ipv4Header) -> Vec<u8> {
 pub(crate) fn edit(mut bytes: Vec<u8>, change: impl FnOnce(&mut Ipv4Mut<'_>)) -> Vec<u8> {
     change(&mut Ipv4Mut::parse(&mut bytes).unwrap());
     bytes
+}
+
+/// As [`ip`].
+pub(crate) fn ip6(src: Ipv6Addr, dst: Ipv6Addr, len: usize) -> Vec<u8> {
+    packet6(src, dst, 17, &ip(HOST_A, HOST_B, len - 20)[20..])
+}
+
+pub(crate) fn packet6(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let header = Ipv6Header {
+        traffic_class: 0,
+        flow_label: 0,
+        payload_len: payload.len() as u16,
+        next_header,
+        hop_limit: 64,
+        src,
+        dst,
+    };
+    [&header.to_bytes()[..], payload].concat()
 }
 
 pub(crate) fn addr(a: Ipv4Addr) -> IpAddr {

@@ -169,6 +169,8 @@ fn plain() -> Vec<(&'static str, Vec<u8>, Steer)> {
             v6_with((REMOTE6, INSIDE6), 58, &[135, 0, 0, 0, 0, 0, 0, 0], &[], 254),
             PROTECTED,
         ),
+        ("v6 to a link-local address", v6(REMOTE6, "fe80::5".parse().unwrap(), 17, &[0; 16]), Steer::Pass),
+        ("v6 from a link-local address", v6("fe80::5".parse().unwrap(), REMOTE6, 17, &[0; 16]), PROTECTED),
         ("OSPFv3", v6(REMOTE6, "ff02::5".parse().unwrap(), 89, &[0; 16]), Steer::Pass),
     ]
 }
@@ -372,7 +374,13 @@ fn any_v4(r: &mut Random, protocol: u8, payload: &[u8], tags: &[u16]) -> Vec<u8>
 }
 
 fn any_v6(r: &mut Random, protocol: u8, payload: &[u8], tags: &[u16]) -> Vec<u8> {
-    let others = [PEER6, INSIDE6, REMOTE6, Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1)];
+    let others = [
+        PEER6,
+        INSIDE6,
+        REMOTE6,
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 5),
+    ];
     let src = r.pick(&others);
     let dst = if r.one_in(2) { GATEWAY6 } else { r.pick(&others) };
     let kinds: Vec<u8> =

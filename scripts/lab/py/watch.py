@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Counts what crosses a wire, by kind, and keeps a copy of every frame that should not be there.
 
-watch.py INTERFACE GATEWAY GATEWAY RESULT UNEXPECTED
+watch.py INTERFACE GATEWAY GATEWAY RESULT UNEXPECTED      each GATEWAY is its IPv4 and its IPv6 address: ADDRESS,ADDRESS
 
 Each kind has a packet socket with a filter that the kernel runs on every frame; the kernel counts matches whether or
 not anybody reads them, so that the figures are exact under any load. The kinds exclude one another, and together with
@@ -28,15 +28,39 @@ SO_ATTACH_FILTER = 26
 KEPT = ("clear", "unexpected")
 
 
+def between_hosts(a, b):
+    return f"((src host {a} and dst host {b}) or (src host {b} and dst host {a}))"
+
+
+def kinds_v6(a, b):
+    """As `kinds`, for IPv6 without extension headers, whose payload this language only reaches by offset."""
+    between = between_hosts(a, b)
+    marker = "ip6[48:4] = 0"
+    keepalive = "(ip6[44:2] = 9 and ip6[48] = 0xff)"
+    port = lambda n: f"(ip6[6] = 17 and (ip6[40:2] = {n} or ip6[42:2] = {n}))"
+    natt = f"{port(4500)} and {between}"
+    return {
+        # Neighbour discovery, and reports of multicast listeners (RFC 3810) behind a hop-by-hop header.
+        "nd": "ip6 and ((ip6[6] = 58 and ip6[40] >= 133 and ip6[40] <= 136)"
+              " or (ip6[6] = 0 and ip6[40] = 58 and ip6[48] = 143))",
+        "ike": f"ip6 and {between} and ({port(500)} or ({port(4500)} and {marker} and not {keepalive}))",
+        "keepalive": f"ip6 and {natt} and {keepalive}",
+        "esp_udp": f"ip6 and {natt} and not ({marker}) and not {keepalive} and ip6[44:2] >= 20",
+        "esp": f"ip6 and ip6[6] = 50 and {between}",
+        "clear": "ip6 net fd00::/16",
+        "icmp_error": f"ip6 and ip6[6] = 58 and {between} and ip6[40] < 128",
+    }
+
+
 def kinds(a, b):
     """Filters in tcpdump's language; `between` pins both ends to the gateways."""
-    between = f"((src host {a} and dst host {b}) or (src host {b} and dst host {a}))"
+    (a, a6), (b, b6) = a.split(","), b.split(",")
+    between = between_hosts(a, b)
     marker = "udp[8:4] = 0"
     keepalive = "(udp[4:2] = 9 and udp[8] = 0xff)"
     natt = f"udp port 4500 and {between}"
     known = {
         "arp": "arp",
-        "nd": "icmp6 and ip6[40] >= 133 and ip6[40] <= 136",
         "ike": f"ip and {between} and ((udp port 500) or (udp port 4500 and {marker} and not {keepalive}))",
         "keepalive": f"ip and {natt} and {keepalive}",
         "esp_udp": f"ip and {natt} and not ({marker}) and not {keepalive} and udp[4:2] >= 20",
@@ -44,6 +68,8 @@ def kinds(a, b):
         "clear": "ip net 10.0.0.0/8",
         "icmp_error": f"icmp and {between} and (icmp[0] = 3 or icmp[0] = 11)",
     }
+    for kind, text in kinds_v6(a6, b6).items():
+        known[kind] = f"({known[kind]}) or ({text})" if kind in known else text
     # Inside addresses belong into ESP; seeing one here is the fault that the whole product is against.
     known["unexpected"] = " and ".join(f"not ({f})" for f in known.values())
     known["total"] = ""

@@ -1,9 +1,12 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; keys by x25519 with ML-KEM-768; start on traffic
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic
 # quick
 scenario() {
   local esp
-  for esp in aes128gcm16 aes256gcm16 aes128-sha1 aes256-sha256 chacha20poly1305; do pair "$esp" auto; done
-  pair aes128gcm16 udp
+  for esp in aes128gcm16 aes256gcm16 aes128-sha1; do pair "$esp" auto; done
+  six_up
+  pair aes256-sha256 auto 4 '4 6'
+  pair chacha20poly1305 auto 6 '6 4'
+  pair aes128gcm16 udp 6 '4 6'
   cold
 }
 
@@ -27,14 +30,15 @@ cold() {
   check_wan
 }
 
-pair() { # ESP ENCAPSULATION
-  local text="$1, encapsulation $2" esp other
+pair() { # ESP ENCAPSULATION [OUTER INNER]
+  local text="$1, encapsulation $2" esp other outer=${3:-4} inner=${4:-4}
+  [ $# = 2 ] || text="$text, IPv${inner// / and IPv} in IPv$outer"
   [ "$2" = udp ] && esp=esp_udp other=esp || esp=esp other=esp_udp
   watch_start
   # The only proposal: without ML-KEM there is no tunnel.
   local ike=aes256gcm16-prfsha384-x25519-mlkem768
-  ravelin_config A start=immediately "ike=$ike" "esp=$1" "encapsulation=$2"
-  ravelin_config B start=respond "ike=$ike" "esp=$1" "encapsulation=$2"
+  ravelin_config A start=immediately "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner"
+  ravelin_config B start=respond "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner"
   ravelin_start B
   ravelin_start A
   check "$text: up on both" both_up
@@ -42,6 +46,7 @@ pair() { # ESP ENCAPSULATION
   equal "$text: pings" 20 "$(pings hostA "$HOST_B" 20 -s 1000)"
   equal "$text: pings back" 20 "$(pings hostB "$HOST_A" 20)"
   equal "$text: inside address of the other gateway" 5 "$(pings hostA "$IN_B" 5)"
+  [ "$inner" = 4 ] || six_inside "$text"
   check_conservation A
   check_conservation B
   ravelin_stop A
@@ -50,5 +55,15 @@ pair() { # ESP ENCAPSULATION
   check_wan
   at_least "$text: frames of $esp" 80 "$(wan_count $esp)"
   equal "$text: frames of $other" 0 "$(wan_count $other)"
+}
+six_inside() {
+  wait_path hostA "$HOST6_B" 5
+  equal "$1: IPv6 pings" 20 "$(pings hostA "$HOST6_B" 20 -s 1000)"
+  equal "$1: IPv6 pings back" 20 "$(pings hostB "$HOST6_A" 20)"
+  equal "$1: inside address of the other gateway, IPv6" 5 "$(pings hostA "$IN6_B" 5)"
+  equal "$1: the gateway itself, from its inside address, IPv6" 5 "$(pings gwA "$HOST6_B" 5 -I "$IN6_A")"
+  # Larger than the tunnel takes: the host learns the MTU, and sends fragments of its own.
+  wait_until 3 in_ns hostA ping -n -c 1 -W 1 -s 1452 "$HOST6_B"
+  equal "$1: IPv6 pings of 1,500 bytes, once the MTU is known" 5 "$(pings hostA "$HOST6_B" 5 -s 1452)"
 }
 both_up() { wait_until 20 tunnel_up A && wait_until 5 tunnel_up B; }

@@ -252,11 +252,31 @@ fn selectors_are_checked() {
     assert_eq!(selector_text(&lawful.tunnels[0].selectors[0].selector), "10.1.0.7/32 = 10.2.0.0/24:443 tcp");
 }
 
-/// This version carries IPv4 only: said at once, not lost on the way (R125).
+/// R125: selectors of both families beside each other; each selector and each pair of gateways of one family.
 #[test]
-fn ipv6_is_refused_by_name() {
-    let text = selecting("[{ local = \"2001:db8:1::/48\", remote = \"2001:db8:2::/48\" }]");
-    assert_error(&text, &["is IPv6", "this version carries no other"]);
+fn both_families_are_lawful_and_not_mixed() {
+    let both = "[{ local = \"2001:db8:1::/48\", remote = \"2001:db8:2::/48\" }, { local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]";
+    assert!(good(&selecting(both)).warnings.is_empty());
+    let mixed = "[{ local = \"2001:db8:1::/48\", remote = \"10.2.0.0/24\" }]";
+    assert_error(&selecting(mixed), &["both sides of one family"]);
+    let outside = MINIMAL.replace("198.18.0.1", "2001:db8:ff::1").replace("198.18.0.2", "2001:db8:ff::2");
+    assert!(good(&outside).tunnels[0].local.is_ipv6());
+    assert_error(&MINIMAL.replace("198.18.0.1", "2001:db8:ff::1"), &["two addresses of one family"]);
+    assert_error(&outside.replace("2001:db8:ff::1", "fe80::1"), &["valid beyond its link"]);
+}
+
+/// RFC 8200 §5: said at once, since no host can be told to send less.
+#[test]
+fn a_tunnel_too_small_for_ipv6_draws_a_warning() {
+    let six = "[{ local = \"2001:db8:1::/48\", remote = \"2001:db8:2::/48\" }]\ntunnel-mtu = 1300";
+    let config = good(&selecting(six));
+    assert!(
+        config.warnings.iter().any(|w| w.found.contains("less than their 1,280 bytes")),
+        "{:?}",
+        config.warnings
+    );
+    let four = "[{ local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]\ntunnel-mtu = 1300";
+    assert!(good(&selecting(four)).warnings.is_empty());
 }
 
 #[test]

@@ -212,6 +212,10 @@ fn what_stays_on_its_link_passes_whatever_is_protected() {
     assert_eq!(verdict(&v6_with(REMOTE6, PEER6, 58, 255, &[128, 0])), CLASS_PROTECTED, "echo");
     assert_eq!(verdict(&v6(REMOTE6, "ff02::5".parse().unwrap(), 89, &[0; 8])), Steer::Pass);
     assert_eq!(verdict(&v6(REMOTE6, "ff05::2".parse().unwrap(), 17, &[0; 8])), CLASS_PROTECTED);
+    let link_local = "fe80::5".parse().unwrap();
+    assert_eq!(verdict(&v6(link_local, "febf::1".parse().unwrap(), 89, &[0; 8])), Steer::Pass);
+    assert_eq!(verdict(&v6(link_local, "fec0::1".parse().unwrap(), 17, &[0; 8])), CLASS_PROTECTED);
+    assert_eq!(verdict(&v6(link_local, REMOTE6, 17, &[0; 8])), CLASS_PROTECTED, "a worker says why not");
 }
 
 #[test]
@@ -264,5 +268,20 @@ proptest! {
         f[20..22].copy_from_slice(&flags.to_be_bytes());
         f[22] = ttl;
         prop_assert_eq!(verdict(&f), CLASS_PROTECTED);
+    }
+
+    /// Of IPv6 too, but for neighbour discovery, which no router forwarded.
+    #[test]
+    fn protected_pairs_of_ipv6_never_pass(
+        (class, flow, hops, next) in any::<(u8, u16, u8, u8)>(), payload: Vec<u8>, backwards: bool, len: u16,
+    ) {
+        let (src, dst) = if backwards { (REMOTE6, PEER6) } else { (PEER6, REMOTE6) };
+        let mut f = v6_with(src, dst, next, hops, &payload);
+        f[14] |= class >> 4;
+        f[15] = class << 4;
+        f[16..18].copy_from_slice(&flow.to_be_bytes());
+        f[18..20].copy_from_slice(&len.to_be_bytes());
+        let discovery = next == 58 && hops == 255 && payload.first().is_some_and(|kind| (133..=137).contains(kind));
+        prop_assert_eq!(verdict(&f), if discovery { Steer::Pass } else { CLASS_PROTECTED });
     }
 }
