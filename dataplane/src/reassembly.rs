@@ -15,10 +15,6 @@ use ravelin_ring::counters::{Counter, Drop};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_xsk::{Frame, FramePool};
 
-#[cfg(test)]
-#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
-mod tests;
-
 /// Datagrams under way. A peer's are whole within the time of one round trip.
 const MAX_DATAGRAMS: usize = 64;
 /// Fragments of one: what does not fit into a frame when it is whole is refused anyway.
@@ -249,3 +245,7 @@ fn put_together(parts: &mut [Part]) -> Result<(), Drop> {
     ip.fill_checksum();
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
+mod tests;
