@@ -12,6 +12,9 @@ pub mod api;
 pub mod show;
 pub mod net;
 pub mod icmp;
+mod fetch;
+#[cfg(any(test, fuzzing))]
+pub use fetch::read_anything;
 pub mod driver;
 pub mod install;
 pub mod feedback;

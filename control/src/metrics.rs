@@ -37,6 +37,7 @@ counters! {
     Reloads "reloads" "Configurations applied",
     ReloadsRefused "reloads_refused" "Configurations refused",
     OneWay "one_way" "Times that a tunnel was found to send and receive nothing",
+    InquiriesFull "inquiries_full" "Questions about revocation not asked: too many peers waited for answers",
     RecordsStored "records_stored" "Records of IKE SAs stored for the next control process",
     RecordsFailed "records_failed" "Records of IKE SAs that could not be stored",
     LogsSuppressed "logs_suppressed" "Log lines about peers held back by the rate limit",

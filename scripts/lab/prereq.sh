@@ -5,7 +5,7 @@
 
 # scapy, cryptography and tshark judge our packets in the data plane's tests.
 LAB_PACKAGES="iproute2 nftables ethtool iperf3 tcpdump iputils-ping iputils-tracepath procps jq kmod python3-minimal python3-scapy python3-cryptography tshark util-linux
-  strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins"
+  strongswan-swanctl charon-systemd libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins"
 
 missing_packages() {
   local p

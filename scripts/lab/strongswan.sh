@@ -6,16 +6,18 @@
 # strongswan_start SIDE [KEY=VALUE...]: SIDE is A or B, the gateway gwA or gwB. Keys, with their defaults:
 #   role=responder|initiator  ike=…  esp=…  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK  mobike=no  remote=ADDRESS of the other side
 #   outer=4|6 inner="4 6": families of the gateways' addresses and of the selectors
-#   local_auth=, remote_auth=: lines of swanctl.conf in place of auth = psk
+#   local_auth=, remote_auth=: lines of swanctl.conf in place of auth = psk; connection=, secrets=: more lines there
+#   plugins=: more of them
 strongswan_start() {
   local side=$1 role=responder ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16
   local ike_rekey=4h child_rekey=1h psk=$LAB_PSK over=10m extra= mobike=no
   local local_auth='auth = psk' remote_auth='auth = psk' outer=4 inner=4
+  local connection= secrets= plugins=
   shift
   local setting
   for setting; do
     case ${setting%%=*} in
-      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|mobike|local_auth|remote_auth|outer|inner) local "${setting%%=*}=${setting#*=}" ;;
+      role|ike|esp|ike_rekey|child_rekey|psk|over|extra|mobike|local_auth|remote_auth|outer|inner|connection|secrets|plugins) local "${setting%%=*}=${setting#*=}" ;;
       *) die "strongswan_start: unknown setting $setting" ;;
     esac
   done
@@ -39,7 +41,7 @@ strongswan_start() {
   done
   [ "$role" = responder ] || action=start
   mkdir -p "$dir/etc" && chmod 700 "$dir"
-  strongswan_daemon_conf "$dir" "$extra" >"$dir/strongswan.conf"
+  strongswan_daemon_conf "$dir" "$extra" "$plugins" >"$dir/strongswan.conf"
   (
     umask 077
     cat >"$dir/etc/swanctl.conf" <<CONF
@@ -55,6 +57,7 @@ connections {
     rand_time = 0
     dpd_delay = 20s
     keyingtries = 0
+    $connection
     local { $local_auth
             id = $me }
     remote { $remote_auth
@@ -79,6 +82,7 @@ secrets {
     id-2 = $peer
     secret = "$psk"
   }
+  $secrets
 }
 CONF
   )
@@ -91,14 +95,14 @@ CONF
 
 # 16 threads: the user-space data path keeps several for itself, and too few leave none to answer commands.
 # The file log flushes each line, so that a scenario can wait for one.
-strongswan_daemon_conf() { # DIR EXTRA
+strongswan_daemon_conf() { # DIR EXTRA PLUGINS
   cat <<CONF
 charon {
   threads = 16
   install_routes = yes
   retransmit_tries = 5
   $2
-  load = random nonce openssl aes sha1 sha2 hmac kdf ctr gcm ccm chapoly curve25519 pem pubkey x509 constraints revocation vici socket-default kernel-libipsec kernel-netlink
+  load = random nonce openssl aes sha1 sha2 hmac kdf ctr gcm ccm chapoly curve25519 pem pubkey x509 constraints revocation vici socket-default kernel-libipsec kernel-netlink $3
   filelog {
     main {
       path = $1/charon.log

@@ -158,6 +158,7 @@ fn connection(tunnel: &Tunnel, proofs: Proofs) -> Option<Connection> {
         remote_id: tunnel.remote_id.clone(),
         local_auth: proofs.local,
         remote_auth: proofs.remote,
+        ppk: proofs.ppk,
         proposals: tunnel.ike_proposals.clone(),
         children: vec![child(tunnel)],
         lifetime: tunnel.ike_lifetime,

@@ -8,6 +8,7 @@ use ravelin_ike::config::{Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 
+use super::auth::method_text;
 use super::check::text as selector_text;
 use super::exchanges::backup_text;
 use super::identity::IdText;
@@ -239,7 +240,7 @@ fn exchange_fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 8] {
     ]
 }
 
-fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 10] {
+fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 18] {
     let TunnelAuth {
         local,
         remote,
@@ -249,8 +250,16 @@ fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 10] {
         peer_keys,
         crl,
         crl_files,
+        crl_urls,
+        ocsp,
+        ocsp_url,
         send_chain,
         prefer_pss,
+        eap_user,
+        eap_methods,
+        eap_ask_identity,
+        ppk_id,
+        ppk_required,
         default_id: _,
     } = auth;
     let one = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
@@ -264,8 +273,16 @@ fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 10] {
         ("peer-keys", all(peer_keys)),
         ("crl", when_text(*crl).to_owned()),
         ("crl-files", all(crl_files)),
+        ("crl-urls", list(crl_urls, String::clone)),
+        ("ocsp", when_text(*ocsp).to_owned()),
+        ("ocsp-url", ocsp_url.clone().unwrap_or_default()),
         ("send-chain", send_chain.to_string()),
         ("rsa-signature", if *prefer_pss { "pss" } else { "pkcs1" }.to_owned()),
+        ("eap-user", eap_user.clone().unwrap_or_default()),
+        ("eap-methods", list(eap_methods, |m| method_text(*m).to_owned())),
+        ("eap-ask-identity", eap_ask_identity.to_string()),
+        ("ppk-id", ppk_id.clone().unwrap_or_default()),
+        ("ppk", if *ppk_required { "required" } else { "if-available" }.to_owned()),
     ]
 }
 
@@ -282,6 +299,7 @@ const fn way_text(way: Way) -> &'static str {
         Way::Psk => "psk",
         Way::Certificate => "certificate",
         Way::RawKey => "raw-key",
+        Way::Eap => "eap",
     }
 }
 

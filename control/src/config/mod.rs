@@ -23,6 +23,7 @@ mod model;
 mod compile;
 mod diff;
 
+pub(crate) use auth::user_name;
 pub use check::text as selector_text;
 pub(crate) use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Errors, MAX_FINDINGS, Severity};

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_ike::config::{EspProposal, Identity, IkeProposal, Start, When};
+use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
@@ -180,9 +180,21 @@ pub struct TunnelAuth {
     pub peer_keys: Vec<PathBuf>,
     pub crl: When,
     pub crl_files: Vec<PathBuf>,
+    /// Instead of the addresses in the certificates.
+    pub crl_urls: Vec<String>,
+    pub ocsp: When,
+    pub ocsp_url: Option<String>,
     pub send_chain: bool,
     /// RSA signatures by PSS where the peer leaves the choice.
     pub prefer_pss: bool,
+    /// As whom we log in.
+    pub eap_user: Option<String>,
+    /// In order of preference.
+    pub eap_methods: Vec<EapMethod>,
+    pub eap_ask_identity: bool,
+    /// Names the post-quantum pre-shared key.
+    pub ppk_id: Option<String>,
+    pub ppk_required: bool,
     /// No `local-id` is written: with a certificate it is the certificate's.
     pub default_id: bool,
 }
@@ -192,12 +204,29 @@ pub enum Way {
     Psk,
     Certificate,
     RawKey,
+    Eap,
 }
 
 impl TunnelAuth {
     /// A pre-shared key is needed.
     pub fn needs_secret(&self) -> bool {
         self.local == Way::Psk || self.remote == Way::Psk
+    }
+
+    /// Somebody logs in by TLS.
+    pub fn eap_tls(&self) -> bool {
+        (self.local == Way::Eap || self.remote == Way::Eap) && self.eap_methods.contains(&EapMethod::Tls)
+    }
+
+    /// Somebody logs in by a password.
+    pub fn eap_password(&self) -> bool {
+        (self.local == Way::Eap || self.remote == Way::Eap)
+            && self.eap_methods.iter().any(|method| *method != EapMethod::Tls)
+    }
+
+    /// Something in the secrets file is needed.
+    pub fn needs_file(&self) -> bool {
+        self.needs_secret() || self.eap_password() || self.ppk_id.is_some()
     }
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
     let (name, ends, selectors) = (name?, ends?, selectors?);
     let start = start(table, ends.remote, findings);
     let exchanges = exchanges(table, (ends.local, ends.remote), findings);
+    super::auth::check_eap(table, &auth, start, findings);
     Some(Tunnel {
         id,
         name,

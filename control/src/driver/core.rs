@@ -6,6 +6,7 @@
 mod adoption;
 mod path;
 
+use super::inquiry::Question;
 use super::limit::LogLimit;
 use super::note::Note;
 use super::one_way::Watch;
@@ -18,10 +19,10 @@ use crate::install::Installer;
 use crate::metrics::{Counter, Metrics};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
-use ravelin_ike::command::Command;
+use ravelin_ike::command::{Command, Status};
 use ravelin_ike::config::{ChildId, Connection, ConnectionId};
 use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
-use ravelin_ike::event::{ChildSa, Event, InstallToken};
+use ravelin_ike::event::{ChildSa, Event, InstallToken, RevocationToken};
 use ravelin_ike::keylog::KeyLine;
 use ravelin_ike::snapshot::Snapshot;
 use ravelin_ring::msg::{PortId, SaReport, TunnelId, WorkerCommand, WorkerEvent, WorkerId};
@@ -54,6 +55,8 @@ pub(super) struct Core {
     resolve: VecDeque<(PortId, IpAddr)>,
     limit: LogLimit,
     keys: Option<Sender<KeyLine>>,
+    /// About certificates, for whom the network must be asked.
+    questions: VecDeque<Question>,
 }
 
 impl std::fmt::Debug for Core {
@@ -87,6 +90,7 @@ impl Core {
             ids_known: false,
             idle: false,
             resolve: VecDeque::new(),
+            questions: VecDeque::new(),
             limit: LogLimit::default(),
         }
     }
@@ -215,6 +219,14 @@ impl Core {
         self.endpoint.poll_transmit()
     }
 
+    pub(super) fn poll_question(&mut self) -> Option<Question> {
+        self.questions.pop_front()
+    }
+
+    pub(super) fn revocation(&mut self, now: Instant, token: RevocationToken, answers: Vec<Status>) {
+        self.endpoint.handle_command(now, Command::Revocation { token, answers });
+    }
+
     pub(super) fn poll_resolve(&mut self) -> Option<(PortId, IpAddr)> {
         self.resolve.pop_front()
     }
@@ -293,10 +305,10 @@ impl Core {
                 info!(target: "ravelin::trace", tunnel = self.name(connection), ike = ike.0, "{text}");
             }
             Event::KeyLog(line) => self.keys.iter().for_each(|keys| drop(keys.send(line.clone()))),
-            Event::CheckRevocation { token, trust, path, .. } => {
-                let answers = revocation::judge(&trust, &path);
-                self.endpoint.handle_command(now, Command::Revocation { token, answers });
-            }
+            Event::CheckRevocation { token, trust, path, .. } => match revocation::judge(&trust, &path) {
+                Some(answers) => self.revocation(now, token, answers),
+                None => self.questions.push_back((token, trust, path)),
+            },
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");

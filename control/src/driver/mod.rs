@@ -19,6 +19,7 @@ mod one_way;
 mod uplink;
 mod revocation;
 mod datagrams;
+mod inquiry;
 mod connection;
 mod reload;
 mod calls;
@@ -94,6 +95,7 @@ pub(crate) struct Driver {
     vault: Option<vault::Vault>,
     calls: Receiver<Call>,
     waiting: Vec<Waiting>,
+    inquiries: inquiry::Inquiries,
     signals: Signals,
     started: Instant,
     kernel_due: Option<Instant>,
@@ -123,6 +125,7 @@ enum Wake {
     Kernel(Result<(), KernelError>),
     Link(connection::News),
     Call(Option<Call>),
+    Revocation(inquiry::Done),
     Reload,
     Stop,
 }
@@ -172,6 +175,7 @@ impl Driver {
             vault,
             calls,
             waiting: Vec::new(),
+            inquiries: inquiry::Inquiries::new(),
             signals,
             started: now,
             kernel_due: None,
@@ -205,6 +209,7 @@ impl Driver {
                 Wake::Link(news) => self.news(now, news).await?,
                 Wake::Call(Some(call)) => self.call(now, call).await,
                 Wake::Call(None) => {}
+                Wake::Revocation((token, answers)) => self.core.revocation(now, token, answers),
                 Wake::Reload => drop(self.reload(now).await),
                 Wake::Stop => self.stop(now),
             }
@@ -222,6 +227,7 @@ impl Driver {
             changed = self.mirror.changed(), if self.kernel_due.is_none() => Wake::Kernel(changed),
             news = self.link.news() => Wake::Link(news),
             call = self.calls.recv() => Wake::Call(call),
+            done = self.inquiries.done() => Wake::Revocation(done),
             _ = self.signals.hangup.recv() => Wake::Reload,
             _ = self.signals.terminate.recv() => Wake::Stop,
             _ = self.signals.interrupt.recv() => Wake::Stop,
@@ -258,6 +264,7 @@ impl Driver {
             let done = self.update_routes().await;
             self.or_again(now, done);
         }
+        self.ask_revocation(now);
         self.answer_waiting(now);
         self.progress_stop(now);
         self.flush();

@@ -92,7 +92,7 @@ impl super::core::Core {
     fn other_secrets(&self, connections: &[Connection]) -> Vec<String> {
         let proofs = |c: &Connection| {
             let all = core::iter::once(c).chain(&c.exchanges.backups);
-            all.map(|c| (c.local_auth.clone(), c.remote_auth.clone())).collect::<Vec<_>>()
+            all.map(|c| (c.local_auth.clone(), c.remote_auth.clone(), c.ppk.clone())).collect::<Vec<_>>()
         };
         let differs =
             |c: &&Connection| self.connections.get(&c.id).is_some_and(|old| proofs(old) != proofs(c));

@@ -1,11 +1,11 @@
 //! Whether a peer's certificates are revoked, by the lists that the configuration names.
 //!
-//! Decides: what each list says of each certificate. Reads: lists that were read with the configuration.
-//! Never: waits, asks the network.
+//! Decides: what each list says of each certificate, whether somebody else must be asked too. Reads: lists that were read
+//! with the configuration. Never: waits, asks the network (see [`super::inquiry`]).
 
 use ravelin_ike::cert::Certificate;
 use ravelin_ike::command::{Answer, Status};
-use ravelin_ike::config::Trust;
+use ravelin_ike::config::{Trust, When};
 use ravelin_ike::endpoint::WallClock;
 use std::time::SystemTime;
 
@@ -15,23 +15,31 @@ pub(super) struct SystemClock;
 
 impl WallClock for SystemClock {
     fn unix(&self) -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        now()
     }
 }
 
-/// One status for each certificate of the path but the last.
-pub(super) fn judge(trust: &Trust, path: &[Certificate]) -> Vec<Status> {
-    let now = SystemClock.unix();
-    let pairs = path.windows(2).filter_map(|pair| pair.first().zip(pair.get(1)));
-    pairs.map(|(of, issuer)| Status { crl: by_lists(trust, of, issuer, now), ocsp: no_ocsp() }).collect()
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn no_ocsp() -> Answer {
-    Answer::Unknown("OCSP is not asked".to_owned())
+/// One status for each certificate of the path but the last. `None`: the lists do not tell.
+pub(super) fn judge(trust: &Trust, path: &[Certificate]) -> Option<Vec<Status>> {
+    if trust.revocation.ocsp != When::Never {
+        return None;
+    }
+    let now = now();
+    let pairs = path.windows(2).filter_map(|pair| pair.first().zip(pair.get(1)));
+    let ocsp = || Answer::Unknown("OCSP is not asked".to_owned());
+    let known = |(of, issuer)| match by_lists(trust, of, issuer, now) {
+        Answer::Unknown(_) => None,
+        crl => Some(Status { crl, ocsp: ocsp() }),
+    };
+    pairs.map(known).collect()
 }
 
 /// One list that knows is enough, and one that says "revoked" counts before all others.
-fn by_lists(trust: &Trust, of: &Certificate, issuer: &Certificate, now: u64) -> Answer {
+pub(super) fn by_lists(trust: &Trust, of: &Certificate, issuer: &Certificate, now: u64) -> Answer {
     let mut answer = Answer::Unknown("no CRL of its issuer".to_owned());
     for list in trust.crls.iter().filter(|list| list.issuer() == issuer.subject()) {
         match list.is_revoked(of, issuer, now) {

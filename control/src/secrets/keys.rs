@@ -4,7 +4,9 @@
 //! Never: takes a private key that others can read, prints one, leaves one in memory.
 
 use ravelin_ike::cert::{CertError, Certificate, Crl, PrivateKey, PublicKey};
-use ravelin_ike::config::{Identity, LocalAuth, OwnKey, RemoteAuth, Revocation, Trust};
+use ravelin_ike::config::{
+    EapClient, EapServer, EapTls, Identity, LocalAuth, OwnKey, Ppk, RemoteAuth, Revocation, Secret, Trust,
+};
 use ravelin_ring::msg::TunnelId;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -34,6 +36,7 @@ pub struct Keys {
 pub struct Proofs {
     pub local: LocalAuth,
     pub remote: RemoteAuth,
+    pub ppk: Option<Ppk>,
     /// Where the certificate names it.
     pub local_id: Option<Identity>,
 }
@@ -68,16 +71,52 @@ impl Keys {
     /// `None`: something is missing, which [`Self::load`] or [`Secrets::check`] said.
     pub fn of(&self, tunnel: &Tunnel, secrets: &Secrets) -> Option<Proofs> {
         let own = self.local.get(&tunnel.id);
+        let tls = || self.tls(tunnel);
         let local = match tunnel.auth.local {
             Way::Psk => LocalAuth::Psk(secrets.of(tunnel)?),
             Way::Certificate | Way::RawKey => LocalAuth::Key(Arc::clone(own?)),
+            Way::Eap => LocalAuth::Eap(Arc::new(client(tunnel, secrets, tls()?)?)),
         };
         let remote = match tunnel.auth.remote {
             Way::Psk => RemoteAuth::Psk(secrets.of(tunnel)?),
             Way::Certificate | Way::RawKey => self.remote.get(&tunnel.id)?.clone(),
+            Way::Eap => RemoteAuth::Eap(Arc::new(EapServer {
+                methods: tunnel.auth.eap_methods.clone(),
+                users: secrets.users(),
+                ask_identity: tunnel.auth.eap_ask_identity,
+                tls: tls()?,
+            })),
+        };
+        let ppk = match &tunnel.auth.ppk_id {
+            Some(id) => Some(Ppk {
+                id: id.as_bytes().to_vec(),
+                key: secrets.ppk(id)?.clone(),
+                required: tunnel.auth.ppk_required,
+            }),
+            None => None,
         };
         let certificate = own.and_then(|own| own.chain.first()).filter(|_| tunnel.auth.default_id);
-        Some(Proofs { local, remote, local_id: certificate.and_then(Certificate::default_identity) })
+        Some(Proofs { local, remote, ppk, local_id: certificate.and_then(Certificate::default_identity) })
+    }
+}
+
+fn client(tunnel: &Tunnel, secrets: &Secrets, tls: Option<EapTls>) -> Option<EapClient> {
+    let user = tunnel.auth.eap_user.clone()?;
+    let known = secrets.user(&user).cloned();
+    // TLS needs none.
+    let password = if tunnel.auth.eap_password() { known? } else { Secret::new(Vec::new()) };
+    Some(EapClient { user, password, methods: tunnel.auth.eap_methods.clone(), tls })
+}
+
+impl Keys {
+    /// What EAP-TLS rests on, where it is wanted. `None`: something is missing.
+    fn tls(&self, tunnel: &Tunnel) -> Option<Option<EapTls>> {
+        if !tunnel.auth.eap_tls() {
+            return Some(None);
+        }
+        let own = Arc::clone(self.local.get(&tunnel.id)?);
+        let Some(RemoteAuth::Certificate(trust)) = self.remote.get(&tunnel.id) else { return None };
+        Some(Some(EapTls { own, trust: Arc::clone(trust) }))
     }
 }
 
@@ -91,7 +130,8 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn own(&mut self, tunnel: &Tunnel) -> Option<OwnKey> {
-        if tunnel.auth.local == Way::Psk {
+        let by_tls = tunnel.auth.local == Way::Eap && tunnel.auth.eap_tls();
+        if matches!(tunnel.auth.local, Way::Psk | Way::Eap) && !by_tls {
             return None;
         }
         let chain = match &tunnel.auth.certificate {
@@ -118,7 +158,9 @@ impl Loader<'_> {
             self.findings.error(tunnel.line, found, "the key that the certificate was made for", cure);
             return None;
         }
-        if !tunnel.auth.default_id && !own.speaks_for(&tunnel.local_id) {
+        // EAP has names of its own.
+        let names = tunnel.auth.local == Way::Certificate && !tunnel.auth.default_id;
+        if names && !own.speaks_for(&tunnel.local_id) {
             let found = format!(
                 "tunnel \"{}\": the certificate does not name `local-id` {}",
                 tunnel.name,
@@ -140,12 +182,14 @@ impl Loader<'_> {
 
     fn remote(&mut self, tunnel: &Tunnel) -> Option<RemoteAuth> {
         match tunnel.auth.remote {
+            Way::Eap if !tunnel.auth.eap_tls() => None,
             Way::Psk => None,
             Way::RawKey => {
                 let keys = tunnel.auth.peer_keys.iter().map(|path| self.public(tunnel, path));
                 Some(RemoteAuth::RawKey(Arc::new(keys.collect::<Option<Vec<_>>>()?)))
             }
-            Way::Certificate => {
+            // Of EAP-TLS: only the trust is used.
+            Way::Certificate | Way::Eap => {
                 let mut authorities = Vec::new();
                 for path in &tunnel.auth.trusted_ca {
                     authorities.extend(self.certificates(tunnel, "trusted-ca", path)?);
@@ -154,11 +198,13 @@ impl Loader<'_> {
                 for path in &tunnel.auth.crl_files {
                     crls.extend(self.crls(tunnel, path)?);
                 }
-                let revocation = Revocation { crl: tunnel.auth.crl, ..Revocation::default() };
+                let revocation = Revocation { crl: tunnel.auth.crl, ocsp: tunnel.auth.ocsp };
                 Some(RemoteAuth::Certificate(Arc::new(Trust {
                     authorities,
                     crls: Arc::new(crls),
                     revocation,
+                    crl_urls: tunnel.auth.crl_urls.clone(),
+                    ocsp_url: tunnel.auth.ocsp_url.clone(),
                 })))
             }
         }

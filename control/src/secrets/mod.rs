@@ -1,4 +1,4 @@
-//! The secrets file: pre-shared keys, apart from the configuration, for the eyes of its owner only.
+//! The secrets file: pre-shared keys and passwords, apart from the configuration, for the eyes of its owner only.
 //!
 //! Decides: who may be able to read the file (its owner, who is us or root), which secret belongs to which tunnel.
 //! Reads: the file, at most [`MAX_SIZE`] bytes, once per (re)load. Writes: nothing.
@@ -10,14 +10,16 @@ mod keys;
 pub use keys::{Keys, Proofs};
 
 use ravelin_ike::config::{Identity, Secret};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Tunnel};
+use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Tunnel, Way};
+use parse::Parsed;
 
 /// 16,384 tunnels with generous keys and comments fit.
 pub const MAX_SIZE: u64 = 4 * 1024 * 1024;
@@ -34,6 +36,10 @@ pub struct Secrets {
     file: PathBuf,
     entries: Vec<Entry>,
     index: Index,
+    /// Names and passwords of EAP.
+    users: Arc<BTreeMap<String, Secret>>,
+    /// Post-quantum pre-shared keys (RFC 8784) by their names.
+    ppks: BTreeMap<String, Secret>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -58,14 +64,14 @@ impl Secrets {
     /// The secrets of a configuration; where no tunnel needs one, there need not be a file.
     pub fn load_for(config: &Config) -> Result<Self, Errors> {
         let path = &config.control.secrets;
-        let needed = config.tunnels.iter().any(|tunnel| tunnel.auth.needs_secret());
+        let needed = config.tunnels.iter().any(|tunnel| tunnel.auth.needs_file());
         if needed || path.exists() { Self::load(path) } else { Self::parse(path, "") }
     }
 
     /// From text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
-        let (entries, index, warnings) = parse::parse(path, text)?;
-        Ok(Self { file: path.to_owned(), entries, index, warnings })
+        let Parsed { entries, index, users, ppks, warnings } = parse::parse(path, text)?;
+        Ok(Self { file: path.to_owned(), entries, index, users: Arc::new(users), ppks, warnings })
     }
 
     pub fn warnings(&self) -> &[Diagnostic] {
@@ -89,6 +95,38 @@ impl Secrets {
         found.and_then(|n| self.entries.get(*n)).map(|entry| entry.secret.clone())
     }
 
+    /// Everybody who may log in.
+    pub(crate) fn users(&self) -> Arc<BTreeMap<String, Secret>> {
+        Arc::clone(&self.users)
+    }
+
+    pub(crate) fn user(&self, name: &str) -> Option<&Secret> {
+        self.users.get(name)
+    }
+
+    pub(crate) fn ppk(&self, id: &str) -> Option<&Secret> {
+        self.ppks.get(id)
+    }
+
+    /// What the tunnel needs of the file and does not find: what is missing, and what to write there.
+    fn lack(&self, tunnel: &Tunnel) -> Option<(String, String)> {
+        let auth = &tunnel.auth;
+        let lacks = |id: &&String| self.ppk(id).is_none();
+        if let Some(id) = auth.ppk_id.as_ref().filter(lacks) {
+            let add = format!("[[ppk]] id = \"{id}\" key = \"…\"");
+            return Some((format!("a [[ppk]] with id \"{id}\""), add));
+        }
+        let lacks =
+            |name: &&String| auth.local == Way::Eap && auth.eap_password() && self.user(name).is_none();
+        if let Some(name) = auth.eap_user.as_ref().filter(lacks) {
+            let add = format!("[[user]] name = \"{name}\" password = \"…\"");
+            return Some((format!("a [[user]] with name \"{name}\""), add));
+        }
+        let add = || "[[user]] name = \"…\" password = \"…\"".to_owned();
+        (auth.remote == Way::Eap && auth.eap_password() && self.users.is_empty())
+            .then(|| ("a [[user]] for everybody who may log in".to_owned(), add()))
+    }
+
     /// Every tunnel has one, or the errors name the tunnels' lines.
     pub fn check(&self, config: &Config) -> Result<(), Errors> {
         let mut findings = Findings::of(&config.file);
@@ -108,6 +146,13 @@ impl Secrets {
                 ),
             );
         }
+        for tunnel in &config.tunnels {
+            let Some((what, add)) = self.lack(tunnel) else { continue };
+            let found = format!("tunnel \"{}\" needs what the secrets file does not have", tunnel.name);
+            let expected = format!("{what} in {}", self.file.display());
+            let cure = format!("add there: {add} (each on a line of its own)");
+            findings.error(tunnel.line, found, expected, cure);
+        }
         findings.finish().map(|_| ())
     }
 
@@ -125,9 +170,22 @@ impl Secrets {
     pub fn changed<'n>(&self, config: &Config, new: &Self, new_config: &'n Config) -> Vec<&'n str> {
         let tunnels = new_config.tunnels.iter().filter(|after| {
             let all = |s: &Self, t: &Tunnel| t.towards().map(|t| s.of(&t)).collect::<Vec<_>>();
-            config.tunnel(&after.name).is_some_and(|before| all(self, before) != all(new, after))
+            config.tunnel(&after.name).is_some_and(|before| {
+                all(self, before) != all(new, after) || self.named(before) != new.named(after)
+            })
         });
         tunnels.map(|tunnel| tunnel.name.as_str()).collect()
+    }
+
+    /// Users, our own among them, and the PPK of this tunnel.
+    fn named(&self, tunnel: &Tunnel) -> (Option<&BTreeMap<String, Secret>>, [Option<&Secret>; 2]) {
+        let auth = &tunnel.auth;
+        let users = (auth.remote == Way::Eap).then_some(&*self.users);
+        let named = [
+            auth.eap_user.as_ref().and_then(|name| self.user(name)),
+            auth.ppk_id.as_ref().and_then(|id| self.ppk(id)),
+        ];
+        (users, named)
     }
 
     /// Lines of secrets that no tunnel uses.

@@ -5,29 +5,81 @@
 //! Never: puts a value, or any part of a line, into a message.
 
 use ravelin_ike::config::{Identity, Secret};
+use std::collections::BTreeMap;
 use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Entry, Index, MAX_SECRET, SHORT_SECRET};
-use crate::config::{Diagnostic, Errors, Findings, nearest, parse_identity};
+use crate::config::{Diagnostic, Errors, Findings, nearest, parse_identity, user_name};
 
-const KEYS: &[&str] = &["local-id", "remote-id", "psk", "psk-hex"];
+/// What a section is for.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Section {
+    /// A pre-shared key between two identities.
+    #[default]
+    Secret,
+    /// Who logs in by EAP.
+    User,
+    /// A post-quantum pre-shared key (RFC 8784).
+    Ppk,
+}
 
-/// What stood under one `[[secret]]` so far.
+impl Section {
+    const ALL: [Self; 3] = [Self::Secret, Self::User, Self::Ppk];
+
+    const fn header(self) -> &'static str {
+        match self {
+            Self::Secret => "[[secret]]",
+            Self::User => "[[user]]",
+            Self::Ppk => "[[ppk]]",
+        }
+    }
+
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Secret => &["local-id", "remote-id", "psk", "psk-hex"],
+            Self::User => &["name", "password"],
+            Self::Ppk => &["id", "key", "key-hex"],
+        }
+    }
+
+    const fn needs(self) -> &'static str {
+        match self {
+            Self::Secret => "local-id, remote-id and one of psk, psk-hex",
+            Self::User => "name and password",
+            Self::Ppk => "id and one of key, key-hex",
+        }
+    }
+}
+
+/// What a file holds.
+#[derive(Default)]
+pub(super) struct Parsed {
+    pub(super) entries: Vec<Entry>,
+    pub(super) index: Index,
+    pub(super) users: BTreeMap<String, Secret>,
+    pub(super) ppks: BTreeMap<String, Secret>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// What stood in one section so far.
 #[derive(Default)]
 struct Draft {
+    section: Section,
     line: u32,
     local: Option<Identity>,
     remote: Option<Identity>,
+    /// Of a user or a PPK.
+    name: Option<String>,
     secret: Option<Secret>,
     seen: Vec<&'static str>,
     /// An error was said already; a second one about what is then missing would only confuse.
     spoilt: bool,
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Index, Vec<Diagnostic>), Errors> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<Parsed, Errors> {
     let mut findings = Findings::of(path);
-    let (mut entries, mut index) = (Vec::new(), Index::new());
+    let mut parsed = Parsed::default();
     let mut draft: Option<Draft> = None;
     for (number, raw) in (1u32..).zip(text.lines()) {
         let line = raw.trim();
@@ -35,7 +87,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Index, Vec<D
             continue;
         }
         if line.starts_with('[') {
-            close(draft.take(), &mut entries, &mut index, &mut findings);
+            close(draft.take(), &mut parsed, &mut findings);
             draft = Some(open(line, number, &mut findings));
             continue;
         }
@@ -52,46 +104,47 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Vec<Entry>, Index, Vec<D
             draft.spoilt = true;
         }
     }
-    close(draft, &mut entries, &mut index, &mut findings);
-    findings.finish().map(|warnings| (entries, index, warnings))
+    close(draft, &mut parsed, &mut findings);
+    findings.finish().map(|warnings| Parsed { warnings, ..parsed })
 }
 
 fn open(line: &str, number: u32, findings: &mut Findings) -> Draft {
     let header = line.split('#').next().unwrap_or_default();
     let bare: String = header.chars().filter(|c| !c.is_whitespace()).collect();
-    let known = bare == "[[secret]]";
-    if !known {
+    let known = Section::ALL.into_iter().find(|section| bare == section.header());
+    if known.is_none() {
         findings.error(
             number,
             "an unknown section",
-            "[[secret]]",
+            "[[secret]], [[user]] or [[ppk]]",
             "write [[secret]] (two brackets on each side)",
         );
     }
-    Draft { line: number, spoilt: !known, ..Draft::default() }
+    Draft { section: known.unwrap_or_default(), line: number, spoilt: known.is_none(), ..Draft::default() }
 }
 
 fn take_line(line: &str, number: u32, draft: &mut Draft, findings: &mut Findings) -> Option<()> {
+    let keys = draft.section.keys();
     let Some((key, rest)) = line.split_once('=') else {
         findings.error(
             number,
             "a line that is not KEY = \"VALUE\"",
-            KEYS.join(", "),
+            keys.join(", "),
             "write for example psk = \"…\"",
         );
         return None;
     };
-    let Some(key) = KEYS.iter().find(|known| **known == key.trim()) else {
+    let Some(key) = keys.iter().find(|known| **known == key.trim()) else {
         // The key is shown only if it resembles a known one: a forgotten `psk =` would put the secret in its place.
         let cure =
-            nearest(key.trim(), KEYS).map(|known| format!("did you mean `{known}`?")).unwrap_or_default();
-        findings.error(number, "an unknown key", KEYS.join(", "), cure);
+            nearest(key.trim(), keys).map(|known| format!("did you mean `{known}`?")).unwrap_or_default();
+        findings.error(number, "an unknown key", keys.join(", "), cure);
         return None;
     };
     if draft.seen.contains(key) {
         findings.error(
             number,
-            format!("`{key}` stands twice in this [[secret]]"),
+            format!("`{key}` stands twice in this {}", draft.section.header()),
             "it once",
             "remove one of them",
         );
@@ -133,19 +186,35 @@ fn store(key: &str, value: &str, number: u32, draft: &mut Draft, findings: &mut 
             let place = if key == "local-id" { &mut draft.local } else { &mut draft.remote };
             *place = Some(identity);
         }
+        "name" | "id" => {
+            let Some(name) = user_name(value) else {
+                findings.error(
+                    number,
+                    format!("`{key}` is empty, too long or no text"),
+                    "1 to 253 bytes",
+                    "correct it",
+                );
+                return None;
+            };
+            draft.name = Some(name.to_owned());
+        }
         _ => {
             if draft.secret.is_some() {
-                findings.error(number, "both `psk` and `psk-hex`", "one of them", "remove one of them");
+                let (one, other) =
+                    if draft.section == Section::Ppk { ("key", "key-hex") } else { ("psk", "psk-hex") };
+                let found = format!("both `{one}` and `{other}`");
+                findings.error(number, found, "one of them", "remove one of them");
                 return None;
             }
-            draft.secret = Some(secret(key, value, number, findings)?);
+            draft.secret = Some(secret(draft.section, key, value, number, findings)?);
         }
     }
     Some(())
 }
 
-fn secret(key: &str, value: &str, number: u32, findings: &mut Findings) -> Option<Secret> {
-    let mut bytes = if key == "psk" { value.as_bytes().to_vec() } else { hex(value, number, findings)? };
+fn secret(section: Section, key: &str, value: &str, number: u32, findings: &mut Findings) -> Option<Secret> {
+    let is_hex = key.ends_with("-hex");
+    let mut bytes = if is_hex { hex(key, value, number, findings)? } else { value.as_bytes().to_vec() };
     if bytes.is_empty() || bytes.len() > MAX_SECRET {
         bytes.zeroize();
         findings.error(
@@ -156,19 +225,19 @@ fn secret(key: &str, value: &str, number: u32, findings: &mut Findings) -> Optio
         );
         return None;
     }
-    if bytes.len() < SHORT_SECRET {
+    // RFC 8784 §6: 256 bits, so that 128 remain against a quantum computer. Passwords are the users' own.
+    let short = if section == Section::Ppk { 2 * SHORT_SECRET } else { SHORT_SECRET };
+    if bytes.len() < short && section != Section::User {
         findings.warning(
             number,
-            format!(
-                "`{key}` is shorter than {SHORT_SECRET} bytes and can be guessed by who captures one exchange"
-            ),
+            format!("`{key}` is shorter than {short} bytes and can be guessed by who captures one exchange"),
             "make a longer one with: openssl rand -hex 32 (and give it to the peer)",
         );
     }
     Some(Secret::new(bytes))
 }
 
-fn hex(value: &str, number: u32, findings: &mut Findings) -> Option<Vec<u8>> {
+fn hex(key: &str, value: &str, number: u32, findings: &mut Findings) -> Option<Vec<u8>> {
     let digits = value.strip_prefix("0x").unwrap_or(value).as_bytes();
     let nibble = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
     // Its own buffer at full size: growing would leave copies behind.
@@ -181,7 +250,7 @@ fn hex(value: &str, number: u32, findings: &mut Findings) -> Option<Vec<u8>> {
         let Some(byte) = byte else {
             findings.error(
                 number,
-                "`psk-hex` is not pairs of hexadecimal digits",
+                format!("`{key}` is not pairs of hexadecimal digits"),
                 "an even number of the digits 0-9 and a-f",
                 "make one with: openssl rand -hex 32",
             );
@@ -192,23 +261,46 @@ fn hex(value: &str, number: u32, findings: &mut Findings) -> Option<Vec<u8>> {
     Some(core::mem::take(&mut *bytes))
 }
 
-fn close(draft: Option<Draft>, entries: &mut Vec<Entry>, index: &mut Index, findings: &mut Findings) {
+fn close(draft: Option<Draft>, parsed: &mut Parsed, findings: &mut Findings) {
     let Some(draft) = draft.filter(|draft| !draft.spoilt) else { return };
+    let section = draft.section;
+    let whole = match section {
+        Section::Secret => close_secret(draft, parsed, findings),
+        Section::User | Section::Ppk => close_named(draft, parsed, findings),
+    };
+    if let Err(line) = whole {
+        let found = format!("an incomplete {}", section.header());
+        findings.error(line, found, section.needs(), "add what is missing below this line");
+    }
+}
+
+/// `Err` with its line: something is missing.
+fn close_secret(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> Result<(), u32> {
     let line = draft.line;
     let (Some(local), Some(remote), Some(secret)) = (draft.local, draft.remote, draft.secret) else {
-        findings.error(
-            line,
-            "an incomplete [[secret]]",
-            "local-id, remote-id and one of psk, psk-hex",
-            "add what is missing below this line",
-        );
-        return;
+        return Err(line);
     };
+    let Parsed { entries, index, .. } = parsed;
     if let Some(first) = index.get(&(local.clone(), remote.clone())).and_then(|n| entries.get(*n)) {
         let found = format!("a second secret for the same identities (the first is in line {})", first.line);
         findings.error(line, found, "one secret per pair of identities", "remove one of them");
-        return;
+        return Ok(());
     }
     index.insert((local.clone(), remote.clone()), entries.len());
     entries.push(Entry { local, remote, secret, line });
+    Ok(())
+}
+
+/// A user or a PPK.
+fn close_named(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> Result<(), u32> {
+    let (line, section) = (draft.line, draft.section);
+    let (Some(name), Some(secret)) = (draft.name, draft.secret) else { return Err(line) };
+    let all = if section == Section::User { &mut parsed.users } else { &mut parsed.ppks };
+    if all.contains_key(&name) {
+        let found = format!("a second {} of the same name", section.header());
+        findings.error(line, found, "each name once", "remove one of them");
+    } else {
+        all.insert(name, secret);
+    }
+    Ok(())
 }

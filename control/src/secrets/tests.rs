@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use ravelin_ike::config::{LocalAuth, RemoteAuth};
 use std::os::unix::fs::PermissionsExt;
 
 const GOOD: &str = "# keys\n[[secret]] # one\nlocal-id = \"a.lab\"\nremote-id = 'b.lab'\npsk = 'top \"secret\" value'  # note\n\
@@ -211,14 +212,77 @@ fn keys_that_contradict_the_way() {
         ("private-key = 'x'", "`private-key` has no use here"),
         ("remote-auth = 'certificate'", "`trusted-ca` is missing"),
         ("remote-auth = 'raw-key'", "`peer-keys` is missing"),
-        ("crl = 'required'\nremote-auth = 'certificate'\ntrusted-ca = ['a']", "`crl-files` is missing"),
-        ("auth = 'eap'", "psk"),
+        ("remote-auth = 'certificate'\ntrusted-ca = ['a']\ncrl-files = ['b']", "`crl-files` has no use here"),
+        (
+            "remote-auth = 'certificate'\ntrusted-ca = ['a']\ncrl-urls = ['http://b/']",
+            "`crl-urls` has no use here",
+        ),
+        (
+            "remote-auth = 'certificate'\ntrusted-ca = ['a']\nocsp-url = 'http://b/'",
+            "`ocsp-url` has no use here",
+        ),
+        (
+            "remote-auth = 'certificate'\ntrusted-ca = ['a']\nocsp = 'required'\nocsp-url = 'https://b/'",
+            "`ocsp-url`: ",
+        ),
+        ("ocsp = 'required'", "`ocsp` has no use here"),
+        ("auth = 'eap'\neap-user = 'carol'", "`remote-auth`: with EAP on one side"),
+        ("auth = 'eap'\nremote-auth = 'certificate'\ntrusted-ca = ['a']", "`eap-user` is missing"),
+        ("remote-auth = 'eap'\nstart = 'respond'", "`auth`: with EAP on one side"),
+        (&format!("{SERVES}\nstart = 'immediately'"), "the peer must"),
+        (&format!("{LOGS_IN}\nstart = 'respond'"), "we must begin"),
+        (&format!("{LOGS_IN}\nppk-id = 'one'"), "together with EAP"),
+        (&format!("{LOGS_IN}\neap-methods = ['gtc']"), "`eap-methods`"),
+        ("eap-methods = ['md5']", "`eap-methods` has no use here"),
+        ("ppk = 'required'", "`ppk` without `ppk-id`"),
         ("local-id = 'dn:CN=*'", "a pattern (*) as our own identity"),
         ("remote-id = 'dn:XX=1'", "an unknown attribute in a name"),
     ];
     for (lines, part) in cases {
         let text = signed(lines).1.expect_err(lines).to_string();
         assert!(text.contains(part), "{lines}: {text}");
+    }
+}
+
+const LOGS_IN: &str =
+    "auth = 'eap'\neap-user = 'carol'\nremote-auth = 'certificate'\ntrusted-ca = ['gateway.pem']";
+const SERVES: &str =
+    "auth = 'certificate'\ncertificate = 'gateway.pem'\nprivate-key = 'gateway.key'\nremote-auth = 'eap'";
+const USERS: &str = "[[user]]\nname = 'carol'\npassword = 'short'\n[[user]]\nname = 'dave@lab'\npassword = 'x y'\n\
+                     [[ppk]]\nid = 'one'\nkey-hex = '00ff'\n";
+
+/// Users and PPKs come from the secrets file, and what is missing there is said.
+#[test]
+fn users_and_ppks() {
+    let (none, all) = (parse("").unwrap(), parse(USERS).unwrap());
+    assert_eq!(all.warnings().len(), 1, "of the PPK, which is short; passwords are the users' own");
+    let (_folder, config) = signed(LOGS_IN);
+    let config = config.unwrap();
+    let LocalAuth::Eap(client) = &config.connections(&all).unwrap()[0].local_auth else { panic!() };
+    assert_eq!((client.user.as_str(), client.password.expose()), ("carol", &b"short"[..]));
+    assert!(config.connections(&none).unwrap_err().to_string().contains("a [[user]] with name \"carol\""));
+    let (_folder, config) = signed(&format!("{SERVES}\nstart = 'respond'"));
+    let config = config.unwrap();
+    let RemoteAuth::Eap(server) = &config.connections(&all).unwrap()[0].remote_auth else { panic!() };
+    assert_eq!(server.users.len(), 2);
+    assert!(config.connections(&none).unwrap_err().to_string().contains("for everybody who may log in"));
+    let (_folder, config) = signed(&format!("{CERTIFICATE}\nppk-id = 'one'\nppk = 'if-available'"));
+    let config = config.unwrap();
+    let ppk = config.connections(&all).unwrap()[0].ppk.clone().unwrap();
+    assert_eq!((ppk.id.as_slice(), ppk.key.expose(), ppk.required), (&b"one"[..], &[0, 0xff][..], false));
+    assert!(config.connections(&none).unwrap_err().to_string().contains("a [[ppk]] with id \"one\""));
+    let changed = parse(&USERS.replace("00ff", "00fe")).unwrap();
+    assert_eq!(all.changed(&config, &changed, &config), ["t"]);
+    for (text, part) in [
+        ("[[user]]\nname = 'hunter2'", "an incomplete [[user]]"),
+        ("[[ppk]]\nid = 'a'", "an incomplete [[ppk]]"),
+        ("[[user]]\npsk = 'hunter2hunter2'", "an unknown key"),
+        ("[[user]]\nname = ''", "is empty, too long or no text"),
+        ("[[ppk]]\nid = 'a'\nkey = 'hunter2'\nkey-hex = '00'", "both `key` and `key-hex`"),
+        (&format!("{USERS}{USERS}"), "a second [[user]] of the same name"),
+    ] {
+        let errors = parse(text).unwrap_err().to_string();
+        assert!(errors.contains(part) && !errors.contains("hunter2"), "{text}: {errors}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! keys. Never: compares a secret in variable time, takes a way that the connection does not name.
 
 mod hashes;
+pub(crate) mod ppk;
 mod presented;
 mod proof;
 mod psk;
@@ -15,9 +16,9 @@ pub(crate) use hashes::{Hashes, answer, offer};
 pub(crate) use presented::{certificates, requests};
 pub(crate) use proof::{Proven, Prover, bad};
 
-use crate::config::LocalAuth;
+use crate::config::{LocalAuth, Prf};
 use crate::crypto::keys::IkeKeys;
-use crate::crypto::prf;
+use crate::crypto::{Wiped, prf};
 use crate::payload::{Id, Payload};
 use crate::snapshot::Role;
 use rand_core::CryptoRng;
@@ -49,30 +50,65 @@ pub(crate) struct Signed<'a> {
     pub(crate) int_auth: &'a [u8],
 }
 
+/// The signer's SK_p, as it was made or with a post-quantum pre-shared key in it.
+#[derive(Clone, Copy)]
+pub(crate) struct ProofKey<'a> {
+    pub(crate) prf: Prf,
+    pub(crate) sk_p: &'a [u8],
+}
+
+impl IkeKeys {
+    pub(crate) fn proof(&self, of: Role) -> ProofKey<'_> {
+        ProofKey { prf: self.prf, sk_p: self.sk_p(of) }
+    }
+}
+
 impl Signed<'_> {
     /// message | nonce | prf(SK_p, ID') | IntAuth
-    pub(crate) fn octets(&self, keys: &IkeKeys) -> Vec<u8> {
-        let id = prf::prf(keys.prf, keys.sk_p(self.signer), &[&self.id.body()]);
+    pub(crate) fn octets(&self, key: ProofKey<'_>) -> Vec<u8> {
+        let id = prf::prf(key.prf, key.sk_p, &[&self.id.body()]);
         [self.message, self.nonce, &id, self.int_auth].concat()
     }
 }
 
+/// AUTH after EAP: by the key that the method made, else by SK_p (RFC 7296 §2.16).
+pub(crate) fn after_eap(keys: &IkeKeys, signed: Signed<'_>, msk: Option<&Wiped>) -> Payload {
+    Payload::Auth { method: METHOD_PSK, data: by_eap(keys, signed, msk) }
+}
+
+/// Whether the peer's AUTH after EAP is right.
+pub(crate) fn verify_after_eap(
+    keys: &IkeKeys,
+    signed: Signed<'_>,
+    msk: Option<&Wiped>,
+    (method, got): (u8, &[u8]),
+) -> bool {
+    method == METHOD_PSK && prf::equal(&by_eap(keys, signed, msk), got)
+}
+
+fn by_eap(keys: &IkeKeys, signed: Signed<'_>, msk: Option<&Wiped>) -> Wiped {
+    let key = keys.proof(signed.signer);
+    psk::by_key(key.prf, msk.map_or(key.sk_p, |msk| msk.as_slice()), &signed.octets(key))
+}
+
 /// Our AUTH. `hashes` are the peer's, if it speaks RFC 7427. `None`: no scheme of our key is one of the peer's.
 pub(crate) fn payload(
-    keys: &IkeKeys,
+    key: ProofKey<'_>,
     auth: &LocalAuth,
     signed: Signed<'_>,
     hashes: Option<Hashes>,
     rng: &mut dyn CryptoRng,
 ) -> Option<Payload> {
-    let octets = signed.octets(keys);
+    let octets = signed.octets(key);
     match auth {
         LocalAuth::Psk(secret) => {
-            Some(Payload::Auth { method: METHOD_PSK, data: psk::make(keys.prf, secret, &octets) })
+            Some(Payload::Auth { method: METHOD_PSK, data: psk::make(key.prf, secret, &octets) })
         }
         LocalAuth::Key(own) => {
             let (method, data) = signature::sign(own, &octets, hashes, rng)?;
             Some(Payload::Auth { method, data: data.into() })
         }
+        // Its AUTH comes later: see `after_eap`.
+        LocalAuth::Eap(_) => None,
     }
 }

@@ -9,6 +9,7 @@ pub mod name;
 pub mod path;
 pub mod alt;
 pub mod crl;
+pub mod ocsp;
 
 pub use crl::Crl;
 pub use key::{Family, PrivateKey, PublicKey};
@@ -235,6 +236,14 @@ impl Certificate {
     pub(crate) fn is_signed_by(&self, issuer: &PublicKey) -> bool {
         let strong = self.scheme.filter(|scheme| scheme.hash() != Some(Hash::Sha1));
         strong.is_some_and(|scheme| issuer.verify(scheme, &self.tbs, &self.signature))
+    }
+
+    /// RFC 6960 §4.2.2.2: its issuer lets it sign answers about the issuer's certificates.
+    pub(crate) fn is_ocsp_signer(&self) -> bool {
+        let purpose = |oid: &ObjectIdentifier| oid.to_string() == "1.3.6.1.5.5.7.3.9";
+        self.purposes.as_ref().is_some_and(|list| list.iter().any(purpose))
+            && self.usage.is_none_or(|usage| usage.digital_signature())
+            && self.critical.is_none()
     }
 
     /// It may be the issuer of `other`, as far as names tell.

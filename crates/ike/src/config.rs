@@ -3,7 +3,9 @@
 mod auth;
 mod exchanges;
 
-pub use auth::{LocalAuth, OwnKey, RemoteAuth, Revocation, Trust, When};
+pub use auth::{
+    EapClient, EapMethod, EapServer, EapTls, LocalAuth, OwnKey, Ppk, RemoteAuth, Revocation, Trust, When,
+};
 pub use exchanges::Exchanges;
 
 use crate::cert::DnPattern;
@@ -35,6 +37,7 @@ pub struct Connection {
     pub local_auth: LocalAuth,
     /// How the peer must.
     pub remote_auth: RemoteAuth,
+    pub ppk: Option<Ppk>,
     /// In order of preference.
     pub proposals: Vec<IkeProposal>,
     pub children: Vec<Child>,

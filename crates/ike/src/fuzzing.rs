@@ -3,10 +3,13 @@
 //!
 //! Decides: nothing. Never: part of a normal build.
 
+use crate::config::{EapClient, EapMethod, EapServer, Secret};
 use crate::crypto::Wiped;
+use crate::eap::{Client, Server, Step};
 use crate::fragment::{Fragment, Fragments, Room, Taken};
 use crate::header;
 use crate::payload;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A chain of payloads, its first byte the type of the first: what can be read can be written.
@@ -46,6 +49,52 @@ pub fn pieces(bytes: &[u8]) {
     }
     drop(store);
     assert_eq!(room.used(), 0);
+}
+
+/// Packets of EAP for both roles, by one byte for the length of each: no panic, an end, and nobody has proven a thing
+/// whose password is not known to the other.
+pub fn eap(bytes: &[u8]) {
+    let mut rng = Counting(0);
+    let users = [("carol".to_owned(), Secret::new(b"carol-pass".to_vec()))];
+    let methods = vec![EapMethod::MsChapV2, EapMethod::Md5];
+    let config =
+        EapServer { methods: methods.clone(), users: Arc::new(users.into()), ask_identity: false, tls: None };
+    let (mut server, _) = Server::begin(Arc::new(config), "carol".to_owned(), 0, &mut rng);
+    let password = Secret::new(b"carol-pass".to_vec());
+    let mut client =
+        Client::new(Arc::new(EapClient { user: "carol".to_owned(), password, methods, tls: None }), 0);
+    let mut rest = bytes;
+    while let Some((len, tail)) = rest.split_first() {
+        let (packet, next) = tail.split_at(usize::from(*len).min(tail.len()));
+        rest = next;
+        let _ = crate::eap::name(packet);
+        assert!(!matches!(server.on(packet, &mut rng), Step::Done(_)), "a user by luck");
+        // MD5 proves only the client: its server may say "success".
+        if let Step::Done(proven) = client.on(packet, &mut rng) {
+            assert!(proven.msk.is_none(), "a server by luck");
+        }
+    }
+}
+
+/// Not random: what it makes need not be unknown here.
+struct Counting(u64);
+
+impl rand_core::TryRng for Counting {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        self.try_next_u64().map(|n| u32::try_from(n >> 32).unwrap_or_default())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        Ok(self.0)
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Self::Error> {
+        to.fill(7);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ pub(crate) use window::{Due, Incoming, Window, pause};
 
 use crate::config::{Connection, ConnectionId};
 use crate::counters::Counter;
-use crate::crypto::cipher::Protection;
 use crate::crypto::keys::IkeKeys;
 use crate::endpoint::{Action, Cx, Transmit};
 use crate::event::IkeSaId;
@@ -27,7 +26,7 @@ use crate::fragment::{self, Fragments};
 use crate::header::{self, Exchange, Header};
 use crate::payload::Payload;
 use crate::snapshot::Role;
-use crate::task::ike_auth::{AuthSent, Judging};
+use crate::task::ike_auth::{AuthSent, Judging, LoggingIn};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
 use crate::task::mobike::Mobility;
@@ -89,6 +88,8 @@ pub(crate) enum State {
     InitSent(Box<InitSent>),
     /// We answered IKE_SA_INIT; has keys, knows no identity.
     InitAnswered(Box<InitAnswered>),
+    /// We proved ourselves; the peer does so by EAP.
+    LoggingIn(Box<LoggingIn>),
     /// We asked IKE_INTERMEDIATE.
     IntermediateSent(Box<IntermediateSent>),
     /// We asked IKE_AUTH.
@@ -251,29 +252,12 @@ pub(crate) struct Asked {
     pub(crate) via: Via,
 }
 
-impl IkeKeys {
-    /// What we seal with.
-    pub(crate) const fn sealing(&mut self, our_role: Role) -> &mut Protection {
-        match our_role {
-            Role::Initiator => &mut self.from_initiator,
-            Role::Responder => &mut self.from_responder,
-        }
-    }
-
-    /// What the peer seals with.
-    pub(crate) const fn opening(&self, our_role: Role) -> &Protection {
-        match our_role {
-            Role::Initiator => &self.from_responder,
-            Role::Responder => &self.from_initiator,
-        }
-    }
-}
-
 impl State {
     /// Where there are keys.
     pub(crate) const fn keys(&self) -> Option<&IkeKeys> {
         match self {
             Self::InitAnswered(s) => Some(&s.keys),
+            Self::LoggingIn(s) => Some(s.keys()),
             Self::IntermediateSent(s) => Some(s.keys()),
             Self::AuthSent(s) => Some(s.keys()),
             Self::Established(e) => Some(&e.keys),
@@ -290,7 +274,7 @@ impl IkeSa {
 
     pub(crate) const fn is_half_open(&self) -> bool {
         match &self.state {
-            State::InitAnswered(_) | State::Closed { stranger: true, .. } => true,
+            State::InitAnswered(_) | State::LoggingIn(_) | State::Closed { stranger: true, .. } => true,
             State::Judging(_) => matches!(self.core.role, Role::Responder),
             State::InitSent(_)
             | State::IntermediateSent(_)
@@ -313,7 +297,7 @@ impl IkeSa {
             State::Judging(_) => !self.core.doomed && self.core.role == Role::Initiator,
             // One that a crossing rekey of the peer made is not ours to use before it is known which one stays.
             State::Established(e) => e.phase == Phase::Live && e.predecessor.is_none(),
-            State::InitAnswered(_) | State::Closed { .. } | State::Gone => false,
+            State::InitAnswered(_) | State::LoggingIn(_) | State::Closed { .. } | State::Gone => false,
         }
     }
 
@@ -322,6 +306,7 @@ impl IkeSa {
             State::Established(e) => Some(e),
             State::InitSent(_)
             | State::InitAnswered(_)
+            | State::LoggingIn(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Judging(_)
@@ -336,6 +321,7 @@ impl IkeSa {
             State::Established(e) => Some((&mut self.core, e)),
             State::InitSent(_)
             | State::InitAnswered(_)
+            | State::LoggingIn(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Judging(_)
@@ -348,6 +334,7 @@ impl IkeSa {
         match &self.state {
             State::InitSent(_) => "IKE_SA_INIT sent",
             State::InitAnswered(_) => "IKE_SA_INIT answered",
+            State::LoggingIn(_) => "EAP asked",
             State::IntermediateSent(_) => "IKE_INTERMEDIATE sent",
             State::AuthSent(_) => "IKE_AUTH sent",
             State::Judging(_) => "checking revocation",
@@ -371,9 +358,10 @@ impl IkeSa {
     pub(crate) fn terminate(&mut self, cx: &mut Cx<'_>, why: &str) {
         match &mut self.state {
             // The peer holds nothing that it would not forget by itself.
-            State::InitSent(_) | State::InitAnswered(_) | State::IntermediateSent(_) => {
-                self.state = State::Gone
-            }
+            State::InitSent(_)
+            | State::InitAnswered(_)
+            | State::LoggingIn(_)
+            | State::IntermediateSent(_) => self.state = State::Gone,
             // The peer may already have children.
             State::AuthSent(_) => self.core.doomed = true,
             State::Judging(_) if self.core.role == Role::Initiator => self.core.doomed = true,

@@ -18,6 +18,7 @@ mod ike_sa;
 mod task;
 mod negotiate;
 mod auth;
+mod eap;
 pub mod cert;
 mod crypto;
 mod child_sa;

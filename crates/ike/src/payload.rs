@@ -41,10 +41,11 @@ pub(crate) mod kind {
     pub(crate) const TS_I: u8 = 44;
     pub(crate) const TS_R: u8 = 45;
     pub(crate) const ENCRYPTED: u8 = 46;
+    pub(crate) const EAP: u8 = 48;
     /// RFC 7383 §2.5.
     pub(crate) const ENCRYPTED_FRAGMENT: u8 = 53;
-    /// The last type that RFC 7296 defines (EAP); the first is SA.
-    pub(crate) const LAST_KNOWN: u8 = 48;
+    /// The last type that RFC 7296 defines; the first is SA.
+    pub(crate) const LAST_KNOWN: u8 = EAP;
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub(crate) enum Payload {
     Delete(Delete),
     TsI(Vec<TrafficSelector>),
     TsR(Vec<TrafficSelector>),
+    /// One packet of EAP, which [`crate::eap`] reads.
+    Eap(Zeroizing<Vec<u8>>),
     /// Understood as a type, of no use to us (vendor ids, and so on).
     Ignored(u8),
 }
@@ -77,6 +80,7 @@ impl fmt::Debug for Payload {
         match self {
             Self::Notify(n) => write!(f, "N({})", notify::name(n.kind)),
             Self::KeyExchange { group, .. } => write!(f, "KE({group})"),
+            Self::Eap(packet) => write!(f, "EAP({})", crate::eap::name(packet)),
             Self::Ignored(kind) => write!(f, "payload {kind}"),
             Self::Sa(_)
             | Self::IdI(_)
@@ -107,6 +111,7 @@ impl Payload {
             Self::Delete(_) => kind::DELETE,
             Self::TsI(_) => kind::TS_I,
             Self::TsR(_) => kind::TS_R,
+            Self::Eap(_) => kind::EAP,
             Self::Ignored(kind) => *kind,
         }
     }
@@ -125,6 +130,7 @@ impl Payload {
             Self::Delete(_) => "D",
             Self::TsI(_) => "TSi",
             Self::TsR(_) => "TSr",
+            Self::Eap(_) => "EAP",
             Self::Ignored(_) => "ignored",
         }
     }
@@ -143,6 +149,7 @@ impl Payload {
             kind::DELETE => Self::Delete(Delete::parse(body)?),
             kind::TS_I => Self::TsI(ts::parse(body)?),
             kind::TS_R => Self::TsR(ts::parse(body)?),
+            kind::EAP => Self::Eap(Zeroizing::new(body.to_vec())),
             other => Self::Ignored(other),
         })
     }
@@ -162,6 +169,7 @@ impl Payload {
                 out.extend_from_slice(data);
             }
             Self::Nonce(data) => out.extend_from_slice(data),
+            Self::Eap(data) => out.extend_from_slice(data),
             Self::Notify(n) => n.write(out),
             Self::Delete(d) => d.write(out),
             Self::TsI(list) | Self::TsR(list) => ts::write(list, out),

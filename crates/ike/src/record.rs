@@ -14,7 +14,7 @@ pub use bytes::Clock;
 pub(crate) use bytes::{Out, bytes_of, ip_of, socket_of};
 
 use crate::child_sa::ChildPair;
-use crate::config::{Connection, ConnectionId, IkeProposal, LocalAuth, RemoteAuth};
+use crate::config::{Connection, ConnectionId, EapTls, IkeProposal, LocalAuth, RemoteAuth};
 use crate::crypto::cipher::Protection;
 use crate::crypto::keys::IkeKeys;
 use crate::crypto::{Wiped, prf};
@@ -195,6 +195,11 @@ fn fingerprint(c: &Connection) -> [u8; 32] {
             part(&mut sha, 2, own.key.public().spki());
             own.chain.iter().for_each(|cert| part(&mut sha, 3, cert.der()));
         }
+        LocalAuth::Eap(client) => {
+            part(&mut sha, 8, client.user.as_bytes());
+            part(&mut sha, 9, client.password.expose());
+            client.tls.iter().for_each(|tls| tls_parts(&mut sha, tls));
+        }
     }
     match &c.remote_auth {
         RemoteAuth::Psk(secret) => part(&mut sha, 4, secret.expose()),
@@ -203,8 +208,24 @@ fn fingerprint(c: &Connection) -> [u8; 32] {
             trust.authorities.iter().for_each(|cert| part(&mut sha, 6, cert.der()));
         }
         RemoteAuth::RawKey(keys) => keys.iter().for_each(|key| part(&mut sha, 7, key.spki())),
+        RemoteAuth::Eap(server) => {
+            for (name, password) in server.users.iter() {
+                part(&mut sha, 10, name.as_bytes());
+                part(&mut sha, 11, password.expose());
+            }
+            server.tls.iter().for_each(|tls| tls_parts(&mut sha, tls));
+        }
+    }
+    if let Some(ppk) = &c.ppk {
+        part(&mut sha, 12 + u8::from(ppk.required), &ppk.id);
+        part(&mut sha, 14, ppk.key.expose());
     }
     sha.finalize().into()
+}
+
+fn tls_parts(sha: &mut Sha256, tls: &EapTls) {
+    part(sha, 15, tls.own.key.public().spki());
+    tls.trust.authorities.iter().for_each(|cert| part(sha, 16, cert.der()));
 }
 
 /// With its kind and length, so that no two lists of parts are the same bytes.

@@ -47,7 +47,7 @@ pub struct IkeSaInfo {
     pub connection: Option<ConnectionId>,
     /// The connection's name, or empty.
     pub name: String,
-    /// `IKE_SA_INIT sent`, `IKE_SA_INIT answered`, `IKE_INTERMEDIATE sent`, `IKE_AUTH sent`, `established`, `rekeyed`, `deleting`, `closed`.
+    /// `IKE_SA_INIT sent`, `IKE_SA_INIT answered`, `EAP asked`, `IKE_INTERMEDIATE sent`, `IKE_AUTH sent`, `established`, `rekeyed`, `deleting`, `closed`.
     pub state: &'static str,
     pub role: Role,
     pub local: Option<SocketAddr>,

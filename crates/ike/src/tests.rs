@@ -4,6 +4,7 @@ mod pair;
 pub(crate) mod pki;
 mod connect;
 mod certificates;
+mod logins;
 mod rekey;
 mod collisions;
 mod lossy;

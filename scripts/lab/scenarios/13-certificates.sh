@@ -1,4 +1,6 @@
-# Certificates of every kind with strongSwan, in both roles: RSA, PSS, ECDSA, Ed25519, an intermediate CA; a CRL that refuses
+# Certificates of every kind with strongSwan, in both roles: RSA, PSS, ECDSA, Ed25519, an intermediate CA;
+# revocation by a file, by HTTP and by OCSP
+. "${BASH_SOURCE%/*}/../pki.sh"
 scenario() {
   make_pki
   # OURS THEIRS WHO_BEGINS EXTRA: kinds of keys; strongSwan's auth says which signatures it takes.
@@ -8,46 +10,7 @@ scenario() {
   one_pki ed25519 p384 responder 'pubkey' pkcs1
   one_pki deep p256 initiator 'pubkey' pkcs1
   refused_pki
-}
-
-# A root, an intermediate CA, and a certificate for each kind of key and each gateway; "gone" is revoked.
-make_pki() {
-  PKI=$LAB/pki
-  mkdir -p "$PKI" && chmod 700 "$PKI"
-  (
-    cd "$PKI" && umask 077 && set -e
-    printf '%s\n' 'basicConstraints=critical,CA:true' 'keyUsage=critical,keyCertSign,cRLSign' 'subjectKeyIdentifier=hash' >ca.ext
-    new_key p384 root.key
-    openssl req -x509 -new -key root.key -subj '/C=DE/O=Lab/CN=Root' -days 3 -out root.pem -config /dev/null \
-      -addext 'basicConstraints=critical,CA:true' -addext 'keyUsage=critical,keyCertSign,cRLSign'
-    new_key p256 sub.key
-    issue sub.key '/C=DE/O=Lab/CN=Sub' root ca.ext sub.pem
-    for kind in rsa p256 p384 ed25519; do
-      for gateway in a b; do end_entity "$kind" "$gateway" root "$gateway-$kind"; done
-    done
-    end_entity p256 a sub a-deep && cat sub.pem >>a-deep.pem
-    end_entity p256 b root b-gone
-    : >index.txt
-    printf '%s\n' '[ca]' 'default_ca=c' '[c]' 'database=index.txt' 'default_md=sha384' 'default_crl_days=2' 'crl_extensions=e' '[e]' 'authorityKeyIdentifier=keyid' >ca.conf
-    openssl ca -config ca.conf -cert root.pem -keyfile root.key -revoke b-gone.pem
-    openssl ca -config ca.conf -cert root.pem -keyfile root.key -gencrl -out root.crl
-  ) >"$LAB/pki.log" 2>&1 || { tail -5 "$LAB/pki.log" >&2; die "the certificates could not be made"; }
-}
-new_key() { # KIND FILE
-  case $1 in
-    rsa) openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out "$2" ;;
-    p256|p384) openssl genpkey -algorithm EC -pkeyopt "ec_paramgen_curve:P-${1#p}" -out "$2" ;;
-    ed25519) openssl genpkey -algorithm ed25519 -out "$2" ;;
-  esac
-}
-issue() { # KEY SUBJECT CA EXTENSIONS FILE
-  openssl req -new -key "$1" -subj "$2" -config /dev/null -out "$5.csr"
-  openssl x509 -req -in "$5.csr" -CA "$3.pem" -CAkey "$3.key" -CAcreateserial -days 2 -extfile "$4" -out "$5"
-}
-end_entity() { # KIND GATEWAY CA FILE
-  printf '%s\n' "subjectAltName=DNS:$2.lab" 'keyUsage=critical,digitalSignature' 'authorityKeyIdentifier=keyid' >"$2.ext"
-  new_key "$1" "$4.key"
-  issue "$4.key" "/C=DE/O=Lab/CN=$2-$1" "$3" "$2.ext" "$4.pem"
+  asked_pki
 }
 
 one_pki() { # OURS THEIRS ROLE_OF_STRONGSWAN AUTH RSA_SIGNATURE
@@ -82,7 +45,39 @@ crl-files = ["'"$PKI"'/root.crl"]'
   strongswan_stop B
   ravelin_stop A
 }
-log_has() { ravelin_log "$1" | grep -q "$2"; }
+
+# Where the certificate says; each answer counts, and so does its absence.
+asked_pki() {
+  revocation_servers
+  one_asked p256 'crl = "required"' 'ocsp = "required"'
+  check 'neither CRL nor OCSP has anything against it: up' wait_until 15 tunnel_up A
+  end_asked
+  one_asked gone 'crl = "if-available"'
+  check 'a list fetched by HTTP: refused with the reason' wait_until 15 log_has A 'is revoked'
+  end_asked
+  one_asked gone 'ocsp = "required"'
+  check 'an answer of OCSP: refused with the reason' wait_until 15 log_has A 'is revoked'
+  check 'no tunnel' not tunnel_up A
+  stop_process ocsp
+  stop_process crl
+  end_asked
+  one_asked p256 'ocsp = "required"'
+  check 'nobody answers, and an answer is required: refused with the reason' wait_until 15 log_has A 'not known by OCSP'
+  check 'no tunnel' not tunnel_up A
+  end_asked
+}
+one_asked() { # STRONGSWAN'S KEY LINE...
+  local kind=$1
+  shift
+  : >"$LAB/controlA.log"
+  pki_config p256 respond "$(printf '%s\n' "$@")"
+  ravelin_start A
+  pki_strongswan "$kind" initiator pubkey
+}
+end_asked() {
+  strongswan_stop B
+  ravelin_stop A
+}
 
 pki_config() { # KIND START EXTRA
   ravelin_config A "start=$2"
@@ -97,12 +92,8 @@ CONF
 }
 
 pki_strongswan() { # KIND ROLE AUTH
-  local kind=$1 role=$2 auth=$3 dir=$LAB/swanB
-  mkdir -p "$dir/etc/x509" "$dir/etc/x509ca" "$dir/etc/private"
-  rm -f "$dir"/etc/x509/* "$dir"/etc/private/*
-  cp "$PKI/b-$kind.pem" "$dir/etc/x509/b.pem"
-  cp "$PKI/root.pem" "$dir/etc/x509ca/"
-  cp "$PKI/b-$kind.key" "$dir/etc/private/b.pem"
+  local kind=$1 role=$2 auth=$3
+  pki_files "$kind"
   strongswan_start B "role=$role" "local_auth=auth = pubkey
              certs = b.pem" "remote_auth=auth = $auth"
 }

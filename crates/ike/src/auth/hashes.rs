@@ -44,7 +44,8 @@ pub(crate) fn notify() -> Payload {
 
 /// One of the two sides signs.
 const fn wanted(connection: &Connection) -> bool {
-    !matches!((&connection.local_auth, &connection.remote_auth), (LocalAuth::Psk(_), RemoteAuth::Psk(_)))
+    matches!(connection.local_auth, LocalAuth::Key(_))
+        || matches!(connection.remote_auth, RemoteAuth::Certificate(_) | RemoteAuth::RawKey(_))
 }
 
 /// As initiator, in IKE_SA_INIT.

@@ -60,7 +60,7 @@ pub(crate) fn requests<'a>(connections: impl Iterator<Item = &'a Connection>) ->
                 names.extend(trust.authorities.iter().map(|ca| ca.key().sha1()));
             }
             RemoteAuth::RawKey(_) => raw = true,
-            RemoteAuth::Psk(_) => {}
+            RemoteAuth::Psk(_) | RemoteAuth::Eap(_) => {}
         }
     }
     names.sort_unstable();

@@ -4,12 +4,12 @@
 //! certificates by the same CAs twice, or by more than [`MAX_TRUSTS`] lists of them.
 
 use super::presented::Presented;
-use super::{Hashes, METHOD_PSK, Signed, psk, signature};
+use super::{Hashes, METHOD_PSK, ProofKey, Signed, psk, signature};
 use crate::cert::{Certificate, path};
-use crate::config::{RemoteAuth, Trust};
-use crate::crypto::keys::IkeKeys;
+use crate::config::{Prf, RemoteAuth, Trust};
 use crate::error::{Error, Misbehaved};
 use crate::message::View;
+use crate::payload::Id;
 use std::sync::Arc;
 
 /// Lists of CAs that one peer's certificates are held against.
@@ -26,10 +26,10 @@ pub(crate) enum Proven {
 
 /// Everything the peer said in IKE_AUTH about who it is.
 pub(crate) struct Prover<'a> {
-    keys: &'a IkeKeys,
-    signed: Signed<'a>,
+    prf: Prf,
+    id: &'a Id,
     octets: Vec<u8>,
-    auth: (u8, &'a [u8]),
+    auth: (u8, Vec<u8>),
     view: View<'a>,
     negotiated: bool,
     now: u64,
@@ -40,36 +40,48 @@ pub(crate) struct Prover<'a> {
 impl<'a> Prover<'a> {
     /// `now`: seconds since 1970.
     pub(crate) fn new(
-        keys: &'a IkeKeys,
+        key: ProofKey<'_>,
         signed: Signed<'a>,
-        auth: (u8, &'a [u8]),
+        auth: (u8, Vec<u8>),
         view: View<'a>,
         hashes: Option<Hashes>,
         now: u64,
     ) -> Self {
-        let (octets, negotiated) = (signed.octets(keys), hashes.is_some());
-        Self { keys, signed, octets, auth, view, negotiated, now, presented: None, judged: Vec::new() }
+        let (octets, negotiated) = (signed.octets(key), hashes.is_some());
+        Self {
+            prf: key.prf,
+            id: signed.id,
+            octets,
+            auth,
+            view,
+            negotiated,
+            now,
+            presented: None,
+            judged: Vec::new(),
+        }
     }
 
     pub(crate) fn prove(&mut self, by: &RemoteAuth) -> Result<Proven, Error> {
         match by {
             RemoteAuth::Psk(secret) => {
-                let good = self.auth.0 == METHOD_PSK
-                    && psk::verify(self.keys.prf, secret, &self.octets, self.auth.1);
+                let good =
+                    self.auth.0 == METHOD_PSK && psk::verify(self.prf, secret, &self.octets, &self.auth.1);
                 if good { Ok(Proven::Itself) } else { Err(bad("the peer does not know the secret")) }
             }
             RemoteAuth::RawKey(keys) => {
                 let shown = self.presented()?.raw.clone();
                 let fits = |key: &&crate::cert::PublicKey| shown.as_ref().is_none_or(|s| s == *key);
                 let known = keys.iter().filter(fits);
-                let mut signers =
-                    known.filter(|key| signature::verify(key, &self.octets, self.negotiated, self.auth));
+                let mut signers = known.filter(|key| {
+                    signature::verify(key, &self.octets, self.negotiated, (self.auth.0, &self.auth.1))
+                });
                 signers
                     .next()
                     .map(|_| Proven::Itself)
                     .ok_or_else(|| bad("the peer did not sign with a key of its own"))
             }
             RemoteAuth::Certificate(trust) => self.by_certificate(trust),
+            RemoteAuth::Eap(_) => Err(bad("the peer must log in by EAP")),
         }
     }
 
@@ -91,7 +103,7 @@ impl<'a> Prover<'a> {
     }
 
     fn judge(&mut self, trust: &Arc<Trust>) -> Result<Proven, Error> {
-        let (now, id) = (self.now, self.signed.id);
+        let (now, id) = (self.now, self.id);
         let presented = self.presented()?.clone();
         let Some((own, others)) = presented.certificates.split_first() else {
             return Err(bad("the peer showed no certificate"));
@@ -102,7 +114,7 @@ impl<'a> Prover<'a> {
             let why = crate::cert::CertError::Identity(id.to_string(), own.subject().to_string());
             return Err(Error::Peer(Misbehaved::BadAuth(why.to_string().into())));
         }
-        if !signature::verify(own.key(), &self.octets, self.negotiated, self.auth) {
+        if !signature::verify(own.key(), &self.octets, self.negotiated, (self.auth.0, &self.auth.1)) {
             return Err(bad("the peer's signature is not of the key in its certificate"));
         }
         Ok(Proven::Path { trust: Arc::clone(trust), path: path.into_iter().cloned().collect() })

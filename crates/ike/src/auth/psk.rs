@@ -7,7 +7,12 @@ use crate::crypto::{Wiped, prf};
 
 /// AUTH = prf(prf(secret, "Key Pad for IKEv2"), octets).
 pub(crate) fn make(kind: Prf, secret: &Secret, octets: &[u8]) -> Wiped {
-    let key = prf::prf(kind, secret.expose(), &[b"Key Pad for IKEv2"]);
+    by_key(kind, secret.expose(), octets)
+}
+
+/// The same by any shared key.
+pub(super) fn by_key(kind: Prf, key: &[u8], octets: &[u8]) -> Wiped {
+    let key = prf::prf(kind, key, &[b"Key Pad for IKEv2"]);
     prf::prf(kind, &key, &[octets])
 }
 

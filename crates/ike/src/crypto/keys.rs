@@ -28,6 +28,22 @@ impl IkeKeys {
             Role::Responder => &self.pr,
         }
     }
+
+    /// What we seal with.
+    pub(crate) const fn sealing(&mut self, our_role: Role) -> &mut Protection {
+        match our_role {
+            Role::Initiator => &mut self.from_initiator,
+            Role::Responder => &mut self.from_responder,
+        }
+    }
+
+    /// What the peer seals with.
+    pub(crate) const fn opening(&self, our_role: Role) -> &Protection {
+        match our_role {
+            Role::Initiator => &self.from_responder,
+            Role::Responder => &self.from_initiator,
+        }
+    }
 }
 
 impl fmt::Debug for IkeKeys {

@@ -200,6 +200,8 @@ static MODP8192: Prime = Prime::new(
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // digits are cut on purpose
 mod tests {
     use super::*;
+    use hex_literal::hex;
+    use sha2::{Digest, Sha256};
 
     /// Numbers as 32-bit digits, the lowest first: as much arithmetic as the formula needs.
     type Digits = Vec<u32>;
@@ -296,6 +298,74 @@ mod tests {
             let mut one = vec![0; prime.len()];
             one[prime.len() - 1] = 1;
             assert_eq!(prime.public(&q), one, "{}", prime.bits);
+        }
+    }
+
+    // Powers by another implementation (Python's pow): SHA-256 of 2^e, and of 2^(e f)
+    #[test]
+    fn powers_agree_with_another_implementation() {
+        let exponent = |bytes: Vec<u8>| Exponent(BoxedUint::from_be_slice(&bytes, 512).unwrap());
+        let (e, f) = (exponent((1..=64).collect()), exponent((1..=64).rev().collect()));
+        let all = [
+            (
+                &MODP1024,
+                hex!("27db84123663a2cbf34c7606477c23ea00a792ebb565df0d944d90ce6907d9dc"),
+                hex!("30fe421a11d07f2e44e5ed7e959182c16b9b7e8b73a0a251f4dea17ed0fcaa76"),
+            ),
+            (
+                &MODP1536,
+                hex!("750965c4f6ff416538ae09f001ebdf1dc4d531a40416f7e07cbda8c38abe27aa"),
+                hex!("9a8bc2ce648a4e416c497642e1507dd7f8013a5e5bcc172da2db210ec58a3958"),
+            ),
+            (
+                &MODP2048,
+                hex!("5141ed60d422816c251a9a61f4dc090fc6161ec870357a0af29fb84a0bb34e5e"),
+                hex!("bc12a5843aac327fc05e3595a8e2d36714da02407b2c7262f6b08655a5072ef4"),
+            ),
+            (
+                &MODP3072,
+                hex!("077dffd743a6dda7e2400cb20075f1619d72d9eb8c6fb5d0c2af92940f79bddc"),
+                hex!("b31a0e5e2c4b8b4c0f397b805b83aad5afaa01c691e9c6bea74ea7a1cbde0a45"),
+            ),
+            (
+                &MODP4096,
+                hex!("0439872574dafc9b300359ea0dd742c3976ccf9fa56883bdb8268462adedf8cf"),
+                hex!("889bf24b21518d2968fd3edb1fc3fcde69867d129caf7250c1d150806100e594"),
+            ),
+            (
+                &MODP6144,
+                hex!("248f61a86f1c080d552a6a3fb479e26dd41759548ee48a0f4f526d49ce951992"),
+                hex!("c51ae0af2d5fb487e65972a24febd4956ff437db4ac251a33ac52f0be09e47b5"),
+            ),
+            (
+                &MODP8192,
+                hex!("86b83427a715cae1ac4f0f7ce33a65bdce79ab5608db0fb2aad514b29f74e68a"),
+                hex!("bbe577036610d5d40843da50436381d32d6db67e85c6cca2aa0425ec1d3133de"),
+            ),
+        ];
+        for (prime, public, shared) in all {
+            assert_eq!(Sha256::digest(prime.public(&e))[..], public, "{}", prime.bits);
+            for (mine, theirs) in [(&e, &f), (&f, &e)] {
+                let got = prime.shared(mine, &prime.public(theirs)).unwrap();
+                assert_eq!(Sha256::digest(&*got)[..], shared, "{}", prime.bits);
+            }
+        }
+    }
+
+    // RFC 6989 §2.1: 1 < r < p - 1
+    #[test]
+    fn the_ends_of_the_range_are_refused() {
+        for prime in [&MODP1024, &MODP1536, &MODP2048, &MODP3072, &MODP4096, &MODP6144, &MODP8192] {
+            let e = Exponent(BoxedUint::from_be_slice(&[3; 64], 512).unwrap());
+            let p = prime.value().unwrap();
+            let minus = |n: u32| p.wrapping_sub(Limb::from(n)).to_be_bytes().to_vec();
+            for (n, lawful) in [(0, false), (1, false), (2, true)] {
+                assert_eq!(prime.shared(&e, &minus(n)).is_some(), lawful, "p - {n} of {}", prime.bits);
+            }
+            let small = |n: u8| [vec![0; prime.len() - 1], vec![n]].concat();
+            for (n, lawful) in [(0, false), (1, false), (2, true)] {
+                assert_eq!(prime.shared(&e, &small(n)).is_some(), lawful, "{n} of {}", prime.bits);
+            }
         }
     }
 }

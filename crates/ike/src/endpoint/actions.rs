@@ -177,6 +177,7 @@ fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
         State::Established(e) if e.phase == Phase::Live => e,
         State::InitSent(_)
         | State::InitAnswered(_)
+        | State::LoggingIn(_)
         | State::IntermediateSent(_)
         | State::AuthSent(_)
         | State::Judging(_)

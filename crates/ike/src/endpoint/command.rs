@@ -4,7 +4,7 @@
 
 use super::{Cx, Endpoint, Shutdown};
 use crate::command::Command;
-use crate::config::{Child, Connection, ConnectionId, Exchanges};
+use crate::config::{Child, Connection, ConnectionId, Exchanges, RemoteAuth};
 use crate::event::ChildSaId;
 use crate::ike_sa::{Core, Established};
 use crate::task::{Task, ike_rekey, mobike::Mobility};
@@ -204,7 +204,18 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
         || a.local_id != b.local_id
         || a.remote_id != b.remote_id
         || a.local_auth != b.local_auth
-        || a.remote_auth != b.remote_auth
+        || !outlives(&a.remote_auth, &b.remote_auth)
+        || a.ppk != b.ppk
         || a.proposals != b.proposals
         || a.fragment_size.is_some() != b.fragment_size.is_some()
+}
+
+/// Who has proven itself by `a` may stay with `b`: more users, and how they are asked, disturb nobody.
+fn outlives(a: &RemoteAuth, b: &RemoteAuth) -> bool {
+    match (a, b) {
+        (RemoteAuth::Eap(a), RemoteAuth::Eap(b)) => {
+            a.tls == b.tls && a.users.iter().all(|(name, password)| b.users.get(name) == Some(password))
+        }
+        _ => a == b,
+    }
 }

@@ -132,6 +132,7 @@ mod tests {
             remote_id: Identity::Fqdn(peer.into()),
             local_auth: LocalAuth::Psk(Secret::new(vec![7; 16])),
             remote_auth: RemoteAuth::Psk(Secret::new(vec![7; 16])),
+            ppk: None,
             proposals: vec![],
             children: vec![],
             lifetime: Duration::from_secs(1),

@@ -82,7 +82,7 @@ impl IkeSa {
         if let Some(reply) = repeated {
             return repeat(cx, reply, via);
         }
-        let stranger = matches!(self.state, State::InitAnswered(_));
+        let stranger = matches!(self.state, State::InitAnswered(_) | State::LoggingIn(_));
         let room = if stranger { &cx.strangers_room } else { &cx.peers_room };
         let until = cx.now + cx.config.timers.reassembly;
         match self.core.fragments.take((response, id), fragment, (bytes, piece), room, until) {
@@ -121,6 +121,7 @@ impl IkeSa {
         self.step(cx, |state, core, cx| match state {
             State::InitSent(s) => s.on_response(core, cx, header, bytes, via),
             other @ (State::InitAnswered(_)
+            | State::LoggingIn(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Judging(_)
@@ -139,6 +140,7 @@ impl IkeSa {
             State::Judging(s) => s.on_answer(core, cx, answers),
             other @ (State::InitSent(_)
             | State::InitAnswered(_)
+            | State::LoggingIn(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Established(_)
@@ -193,6 +195,7 @@ impl IkeSa {
             }
             State::IntermediateSent(s) if response => s.on_response(core, cx, message),
             State::InitAnswered(s) if !response => s.on_request(core, cx, asked, view),
+            State::LoggingIn(s) if !response => s.on_request(core, cx, asked, view),
             State::AuthSent(s) if response => s.on_response(core, cx, asked, view),
             State::Established(mut e) => {
                 e.heard(core, cx, via);
@@ -208,6 +211,7 @@ impl IkeSa {
             }
             other @ (State::InitSent(_)
             | State::InitAnswered(_)
+            | State::LoggingIn(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Judging(_)
@@ -261,6 +265,10 @@ impl IkeSa {
             }
             State::InitAnswered(mut s) => {
                 core.answer(cx, &mut s.keys, asked, &[error_payload(&why)]);
+                State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
+            }
+            State::LoggingIn(mut s) => {
+                core.answer(cx, s.keys_mut(), asked, &[error_payload(&why)]);
                 State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
             State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(core, cx, why.to_string()),

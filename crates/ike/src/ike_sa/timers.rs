@@ -17,7 +17,7 @@ impl IkeSa {
     pub(crate) fn alarm(&self, config: &EndpointConfig) -> Option<Instant> {
         let own = match &self.state {
             State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => None,
-            State::InitAnswered(_) => Some(self.core.created + config.timers.half_open),
+            State::InitAnswered(_) | State::LoggingIn(_) => Some(self.core.created + config.timers.half_open),
             State::Judging(s) => Some(s.until),
             State::Established(e) => e.alarm(&self.core, config),
             State::Closed { until, .. } => return Some(*until),
@@ -31,7 +31,7 @@ impl IkeSa {
         self.retransmit(cx);
         (0..self.core.fragments.expire(cx.now)).for_each(|_| cx.count(Counter::FragmentsExpired));
         match &mut self.state {
-            State::InitAnswered(_) => {
+            State::InitAnswered(_) | State::LoggingIn(_) => {
                 if cx.now >= self.core.created + cx.config.timers.half_open {
                     cx.count(Counter::HalfOpenExpired);
                     self.state = State::Gone;
@@ -92,9 +92,11 @@ impl IkeSa {
             }
             State::InitSent(s) => Self::fail(&self.core, cx, s.refusal.unwrap_or_else(|| why.to_owned())),
             State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
-            other @ (State::InitAnswered(_) | State::Judging(_) | State::Closed { .. } | State::Gone) => {
-                other
-            }
+            other @ (State::InitAnswered(_)
+            | State::LoggingIn(_)
+            | State::Judging(_)
+            | State::Closed { .. }
+            | State::Gone) => other,
         };
     }
 }

@@ -57,6 +57,11 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The packet of EAP.
+    pub(crate) fn eap(self) -> Result<Option<&'a [u8]>, Malformed> {
+        self.one("EAP payload", |p| if let Payload::Eap(packet) = p { Some(packet.as_slice()) } else { None })
+    }
+
     pub(crate) fn certs(self) -> impl Iterator<Item = &'a Cert> {
         self.0.iter().filter_map(|p| if let Payload::Cert(c) = p { Some(c) } else { None })
     }

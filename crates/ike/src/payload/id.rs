@@ -53,6 +53,12 @@ impl Id {
         Some(Self { kind, data })
     }
 
+    /// A user who proved itself by another name than IKE's.
+    pub(crate) fn user(name: &str) -> Self {
+        let kind = if name.contains('@') { RFC822_ADDR } else { FQDN };
+        Self { kind, data: name.as_bytes().to_vec() }
+    }
+
     /// Names compare without regard to case, distinguished names by their parts, all else byte by byte.
     pub(crate) fn matches(&self, wanted: &Identity) -> bool {
         if let Identity::Dn(pattern) = wanted {

@@ -33,6 +33,9 @@ pub(crate) const CHILDLESS_IKEV2_SUPPORTED: u16 = 16418;
 pub(crate) const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
 pub(crate) const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
 pub(crate) const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
+pub(crate) const USE_PPK: u16 = 16435;
+pub(crate) const PPK_IDENTITY: u16 = 16436;
+pub(crate) const NO_PPK_AUTH: u16 = 16437;
 
 /// Types below this are errors (RFC 7296 §3.10.1).
 const FIRST_STATUS: u16 = 16384;
@@ -115,6 +118,9 @@ pub(crate) fn name(kind: u16) -> String {
         CHILDLESS_IKEV2_SUPPORTED => "CHILDLESS_IKEV2_SUPPORTED",
         IKEV2_FRAGMENTATION_SUPPORTED => "IKEV2_FRAGMENTATION_SUPPORTED",
         SIGNATURE_HASH_ALGORITHMS => "SIGNATURE_HASH_ALGORITHMS",
+        USE_PPK => "USE_PPK",
+        PPK_IDENTITY => "PPK_IDENTITY",
+        NO_PPK_AUTH => "NO_PPK_AUTH",
         other => return format!("notify {other}"),
     };
     known.to_owned()

@@ -2,10 +2,13 @@
 //!
 //! Decides: whether the peer is who it must be. Never: makes an established SA of a peer that has not proven it.
 
+mod eap_client;
+mod eap_server;
 mod initiate;
 mod judge;
 mod respond;
 
+pub(crate) use eap_server::LoggingIn;
 pub(crate) use initiate::AuthSent;
 pub(crate) use judge::Judging;
 
@@ -31,6 +34,10 @@ pub(crate) struct Init {
     pub(crate) hashes: Option<Hashes>,
     /// As initiator: both sides want IKE_AUTH without a child (RFC 6023).
     pub(crate) childless: bool,
+    /// Both sides have post-quantum pre-shared keys (RFC 8784).
+    pub(crate) ppk: bool,
+    /// As responder: the peer's proof rests on one.
+    pub(crate) ppk_used: bool,
     /// As initiator: the CERTREQ payloads of the answer.
     pub(crate) wanted: Vec<Cert>,
 }

@@ -8,13 +8,13 @@ mod half_open;
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
 use super::{lowest, redirect};
-use crate::auth;
-use crate::config::{Connection, Group, IkeProposal, Kem};
+use crate::auth::{self, ppk};
+use crate::config::{Connection, IkeProposal, Kem};
 use crate::counters::Counter;
 use crate::crypto::group::KeyExchange;
 use crate::crypto::keys::{self, IkeKeys, Ingredients};
 use crate::endpoint::Cx;
-use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
+use crate::error::{Error, Incompatible, Malformed, Misbehaved};
 use crate::event::IkeSaId;
 use crate::header::{self, Exchange, Header};
 use crate::ike_sa::{Core, IkeSa, Path, State, Via, Window};
@@ -24,7 +24,7 @@ use crate::negotiate::proposal::{self, group_by_number};
 use crate::payload::{self, Notify, Payload, notify};
 use crate::snapshot::Role;
 use core::net::IpAddr;
-use half_open::half_open;
+use half_open::{exchange, half_open};
 use std::sync::Arc;
 
 /// Cookies and other groups that a peer may ask for before it must come to the point.
@@ -64,6 +64,7 @@ pub(crate) struct InitAnswered {
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
     pub(crate) hashes: Option<auth::Hashes>,
+    pub(crate) ppk: bool,
 }
 
 /// Sends the first request. `None`: no key can be made.
@@ -98,6 +99,7 @@ impl InitSent {
             .extend(core.connection.proposals.iter().find_map(|p| p.kem).map(|_| intermediate_supported()));
         payloads.extend(auth::offer(&cx.config, &core.connection));
         payloads.extend(redirect::offer(core, self.from));
+        payloads.extend(core.connection.ppk.as_ref().map(|_| ppk::offer()));
         let header = core.header(Exchange::IkeSaInit, false, 0);
         core.trace_message(cx, "out", &header, &payloads);
         self.request = message::plain(header, &payloads);
@@ -265,6 +267,10 @@ impl InitSent {
     ) -> State {
         let Ok(nr) = view.nonce() else { return State::InitSent(self) };
         core.window.answered();
+        let ppk = match ppk::negotiated(core.connection.ppk.as_ref(), view) {
+            Ok(ppk) => ppk,
+            Err(why) => return IkeSa::fail(core, cx, why.to_owned()),
+        };
         let exchange = ike_auth::Init {
             keys: agreed.0,
             proposal: agreed.1,
@@ -276,6 +282,8 @@ impl InitSent {
             hashes: auth::Hashes::of(view),
             childless: core.connection.exchanges.childless
                 && view.notify(notify::CHILDLESS_IKEV2_SUPPORTED).is_some(),
+            ppk,
+            ppk_used: false,
             wanted: view.cert_requests().cloned().collect(),
         };
         match exchange.proposal.kem {
@@ -343,6 +351,7 @@ pub(crate) fn respond(
     // RFC 6023 §3: an IKE_AUTH without a child is as good as one with.
     payloads.push(Payload::Notify(Notify::new(notify::CHILDLESS_IKEV2_SUPPORTED)));
     let hashes = auth::answer(&cx.config, candidates, view, &mut payloads);
+    let ppk = ppk::answer(candidates, view, &mut payloads);
     let answer = core.header(Exchange::IkeSaInit, true, 0);
     core.trace_message(cx, "out", &answer, &payloads);
     let response = message::plain(answer, &payloads);
@@ -360,18 +369,9 @@ pub(crate) fn respond(
         request: bytes.to_vec(),
         response,
         hashes,
+        ppk,
     };
     Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
-}
-
-fn exchange(
-    cx: &mut Cx<'_>,
-    group: Group,
-    public: &[u8],
-) -> Result<(KeyExchange, crate::crypto::Wiped), Error> {
-    let ke = KeyExchange::new(group, &mut *cx.rng).ok_or(Error::Local(Failure::Key))?;
-    let shared = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
-    Ok((ke, shared))
 }
 
 /// RFC 7383 §2.3

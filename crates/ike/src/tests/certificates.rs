@@ -9,28 +9,30 @@ use crate::counters::Counter;
 use crate::event::Event;
 use std::sync::Arc;
 
-fn own(made: &Made, between: &[&Made]) -> OwnKey {
+pub(super) fn own(made: &Made, between: &[&Made]) -> OwnKey {
     let chain = core::iter::once(made).chain(between.iter().copied()).map(|m| m.cert.clone()).collect();
     OwnKey { key: made.key.clone(), chain, send_chain: true, prefer_pss: false }
 }
 
-fn trust(authorities: &[&Made]) -> RemoteAuth {
+pub(super) fn trust(authorities: &[&Made]) -> RemoteAuth {
     let authorities = authorities.iter().map(|m| m.cert.clone()).collect();
     RemoteAuth::Certificate(Arc::new(Trust {
         authorities,
         crls: Arc::default(),
         revocation: Revocation::default(),
+        crl_urls: Vec::new(),
+        ocsp_url: None,
     }))
 }
 
 /// One root, a certificate for each side.
-struct Lab {
-    root: Made,
+pub(super) struct Lab {
+    pub(super) root: Made,
     a: Made,
-    b: Made,
+    pub(super) b: Made,
 }
 
-fn lab(family: Family) -> Lab {
+pub(super) fn lab(family: Family) -> Lab {
     let root = ca("C=DE, O=Lab, CN=Root").root();
     let a = leaf("C=DE, O=Lab, CN=a", &[dns("a.lab"), ip(&[198, 18, 0, 1]), mail("ops@a.lab")]);
     let b = leaf("C=DE, O=Lab, CN=b", &[dns("b.lab")]);
@@ -388,13 +390,17 @@ fn an_altered_auth_proves_nothing() {
     let local = LocalAuth::Key(Arc::new(own(&lab.a, &[])));
     let mut rng = <rand_chacha::ChaCha20Rng as rand_core::SeedableRng>::seed_from_u64(1);
     let all = crate::auth::Hashes::of(View(&[crate::auth::notify()]));
-    let Some(Payload::Auth { method, data }) = payload(&keys, &local, signed, all, &mut rng) else {
+    let Some(Payload::Auth { method, data }) =
+        payload(keys.proof(signed.signer), &local, signed, all, &mut rng)
+    else {
         panic!()
     };
     let shown = [Payload::Cert(Cert { encoding: cert::X509, data: lab.a.cert.der().to_vec() })];
     let by = trust(&[&lab.root]);
     let judge = |signed: Signed<'_>, method: u8, data: &[u8]| {
-        Prover::new(&keys, signed, (method, data), View(&shown), all, TODAY).prove(&by).is_ok()
+        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&shown), all, TODAY)
+            .prove(&by)
+            .is_ok()
     };
     assert!(method == 14 && judge(signed, method, &data));
     assert!(!judge(Signed { message: b"massage", ..signed }, method, &data));
@@ -411,15 +417,22 @@ fn an_altered_auth_proves_nothing() {
     }
     // Encodings that nobody asked for (RFC 7296 §3.6).
     let address = [Payload::Cert(Cert { encoding: 12, data: vec![0; 60] })];
-    let why = Prover::new(&keys, signed, (method, &data), View(&address), all, TODAY).prove(&by).unwrap_err();
+    let why =
+        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&address), all, TODAY)
+            .prove(&by)
+            .unwrap_err();
     assert!(why.to_string().contains("which we did not ask for"));
     let many: Vec<Payload> = (0..17).flat_map(|_| shown.clone()).collect();
-    assert!(Prover::new(&keys, signed, (method, &data), View(&many), all, TODAY).prove(&by).is_err());
+    assert!(
+        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&many), all, TODAY)
+            .prove(&by)
+            .is_err()
+    );
     // A peer that takes no hash of ours gets no signature.
     let sha1 =
         crate::payload::Notify::with_data(crate::payload::notify::SIGNATURE_HASH_ALGORITHMS, vec![0, 1]);
     let none = crate::auth::Hashes::of(View(&[Payload::Notify(sha1)]));
-    assert!(none.is_some() && payload(&keys, &local, signed, none, &mut rng).is_none());
+    assert!(none.is_some() && payload(keys.proof(signed.signer), &local, signed, none, &mut rng).is_none());
 }
 
 // Bounds: many certificates, long ones, chains that branch

@@ -164,6 +164,7 @@ fn connection(side: Side) -> Connection {
         remote_id: if a_side { idb } else { ida },
         local_auth: LocalAuth::Psk(Secret::new(b"correct horse".to_vec())),
         remote_auth: RemoteAuth::Psk(Secret::new(b"correct horse".to_vec())),
+        ppk: None,
         proposals: vec![GCM],
         children: vec![if a_side {
             child("10.1.0.0/24", "10.2.0.0/24")

@@ -3,11 +3,13 @@
 //! Decides: what is shown and proven to the peer, and whether its answer proves enough.
 //! Never: stands with a peer that has not.
 
+use super::eap_client::LogIn;
 use super::{Init, judge, our_id};
-use crate::auth::{self, Proven, Prover, bad};
+use crate::auth::ppk::{self, Mixed};
+use crate::auth::{self, Proven, Prover, Signed, bad};
 use crate::child_sa::offer;
 use crate::child_sa::{self, Agreed, Then};
-use crate::config::{Child, ChildId};
+use crate::config::{Child, ChildId, Connection, LocalAuth};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed, Misbehaved};
@@ -24,6 +26,10 @@ use ravelin_wire::Spi;
 pub(crate) struct AuthSent {
     pub(super) init: Init,
     pub(super) child: Option<(Child, Spi)>,
+    /// Once the responder has proven itself, and we log in by EAP.
+    pub(super) log_in: Option<LogIn>,
+    /// The keys if the responder uses the post-quantum pre-shared key too.
+    pub(super) mixed: Option<Mixed>,
 }
 
 impl AuthSent {
@@ -47,11 +53,16 @@ impl AuthSent {
         payloads.extend(auth::requests(core::iter::once(&*connection)));
         payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
         let signed = init.signed(Role::Initiator, &id);
-        let auth = auth::payload(&init.keys, &connection.local_auth, signed, init.hashes, &mut *cx.rng);
-        let Some(auth) = auth else {
-            return IkeSa::fail(core, cx, auth::NO_SCHEME.to_owned());
-        };
-        payloads.push(auth);
+        // RFC 7296 §2.16: without AUTH the responder knows that we want EAP.
+        let logs_in = matches!(connection.local_auth, LocalAuth::Eap(_));
+        let ppk = connection.ppk.as_ref().filter(|_| init.ppk && !logs_in);
+        let mixed = ppk.map(|ppk| ppk::mix(&init.keys, ppk));
+        if !logs_in {
+            let Some(proof) = prove_ourselves(&init, &connection, cx, signed, mixed.as_ref()) else {
+                return IkeSa::fail(core, cx, auth::NO_SCHEME.to_owned());
+            };
+            payloads.extend(proof);
+        }
         let child = child.filter(|_| !init.childless);
         let wanted = connection.children.iter().find(|c| Some(c.id) == child);
         let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
@@ -62,7 +73,7 @@ impl AuthSent {
         if !core.request_sealed(cx, &mut init.keys, Exchange::IkeAuth, &payloads) {
             return IkeSa::fail(core, cx, Failure::Key.to_string());
         }
-        State::AuthSent(Box::new(Self { init, child }))
+        State::AuthSent(Box::new(Self { init, child, log_in: None, mixed }))
     }
 
     /// HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
@@ -76,15 +87,48 @@ impl AuthSent {
         if asked.exchange != Exchange::IkeAuth {
             return IkeSa::fail(core, cx, "the peer answered with another exchange".to_owned());
         }
-        let Self { init, child } = *self;
+        let Self { mut init, child, log_in, mixed } = *self;
+        if let Some(log_in) = log_in {
+            return log_in.on_response(init, core, cx, child, view);
+        }
+        match mixed.filter(|_| ppk::is_agreed(view)) {
+            Some(mixed) => {
+                mixed.install(&mut init.keys);
+                core.trace(cx, || ppk::USED.to_owned());
+            }
+            None if core.connection.ppk.as_ref().is_some_and(|p| p.required)
+                && !matches!(view.auth(), Ok(None)) =>
+            {
+                let why = bad("the peer does not use the post-quantum pre-shared key, which is required");
+                return refuse(init, core, cx, &why);
+            }
+            None => {}
+        }
         match prove(&init, core, cx, view) {
             Ok((peer, proven)) => match judge::begin(core, cx, proven, (init, peer, child), (asked, view)) {
                 Ok(waiting) => waiting,
-                Err((init, peer, child)) => stand(init, core, cx, peer, child, view),
+                Err((init, peer, child)) => proceed(init, core, cx, peer, child, view),
             },
             Err(error) => refuse(init, core, cx, &error),
         }
     }
+}
+
+/// AUTH and, with a post-quantum pre-shared key, what says so.
+fn prove_ourselves(
+    init: &Init,
+    connection: &Connection,
+    cx: &mut Cx<'_>,
+    signed: Signed<'_>,
+    mixed: Option<&Mixed>,
+) -> Option<Vec<Payload>> {
+    let plain = init.keys.proof(Role::Initiator);
+    let mut by = |key| auth::payload(key, &connection.local_auth, signed, init.hashes, &mut *cx.rng);
+    let (Some(mixed), Some(ppk)) = (mixed, &connection.ppk) else { return Some(vec![by(plain)?]) };
+    let without = if ppk.required { None } else { by(plain) };
+    let mut payloads = vec![by(mixed.proof(Role::Initiator))?];
+    payloads.extend(ppk::ask(ppk, without.as_ref()));
+    Some(payloads)
 }
 
 /// The identity that the peer proved.
@@ -99,12 +143,37 @@ fn prove(init: &Init, core: &Core, cx: &Cx<'_>, view: View<'_>) -> Result<(Id, P
     }
     let signed = init.signed(Role::Responder, id);
     let now = cx.config.clock.unix();
-    let proven =
-        Prover::new(&init.keys, signed, got, view, init.hashes, now).prove(&core.connection.remote_auth)?;
+    let proven = Prover::new(
+        init.keys.proof(Role::Responder),
+        signed,
+        (got.0, got.1.to_vec()),
+        view,
+        init.hashes,
+        now,
+    )
+    .prove(&core.connection.remote_auth)?;
     Ok((id.clone(), proven))
 }
 
-/// The peer is authentic: the SA stands.
+/// The peer is authentic: the SA stands, or it is our turn to log in.
+pub(super) fn proceed(
+    init: Init,
+    core: &mut Core,
+    cx: &mut Cx<'_>,
+    peer: Id,
+    child: Option<(Child, Spi)>,
+    view: View<'_>,
+) -> State {
+    match &core.connection.local_auth {
+        LocalAuth::Eap(config) => {
+            let log_in = LogIn::new(config.clone(), peer, cx.config.clock.unix());
+            log_in.on_response(init, core, cx, child, view)
+        }
+        LocalAuth::Psk(_) | LocalAuth::Key(_) => stand(init, core, cx, peer, child, view),
+    }
+}
+
+/// Both sides are authentic: the SA stands.
 pub(super) fn stand(
     init: Init,
     core: &mut Core,

@@ -62,9 +62,10 @@ impl Judging {
     /// The answers, or none when the time is over.
     pub(crate) fn on_answer(self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>, answers: &[Status]) -> State {
         let verdict = judge(self.rules, self.count, answers);
+        core.trace(cx, || format!("revocation, one answer for each certificate: {answers:?}"));
         let Self { init, peer, asked, payloads, child, .. } = *self;
         match (core.role, verdict) {
-            (Role::Initiator, Ok(())) => initiate::stand(init, core, cx, peer, child, View(&payloads)),
+            (Role::Initiator, Ok(())) => initiate::proceed(init, core, cx, peer, child, View(&payloads)),
             (Role::Initiator, Err(why)) => initiate::refuse(init, core, cx, &why),
             (Role::Responder, Ok(())) => respond::accept(init, core, cx, asked, View(&payloads), peer),
             (Role::Responder, Err(why)) => respond::refuse(init, core, cx, asked, &why, &peer.to_string()),

@@ -2,22 +2,26 @@
 //!
 //! Decides: which connection the peer's identity and proof belong to. Never: answers more than an error to others.
 
-use super::{Init, judge, our_id};
+use super::{Init, eap_server, judge, our_id};
+use crate::auth::ppk::{self, Choice};
 use crate::auth::{self, Proven, Prover, bad};
 use crate::child_sa::offer;
 use crate::child_sa::{self, Agreed, Then};
-use crate::config::Connection;
+use crate::config::{Connection, Ppk};
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed};
 use crate::event::ChildSaId;
 use crate::header::Exchange;
-use crate::ike_sa::{Asked, Core, Established, Held, IkeSa, State, count_error, error_payload};
+use crate::ike_sa::{Asked, Core, Established, Held, State, count_error, error_payload};
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use crate::task::ike_init::InitAnswered;
 use crate::task::mobike::Mobility;
 use std::sync::Arc;
+
+/// Keys that one peer's proof is held against: connections with the same key count once.
+const MAX_PPKS: usize = 8;
 
 impl InitAnswered {
     /// `HDR, SK {IDi, [IDr,] AUTH, SAi2, TSi, TSr}` and what else the peer likes.
@@ -34,7 +38,7 @@ impl InitAnswered {
         if !int_auth.is_empty() {
             int_auth.extend_from_slice(&asked.id.to_be_bytes());
         }
-        let init = Init {
+        let mut init = Init {
             int_auth,
             keys: self.keys,
             proposal: self.proposal,
@@ -44,8 +48,13 @@ impl InitAnswered {
             nr: self.nr,
             hashes: self.hashes,
             childless: false,
+            ppk: self.ppk,
+            ppk_used: false,
             wanted: Vec::new(),
         };
+        if in_place && matches!(view.auth(), Ok(None)) {
+            return eap_server::begin(init, core, cx, asked, view);
+        }
         let checked = if in_place {
             check(&init, core, cx, view)
         } else {
@@ -54,6 +63,10 @@ impl InitAnswered {
         match checked {
             Ok((connection, peer, proven)) => {
                 core.connection = connection;
+                init.use_ppk(core, view);
+                if init.ppk_used {
+                    core.trace(cx, || ppk::USED.to_owned());
+                }
                 match judge::begin(core, cx, proven, (init, peer, None), (asked, view)) {
                     Ok(waiting) => waiting,
                     Err((init, peer, _)) => accept(init, core, cx, asked, view, peer),
@@ -63,6 +76,17 @@ impl InitAnswered {
                 let who = view.id_i().map(ToString::to_string).unwrap_or_default();
                 refuse(init, core, cx, asked, &error, &who)
             }
+        }
+    }
+}
+
+impl Init {
+    /// The connection is known, and the peer has proven itself to it: with its key, where the peer used one.
+    fn use_ppk(&mut self, core: &Core, view: View<'_>) {
+        let chosen = core.connection.ppk.as_ref().map(|ours| ppk::choose(Some(ours), self.ppk, view, &[]));
+        if let Some(Ok(Choice::Mixed(ppk))) = chosen {
+            ppk::mix(&self.keys, ppk).install(&mut self.keys);
+            self.ppk_used = true;
         }
     }
 }
@@ -91,20 +115,15 @@ fn check(
 ) -> Result<(Arc<Connection>, Id, Proven), Error> {
     let id = view.id_i()?;
     let id_r = view.id_r()?;
-    let got = view.auth()?.ok_or_else(|| bad("the peer wants EAP"))?;
-    let fits = |c: &&Arc<Connection>| {
-        id.matches(&c.remote_id)
-            && id_r.is_none_or(|id| id.matches(&c.local_id))
-            && c.proposals.contains(&init.proposal)
-    };
+    let got = view.auth()?.ok_or(Malformed::Missing("AUTH payload"))?;
+    let fits = |c: &&Arc<Connection>| fits(c, init, id, id_r);
     let candidates = cx.candidates(core.path.local, core.path.remote.ip());
-    let signed = init.signed(Role::Initiator, id);
-    let mut prover = Prover::new(&init.keys, signed, got, view, init.hashes, cx.config.clock.unix());
+    let mut proofs = Proofs { init, id, view, auth: got, now: cx.config.clock.unix(), provers: Vec::new() };
     let mut proven: Vec<(&Arc<Connection>, Proven)> = Vec::new();
     let mut why = bad("no connection has these identities");
     // Several connections may serve one peer; their secrets may differ.
     for connection in candidates.iter().filter(fits) {
-        match prover.prove(&connection.remote_auth) {
+        match proofs.of(connection) {
             Ok(proof) => proven.push((connection, proof)),
             Err(error) => why = error,
         }
@@ -116,7 +135,50 @@ fn check(
     Ok((Arc::clone(connection), id.clone(), proof.clone()))
 }
 
-/// The peer is authentic: the SA stands. The answer waits for the child, if there is one.
+/// What the peer proves, by each post-quantum pre-shared key and by none.
+struct Proofs<'a> {
+    init: &'a Init,
+    id: &'a Id,
+    view: View<'a>,
+    auth: (u8, &'a [u8]),
+    now: u64,
+    provers: Vec<(Option<Ppk>, Prover<'a>)>,
+}
+
+impl<'a> Proofs<'a> {
+    fn of(&mut self, connection: &Connection) -> Result<Proven, Error> {
+        let Self { init, id, view, now, .. } = *self;
+        let choice = ppk::choose(connection.ppk.as_ref(), init.ppk, view, self.auth.1)?;
+        let (ppk, data) = match choice {
+            Choice::Plain(data) => (None, data.to_vec()),
+            Choice::Mixed(ppk) => (Some(ppk), self.auth.1.to_vec()),
+        };
+        let at = match self.provers.iter().position(|(of, _)| of.as_ref() == ppk) {
+            Some(at) => at,
+            None if self.provers.len() >= MAX_PPKS => return Err(bad("too many keys would fit")),
+            None => {
+                let mixed = ppk.map(|ppk| ppk::mix(&init.keys, ppk));
+                let plain = || init.keys.proof(Role::Initiator);
+                let key = mixed.as_ref().map_or_else(plain, |mixed| mixed.proof(Role::Initiator));
+                let signed = init.signed(Role::Initiator, id);
+                let prover = Prover::new(key, signed, (self.auth.0, data), view, init.hashes, now);
+                self.provers.push((ppk.cloned(), prover));
+                self.provers.len() - 1
+            }
+        };
+        let (_, prover) = self.provers.get_mut(at).ok_or_else(|| bad("no key fits"))?;
+        prover.prove(&connection.remote_auth)
+    }
+}
+
+/// The connection may serve a peer of this identity, which asks for that one.
+pub(super) fn fits(c: &Connection, init: &Init, id: &Id, id_r: Option<&Id>) -> bool {
+    id.matches(&c.remote_id)
+        && id_r.is_none_or(|id| id.matches(&c.local_id))
+        && c.proposals.contains(&init.proposal)
+}
+
+/// The peer is authentic: our own proof goes with the answer.
 pub(super) fn accept(
     init: Init,
     core: &mut Core,
@@ -125,23 +187,53 @@ pub(super) fn accept(
     view: View<'_>,
     peer: Id,
 ) -> State {
-    // The peer may have moved to the NAT-T port meanwhile.
+    follow(core, cx, asked);
+    match own_proof(&init, core, cx, view) {
+        Ok(head) => stand(init, core, cx, asked, view, peer, head),
+        Err(error) => refuse(init, core, cx, asked, &error, &peer.to_string()),
+    }
+}
+
+/// The peer may have moved to the NAT-T port meanwhile.
+pub(super) fn follow(core: &mut Core, cx: &Cx<'_>, asked: Asked) {
     core.path.remote = asked.via.remote;
     core.path.local = Some(asked.via.local.ip());
     core.path.natt = asked.via.local.port() == cx.config.natt_port;
     core.path.force_udp = core.connection.force_udp;
-    let Some(id) = our_id(&core.connection, core) else {
-        return IkeSa::fail(core, cx, "our identity is not known".to_owned());
-    };
+}
+
+/// IDr, `[CERT, ...]` AUTH
+pub(super) fn own_proof(
+    init: &Init,
+    core: &Core,
+    cx: &mut Cx<'_>,
+    view: View<'_>,
+) -> Result<Vec<Payload>, Error> {
+    let id = our_id(&core.connection, core).ok_or_else(|| bad("our identity is not known"))?;
     let wanted: Vec<_> = view.cert_requests().cloned().collect();
     let local = &core.connection.local_auth;
     let signed = init.signed(Role::Responder, &id);
-    let Some(auth) = auth::payload(&init.keys, local, signed, init.hashes, &mut *cx.rng) else {
-        return refuse(init, core, cx, asked, &bad(auth::NO_SCHEME), &peer.to_string());
-    };
+    let key = init.keys.proof(Role::Responder);
+    let auth =
+        auth::payload(key, local, signed, init.hashes, &mut *cx.rng).ok_or_else(|| bad(auth::NO_SCHEME))?;
     let mut head = vec![Payload::IdR(id)];
     head.extend(auth::certificates(local, &wanted));
     head.push(auth);
+    head.extend(init.ppk_used.then(ppk::agree));
+    Ok(head)
+}
+
+/// The SA stands. `view`: the peer's first message of IKE_AUTH; `head`: what the answer begins with. It waits for the
+/// child, if there is one.
+pub(super) fn stand(
+    init: Init,
+    core: &mut Core,
+    cx: &mut Cx<'_>,
+    asked: Asked,
+    view: View<'_>,
+    peer: Id,
+    mut head: Vec<Payload>,
+) -> State {
     core.mobility = Mobility::agreed(core, view, false);
     head.extend(Mobility::offer(core).filter(|_| core.mobility != Mobility::Off));
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));

@@ -1,9 +1,12 @@
 //! What a responder keeps of a peer that has not authenticated yet.
 //!
-//! Decides: nothing. Reads: the way its request came. Writes: a new record. Never: trusts the address for more than an answer.
+//! Decides: nothing. Reads: the way its request came, its public value. Writes: a new record. Never: trusts the address for more than an answer.
 
-use crate::config::Connection;
+use crate::config::{Connection, Group};
+use crate::crypto::Wiped;
+use crate::crypto::group::KeyExchange;
 use crate::endpoint::Cx;
+use crate::error::{Error, Failure, Misbehaved};
 use crate::event::IkeSaId;
 use crate::ike_sa::{Core, Path, Via};
 use crate::snapshot::Role;
@@ -20,4 +23,11 @@ pub(super) fn half_open(cx: &mut Cx<'_>, connection: Arc<Connection>, peer_spi: 
     };
     let (id, spi) = (IkeSaId(cx.fresh_id()), cx.ike_spi());
     Core::new(id, Role::Responder, (spi, peer_spi), connection, path, cx.now)
+}
+
+/// Our half of the key exchange, and what both halves make.
+pub(super) fn exchange(cx: &mut Cx<'_>, group: Group, public: &[u8]) -> Result<(KeyExchange, Wiped), Error> {
+    let ke = KeyExchange::new(group, &mut *cx.rng).ok_or(Error::Local(Failure::Key))?;
+    let shared = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
+    Ok((ke, shared))
 }
