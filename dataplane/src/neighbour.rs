@@ -87,10 +87,9 @@ impl Resolver<'_> {
     pub(crate) fn need(&mut self, port: PortId, addr: IpAddr) {
         let at = (folded(addr).wrapping_mul(0x9e37_79b9) >> 24) as usize;
         let Some(throttle) = self.requests.places.get_mut(at % Requests::PLACES) else { return };
-        if throttle.pass(self.now) {
-            if !self.events.push(WorkerEvent::NeighbourNeeded { port, addr }) {
-                *throttle = Throttle::default();
-            }
+        let asked = throttle.pass(self.now);
+        if asked && !self.events.push(WorkerEvent::NeighbourNeeded { port, addr }) {
+            *throttle = Throttle::default();
         }
     }
 }

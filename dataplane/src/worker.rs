@@ -154,10 +154,8 @@ impl Worker {
 
     /// Call between batches. `None`: nothing to answer, or the answer comes through [`Self::next_event`] (reports).
     pub fn apply(&mut self, command: WorkerCommand) -> Option<WorkerEvent> {
-        let leaves = match command {
-            WorkerCommand::UseOutbound { tunnel, .. } => Some(tunnel),
-            _ => None,
-        };
+        let leaves =
+            if let WorkerCommand::UseOutbound { tunnel, .. } = command { Some(tunnel) } else { None };
         let answer = self.way.db.apply(command);
         if let (Some(tunnel), Some(WorkerEvent::Done { outcome: Outcome::Ok, .. })) = (leaves, &answer) {
             self.way.hold.release(tunnel);

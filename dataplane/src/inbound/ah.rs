@@ -4,7 +4,7 @@
 //! AH out of the packet. Never: joins the bursts of ESP; opens ESP, whose SPIs are looked up elsewhere.
 //!
 //! 1. What may change on the way is zeroed, and so is the ICV, 2. the ICV over all of the packet is compared, 3. both are
-//! put back, 4. tunnel mode goes on with the packet inside, transport mode with the same header, less AH.
+//!    put back, 4. tunnel mode goes on with the packet inside, transport mode with the same header, less AH.
 
 use super::decrypt::Sa;
 use super::{Authentic, decap, lookup, replay, transport};

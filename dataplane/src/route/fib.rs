@@ -54,7 +54,8 @@ impl Fib {
             hops: vec![Hop::None],
         };
         let mut places = std::collections::HashMap::new();
-        let (mut list, mut six): (Vec<(u32, u8, u32)>, Vec<(u128, u8, u32)>) = (vec![], vec![]);
+        let mut list: Vec<(u32, u8, u32)> = vec![];
+        let mut six: Vec<(u128, u8, u32)> = vec![];
         for (prefix, hop) in routes {
             let hop = Hop::from(hop);
             let place = *places.entry(hop).or_insert_with(|| {

@@ -26,7 +26,7 @@ impl Family for u32 {
     }
 
     fn mask(len: u8) -> Self {
-        Self::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)
+        Self::MAX.checked_shl(32 - Self::from(len)).unwrap_or(0)
     }
 
     #[inline]
