@@ -3,7 +3,7 @@
 //! Decides: whether a packet's lengths are possible, and whether an authentic packet's padding is right. Reads: jobs.
 //! Writes: header, counting IV and trailer before sealing; the outcome after opening. Never encrypts: kernels do.
 
-use crate::suite::{HEADER, TRAILER};
+use crate::suite::TRAILER;
 use crate::{OpenError, OpenJob, Opened, SealJob, Suite};
 
 /// No ESP packet is longer (the IP total length has 16 bits), so kernels may count blocks in 32 bits.
@@ -18,15 +18,24 @@ pub(crate) fn prepare(job: &mut SealJob) -> bool {
         job.packet.fill(0);
         return false;
     }
-    let offset = suite.payload_offset();
-    let end = job.packet.len() - suite.icv_len();
-    let (head, body) = job.packet[..end].split_at_mut(offset);
-    head[..4].copy_from_slice(&job.spi.to_be_bytes());
-    head[4..8].copy_from_slice(&sequence_on_wire(job.seq));
+    let [spi, seq] = [job.spi.to_be_bytes(), sequence_on_wire(job.seq)];
     if suite.iv_len() == 8 {
-        head[HEADER..].copy_from_slice(&job.seq.to_be_bytes());
+        if let Some((head, rest)) = job.packet.split_first_chunk_mut::<16>() {
+            let head = head.as_chunks_mut::<4>().0;
+            [head[0], head[1]] = [spi, seq];
+            head[2..].as_flattened_mut().copy_from_slice(&job.seq.to_be_bytes());
+            write_trailer(
+                rest.get_mut(job.payload_len..).unwrap_or_default(),
+                suite.icv_len(),
+                job.next_header,
+            );
+        }
+        return true;
     }
-    write_trailer(&mut body[job.payload_len..], job.next_header);
+    let offset = suite.payload_offset();
+    job.packet[..4].copy_from_slice(&spi);
+    job.packet[4..8].copy_from_slice(&seq);
+    write_trailer(&mut job.packet[offset + job.payload_len..], suite.icv_len(), job.next_header);
     true
 }
 
@@ -86,9 +95,23 @@ fn sequence_on_wire(seq: u64) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// `room` is padding (1, 2, 3, …), pad length, next header; at most 15 + 2 bytes.
+/// Padding (1, 2, 3, …), pad length, next header, at most 15 + 2 bytes, at the front of `room`; behind them stays room for
+/// the ICV.
 #[inline]
-fn write_trailer(room: &mut [u8], next_header: u8) {
+fn write_trailer(room: &mut [u8], icv: usize, next_header: u8) {
+    const PADDING: u64 = 0x0706_0504_0302_0100;
+    let pad = room.len().wrapping_sub(icv + TRAILER);
+    if pad < 4
+        && icv >= 4
+        && let Some(first) = room.first_chunk_mut::<8>()
+    {
+        // One store; what is too much of it lies where the ICV comes.
+        let trailer = (PADDING >> 8) & ((1 << (8 * pad)) - 1);
+        let ends = pad as u64 | u64::from(next_header) << 8;
+        *first = (trailer | ends << (8 * pad)).to_le_bytes();
+        return;
+    }
+    let room = room.get_mut(..pad.wrapping_add(TRAILER)).unwrap_or_default();
     let Some((pad, [length, next])) = room.split_last_chunk_mut::<TRAILER>() else { return };
     let mut n = 0;
     for byte in pad {
@@ -103,6 +126,15 @@ fn write_trailer(room: &mut [u8], next_header: u8) {
 fn read_trailer(body: &[u8]) -> Option<(usize, u8)> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER>()?;
     let len = rest.len().checked_sub(usize::from(pad_len))?;
+    if pad_len < 4
+        && let Some(last) = body.last_chunk::<8>()
+    {
+        // What padding there is stands right before the last two bytes.
+        const PADDING: u64 = 0x0403_0201;
+        let shift = 48 - 8 * u32::from(pad_len);
+        let found = (u64::from_le_bytes(*last) & (u64::MAX >> 16)) >> shift;
+        return (found == PADDING & ((1 << (8 * pad_len)) - 1)).then_some((len, next_header));
+    }
     let right = rest[len..].iter().zip(1..=u8::MAX).all(|(&byte, n)| byte == n);
     right.then_some((len, next_header))
 }

@@ -208,27 +208,27 @@ impl Suite {
         body.saturating_sub(TRAILER)
     }
 
+    #[inline]
     pub const fn iv_len(self) -> usize {
-        match self.cipher() {
-            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr => 8,
-            Cipher::Cbc => 16,
-            Cipher::Null => 0,
-        }
+        self.shape().iv as usize
     }
 
+    #[inline]
     pub const fn icv_len(self) -> usize {
-        match self.cipher() {
-            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha => 16,
-            Cipher::Cbc | Cipher::Ctr | Cipher::Null => self.integrity().icv_len(),
-        }
+        self.shape().icv as usize
     }
 
     /// Payload, padding and trailer together are a multiple of this power of two (RFC 4303 §2.4).
+    #[inline]
     pub const fn alignment(self) -> usize {
-        match self.cipher() {
-            Cipher::Cbc => 16,
-            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr | Cipher::Null => 4,
-        }
+        self.shape().alignment as usize
+    }
+
+    /// The lengths are asked for with every packet: looked up, not worked out.
+    #[inline]
+    const fn shape(self) -> &'static Shape {
+        const SHAPES: [Shape; Suite::NoProtectionForBenches as usize + 1] = shapes();
+        &SHAPES[self as usize]
     }
 
     pub(crate) const fn salt_len(self) -> usize {
@@ -288,4 +288,43 @@ impl Suite {
             Self::NoProtectionForBenches => (Cipher::Null, 0, Integrity::None),
         }
     }
+}
+
+/// Lengths of a suite's packets.
+#[derive(Clone, Copy)]
+struct Shape {
+    iv: u8,
+    icv: u8,
+    alignment: u8,
+}
+
+impl Shape {
+    #[allow(clippy::cast_possible_truncation, reason = "32 at most")]
+    const fn of(suite: Suite) -> Self {
+        let iv = match suite.cipher() {
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr => 8,
+            Cipher::Cbc => 16,
+            Cipher::Null => 0,
+        };
+        let icv = match suite.cipher() {
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha => 16,
+            Cipher::Cbc | Cipher::Ctr | Cipher::Null => suite.integrity().icv_len() as u8,
+        };
+        let alignment = match suite.cipher() {
+            Cipher::Cbc => 16,
+            Cipher::Gcm | Cipher::Gmac | Cipher::ChaCha | Cipher::Ctr | Cipher::Null => 4,
+        };
+        Self { iv, icv, alignment }
+    }
+}
+
+/// By the suites' own numbers.
+const fn shapes() -> [Shape; Suite::NoProtectionForBenches as usize + 1] {
+    let mut shapes = [Shape::of(Suite::NoProtectionForBenches); Suite::NoProtectionForBenches as usize + 1];
+    let mut n = 0;
+    while n < Suite::ALL.len() {
+        shapes[Suite::ALL[n] as usize] = Shape::of(Suite::ALL[n]);
+        n += 1;
+    }
+    shapes
 }

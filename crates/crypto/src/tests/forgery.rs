@@ -45,6 +45,24 @@ fn every_changed_byte_is_refused() {
     }
 }
 
+/// Long packets too, of which a kernel may have worked on more than it knew to be authentic.
+#[test]
+fn a_long_forged_packet_is_refused_and_left_as_it_was() {
+    for suite in Suite::ALL {
+        for len in [513, 1400, 4300, 9000] {
+            let plans = [Plan::new(suite, 1, 40), Plan::new(suite, 2, len), Plan::new(suite, 3, 90)];
+            let sealed = seal_all(&Engine::with_tier(Tier::Portable), &plans);
+            let end = sealed[1].len();
+            for tier in TIERS {
+                let engine = Engine::with_tier(tier);
+                for byte in [0, 6, 15, 16, 200, 300, len / 2, end - 40, end - 1] {
+                    refuse_one(&engine, &plans, &sealed, 1, |packet| packet[byte] ^= 0x10);
+                }
+            }
+        }
+    }
+}
+
 /// RFC 4303 §2.2.1: the upper half of the number is not sent, but authentic.
 #[test]
 fn the_upper_half_of_an_extended_number_is_authentic() {

@@ -19,7 +19,9 @@ pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8],
         header: (head >> 64) as u64,
         aad: ((aad >> 64) as u64, aad as u64),
         aad_bits,
+        plain_aad: false,
         text_bits: (packet.len() as u64 - 32) * 8,
+        next: packet.as_ptr(),
     };
     assert!([Tier::Sse, Tier::Avx2, Tier::Avx512].map(gcm_kernel).contains(&kernel));
     // SAFETY: header and ICV were subtracted from the length, and the CPU was asked.

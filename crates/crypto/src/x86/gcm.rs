@@ -20,8 +20,12 @@ pub(super) struct Unit<'a> {
     /// Associated data, zero-padded to a block, as a big-endian number in two halves.
     pub(super) aad: (u64, u64),
     pub(super) aad_bits: u64,
+    /// The associated data is SPI and sequence number as they stand in the packet.
+    pub(super) plain_aad: bool,
     /// What is encrypted; none of it in GMAC.
     pub(super) text_bits: u64,
+    /// Where the burst's next packet lies: only hints to the cache go there.
+    pub(super) next: *const u8,
 }
 
 impl<'a> Unit<'a> {
@@ -49,7 +53,8 @@ impl<'a> Unit<'a> {
         let (aad, aad_bits) = if esn { (extended, 96) } else { ((header, 0), 64) };
         let body = packet.len() - 32;
         let text_bits = body as u64 * 8;
-        Self { key, body, packet: packet.as_mut_ptr(), iv, header, aad, aad_bits, text_bits }
+        let packet = packet.as_mut_ptr();
+        Self { key, body, packet, iv, header, aad, aad_bits, plain_aad: !esn, text_bits, next: packet }
     }
 
     /// To be hashed, not encrypted: a packet of AES-GMAC that is long enough, without its ICV. RFC 4543 §3.3: all of it
@@ -70,7 +75,9 @@ impl<'a> Unit<'a> {
             header,
             aad: if esn { extended } else { (header, iv) },
             aad_bits: (packet.len() + more) as u64 * 8,
+            plain_aad: false,
             text_bits: 0,
+            next: packet.as_ptr(),
         }
     }
 
@@ -79,7 +86,18 @@ impl<'a> Unit<'a> {
     #[inline]
     pub(super) fn counting(key: &'a Key, packet: &'a mut [u8], iv: u64) -> Self {
         let (body, packet) = (packet.len() - 16, packet.as_mut_ptr());
-        Self { key, packet, body, iv, header: 0, aad: (0, 0), aad_bits: 0, text_bits: 0 }
+        Self {
+            key,
+            packet,
+            body,
+            iv,
+            header: 0,
+            aad: (0, 0),
+            aad_bits: 0,
+            plain_aad: false,
+            text_bits: 0,
+            next: packet,
+        }
     }
 }
 

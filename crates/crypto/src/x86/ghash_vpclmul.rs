@@ -7,6 +7,7 @@ use core::arch::x86_64::*;
 use crate::Key;
 
 /// Sums of products before reduction: low, middle and high 128 bits per lane.
+#[derive(Clone, Copy)]
 pub(super) struct Products {
     low: __m512i,
     middle: __m512i,
@@ -37,30 +38,131 @@ impl Products {
             let block =
                 if v == 0 { _mm512_xor_si512(*block, _mm512_zextsi128_si512(before)) } else { *block };
             // SAFETY: the caller's promise.
-            let power = unsafe { _mm512_loadu_si512(powers.add(v * 64).cast()) };
-            self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(block, power));
-            self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(block, power));
-            let cross = _mm512_clmulepi64_epi128::<0x01>(block, power);
-            self.middle = _mm512_ternarylogic_epi64::<0x96>(
-                self.middle,
-                cross,
-                _mm512_clmulepi64_epi128::<0x10>(block, power),
-            );
+            unsafe { self.add_vector(block, powers.add(v * 64)) };
         }
     }
 
-    /// Folds the four lanes and reduces once (Montgomery's way, as POLYVAL has it: RFC 8452 §3).
+    /// # Safety
+    /// `powers` points to 64 readable bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn add_vector(&mut self, block: __m512i, powers: *const u8) {
+        // SAFETY: the caller's promise.
+        let power = unsafe { _mm512_loadu_si512(powers.cast()) };
+        self.low = _mm512_xor_si512(self.low, _mm512_clmulepi64_epi128::<0x00>(block, power));
+        self.high = _mm512_xor_si512(self.high, _mm512_clmulepi64_epi128::<0x11>(block, power));
+        self.middle = _mm512_ternarylogic_epi64::<0x96>(
+            self.middle,
+            _mm512_clmulepi64_epi128::<0x01>(block, power),
+            _mm512_clmulepi64_epi128::<0x10>(block, power),
+        );
+    }
+
+    /// Reduces once.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) fn reduce(self) -> __m128i {
-        let (low, middle, high) = (fold(self.low), fold(self.middle), fold(self.high));
-        let low = _mm_xor_si128(low, _mm_slli_si128::<8>(middle));
-        let high = _mm_xor_si128(high, _mm_srli_si128::<8>(middle));
-        let poly = _mm_set_epi64x(0xc200_0000_0000_0000u64.cast_signed(), 1);
-        let once = _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), _mm_clmulepi64_si128::<0x10>(low, poly));
-        let twice = _mm_clmulepi64_si128::<0x10>(once, poly);
-        _mm_ternarylogic_epi64::<0x96>(high, _mm_shuffle_epi32::<0x4e>(once), twice)
+        let (low, high) = self.halves();
+        reduce_second(reduce_first(low), high)
     }
+
+    /// The sum of all lanes: low and high 128 bits.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn halves(self) -> (__m128i, __m128i) {
+        let low = _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(self.middle));
+        let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle));
+        (fold(low), fold(high))
+    }
+}
+
+/// The hash of a group of 16 blocks under way: a step of it for each round of the AES beside it, so that the multiplier
+/// and the AES unit work at the same time.
+pub(super) struct Pending {
+    blocks: [__m512i; 4],
+    powers: *const u8,
+    products: Products,
+    /// Before the last steps: the sum's halves, half reduced.
+    sum: (__m128i, __m128i),
+    hash: __m128i,
+}
+
+impl Pending {
+    /// `before`: the hash of all that came before.
+    ///
+    /// # Safety
+    /// `key` is a GCM key and lives until the last step.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn new(blocks: [__m512i; 4], before: __m128i, key: &Key) -> Self {
+        let zero = _mm_setzero_si128();
+        let mut me = Self {
+            blocks,
+            powers: power(key, 16),
+            products: Products::zero(),
+            sum: (zero, zero),
+            hash: zero,
+        };
+        me.blocks[0] = _mm512_xor_si512(blocks[0], _mm512_zextsi128_si512(before));
+        me
+    }
+
+    /// Steps 1 to 9, as many as the shortest AES has rounds but the last. The first block waits longest for what came
+    /// before: it is multiplied last.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn step<const N: usize>(&mut self) {
+        match N {
+            1..=4 => {
+                let v = 4 - N;
+                // SAFETY: powers 16 to 1, the whole table; the key lives (promised to `new`).
+                unsafe { self.products.add_vector(self.blocks[v], self.powers.add(v * 64)) };
+                order(&mut self.products.low);
+                order(&mut self.products.middle);
+                order(&mut self.products.high);
+            }
+            7 => self.sum = self.products.halves(),
+            8 => self.sum.0 = reduce_first(self.sum.0),
+            9 => self.hash = reduce_second(self.sum.0, self.sum.1),
+            _ => {}
+        }
+    }
+
+    /// After all steps.
+    #[inline]
+    pub(super) fn hash(&self) -> __m128i {
+        self.hash
+    }
+}
+
+/// Holds the compiler to the order of the source: it would gather the rounds of one block, and with them the waiting.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn order(vector: &mut __m512i) {
+    // SAFETY: no instruction.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(zmm_reg) * vector, options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// The two steps of Montgomery's reduction, as POLYVAL has it (RFC 8452 §3).
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn reduce_first(low: __m128i) -> __m128i {
+    _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), _mm_clmulepi64_si128::<0x10>(low, polynomial()))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn reduce_second(once: __m128i, high: __m128i) -> __m128i {
+    let twice = _mm_clmulepi64_si128::<0x10>(once, polynomial());
+    _mm_ternarylogic_epi64::<0x96>(high, _mm_shuffle_epi32::<0x4e>(once), twice)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn polynomial() -> __m128i {
+    _mm_set_epi64x(0xc200_0000_0000_0000u64.cast_signed(), 1)
 }
 
 /// H^`n` and, behind it, the lower powers. 1 ≤ n ≤ 16.

@@ -4,20 +4,20 @@
 
 use core::arch::x86_64::*;
 
+use super::aes::{encrypt, encrypt_beside};
 use super::{GROUP, VECTOR};
-use crate::Key;
 use crate::x86::gcm::Unit;
-use crate::x86::ghash_vpclmul::{Products, power};
+use crate::x86::ghash_vpclmul::{Pending, Products, power};
 
 /// The state of one packet under way.
 pub(super) struct Run<'a> {
-    unit: &'a Unit<'a>,
+    pub(super) unit: &'a Unit<'a>,
     pub(super) at: *mut u8,
     /// Salt and IV in every lane; the counter words are 0.
     nonce: __m512i,
-    /// Counters of the next group's first four blocks, as numbers.
-    counters: __m512i,
-    hash: __m128i,
+    /// Counter of the next group's first block.
+    counter: u32,
+    pub(super) hash: __m128i,
     /// E(K, J0).
     pub(super) mask: __m128i,
 }
@@ -29,145 +29,159 @@ impl<'a> Run<'a> {
         let salt = u64::from(u32::from_le_bytes(unit.key.salt));
         let iv = unit.iv.swap_bytes();
         let nonce = _mm_set_epi64x((iv >> 32).cast_signed(), (salt | iv << 32).cast_signed());
+        Self::with(unit, _mm512_broadcast_i32x4(nonce))
+    }
+
+    /// As [`Self::new`], where header and IV stand in the packet: fewer instructions than by way of integers.
+    ///
+    /// # Safety
+    /// `unit.packet` points to 20 readable bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn of_packet(unit: &'a Unit<'a>) -> Self {
+        // The IV lies between the sequence number and the body; salt and counter take their places.
+        const IV: __mmask16 = 0x6666;
+        const SALT: __mmask16 = 0x1111;
+        // SAFETY: the caller's promise.
+        let around = unsafe { _mm_loadu_si128(unit.packet.add(4).cast()) };
+        let nonce = _mm512_maskz_broadcast_i32x4(IV, around);
+        Self::with(unit, _mm512_mask_set1_epi32(nonce, SALT, i32::from_le_bytes(unit.key.salt)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn with(unit: &'a Unit<'a>, nonce: __m512i) -> Self {
         Self {
             unit,
             at: unit.packet,
-            nonce: _mm512_broadcast_i32x4(nonce),
-            counters: _mm512_setr_epi32(0, 0, 0, 17, 0, 0, 0, 18, 0, 0, 0, 19, 0, 0, 0, 20),
+            nonce,
+            counter: 1,
             hash: _mm_setzero_si128(),
             mask: _mm_setzero_si128(),
         }
     }
 
-    /// Counters 1 (J0) to 4 × N of the first group, whose big-endian words need no carry.
+    /// The counter blocks of the next group, as far as `N` vectors of them. The packet's first block has counter 1: J0
+    /// in GCM, which takes the header's place.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn first_counters<const N: usize>(&self) -> [__m512i; N] {
-        let mut counters = [self.nonce; N];
-        let mut word = 1 << 24;
-        for counter in &mut counters {
-            let words = _mm512_setr_epi32(
-                0,
-                0,
-                0,
-                word,
-                0,
-                0,
-                0,
-                word + (1 << 24),
-                0,
-                0,
-                0,
-                word + (2 << 24),
-                0,
-                0,
-                0,
-                word + (3 << 24),
-            );
-            *counter = _mm512_or_si512(*counter, words);
-            word += 4 << 24;
+    pub(super) fn counters<const N: usize>(&mut self) -> [__m512i; N] {
+        let first = self.counter;
+        self.counter += 16;
+        // Up to 255 the big-endian word of a counter needs no carry.
+        let easy = first <= 240;
+        let first = if easy { first << 24 } else { first };
+        let mut numbers = _mm512_maskz_set1_epi32(WORDS, first.cast_signed());
+        if easy {
+            numbers = _mm512_add_epi32(numbers, self.nonce);
         }
-        counters
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    fn next_counters<const N: usize>(&mut self) -> [__m512i; N] {
-        let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(
-            -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12,
-        ));
-        let step = _mm512_setr_epi32(0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 4);
-        let mut counters = [self.nonce; N];
-        for counter in &mut counters {
-            *counter = _mm512_or_si512(*counter, _mm512_shuffle_epi8(self.counters, swap));
-            self.counters = _mm512_add_epi32(self.counters, step);
-        }
-        counters
-    }
-
-    /// Encrypts and hashes a group that is not the last, of 256 bytes.
-    ///
-    /// # Safety
-    /// 256 bytes of the packet lie ahead. `FIRST`: of block 0 on.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn seal_group<const R: usize, const N: usize, const FIRST: bool>(
-        &mut self,
-        bytes: usize,
-    ) {
-        // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.encrypt_ahead::<R, N, FIRST>(bytes) };
-        let mut products = Products::zero();
-        // SAFETY: powers 16 to 1, the whole table.
-        unsafe { products.add(&blocks, self.hash, power(self.unit.key, 16)) };
-        self.hash = products.reduce();
-    }
-
-    /// Encrypts and hashes the last `bytes` (1 to 256), and then the lengths.
-    ///
-    /// # Safety
-    /// `bytes` bytes of the packet lie ahead.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn seal_last<const R: usize, const FIRST: bool>(&mut self, bytes: usize) {
-        // SAFETY: the caller's promise, passed on.
-        unsafe {
-            match bytes.div_ceil(VECTOR) {
-                1 => self.seal_last_vectors::<R, 1, FIRST>(bytes),
-                2 => self.seal_last_vectors::<R, 2, FIRST>(bytes),
-                3 => self.seal_last_vectors::<R, 3, FIRST>(bytes),
-                _ => self.seal_last_vectors::<R, 4, FIRST>(bytes),
+        let mut counters = [numbers; N];
+        for (v, counter) in counters.iter_mut().enumerate() {
+            let n = if easy { OFFSETS_SWAPPED[v] } else { OFFSETS[v] };
+            // SAFETY: 64 readable bytes, no alignment asked for.
+            *counter = _mm512_add_epi32(*counter, unsafe { _mm512_loadu_si512(n.as_ptr().cast()) });
+            if !easy {
+                *counter = _mm512_or_si512(self.nonce, _mm512_shuffle_epi8(*counter, swap()));
             }
         }
+        counters
     }
 
-    /// # Safety
-    /// As [`Self::seal_last`], and `bytes` fill `N` vectors, the last perhaps in part.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn seal_last_vectors<const R: usize, const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
-        // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.encrypt_ahead::<R, N, FIRST>(bytes) };
-        self.finish_hash(&blocks, bytes);
-    }
-
-    /// Encrypts `bytes` in `N` vectors and moves on; returns them as hash blocks, zero behind the end.
+    /// Encrypts the packet's first `bytes` in `N` vectors, block 0 among them, and moves on; returns them as hash
+    /// blocks, zero behind the end.
     ///
     /// # Safety
-    /// As [`Self::seal_last_vectors`].
+    /// `bytes` bytes of the packet lie ahead; they fill `N` vectors, the last perhaps in part.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn encrypt_ahead<const R: usize, const N: usize, const FIRST: bool>(
+    pub(super) unsafe fn encrypt_first<const R: usize, const N: usize>(
         &mut self,
         bytes: usize,
     ) -> [__m512i; N] {
-        let counters = if FIRST { self.first_counters() } else { self.next_counters() };
-        let keystream = encrypt::<R, N>(self.unit.key, counters);
+        let keystream = encrypt::<R, N>(self.unit.key, self.counters());
+        self.mask = _mm512_castsi512_si128(keystream[0]);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.write_ahead::<N, true>(keystream, bytes) }
+    }
+
+    /// As [`Self::encrypt_first`] for a later group; meanwhile the group before it, `blocks`, is hashed.
+    ///
+    /// # Safety
+    /// As [`Self::encrypt_first`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn encrypt_next<const R: usize, const N: usize>(
+        &mut self,
+        blocks: [__m512i; 4],
+        bytes: usize,
+    ) -> [__m512i; N] {
+        self.fetch_next();
+        // SAFETY: the unit's key.
+        let mut pending = unsafe { Pending::new(blocks, self.hash, self.unit.key) };
+        let counters = self.counters();
+        let keystream = encrypt_beside::<R, N>(self.unit.key, counters, &mut pending);
+        self.hash = pending.hash();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.write_ahead::<N, false>(keystream, bytes) }
+    }
+
+    /// # Safety
+    /// As [`Self::encrypt_first`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn write_ahead<const N: usize, const FIRST: bool>(
+        &mut self,
+        keystream: [__m512i; N],
+        bytes: usize,
+    ) -> [__m512i; N] {
         let mut blocks = [_mm512_setzero_si512(); N];
         for (v, block) in blocks.iter_mut().enumerate() {
             let part = part(bytes, v, N);
             // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
             let plain = unsafe { _mm512_maskz_loadu_epi8(part, self.at.add(v * VECTOR).cast()) };
-            let mut cipher = _mm512_xor_si512(plain, keystream[v]);
-            if FIRST && v == 0 {
-                let head = _mm_set_epi64x(
-                    self.unit.iv.swap_bytes().cast_signed(),
-                    self.unit.header.swap_bytes().cast_signed(),
-                );
-                cipher = _mm512_mask_mov_epi64(cipher, LANE_0, _mm512_castsi128_si512(head));
-            }
+            // The header stays as it is.
+            let secret = if FIRST && v == 0 { !LANE_0 } else { !0 };
+            let cipher = _mm512_mask_xor_epi64(plain, secret, plain, keystream[v]);
             // SAFETY: as for the load.
             unsafe { _mm512_mask_storeu_epi8(self.at.add(v * VECTOR).cast(), part, cipher) };
             let whole = if v + 1 < N { cipher } else { _mm512_maskz_mov_epi8(part, cipher) };
             *block = _mm512_shuffle_epi8(whole, reversal());
         }
         if FIRST {
-            self.mask = _mm512_castsi512_si128(keystream[0]);
             blocks[0] = self.with_associated_data(blocks[0]);
         }
         // SAFETY: only the last group may be shorter than N vectors, and nothing is read behind it but the ICV.
         self.at = unsafe { self.at.add(bytes) };
         blocks
+    }
+
+    /// Asks for the lines of the next packet that lie where this one's group does. A batch of long packets is more than
+    /// a first-level cache holds.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn fetch_next(&self) {
+        let next = self.unit.next.wrapping_add(self.at.addr() - self.unit.packet.addr());
+        for line in 0..4 {
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(line * 64).cast());
+        }
+    }
+
+    /// Decrypts a whole group after the packet's first, and hashes it meanwhile.
+    ///
+    /// # Safety
+    /// 256 bytes of the packet lie ahead.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn decrypt_group<const R: usize>(&mut self) {
+        self.fetch_next();
+        // SAFETY: the caller's promise; the unit's key.
+        let mut pending =
+            unsafe { Pending::new(self.blocks_ahead::<4, false>(GROUP), self.hash, self.unit.key) };
+        let counters = self.counters();
+        let keystream = encrypt_beside::<R, 4>(self.unit.key, counters, &mut pending);
+        self.hash = pending.hash();
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.apply::<4, false>(keystream, GROUP) };
     }
 
     /// # Safety
@@ -176,7 +190,8 @@ impl<'a> Run<'a> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn hash_group<const FIRST: bool>(&mut self) {
         // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.load_ahead::<4, FIRST>(GROUP) };
+        let blocks = unsafe { self.blocks_ahead::<4, FIRST>(GROUP) };
+        self.at = self.at.wrapping_add(GROUP);
         let mut products = Products::zero();
         // SAFETY: powers 16 to 1, the whole table.
         unsafe { products.add(&blocks, self.hash, power(self.unit.key, 16)) };
@@ -189,19 +204,23 @@ impl<'a> Run<'a> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn hash_last<const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
         // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.load_ahead::<N, FIRST>(bytes) };
+        let blocks = unsafe { self.blocks_ahead::<N, FIRST>(bytes) };
+        self.at = self.at.wrapping_add(bytes);
         self.finish_hash(&blocks, bytes);
     }
 
+    /// What lies ahead, as hash blocks.
+    ///
     /// # Safety
     /// As [`Self::hash_last`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn load_ahead<const N: usize, const FIRST: bool>(&mut self, bytes: usize) -> [__m512i; N] {
+    unsafe fn blocks_ahead<const N: usize, const FIRST: bool>(&self, bytes: usize) -> [__m512i; N] {
         let mut blocks = [_mm512_setzero_si512(); N];
         for (v, block) in blocks.iter_mut().enumerate() {
-            // Block 0 is not read: the associated data takes its place.
-            let part = part(bytes, v, N) & if FIRST && v == 0 { !0xffff } else { !0 };
+            // Block 0 is not read where other associated data takes its place.
+            let hidden = FIRST && v == 0 && !self.unit.plain_aad;
+            let part = part(bytes, v, N) & if hidden { !0xffff } else { !0 };
             // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
             let data = unsafe { _mm512_maskz_loadu_epi8(part, self.at.wrapping_add(v * VECTOR).cast()) };
             *block = _mm512_shuffle_epi8(data, reversal());
@@ -209,13 +228,15 @@ impl<'a> Run<'a> {
         if FIRST {
             blocks[0] = self.with_associated_data(blocks[0]);
         }
-        self.at = self.at.wrapping_add(bytes);
         blocks
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     fn with_associated_data(&self, block: __m512i) -> __m512i {
+        if self.unit.plain_aad {
+            return _mm512_maskz_mov_epi64(!1, block); // without the IV
+        }
         let (high, low) = self.unit.aad;
         let aad = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
         _mm512_mask_mov_epi64(block, LANE_0, _mm512_castsi128_si512(aad))
@@ -225,34 +246,36 @@ impl<'a> Run<'a> {
     /// power they meet.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    fn finish_hash<const N: usize>(&mut self, blocks: &[__m512i; N], bytes: usize) {
+    pub(super) fn finish_hash<const N: usize>(&mut self, blocks: &[__m512i; N], bytes: usize) {
         let key = self.unit.key;
-        let lengths = _mm_set_epi64x(self.unit.aad_bits.cast_signed(), self.unit.text_bits.cast_signed());
+        let aad_bits = _mm512_set1_epi64(self.unit.aad_bits.cast_signed());
+        let lengths = _mm512_mask_set1_epi64(aad_bits, 0x55, self.unit.text_bits.cast_signed());
         let count = bytes.div_ceil(16);
+        let free = (4 * N - count) % 4;
         let mut products = Products::zero();
-        if N == 4 && count == 16 {
-            // SAFETY: powers 16 to 1, the whole table.
-            unsafe { products.add(blocks, self.hash, power(key, 16)) };
-            let so_far = products.reduce();
-            products = Products::zero();
-            // SAFETY: power 1, and three lanes behind the table that meet zeros.
-            unsafe { products.add(&[_mm512_zextsi128_si512(lengths)], so_far, power(key, 1)) };
-        } else {
+        if free > 0 {
+            // The block of lengths rides in the lane behind the last block.
+            let mut blocks = *blocks;
+            blocks[N - 1] = _mm512_mask_mov_epi64(blocks[N - 1], LANE_0 << (8 - 2 * free), lengths);
             // SAFETY: powers count + 1 (at most 16) downwards; lanes behind the table meet zeros.
-            unsafe {
-                products.add(blocks, self.hash, power(key, count + 1));
-                products.add(&[_mm512_zextsi128_si512(lengths)], _mm_setzero_si128(), power(key, 1));
+            unsafe { products.add(&blocks, self.hash, power(key, count + 1)) };
+        } else {
+            let lengths = _mm512_maskz_mov_epi64(LANE_0, lengths);
+            let mut so_far = self.hash;
+            if N == 4 {
+                // SAFETY: powers 16 to 1, the whole table.
+                unsafe { products.add(blocks, so_far, power(key, 16)) };
+                so_far = products.reduce();
+                products = Products::zero();
+            } else {
+                // SAFETY: powers count + 1 downwards.
+                unsafe { products.add(blocks, so_far, power(key, count + 1)) };
+                so_far = _mm_setzero_si128();
             }
+            // SAFETY: power 1, and three lanes behind the table that meet zeros.
+            unsafe { products.add(&[lengths], so_far, power(key, 1)) };
         }
         self.hash = products.reduce();
-    }
-
-    /// Goes to the body, whose first block has counter 1.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn skip_header(&mut self) {
-        self.at = self.at.wrapping_add(16);
-        self.counters = _mm512_setr_epi32(0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4);
     }
 
     #[inline]
@@ -268,7 +291,7 @@ impl<'a> Run<'a> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn crypt_group<const R: usize, const N: usize>(&mut self, bytes: usize) {
-        let counters = self.next_counters();
+        let counters = self.counters();
         // SAFETY: the caller's promise, passed on.
         unsafe { self.apply::<N, false>(encrypt::<R, N>(self.unit.key, counters), bytes) };
     }
@@ -315,31 +338,29 @@ fn part(bytes: usize, v: usize, n: usize) -> __mmask64 {
     _bzhi_u64(!0, ahead)
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-pub(super) fn encrypt<const R: usize, const N: usize>(key: &Key, mut blocks: [__m512i; N]) -> [__m512i; N] {
-    let first = round_key(key, 0);
-    for block in &mut blocks {
-        *block = _mm512_xor_si512(*block, first);
+/// The counter words of a vector.
+const WORDS: __mmask16 = 0x8888;
+
+/// What the blocks of a group add to its first counter: 0 to 15 in four vectors, as numbers and as big-endian words.
+const OFFSETS: [[u32; 16]; 4] = offsets(0);
+const OFFSETS_SWAPPED: [[u32; 16]; 4] = offsets(24);
+
+#[allow(clippy::cast_possible_truncation, reason = "0 to 15")]
+const fn offsets(shift: u32) -> [[u32; 16]; 4] {
+    let mut offsets = [[0; 16]; 4];
+    let mut block = 0;
+    while block < 16 {
+        offsets[block / 4][block % 4 * 4 + 3] = (block as u32) << shift;
+        block += 1;
     }
-    for round in 1..R {
-        let round_key = round_key(key, round);
-        for block in &mut blocks {
-            *block = _mm512_aesenc_epi128(*block, round_key);
-        }
-    }
-    let last = round_key(key, R);
-    for block in &mut blocks {
-        *block = _mm512_aesenclast_epi128(*block, last);
-    }
-    blocks
+    offsets
 }
 
+/// Turns the bytes of the counter words round; the other words become 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-fn round_key(key: &Key, round: usize) -> __m512i {
-    // SAFETY: 16 readable bytes, no alignment asked for.
-    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.schedule[round].as_ptr().cast()) })
+fn swap() -> __m512i {
+    _mm512_broadcast_i32x4(_mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12))
 }
 
 /// Turns every block's bytes round.

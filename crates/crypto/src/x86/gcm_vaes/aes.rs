@@ -1,0 +1,83 @@
+//! AES on up to four vectors of blocks, alone or with a hash under way beside it.
+//!
+//! Decides nothing. Reads: round keys. Never touches a packet.
+
+use core::arch::x86_64::*;
+
+use crate::Key;
+use crate::x86::ghash_vpclmul::{Pending, order};
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn encrypt<const R: usize, const N: usize>(key: &Key, mut blocks: [__m512i; N]) -> [__m512i; N] {
+    let first = round_key(key, 0);
+    for block in &mut blocks {
+        *block = _mm512_xor_si512(*block, first);
+    }
+    for round in 1..R {
+        let round_key = round_key(key, round);
+        for block in &mut blocks {
+            *block = _mm512_aesenc_epi128(*block, round_key);
+        }
+    }
+    let last = round_key(key, R);
+    for block in &mut blocks {
+        *block = _mm512_aesenclast_epi128(*block, last);
+    }
+    blocks
+}
+
+/// [`encrypt`] of a whole group or of a packet's end, and the hash of another group beside it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn encrypt_beside<const R: usize, const N: usize>(
+    key: &Key,
+    mut blocks: [__m512i; N],
+    hash: &mut Pending,
+) -> [__m512i; N] {
+    let first = round_key(key, 0);
+    for block in &mut blocks {
+        *block = _mm512_xor_si512(*block, first);
+    }
+    // One by one, because a loop over steps that differ is not unrolled.
+    round::<1, N>(key, &mut blocks, hash);
+    round::<2, N>(key, &mut blocks, hash);
+    round::<3, N>(key, &mut blocks, hash);
+    round::<4, N>(key, &mut blocks, hash);
+    round::<5, N>(key, &mut blocks, hash);
+    round::<6, N>(key, &mut blocks, hash);
+    round::<7, N>(key, &mut blocks, hash);
+    round::<8, N>(key, &mut blocks, hash);
+    round::<9, N>(key, &mut blocks, hash);
+    if R > 10 {
+        round::<10, N>(key, &mut blocks, hash);
+        round::<11, N>(key, &mut blocks, hash);
+    }
+    if R > 12 {
+        round::<12, N>(key, &mut blocks, hash);
+        round::<13, N>(key, &mut blocks, hash);
+    }
+    let last = round_key(key, R);
+    for block in &mut blocks {
+        *block = _mm512_aesenclast_epi128(*block, last);
+    }
+    blocks
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn round<const ROUND: usize, const N: usize>(key: &Key, blocks: &mut [__m512i; N], hash: &mut Pending) {
+    let round_key = round_key(key, ROUND);
+    for block in blocks {
+        *block = _mm512_aesenc_epi128(*block, round_key);
+        order(block);
+    }
+    hash.step::<ROUND>();
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn round_key(key: &Key, round: usize) -> __m512i {
+    // SAFETY: 16 readable bytes, no alignment asked for.
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.schedule[round].as_ptr().cast()) })
+}
