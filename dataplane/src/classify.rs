@@ -5,7 +5,10 @@
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
 //! asks the memory for the place where an SPI stands.
 
+mod common;
 pub(crate) mod v6;
+
+pub(crate) use common::common;
 
 use crate::batch::{Batch, Places};
 use crate::packet::{Door, Ip, Origin, Packet};
@@ -149,18 +152,25 @@ fn stranger(to: [u8; 6]) -> Result<(), Drop> {
 
 #[inline]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
-    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+    let fields = match common(packet.frame.data()) {
+        Some(fields) => fields,
+        None => uncommon(packet.frame.data())?,
+    };
+    lawful(&fields, packet.door)?;
+    packet.meta.ip = fields;
+    packet.frame.truncate(usize::from(fields.total_len));
+    Ok(())
+}
+
+fn uncommon(bytes: &[u8]) -> Result<Ip, Drop> {
+    let ip = Ipv4::parse(bytes).map_err(|_| Drop::Malformed)?;
     if !ip.checksum_holds() {
         return Err(Drop::BadIpChecksum);
     }
     if ip.header_len() != ipv4::HEADER {
         options(ip.options())?;
     }
-    let fields = fields(&ip);
-    lawful(&fields, packet.door)?;
-    packet.meta.ip = fields;
-    packet.frame.truncate(usize::from(fields.total_len));
-    Ok(())
+    Ok(fields(&ip))
 }
 
 /// Each option within the header (RFC 791 §3.1), and none that leads the packet elsewhere (R91).

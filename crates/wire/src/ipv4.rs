@@ -146,7 +146,11 @@ impl<'a> Ipv4<'a> {
     #[inline]
     pub fn checksum_holds(&self) -> bool {
         // Of a known length nearly always, which makes it a few additions.
-        if self.header_len == HEADER { checksum::holds(self.fixed) } else { checksum::holds(self.header()) }
+        if self.header_len == HEADER {
+            checksum::header_holds(self.fixed)
+        } else {
+            checksum::holds(self.header())
+        }
     }
 
     #[inline]

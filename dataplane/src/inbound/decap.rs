@@ -29,11 +29,14 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
 
 #[inline]
 fn inner(packet: &mut Packet) -> Result<(), Drop> {
-    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::BadInner)?;
-    if !ip.checksum_holds() {
-        return Err(Drop::BadInner);
-    }
-    let mut fields = classify::fields(&ip);
+    let data = packet.frame.data();
+    let mut fields = match classify::common(data) {
+        Some(fields) => fields,
+        None => {
+            let ip = Ipv4::parse(data).map_err(|_| Drop::BadInner)?;
+            ip.checksum_holds().then(|| classify::fields(&ip)).ok_or(Drop::BadInner)?
+        }
+    };
     // What follows the packet is padding for traffic-flow confidentiality (RFC 4303 §2.7).
     packet.frame.truncate(fields.total_len.into());
     let ecn = congestion(packet.meta.outer_tos & 3, fields.tos & 3)?;
