@@ -10,7 +10,7 @@ mod v6;
 
 use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
 use crate::packet::{Door, Packet};
-use crate::sa::SaDb;
+use crate::sa::{SHORT, SaDb};
 use arrayvec::ArrayVec;
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
@@ -107,9 +107,12 @@ impl Flows {
         // Without chance a stranger may know which flows displace each other; that costs time, no more.
         let _ = getrandom::fill(seed.as_flattened_mut());
         let nothing = Known { epoch: 0, came: 0, way: Way::Protect { sa: u32::MAX, stamp: 0, limit: 0 } };
+        let (mut keys, mut ways) = (ravelin_xsk::with_room(buckets), ravelin_xsk::with_room(buckets));
+        keys.resize(buckets, Keys::default());
+        ways.resize(buckets, [nothing; WAYS]);
         Self {
-            keys: vec![Keys::default(); buckets].into_boxed_slice(),
-            ways: vec![[nothing; WAYS]; buckets].into_boxed_slice(),
+            keys: keys.into_boxed_slice(),
+            ways: ways.into_boxed_slice(),
             seed: (u64::from_ne_bytes(seed[0]), u64::from_ne_bytes(seed[1])),
             v6: v6::Flows::default(),
             turn: 0,
@@ -135,7 +138,7 @@ impl Flows {
         let at = place.bucket as usize;
         if let (Some(keys), Some(ways)) = (self.keys.get(at), self.ways.get(at)) {
             ravelin_xsk::prefetch(keys);
-            ravelin_xsk::prefetch_lines::<2, _>(ways);
+            ravelin_xsk::prefetch(ways); // the front ones
         }
     }
 
@@ -240,7 +243,7 @@ pub(crate) fn find(
                 Some(Way::Protect { sa, limit, .. }) => {
                     (meta.sa, meta.limit) = (sa, limit);
                     if sa != last {
-                        db.outbound.prefetch(sa);
+                        db.outbound.prefetch(sa, usize::from(meta.ip.total_len) <= SHORT);
                         last = sa;
                     }
                     prefetch_rest(packet);

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use ravelin_dataplane::{Worker, WorkerConfig};
 use ravelin_ring::msg::{PortId, TableEvent, WorkerId};
 use ravelin_ring::server::{Bells, Session};
-use ravelin_ring::setup::Setup;
+use ravelin_ring::setup::{Attach, Setup};
 use ravelin_ring::{Bell, Welcome};
 use ravelin_xsk::{FramePool, HugePages, Socket, Umem, UmemConfig, tun};
 use std::os::fd::OwnedFd;
@@ -202,6 +202,8 @@ fn memory(setup: &Setup) -> anyhow::Result<Arc<Umem>> {
         frames: setup.frames,
         frame_size: setup.frame_size,
         huge_pages: setup.huge_pages,
+        // The generic hook has packets in the kernel's own buffers, which zero-copy does not know.
+        copy_only: setup.ports.iter().all(|port| port.attach == Attach::Generic),
         ..UmemConfig::default()
     })?;
     if umem.huge_pages() == HugePages::Unavailable {

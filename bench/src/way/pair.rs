@@ -42,7 +42,7 @@ impl Pair {
     pub(crate) fn new(subject: Subject, traffic: Traffic, tunnels: u32, cold: bool) -> anyhow::Result<Self> {
         let depth = if cold { COLD } else { MAX_RECEIVED };
         let frames = u32::try_from(2 * depth + 4 * MAX_RECEIVED)?;
-        let umem = Umem::new(UmemConfig { frames, ..UmemConfig::default() })?;
+        let umem = Umem::new(UmemConfig { frames, copy_only: true, ..UmemConfig::default() })?;
         let worker = || subject.worker(WorkerConfig { id: WorkerId(0), workers: 1, max_sas: tunnels });
         let queue = || Frames::with_capacity(depth + MAX_RECEIVED);
         let mut me = Self {

@@ -14,6 +14,7 @@ mod socket;
 mod error;
 mod sys;
 mod prefetch;
+mod room;
 pub mod tun;
 
 pub use error::Error;
@@ -22,5 +23,6 @@ pub use meter::{Meter, Statistics};
 pub use pool::FramePool;
 pub use prefetch::{prefetch, prefetch_bytes, prefetch_lines};
 pub use queue::Anomalies;
+pub use room::with_room;
 pub use socket::{Mode, Socket, SocketConfig};
 pub use umem::{HugePages, Umem, UmemConfig};

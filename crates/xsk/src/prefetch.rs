@@ -13,24 +13,33 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     let _ = value;
 }
 
-/// [`prefetch`] for the first `N` cache lines of `value`, as far as it has so many.
+/// [`prefetch`] for some of the cache lines of `value`, by their numbers, as far as it has so many.
 #[inline(always)]
-pub fn prefetch_lines<const N: usize, T>(value: &T) {
+pub fn prefetch_lines<T>(value: &T, lines: impl IntoIterator<Item = usize>) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = core::ptr::from_ref(value).cast::<i8>();
-        for line in 0..N.min(size_of::<T>().div_ceil(64)) {
+        for line in lines.into_iter().filter(|line| line * 64 < size_of::<T>()) {
             // SAFETY: a hint reads nothing and cannot fault; the line is one of the value's.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = (value, lines);
 }
 
-/// [`prefetch`] for every cache line of `bytes`.
+/// As [`prefetch`] for every cache line of `bytes`, but not into the first-level cache: for more than that holds.
 #[inline]
 pub fn prefetch_bytes(bytes: &[u8]) {
-    bytes.chunks(64).for_each(prefetch);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        for line in bytes.chunks(64) {
+            // SAFETY: a hint reads nothing and cannot fault; the reference is valid besides.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }

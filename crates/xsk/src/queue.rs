@@ -69,18 +69,16 @@ impl Queue {
     }
 
     fn frame_of(&mut self, desc: &libc::xdp_desc) -> Option<Frame> {
-        let size = u64::from(self.lent.umem.frame_size());
-        let (index, start) = (desc.addr / size, desc.addr % size);
-        let index = u32::try_from(index).ok().filter(|i| self.lent.filled.remove(*i));
-        let Some(index) = index else {
+        let (index, start) = self.lent.umem.find(desc.addr);
+        if !self.lent.filled.remove(index) {
             self.bad_descriptors += 1;
             return None;
-        };
+        }
         // SAFETY: the frame was in `filled`: the kernel held it through our ring and has now given it back.
         let mut frame = unsafe { self.lent.umem.frame(index) }?;
         // Larger packets would come in pieces (PKT_CONTD), which we never ask for.
         let whole = desc.options & libc::XDP_PKT_CONTD == 0;
-        let inside = usize::try_from(start).is_ok_and(|start| frame.place(start, desc.len as usize));
+        let inside = frame.place(start, desc.len as usize);
         if whole && inside {
             return Some(frame);
         }
@@ -104,7 +102,7 @@ impl Queue {
                 },
             };
             self.lent.filled.insert(index);
-            self.rings.fill.put(u64::from(index) * u64::from(self.lent.umem.frame_size()));
+            self.rings.fill.put(self.lent.umem.address(index, 0));
         }
         self.rings.fill.publish();
     }
@@ -116,7 +114,7 @@ impl Queue {
         if frame.is_empty() || !self.lent.umem.owns(&frame) || self.rings.tx.ready(1) == 0 {
             return Err(frame);
         }
-        let addr = u64::from(frame.index()) * u64::from(self.lent.umem.frame_size()) + frame.start() as u64;
+        let addr = self.lent.umem.address(frame.index(), frame.start());
         let len = u32::try_from(frame.len()).unwrap_or(0);
         self.lent.sent.insert(frame.into_index());
         self.rings.tx.put(libc::xdp_desc { addr, len, options: 0 });
@@ -140,11 +138,11 @@ impl Queue {
         }
         let mut done = 0;
         for _ in 0..self.rings.completion.ready(self.lent.sent.count) {
-            let index = self.rings.completion.take() / u64::from(self.lent.umem.frame_size());
-            let Some(index) = u32::try_from(index).ok().filter(|i| self.lent.sent.remove(*i)) else {
+            let (index, _) = self.lent.umem.find(self.rings.completion.take());
+            if !self.lent.sent.remove(index) {
                 self.bad_descriptors += 1;
                 continue;
-            };
+            }
             // SAFETY: the frame was in `sent`: the kernel held it through our ring and has now given it back.
             if let Some(mut frame) = unsafe { self.lent.umem.frame(index) } {
                 frame.reset();

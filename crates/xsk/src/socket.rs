@@ -108,7 +108,7 @@ impl Socket {
             })?;
         }
         let rings = map_rings(fd.as_fd(), config.ring_size)?;
-        let flags = match (share, config.force_copy) {
+        let flags = match (share, config.force_copy || umem.copy_only()) {
             (Some(_), _) => libc::XDP_SHARED_UMEM, // the mode is inherited
             (None, true) => libc::XDP_USE_NEED_WAKEUP | libc::XDP_COPY,
             (None, false) => libc::XDP_USE_NEED_WAKEUP,

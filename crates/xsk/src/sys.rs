@@ -7,7 +7,7 @@ use core::ptr::{self, NonNull};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-const HUGE_PAGE: usize = 2 << 20;
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
 /// `xdp_umem_reg` in our own words.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Registration {
     pub(crate) len: u64,
     pub(crate) chunk_size: u32,
     pub(crate) headroom: u32,
+    /// Frames may lie anywhere.
+    pub(crate) unaligned: bool,
 }
 
 /// Zeroed memory and its true length (rounded up to whole huge pages).
@@ -29,6 +31,17 @@ pub(crate) fn map_anonymous(bytes: usize, huge: bool) -> io::Result<(NonNull<u8>
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no existing memory.
     let at = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     Ok((mapped(at)?, len))
+}
+
+/// Asks for huge pages below the whole pages of a region, from its next use on. Whether it works or not changes no byte.
+pub(crate) fn advise_huge_pages(start: usize, len: usize) {
+    const PAGE: usize = 4096;
+    let from = start.next_multiple_of(PAGE);
+    let to = (start + len) / PAGE * PAGE;
+    if let Some(len) = to.checked_sub(from).filter(|len| *len >= HUGE_PAGE) {
+        // SAFETY: advice about how memory is backed; contents and mappings stay what they are.
+        unsafe { libc::madvise(ptr::without_provenance_mut(from), len, libc::MADV_HUGEPAGE) };
+    }
 }
 
 /// One ring of a socket.
@@ -77,6 +90,7 @@ pub(crate) fn register_umem(fd: BorrowedFd<'_>, reg: Registration) -> io::Result
     raw.len = reg.len;
     raw.chunk_size = reg.chunk_size;
     raw.headroom = reg.headroom;
+    raw.flags = if reg.unaligned { libc::XDP_UMEM_UNALIGNED_CHUNK_FLAG } else { 0 };
     set_option(fd, libc::XDP_UMEM_REG, &raw)
 }
 

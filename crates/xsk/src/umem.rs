@@ -6,12 +6,16 @@
 use crate::{Error, Frame, FramePool, sys};
 use core::fmt;
 use core::ptr::NonNull;
+use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// XDP's own headroom (`XDP_PACKET_HEADROOM`): received data never starts before it.
 pub(crate) const XDP_HEADROOM: u32 = 256;
+
+/// `XSK_UNALIGNED_BUF_OFFSET_SHIFT`.
+const OFFSET_SHIFT: u32 = 48;
 
 #[derive(Clone, Copy, Debug)]
 pub struct UmemConfig {
@@ -21,11 +25,13 @@ pub struct UmemConfig {
     /// Bytes before the packet in a received and in a fresh frame: 256 or more.
     pub headroom: u32,
     pub huge_pages: bool,
+    /// No socket of this UMEM is to be zero-copy: frames may then cross pages (see [`Umem::new`]).
+    pub copy_only: bool,
 }
 
 impl Default for UmemConfig {
     fn default() -> Self {
-        Self { frames: 4096, frame_size: 2048, headroom: XDP_HEADROOM, huge_pages: false }
+        Self { frames: 4096, frame_size: 2048, headroom: XDP_HEADROOM, huge_pages: false, copy_only: false }
     }
 }
 
@@ -43,6 +49,7 @@ pub struct Umem {
     base: NonNull<u8>,
     bytes: usize,
     config: UmemConfig,
+    layout: Layout,
     huge: HugePages,
     /// The frames were cut into pools.
     cut: AtomicBool,
@@ -58,27 +65,105 @@ unsafe impl Send for Umem {}
 // SAFETY: as above.
 unsafe impl Sync for Umem {}
 
+/// Where frames lie.
+///
+/// At the distance of a power of two, the same place of every frame falls into the same few sets of a cache: of a batch's
+/// headers a first-level cache keeps a third, and loads wait for stores to other frames that look alike in their lower
+/// twelve bits. So frames lie one line further apart where they can: that takes the kernel's unaligned mode, and a
+/// zero-copy driver wants each frame within memory that is contiguous to its device, which it is within a huge page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// At this distance, a power of two.
+    Aligned {
+        shift: u32,
+    },
+    Spread2048,
+    Spread4096,
+}
+
+const BLOCK: u64 = sys::HUGE_PAGE as u64;
+
+impl Layout {
+    fn aligned(frame_size: u32) -> Self {
+        Self::Aligned { shift: frame_size.trailing_zeros() }
+    }
+
+    fn spread(frame_size: u32) -> Self {
+        if frame_size == 2048 { Self::Spread2048 } else { Self::Spread4096 }
+    }
+
+    fn unaligned(self) -> bool {
+        !matches!(self, Self::Aligned { .. })
+    }
+
+    fn bytes(self, frames: u32) -> io::Result<usize> {
+        let bytes = match self {
+            Self::Aligned { shift } => u64::from(frames) << shift,
+            _ => (self.offset(frames.saturating_sub(1)) / BLOCK + 1) * BLOCK,
+        };
+        usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
+    }
+
+    #[inline]
+    fn offset(self, index: u32) -> u64 {
+        match self {
+            Self::Aligned { shift } => u64::from(index) << shift,
+            Self::Spread2048 => Spread::<2112>::offset(index.into()),
+            Self::Spread4096 => Spread::<4160>::offset(index.into()),
+        }
+    }
+
+    /// The frame, and the place within it.
+    #[inline]
+    fn find(self, offset: u64) -> (u64, u64) {
+        match self {
+            Self::Aligned { shift } => (offset >> shift, offset & ((1 << shift) - 1)),
+            Self::Spread2048 => Spread::<2112>::find(offset),
+            Self::Spread4096 => Spread::<4160>::find(offset),
+        }
+    }
+}
+
+/// Frames at a distance of `STRIDE`, as many as one huge page holds, and so on in the next one.
+struct Spread<const STRIDE: u64>;
+
+impl<const STRIDE: u64> Spread<STRIDE> {
+    const PER_BLOCK: u64 = BLOCK / STRIDE;
+
+    #[inline]
+    fn offset(index: u64) -> u64 {
+        index / Self::PER_BLOCK * BLOCK + index % Self::PER_BLOCK * STRIDE
+    }
+
+    /// What lies behind a block's last frame counts as that frame's, where no packet fits.
+    #[inline]
+    fn find(offset: u64) -> (u64, u64) {
+        let (block, within) = (offset / BLOCK, offset % BLOCK);
+        let n = (within / STRIDE).min(Self::PER_BLOCK - 1);
+        (block * Self::PER_BLOCK + n, within - n * STRIDE)
+    }
+}
+
 impl Umem {
+    /// Frames are spread over the sets of the cache where huge pages or the lack of zero-copy sockets allow for it.
     pub fn new(config: UmemConfig) -> Result<Arc<Self>, Error> {
         check(&config)?;
-        let bytes = usize::try_from(u64::from(config.frames) * u64::from(config.frame_size))
-            .map_err(|_| Error::Config("the UMEM is larger than the address space"))?;
-        let (base, bytes, huge) = if config.huge_pages {
-            match sys::map_anonymous(bytes, true) {
-                Ok((base, bytes)) => (base, bytes, HugePages::Used),
-                Err(_) => {
-                    let (base, bytes) = sys::map_anonymous(bytes, false).map_err(Error::Memory)?;
-                    (base, bytes, HugePages::Unavailable)
-                }
+        let spread = Layout::spread(config.frame_size);
+        let huge = || sys::map_anonymous(spread.bytes(config.frames).ok()?, true).ok();
+        let (layout, (base, bytes), huge) = match config.huge_pages.then(huge).flatten() {
+            Some(mapped) => (spread, mapped, HugePages::Used),
+            None => {
+                let layout = if config.copy_only { spread } else { Layout::aligned(config.frame_size) };
+                let bytes = layout.bytes(config.frames).map_err(Error::Memory)?;
+                let mapped = sys::map_anonymous(bytes, false).map_err(Error::Memory)?;
+                (layout, mapped, if config.huge_pages { HugePages::Unavailable } else { HugePages::NotAsked })
             }
-        } else {
-            let (base, bytes) = sys::map_anonymous(bytes, false).map_err(Error::Memory)?;
-            (base, bytes, HugePages::NotAsked)
         };
         Ok(Arc::new(Self {
             base,
             bytes,
             config,
+            layout,
             huge,
             cut: AtomicBool::new(false),
             returned: AtomicU64::new(0),
@@ -123,7 +208,7 @@ impl Umem {
         if index >= self.config.frames {
             return None;
         }
-        let offset = usize::try_from(index).ok()? * usize::try_from(self.config.frame_size).ok()?;
+        let offset = usize::try_from(self.layout.offset(index)).ok()?;
         let size = u16::try_from(self.config.frame_size).ok()?;
         let room = u16::try_from(self.config.headroom).ok()?;
         // SAFETY: `index < frames`, so the chunk lies inside of the mapping, which is zeroed at first and lives until
@@ -133,9 +218,33 @@ impl Umem {
 
     /// Whether the frame is a chunk of this UMEM and not of another.
     pub(crate) fn owns(&self, frame: &Frame) -> bool {
-        let offset = frame.index() as usize * self.config.frame_size as usize;
+        let offset = usize::try_from(self.layout.offset(frame.index())).unwrap_or(usize::MAX);
         frame.index() < self.config.frames
             && self.base.as_ptr().wrapping_add(offset) == frame.chunk().as_ptr()
+    }
+
+    /// How the kernel calls byte `start` of a frame.
+    #[inline]
+    pub(crate) fn address(&self, index: u32, start: usize) -> u64 {
+        self.layout.offset(index) + start as u64
+    }
+
+    /// The frame that a kernel's address lies in, and where. Beyond the last frame: one that does not exist.
+    #[inline]
+    pub(crate) fn find(&self, address: u64) -> (u32, usize) {
+        // In unaligned mode a received packet's place in its frame stands in the upper bits.
+        let address = if self.layout.unaligned() {
+            (address & ((1 << OFFSET_SHIFT) - 1)) + (address >> OFFSET_SHIFT)
+        } else {
+            address
+        };
+        let (index, start) = self.layout.find(address);
+        (u32::try_from(index).unwrap_or(u32::MAX), usize::try_from(start).unwrap_or(usize::MAX))
+    }
+
+    /// No socket may be zero-copy.
+    pub(crate) fn copy_only(&self) -> bool {
+        self.config.copy_only
     }
 
     /// `n` frames will not be used any more by anybody.
@@ -151,9 +260,10 @@ impl Umem {
     pub(crate) fn registration(&self) -> sys::Registration {
         sys::Registration {
             addr: self.base.as_ptr() as u64,
-            len: u64::from(self.config.frames) * u64::from(self.config.frame_size),
+            len: self.layout.bytes(self.config.frames).unwrap_or(0) as u64,
             chunk_size: self.config.frame_size,
             headroom: self.config.headroom - XDP_HEADROOM,
+            unaligned: self.layout.unaligned(),
         }
     }
 }
@@ -186,5 +296,48 @@ impl Drop for Umem {
 impl fmt::Debug for Umem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Umem").field("config", &self.config).field("huge", &self.huge).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every place of every frame is found again, no frame meets another, and none leaves its huge page.
+    #[test]
+    fn frames_are_found_where_they_lie() {
+        for size in [2048, 4096] {
+            for layout in [Layout::aligned(size), Layout::spread(size)] {
+                let mut end = 0;
+                for index in 0..3000 {
+                    let offset = layout.offset(index);
+                    assert!(offset >= end, "{layout:?} frame {index}");
+                    end = offset + u64::from(size);
+                    for place in [0, 1, 256, u64::from(size) - 1] {
+                        assert_eq!(layout.find(offset + place), (index.into(), place), "{layout:?}");
+                    }
+                    if layout.unaligned() {
+                        assert_eq!(offset / BLOCK, (end - 1) / BLOCK, "within one huge page");
+                    }
+                }
+                assert!(end <= layout.bytes(3000).unwrap() as u64);
+            }
+        }
+    }
+
+    /// A received packet's address has its place in the upper bits (unaligned mode); a sent one comes back as it went.
+    #[test]
+    fn kernel_addresses_of_spread_frames() {
+        let config = UmemConfig { frames: 1200, copy_only: true, ..UmemConfig::default() };
+        let umem = Umem::new(config).unwrap();
+        assert_ne!(
+            umem.address(1, 0) % 4096,
+            umem.address(3, 0) % 4096,
+            "same place, other set of the cache"
+        );
+        for index in [0, 1, 991, 992, 993, 1199] {
+            assert_eq!(umem.find(umem.address(index, 0) | 256 << 48), (index, 256));
+            assert_eq!(umem.find(umem.address(index, 176)), (index, 176));
+        }
     }
 }

@@ -9,7 +9,7 @@
 use crate::batch::{Batch, prefetch_rest};
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
-use crate::sa::{SaDb, Throttle};
+use crate::sa::{ESP, SHORT, SaDb, Throttle};
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{WorkerEvent, WorkerId};
@@ -21,7 +21,7 @@ pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throt
         if let Some(place) = db.find(spi) {
             packet.meta.sa = place;
             if place != last {
-                db.inbound.prefetch(place);
+                db.inbound.prefetch(place, packet.frame.len() <= SHORT + ESP);
                 last = place;
             }
             prefetch_rest(packet);

@@ -16,8 +16,10 @@ impl IndexMap {
     /// Room for `capacity` keys, taken once.
     pub(crate) fn new(capacity: usize) -> Self {
         let size = (capacity.max(4) * 2).next_power_of_two();
+        let mut slots = ravelin_xsk::with_room(size);
+        slots.resize(size, (0, EMPTY));
         Self {
-            slots: vec![(0, EMPTY); size].into_boxed_slice(),
+            slots: slots.into_boxed_slice(),
             shift: 32 - size.trailing_zeros().min(32),
             len: 0,
             capacity: capacity.max(4),

@@ -53,6 +53,11 @@ pub(crate) struct Slab<H, C> {
     free: Vec<u32>,
 }
 
+/// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table; around an ESP packet
+/// of it are [`ESP`] more at least.
+pub(crate) const SHORT: usize = 90;
+pub(crate) const ESP: usize = 34;
+
 /// A report under way: places below `next` are told.
 #[derive(Debug)]
 struct Reports {
@@ -98,8 +103,8 @@ impl SaDb {
             worker,
             workers: workers.max(1),
             max_sas,
-            inbound: Slab::new(),
-            outbound: Slab::new(),
+            inbound: Slab::new(max_sas),
+            outbound: Slab::new(max_sas),
             by_spi: IndexMap::new(max_sas),
             by_ah_spi: HashMap::new(),
             special: 0,
@@ -199,8 +204,10 @@ impl Tunnels {
 }
 
 impl<H: Default, C> Slab<H, C> {
-    fn new() -> Self {
-        Self { hot: vec![], keys: vec![], cold: vec![], stamps: vec![], free: vec![] }
+    /// Rows with room for so many SAs never move: a key leaves no copy behind.
+    fn new(max_sas: usize) -> Self {
+        let (hot, keys) = (ravelin_xsk::with_room(max_sas), ravelin_xsk::with_room(max_sas));
+        Self { hot, keys, cold: vec![], stamps: ravelin_xsk::with_room(max_sas), free: vec![] }
     }
 
     fn len(&self) -> usize {
@@ -255,11 +262,15 @@ impl<H: Default, C> Slab<H, C> {
     }
 
     /// Asks for the hot record and the key ahead of the stages that work with them, without looking into either.
+    /// `short`: a packet of at most [`SHORT`] bytes, whose hash takes few powers of a GCM key.
     #[inline]
-    pub(crate) fn prefetch(&self, place: u32) {
+    pub(crate) fn prefetch(&self, place: u32, short: bool) {
         if let (Some(hot), Some(key)) = (self.hot.get(place as usize), self.keys.get(place as usize)) {
-            ravelin_xsk::prefetch_lines::<2, _>(hot);
-            ravelin_xsk::prefetch_lines::<9, _>(key);
+            ravelin_xsk::prefetch_lines(hot, 0..2);
+            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 3, 6, 7]);
+            if !short {
+                ravelin_xsk::prefetch_lines(key, [4, 5, 8]);
+            }
         }
     }
 
