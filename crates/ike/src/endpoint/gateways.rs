@@ -75,7 +75,10 @@ impl Endpoint {
         (from, to): (IpAddr, IpAddr),
     ) {
         let id = connection.id;
-        let Some(wanted) = self.connections.get_mut(&id) else { return };
+        let closing = self.shutdown != Shutdown::No;
+        let Some(wanted) = self.connections.get_mut(&id).filter(|w| !closing && !w.is_stopped()) else {
+            return;
+        };
         wanted.redirects.retain(|at| now.saturating_duration_since(*at) < REDIRECTS_WITHIN);
         if wanted.redirects.len() >= MAX_REDIRECTS {
             return self.went_down(now, id, ike, "redirected too often".to_owned(), false);

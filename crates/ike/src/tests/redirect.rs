@@ -120,9 +120,8 @@ fn up_or_trying(pair: &Pair) -> bool {
     !pair.live(Side::A).is_empty()
 }
 
-// HDR, SK { N(REDIRECT) } on an established IKE SA: what is up stays up until the other gateway is
-#[test]
-fn later_too_and_without_a_gap() {
+/// Up with the gateway .2, and a request of it that names .3.
+fn told_later() -> (Pair, Vec<u8>) {
     let mut pair = net(true);
     begin(&mut pair);
     pair.run_secs(2);
@@ -131,6 +130,27 @@ fn later_too_and_without_a_gap() {
     let header = core.header(Exchange::Informational, false, core.window.next_request_id());
     let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(5);
     let bytes = message::sealed(header, &[redirect(3, &[])], e.keys.sealing(core.role), &mut rng).unwrap();
+    (pair, bytes)
+}
+
+#[test]
+fn whoever_is_taken_down_or_ends_goes_nowhere() {
+    for end in [Command::Terminate { connection: CONNECTION }, Command::Shutdown] {
+        let (mut pair, bytes) = told_later();
+        pair.filter = Some(Box::new(|_, _| true));
+        pair.command(Side::A, end);
+        pair.inject(Side::A, at(1), at(2), &bytes);
+        pair.filter = None;
+        pair.run_secs(60);
+        assert!(pair.live(Side::A).is_empty());
+        assert!(pair.sent.iter().all(|(_, _, t)| t.remote.ip() != ip(3)));
+    }
+}
+
+// HDR, SK { N(REDIRECT) } on an established IKE SA: what is up stays up until the other gateway is
+#[test]
+fn later_too_and_without_a_gap() {
+    let (mut pair, bytes) = told_later();
     pair.inject(Side::A, at(1), at(2), &bytes);
     pair.run_secs(1);
     assert!(up_with(&pair).contains(&ip(3)), "{:#?}", pair.a.log);
