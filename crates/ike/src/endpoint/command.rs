@@ -125,7 +125,7 @@ impl Endpoint {
             Some(old) if only_moved(&old, &new) && self.can_move(id) => self.move_local(now, &new),
             Some(old) if needs_new_sa(&old, &new) || !same_gateways(&old, &new) => {
                 self.terminate(now, id, "its configuration changed");
-                self.connections.entry(id).or_default().from_the_top();
+                self.connections.entry(id).or_default().restart_at_first();
             }
             Some(_) => self.update_children(now, &new),
             None => {}

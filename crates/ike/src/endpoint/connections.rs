@@ -94,7 +94,7 @@ impl Wanted {
     }
 
     /// The first gateway is the next one to be tried.
-    pub(super) const fn from_the_top(&mut self) {
+    pub(super) const fn restart_at_first(&mut self) {
         self.gateway = 0;
         self.return_at = None;
     }
