@@ -3,17 +3,18 @@
 //! Decides: what each event asks for. Reads: the installer's tables. Writes: nothing.
 //! Never: trusts an id that the installer does not know; acts on an SA that is on its way out.
 
+use crate::config::Tunnel;
 use crate::install::Installer;
 use ravelin_ike::command::Command;
-use ravelin_ike::config::{ChildId, ConnectionId};
 use ravelin_ring::msg::{Direction, Outcome, PortId, SaId, SaReport, Token, TunnelId, WorkerEvent};
+use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::net::IpAddr;
 
 #[derive(Debug)]
 pub enum Reaction {
     Engine(Command),
     /// A packet wants the tunnel up; whether it may is the driver's to say.
-    Acquire(TunnelId),
+    Acquire(TunnelId, Selector),
     /// The kernel shall find a link address.
     Resolve(PortId, IpAddr),
     Done(Token, Outcome),
@@ -43,15 +44,31 @@ pub fn reaction(installer: &Installer, event: WorkerEvent) -> Reaction {
             }
             Some(_) | None => Reaction::Late,
         },
-        WorkerEvent::Acquire { tunnel, .. } => Reaction::Acquire(tunnel),
+        WorkerEvent::Acquire { tunnel, source, destination, protocol, ports } => {
+            packet(source, destination, protocol, ports)
+                .map_or(Reaction::Late, |packet| Reaction::Acquire(tunnel, packet))
+        }
         WorkerEvent::NeighbourNeeded { port, addr } => Reaction::Resolve(port, addr),
         WorkerEvent::UnknownSpi { spi, from } => Reaction::UnknownSpi(spi, from),
     }
 }
 
-/// One tunnel, one child: they have the same number.
-pub fn initiate(tunnel: TunnelId) -> Command {
-    Command::Initiate { connection: ConnectionId(tunnel.0), child: Some(ChildId(tunnel.0)) }
+/// The selector of one packet, for the peer to narrow around (RFC 7296 §2.9).
+fn packet(source: IpAddr, destination: IpAddr, protocol: u8, ports: (u16, u16)) -> Option<Selector> {
+    let one = |a| AddrRange::new(a, a).ok();
+    // A later fragment hides them, and most protocols have none.
+    let port = |p| if ports == (0, 0) { Some(PortRange::ANY) } else { PortRange::new(p, p).ok() };
+    Some(Selector {
+        local: one(source)?,
+        remote: one(destination)?,
+        protocol: Some(protocol),
+        local_ports: port(ports.0)?,
+        remote_ports: port(ports.1)?,
+    })
+}
+
+pub fn initiate(tunnel: &Tunnel) -> Command {
+    Command::Initiate { connection: tunnel.connection_id(), child: Some(tunnel.child_id()) }
 }
 
 fn limit(

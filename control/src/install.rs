@@ -16,11 +16,11 @@ pub use half::Half;
 use crate::config::ChildSettings;
 use crate::driver::Spis;
 use crate::metrics::Totals;
-use half::{half_of, suite_of};
+use half::{half_of, mode_of, suite_of};
 use ravelin_ike::command::Command;
 use ravelin_ike::event::{ChildSa, ChildSaId, InstallToken};
 use ravelin_ring::msg::{
-    Direction, KeyMaterial, Mode, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId,
+    Direction, KeyMaterial, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -243,6 +243,7 @@ impl Installer {
     fn specs(&mut self, sa: &ChildSa, settings: &ChildSettings) -> Option<[SaSpec; 2]> {
         let suite = suite_of(&sa.proposal)?;
         let selectors = u16::try_from(sa.selectors.len()).ok().filter(|n| *n > 0)?;
+        let (bytes, packets) = (settings.soft(settings.bytes.soft), settings.soft(settings.packets.soft));
         let outer = |addr: SocketAddr| SocketAddr::new(addr.ip(), if sa.udp { addr.port() } else { 0 });
         let mut spec = |direction, spi, keys: &[u8]| {
             self.next_sa += 1;
@@ -256,14 +257,14 @@ impl Installer {
                 esn: sa.proposal.esn,
                 local: outer(sa.local),
                 remote: outer(sa.remote),
-                mode: Mode::Tunnel,
+                mode: mode_of(sa.mode),
                 replay_window: settings.replay_window,
                 tunnel_mtu: settings.tunnel_mtu,
                 outer_df: settings.outer_df,
-                tfc: 0,
-                soft_bytes: settings.bytes.soft,
+                tfc: 0, // the data plane does not pad
+                soft_bytes: bytes,
                 hard_bytes: settings.bytes.hard,
-                soft_packets: settings.packets.soft,
+                soft_packets: packets,
                 hard_packets: settings.packets.hard,
                 selectors,
             })

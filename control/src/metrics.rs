@@ -78,6 +78,13 @@ pub struct Totals {
 }
 
 impl Totals {
+    pub fn merge(&mut self, other: Self) {
+        self.packets_in = self.packets_in.saturating_add(other.packets_in);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.packets_out = self.packets_out.saturating_add(other.packets_out);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+    }
+
     pub fn add(&mut self, report: &SaReport) {
         let (packets, bytes) = match report.direction {
             Direction::Inbound => (&mut self.packets_in, &mut self.bytes_in),

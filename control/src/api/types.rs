@@ -163,8 +163,10 @@ pub struct TunnelStatus {
     pub remote: String,
     pub local_id: String,
     pub remote_id: String,
-    /// "esp", "esp-in-udp"; `None` when down.
+    /// "esp", "esp-in-udp", "ah"; `None` when down.
     pub encapsulation: Option<String>,
+    /// "tunnel", "transport"; `None` when down.
+    pub mode: Option<String>,
     /// Of the IKE SA, as hexadecimal of 16 digits; `None` without one.
     pub ike_spi_local: Option<String>,
     pub ike_spi_remote: Option<String>,
@@ -192,6 +194,23 @@ pub struct TunnelStatus {
     pub last_error: Option<String>,
     pub last_error_age_s: Option<u64>,
     pub retry_in_s: Option<u64>,
+    /// Of a tunnel for any address: those that are up.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// One peer of a tunnel for any address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The identity that it has proven.
+    pub id: String,
+    /// Its address and port of IKE.
+    pub remote: String,
+    /// Of its IKE SA.
+    pub age_s: u64,
+    /// Of its child SA pair; `None` without one.
+    pub spi_in: Option<String>,
+    pub spi_out: Option<String>,
+    pub selectors: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

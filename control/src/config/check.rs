@@ -26,6 +26,8 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     for tunnel in &config.tunnels {
         mtu(config, tunnel, findings);
         ipv6_needs(tunnel, findings);
+        super::child::check(tunnel, findings);
+        super::pool::check(tunnel, findings);
     }
 }
 
@@ -87,7 +89,7 @@ fn names(config: &Config, findings: &mut Findings) {
 /// A peer sends INITIAL_CONTACT, by which the second IKE SA ends the first.
 fn peers(config: &Config, findings: &mut Findings) {
     let mut first: HashMap<_, &Tunnel> = HashMap::new();
-    for tunnel in &config.tunnels {
+    for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none()) {
         let ids = (IdText(&tunnel.local_id).to_string(), IdText(&tunnel.remote_id).to_string());
         if let Some(other) = first.insert((tunnel.local, tunnel.remote, ids), tunnel) {
             let found = format!(
@@ -178,8 +180,9 @@ fn ipv6_needs(tunnel: &Tunnel, findings: &mut Findings) {
 pub fn text(selector: &Selector) -> String {
     use super::value::PROTOCOLS;
     use ravelin_wire::PortRange;
+    let icmp = matches!(selector.protocol, Some(1 | 58));
     let side = |range: ravelin_wire::AddrRange, ports: PortRange| match (ports.start(), ports.end()) {
-        _ if ports == PortRange::ANY => range.to_string(),
+        _ if ports == PortRange::ANY || icmp => range.to_string(),
         (first, last) if first == last => format!("{range}:{first}"),
         (first, last) => format!("{range}:{first}-{last}"),
     };
@@ -192,6 +195,9 @@ pub fn text(selector: &Selector) -> String {
         let name = PROTOCOLS.iter().find(|(_, n)| *n == number).map(|(name, _)| (*name).to_owned());
         out.push(' ');
         out.push_str(&name.unwrap_or_else(|| format!("protocol {number}")));
+        if icmp && selector.local_ports != PortRange::ANY {
+            out.push_str(&format!(" {}", super::value::icmp_text(selector.local_ports)));
+        }
     }
     out
 }

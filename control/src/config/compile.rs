@@ -8,11 +8,14 @@ use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, S
 use ravelin_ring::msg::{Action, Policy, TunnelId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Errors;
 use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel};
 use crate::secrets::{Keys, Proofs, Secrets};
+
+/// Of each tunnel for any address: its peers' children and what they may send.
+pub type PeerSelectors = BTreeMap<TunnelId, Vec<(TunnelId, Selector)>>;
 
 impl Config {
     /// What the data plane is told once.
@@ -43,10 +46,20 @@ impl Config {
     /// The SPD: tunnels in file order, their selectors in theirs, then the default. Before a selector whose remote side
     /// holds its own local one (0.0.0.0/0), what passes between two local addresses is exempt.
     pub fn policies(&self) -> Vec<Policy> {
+        self.policies_with(&PeerSelectors::new())
+    }
+
+    /// [`Self::policies`], with what peers of tunnels for any address have, each before the tunnel itself: what none of
+    /// them has is the tunnel's, which has no SA.
+    pub fn policies_with(&self, peers: &PeerSelectors) -> Vec<Policy> {
         let mut exempt = BTreeSet::new();
         let protect = self.tunnels.iter().flat_map(|tunnel| {
             let hold = tunnel.start == Start::OnTraffic;
-            tunnel.selectors.iter().map(move |s| (s.selector, Action::Protect(tunnel.id), hold, s.line))
+            let line = tunnel.line;
+            let own = peers.get(&tunnel.id).into_iter().flatten();
+            let own = own.map(move |(peer, s)| (*s, Action::Protect(*peer), false, line));
+            let all = tunnel.selectors.iter();
+            own.chain(all.map(move |s| (s.selector, Action::Protect(tunnel.id), hold, s.line)))
         });
         let protect = protect.flat_map(|entry| {
             let local = entry.0.local;
@@ -88,14 +101,18 @@ impl Config {
     pub fn connections(&self, secrets: &Secrets) -> Result<Vec<Connection>, Errors> {
         secrets.check(self)?;
         let keys = Keys::load(self)?;
-        let towards = |tunnel: &Tunnel| connection(tunnel, keys.of(tunnel, secrets)?);
+        let children = |of: &Tunnel| {
+            let further = self.tunnels.iter().filter(|t| t.parent == Some(of.id)).map(child);
+            core::iter::once(child(of)).chain(further).collect()
+        };
+        let towards = |tunnel: &Tunnel| connection(tunnel, keys.of(tunnel, secrets)?, children(tunnel));
         let one = |tunnel: &Tunnel| {
             let mut all = tunnel.towards().filter_map(|t| towards(&t));
             let mut first = all.next()?;
             first.exchanges.backups = all.collect();
             Some(first)
         };
-        Ok(self.tunnels.iter().filter_map(one).collect())
+        Ok(self.tunnels.iter().filter(|tunnel| tunnel.parent.is_none()).filter_map(one).collect())
     }
 
     /// What goes into the SA specs of this tunnel.
@@ -130,13 +147,14 @@ impl Tunnel {
             replay_window: self.replay_window,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
+            jitter_percent: self.jitter_percent,
             bytes: self.bytes,
             packets: self.packets,
         }
     }
 
     pub fn connection_id(&self) -> ConnectionId {
-        ConnectionId(self.id.0)
+        ConnectionId(self.parent.unwrap_or(self.id).0)
     }
 
     pub fn child_id(&self) -> ChildId {
@@ -148,7 +166,7 @@ impl Tunnel {
     }
 }
 
-fn connection(tunnel: &Tunnel, proofs: Proofs) -> Option<Connection> {
+fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<Connection> {
     Some(Connection {
         id: tunnel.connection_id(),
         name: tunnel.name.clone(),
@@ -160,7 +178,8 @@ fn connection(tunnel: &Tunnel, proofs: Proofs) -> Option<Connection> {
         remote_auth: proofs.remote,
         ppk: proofs.ppk,
         proposals: tunnel.ike_proposals.clone(),
-        children: vec![child(tunnel)],
+        children,
+        pool: tunnel.pool.clone(),
         lifetime: tunnel.ike_lifetime,
         jitter: tunnel.jitter(tunnel.ike_lifetime),
         dpd_delay: tunnel.dpd,
@@ -183,6 +202,7 @@ fn child(tunnel: &Tunnel) -> Child {
         id: tunnel.child_id(),
         name: tunnel.name.clone(),
         selectors: tunnel.selectors.iter().map(|s| s.selector).collect(),
+        mode: tunnel.mode,
         proposals: tunnel.esp_proposals.clone(),
         lifetime: tunnel.lifetime,
         hard_lifetime: tunnel.hard_lifetime,

@@ -4,16 +4,17 @@
 //! Never: calls a tunnel changed that is only at another line of the file.
 
 use core::fmt;
-use ravelin_ike::config::{Start, When};
+use ravelin_ike::config::{EspProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 
 use super::auth::method_text;
 use super::check::text as selector_text;
+use super::child::{encapsulation_text, mode_text};
 use super::exchanges::backup_text;
 use super::identity::IdText;
 use super::model::{
-    Config, Control, Dataplane, DefaultPolicy, Encapsulation, Port, Tunnel, TunnelAuth, TunnelExchanges, Way,
+    Config, Control, Dataplane, DefaultPolicy, Port, Tunnel, TunnelAuth, TunnelExchanges, Way,
 };
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
@@ -163,6 +164,7 @@ fn fields(old: &[(String, String)], new: &[(String, String)]) -> Vec<FieldChange
 fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
     let Tunnel {
         id: _,
+        parent: _,
         name: _,
         line: _,
         local,
@@ -171,8 +173,10 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         remote_id,
         auth,
         ike_proposals,
+        mode,
         esp_proposals,
         selectors,
+        pool,
         start,
         encapsulation,
         replay_window,
@@ -195,8 +199,14 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("local-id", IdText(local_id).to_string()),
         ("remote-id", IdText(remote_id).to_string()),
         ("ike-proposals", list(ike_proposals, ike_text)),
-        ("esp-proposals", list(esp_proposals, esp_text)),
+        ("mode", mode_text(*mode).to_owned()),
+        (
+            if esp_proposals.iter().any(EspProposal::is_ah) { "ah-proposals" } else { "esp-proposals" },
+            list(esp_proposals, esp_text),
+        ),
         ("selectors", list(selectors, |s| selector_text(&s.selector))),
+        ("pool", pool.as_ref().map(|p| list(&p.addresses, ToString::to_string)).unwrap_or_default()),
+        ("dns", pool.as_ref().map(|p| list(&p.dns, ToString::to_string)).unwrap_or_default()),
         ("start", start_text(*start).to_owned()),
         ("encapsulation", encapsulation_text(*encapsulation).to_owned()),
         ("replay-window", replay_window.to_string()),
@@ -376,13 +386,6 @@ const fn start_text(start: Start) -> &'static str {
         Start::Immediately => "immediately",
         Start::OnTraffic => "on-traffic",
         Start::Respond => "respond",
-    }
-}
-
-const fn encapsulation_text(encapsulation: Encapsulation) -> &'static str {
-    match encapsulation {
-        Encapsulation::Auto => "auto",
-        Encapsulation::Udp => "udp",
     }
 }
 

@@ -16,6 +16,10 @@ mod proposal;
 mod sections;
 mod auth;
 mod exchanges;
+mod life;
+mod selectors;
+mod child;
+mod pool;
 mod tunnel;
 mod check;
 mod tunnels;
@@ -25,6 +29,8 @@ mod diff;
 
 pub(crate) use auth::user_name;
 pub use check::text as selector_text;
+pub use child::mode_text;
+pub use compile::PeerSelectors;
 pub(crate) use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Errors, MAX_FINDINGS, Severity};
 pub use diff::{Difference, FieldChange, TunnelChange, diff};
@@ -100,12 +106,24 @@ impl Config {
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),
             dataplane: sections::dataplane(dataplane.as_ref(), findings),
             control: sections::control(control.as_ref(), path, findings),
-            tunnels: (0..)
-                .zip(&tunnels)
-                .filter_map(|(id, table)| tunnel::tunnel(table, TunnelId(id), findings))
-                .collect(),
+            tunnels: Self::tunnels(&tunnels, findings),
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Each with its further children after it.
+    fn tunnels(tables: &[Table<'_>], findings: &mut Findings) -> Tunnels {
+        let mut all: Vec<Tunnel> = Vec::new();
+        for table in tables {
+            let next = |n: usize| TunnelId(u32::try_from(n).unwrap_or(u32::MAX));
+            let Some(tunnel) = tunnel::tunnel(table, next(all.len()), findings) else { continue };
+            let children = child::children(table, &tunnel, next(all.len() + 1).0, findings);
+            all.push(tunnel);
+            all.extend(children);
+        }
+        all.into_iter().collect()
     }
 }
 

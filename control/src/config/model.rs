@@ -6,7 +6,7 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Start, When};
+use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
@@ -101,11 +101,14 @@ pub enum DefaultPolicy {
     Discard,
 }
 
-/// One peer with one child.
+/// One peer with one child; or a further child of another one's peer, by the IKE SA of that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunnel {
-    /// Also the number of its [`ravelin_ike::config::ConnectionId`] and [`ravelin_ike::config::ChildId`].
+    /// Also the number of its [`ravelin_ike::config::ChildId`] and, without a parent, of its
+    /// [`ravelin_ike::config::ConnectionId`].
     pub id: TunnelId,
+    /// The tunnel whose IKE SA it shares.
+    pub parent: Option<TunnelId>,
     pub name: String,
     pub local: IpAddr,
     /// `None`: any address (responder only).
@@ -114,8 +117,12 @@ pub struct Tunnel {
     pub remote_id: Identity,
     pub auth: TunnelAuth,
     pub ike_proposals: Vec<IkeProposal>,
+    pub mode: Mode,
+    /// Of ESP, or all of AH.
     pub esp_proposals: Vec<EspProposal>,
     pub selectors: Vec<TunnelSelector>,
+    /// Addresses for its peers.
+    pub pool: Option<Pool>,
     pub start: Start,
     pub encapsulation: Encapsulation,
     /// Packets; 0: no replay check.
@@ -250,6 +257,16 @@ pub struct Limits {
     pub hard: u64,
 }
 
+impl ChildSettings {
+    /// A soft limit, up to the jitter earlier: many SAs do not reach it at once.
+    pub fn soft(&self, limit: u64) -> u64 {
+        let most = limit / 100 * u64::from(self.jitter_percent);
+        let chance = u64::from(crate::driver::random_u32());
+        // As many thousandths of the most as chance says; 0 stays 0: no limit.
+        limit - (most / 1000) * (chance % 1001)
+    }
+}
+
 /// What the data plane is told about the SAs of one tunnel besides what IKE negotiates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildSettings {
@@ -257,6 +274,8 @@ pub struct ChildSettings {
     pub replay_window: u32,
     pub tunnel_mtu: u16,
     pub outer_df: OuterDf,
+    /// Of the soft limits of bytes and packets, as of the times.
+    pub jitter_percent: u8,
     pub bytes: Limits,
     pub packets: Limits,
 }

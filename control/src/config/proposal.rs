@@ -95,6 +95,8 @@ struct Parts {
     group: Option<Group>,
     kem: Option<Kem>,
     esn: Option<bool>,
+    /// `esn` and `noesn`: either will do.
+    either: bool,
 }
 
 /// For the IKE SA: `ENCRYPTION[-INTEGRITY][-PRF]-GROUP[-KEM]`.
@@ -115,8 +117,9 @@ pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
     Ok(IkeProposal { encryption, integrity, prf, group, kem: parts.kem })
 }
 
-/// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP][-esn]`.
-pub(crate) fn parse_esp(text: &str) -> Result<EspProposal, Bad> {
+/// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP][-esn][-noesn]`. With both of the last two either will do: two proposals,
+/// extended sequence numbers first.
+pub(crate) fn parse_esp(text: &str) -> Result<Vec<EspProposal>, Bad> {
     let parts = parts(text)?;
     let expected = "ENCRYPTION[-GROUP][-esn] (aes256gcm16-x25519) or \
                     ENCRYPTION-INTEGRITY[-GROUP][-esn] (aes256-sha256)";
@@ -134,7 +137,33 @@ pub(crate) fn parse_esp(text: &str) -> Result<EspProposal, Bad> {
     if let Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256) = integrity {
         return Err(bad("the data plane has no ESP with this integrity", "write sha256 instead"));
     }
-    Ok(EspProposal { encryption, integrity, group: parts.group, esn: parts.esn.unwrap_or(false) })
+    Ok(either(
+        EspProposal { encryption: Some(encryption), integrity, group: parts.group, esn: false },
+        &parts,
+    ))
+}
+
+/// For child SAs of AH: `INTEGRITY[-GROUP][-esn][-noesn]`.
+pub(crate) fn parse_ah(text: &str) -> Result<Vec<EspProposal>, Bad> {
+    let parts = parts(text)?;
+    let expected = "INTEGRITY[-GROUP][-esn] (sha256, sha256-x25519)";
+    let bad = |why: &str, cure: &str| Bad::new(format!("\"{}\": {why}", cut(text)), expected, cure);
+    if parts.encryption.is_some() {
+        return Err(bad("AH does not encrypt", "leave the encryption out, or use esp-proposals"));
+    }
+    if parts.prf.is_some() || parts.kem.is_some() {
+        return Err(bad("a PRF and ML-KEM belong to IKE, not to AH", "move it to ike-proposals"));
+    }
+    let integrity = parts.integrity.ok_or_else(|| bad("no integrity", "write sha256"))?;
+    Ok(either(
+        EspProposal { encryption: None, integrity: Some(integrity), group: parts.group, esn: false },
+        &parts,
+    ))
+}
+
+fn either(proposal: EspProposal, parts: &Parts) -> Vec<EspProposal> {
+    let with = |esn| EspProposal { esn, ..proposal };
+    if parts.either { vec![with(true), with(false)] } else { vec![with(parts.esn.unwrap_or(false))] }
 }
 
 fn parts(text: &str) -> Result<Parts, Bad> {
@@ -146,7 +175,11 @@ fn parts(text: &str) -> Result<Parts, Bad> {
             Word::Prf(p) => parts.prf.replace(p).is_none(),
             Word::Group(g) => parts.group.replace(g).is_none(),
             Word::Kem(k) => parts.kem.replace(k).is_none(),
-            Word::Esn(e) => parts.esn.replace(e).is_none(),
+            Word::Esn(e) => {
+                let before = parts.esn.replace(e);
+                parts.either = before == Some(!e);
+                before != Some(e)
+            }
         };
         if !fresh {
             return Err(Bad::new(
@@ -224,9 +257,10 @@ pub fn ike_text(proposal: &IkeProposal) -> String {
     words.join("-")
 }
 
-/// In the notation of `parse_esp`.
+/// In the notation of `parse_esp`, or of `parse_ah`.
 pub fn esp_text(proposal: &EspProposal) -> String {
-    let mut words = vec![name_of(Word::Encryption(proposal.encryption))];
+    let mut words: Vec<&str> =
+        proposal.encryption.map(|e| name_of(Word::Encryption(e))).into_iter().collect();
     words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));
     words.extend(proposal.group.map(|g| name_of(Word::Group(g))));
     if proposal.esn {

@@ -56,6 +56,7 @@ fn assert_error(text: &str, parts: &[&str]) {
 }
 
 mod examples;
+mod children;
 mod errors;
 mod difference;
 mod hostile;

@@ -6,21 +6,18 @@
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{Identity, Start};
-use ravelin_ring::msg::{OuterDf, TunnelId};
-use ravelin_wire::{PortRange, Selector};
-use toml::Spanned;
+use ravelin_ring::msg::TunnelId;
 use toml::de::DeValue;
 
+use super::child::{Part, traffic};
 use super::diagnostic::Findings;
 use super::exchanges::exchanges;
 use super::identity::parse_identity;
-use super::model::{Encapsulation, Limits, Tunnel, TunnelSelector};
-use super::proposal::{ageing, parse_esp, parse_ike};
+use super::life::Life;
+use super::model::{Encapsulation, Tunnel};
+use super::proposal::{ageing, parse_ike};
 use super::reader::{Table, report};
-use super::value::{
-    Bad, addresses, duration, gateway_address, has_ports, number, number16, number32, ports, protocol, shown,
-    size, text, time_text, word,
-};
+use super::value::{Bad, duration, gateway_address, number16, number32, shown, text, word};
 
 pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "name",
@@ -33,6 +30,12 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "selectors",
     "start",
     "encapsulation",
+    "mode",
+    "ah-proposals",
+    "pfs",
+    "child",
+    "pool",
+    "dns",
     "replay-window",
     "tunnel-mtu",
     "df",
@@ -47,10 +50,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "hard-lifepackets",
     "dpd",
 ];
-pub(crate) const SELECTOR_KEYS: &[&str] = &["local", "remote", "protocol", "local-port", "remote-port"];
-
 pub(crate) const MAX_TUNNELS: usize = 16_384;
-pub(crate) const MAX_SELECTORS: usize = 64;
 const MAX_PROPOSALS: usize = 16;
 const MAX_NAME: usize = 63;
 
@@ -66,39 +66,34 @@ pub(crate) const DEFAULT_IKE: &[&str] = &[
     "aes256-sha256-modp2048",
     "aes128-sha256-modp2048",
 ];
-pub(crate) const DEFAULT_ESP: &[&str] =
-    &["aes256gcm16", "aes128gcm16", "chacha20poly1305", "aes256-sha256", "aes128-sha256"];
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// `None` when a key that has no default is absent or wrong.
 pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -> Option<Tunnel> {
     let name = table.required("name", "a name for commands and logs", "\"office\"", findings, name);
     let ends = ends(table, findings);
     let auth = super::auth::auth(table, findings);
-    let ike_proposals = proposals(table, "ike-proposals", DEFAULT_IKE, parse_ike, findings);
-    let esp_proposals = proposals(table, "esp-proposals", DEFAULT_ESP, parse_esp, findings);
-    let selectors = selectors(table, findings);
+    let ike_proposals =
+        proposals(table, "ike-proposals", DEFAULT_IKE, |word| Ok(vec![parse_ike(word)?]), findings);
+    let part = Part::read(table, &ike_proposals, None, findings);
     let life = Life::read(table, findings);
     let encapsulation = table.or("encapsulation", Encapsulation::Auto, findings, |v| {
         word(v, &[("auto", Encapsulation::Auto), ("udp", Encapsulation::Udp)])
     });
-    let replay_window = table.or("replay-window", 1024, findings, replay_window);
-    let tunnel_mtu = table
-        .or("tunnel-mtu", 1500, findings, |v| number16(v, 576..=3562, "bytes of the largest outer packet"));
-    let df = table.or("df", OuterDf::Copy, findings, |v| {
-        word(v, &[("copy", OuterDf::Copy), ("clear", OuterDf::Clear), ("set", OuterDf::Set)])
-    });
     let ike_fragment_size = table.or("ike-fragment-size", Some(1280), findings, fragment_size);
     let dpd = table.or("dpd", 20 * SECOND, findings, |v| duration(v, SECOND..=DAY, true));
-    let (name, ends, selectors) = (name?, ends?, selectors?);
+    let between = ends.as_ref().map(|ends| (ends.local, ends.remote));
+    let selectors = traffic(table, part.mode, between, findings);
+    let ends = ends?;
+    let (name, selectors) = (name?, selectors?);
     let start = start(table, ends.remote, findings);
     let exchanges = exchanges(table, (ends.local, ends.remote), findings);
     super::auth::check_eap(table, &auth, start, findings);
     Some(Tunnel {
         id,
+        parent: None,
         name,
         local: ends.local,
         remote: ends.remote,
@@ -106,13 +101,15 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         remote_id: ends.remote_id,
         auth,
         ike_proposals,
-        esp_proposals,
+        mode: part.mode,
+        esp_proposals: part.proposals,
         selectors,
+        pool: super::pool::pool(table, ends.remote, findings),
         start,
         encapsulation,
-        replay_window,
-        tunnel_mtu,
-        df,
+        replay_window: part.replay_window,
+        tunnel_mtu: part.tunnel_mtu,
+        df: part.df,
         ike_fragment_size,
         ike_lifetime: life.ike,
         lifetime: life.soft,
@@ -136,7 +133,7 @@ fn fragment_size(value: &DeValue<'_>) -> Result<Option<u16>, Bad> {
     }
 }
 
-fn name(value: &DeValue<'_>) -> Result<String, Bad> {
+pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Bad> {
     let expected = "1 to 63 letters, digits, - _ . with a letter or digit first";
     let given = text(value, expected, "write it in quotes")?;
     let first = given.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
@@ -207,7 +204,7 @@ fn start(table: &Table<'_>, remote: Option<IpAddr>, findings: &mut Findings) -> 
     start
 }
 
-fn replay_window(value: &DeValue<'_>) -> Result<u32, Bad> {
+pub(crate) fn replay_window(value: &DeValue<'_>) -> Result<u32, Bad> {
     let what = "packets of the anti-replay window (0: no replay check)";
     let packets = number32(value, 0..=MAX_REPLAY_WINDOW, what)?;
     if packets == 0 || packets >= 32 {
@@ -220,19 +217,19 @@ fn replay_window(value: &DeValue<'_>) -> Result<u32, Bad> {
 const MAX_REPLAY_WINDOW: u32 = 65_536;
 
 /// Weak or unknown ones are findings; the same one twice is a warning.
-fn proposals<T: PartialEq>(
+pub(crate) fn proposals<T: PartialEq>(
     table: &Table<'_>,
     key: &'static str,
     default: &[&str],
-    parse: fn(&str) -> Result<T, Bad>,
+    parse: fn(&str) -> Result<Vec<T>, Bad>,
     findings: &mut Findings,
 ) -> Vec<T> {
     let example = format!("[\"{}\"]", default.first().unwrap_or(&""));
     let mut proposals = Vec::new();
     let given = table.list(key, &example, MAX_PROPOSALS, findings, |element, line, findings| {
         let word = text(element.get_ref(), "a proposal in quotes", &example);
-        match word.and_then(|word| parse(word).map(|proposal| (word, proposal))) {
-            Ok((word, proposal)) => {
+        match word.and_then(|word| parse(word).map(|parsed| (word, parsed))) {
+            Ok((word, parsed)) => {
                 if let Some(why) = ageing(word) {
                     findings.warning(
                         line,
@@ -240,10 +237,13 @@ fn proposals<T: PartialEq>(
                         "use sha256 if the peer can",
                     );
                 }
-                if proposals.contains(&proposal) {
-                    findings.warning(line, format!("`{key}`: \"{word}\" stands twice"), "remove one of them");
-                } else {
-                    proposals.push(proposal);
+                for proposal in parsed {
+                    if proposals.contains(&proposal) {
+                        let found = format!("`{key}`: \"{word}\" stands twice");
+                        findings.warning(line, found, "remove one of them");
+                    } else {
+                        proposals.push(proposal);
+                    }
                 }
             }
             Err(bad) => report(findings, line, key, bad),
@@ -252,129 +252,6 @@ fn proposals<T: PartialEq>(
     });
     match given {
         Some(_) => proposals,
-        None => default.iter().filter_map(|word| parse(word).ok()).collect(),
+        None => default.iter().filter_map(|word| parse(word).ok()).flatten().collect(),
     }
-}
-
-/// Lifetimes in time, bytes and packets.
-struct Life {
-    ike: Duration,
-    soft: Duration,
-    hard: Duration,
-    jitter_percent: u8,
-    bytes: Limits,
-    packets: Limits,
-}
-
-impl Life {
-    fn read(table: &Table<'_>, findings: &mut Findings) -> Self {
-        let time = |v| duration(v, SECOND..=MONTH, false);
-        let ike = table.or("ike-lifetime", 4 * 3600 * SECOND, findings, time);
-        let soft = table.or("lifetime", 3600 * SECOND, findings, time);
-        let given = table.optional("hard-lifetime", findings, time);
-        // Time enough for a rekey with all its retransmissions.
-        let hard = given.unwrap_or_else(|| soft + (soft / 10).max(30 * SECOND));
-        if hard <= soft {
-            let found =
-                format!("`hard-lifetime` {} is not after `lifetime` {}", time_text(hard), time_text(soft));
-            let line = table.line_of("hard-lifetime", findings);
-            let cure = "make it longer, or leave it out: lifetime and a tenth, at least 30 s more";
-            findings.error(line, found, "an end after the beginning of the rekey", cure);
-        }
-        let short = |time: Duration| time < 60 * SECOND;
-        for (key, time) in [("ike-lifetime", ike), ("lifetime", soft)] {
-            if short(time) {
-                let found = format!("`{key}` of {} rekeys all the time", time_text(time));
-                findings.warning(table.line_of(key, findings), found, "use 1h or so outside of tests");
-            }
-        }
-        let count = |v: &DeValue<'_>| number(v, 1000..=u64::MAX >> 2, "packets");
-        Self {
-            ike,
-            soft,
-            hard,
-            jitter_percent: table.or("rekey-jitter", 10, findings, jitter),
-            bytes: limits(table, "lifebytes", "hard-lifebytes", findings, size),
-            packets: limits(table, "lifepackets", "hard-lifepackets", findings, count),
-        }
-    }
-}
-
-fn jitter(value: &DeValue<'_>) -> Result<u8, Bad> {
-    number16(value, 0..=50, "percent").map(|n| u8::try_from(n).unwrap_or(50))
-}
-
-/// The hard limit is an eighth above the soft one unless written.
-fn limits(
-    table: &Table<'_>,
-    soft_key: &'static str,
-    hard_key: &'static str,
-    findings: &mut Findings,
-    parse: impl Fn(&DeValue<'_>) -> Result<u64, Bad>,
-) -> Limits {
-    let soft = table.or(soft_key, 0, findings, &parse);
-    let hard = table.optional(hard_key, findings, &parse);
-    let line = table.line_of(hard_key, findings);
-    match hard {
-        None if soft == 0 => Limits::default(),
-        None => Limits { soft, hard: soft.saturating_add(soft / 8) },
-        Some(_) if soft == 0 && table.get(soft_key).is_none() => {
-            let found = format!("`{hard_key}` without `{soft_key}`: the SA would end without a rekey");
-            findings.error(line, found, format!("`{soft_key}` too"), format!("add {soft_key}, below it"));
-            Limits::default()
-        }
-        Some(hard) => {
-            if hard != 0 && hard <= soft {
-                let found = format!("`{hard_key}` is not above `{soft_key}`");
-                findings.error(line, found, "an end after the beginning of the rekey", "make it larger");
-            }
-            Limits { soft, hard }
-        }
-    }
-}
-
-fn selectors(table: &Table<'_>, findings: &mut Findings) -> Option<Vec<TunnelSelector>> {
-    let example = "[{ local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]";
-    let list = table.list("selectors", example, MAX_SELECTORS, findings, selector);
-    if list.is_none() {
-        let what = "which traffic the tunnel protects";
-        findings.error(
-            table.line,
-            "`selectors` is missing in [[tunnel]]",
-            what,
-            format!("add selectors = {example}"),
-        );
-    }
-    list
-}
-
-fn selector<'t>(
-    element: &'t Spanned<DeValue<'t>>,
-    _: u32,
-    findings: &mut Findings,
-) -> Option<TunnelSelector> {
-    let table = Table::open(element, "a selector", SELECTOR_KEYS, findings)?;
-    let what = "addresses behind this gateway";
-    let local = table.required("local", what, "\"10.1.0.0/24\"", findings, addresses);
-    let what = "addresses behind the peer";
-    let remote = table.required("remote", what, "\"10.2.0.0/24\"", findings, addresses);
-    let protocol = table.or("protocol", None, findings, protocol);
-    let local_ports = table.or("local-port", PortRange::ANY, findings, ports);
-    let remote_ports = table.or("remote-port", PortRange::ANY, findings, ports);
-    let (local, remote) = (local?, remote?);
-    if local.start().is_ipv4() != remote.start().is_ipv4() {
-        let found = format!("a selector from {local} to {remote}");
-        findings.error(table.line, found, "both sides of one family", "write one selector for each family");
-    }
-    let any_ports = local_ports == PortRange::ANY && remote_ports == PortRange::ANY;
-    if !any_ports && !protocol.is_some_and(has_ports) {
-        findings.error(
-            table.line,
-            "a selector with ports, but without a protocol that has them",
-            "protocol tcp, udp, sctp, dccp or udplite",
-            "add protocol = \"tcp\"",
-        );
-    }
-    let selector = Selector { local, remote, protocol, local_ports, remote_ports };
-    Some(TunnelSelector { selector, line: table.line })
 }

@@ -26,10 +26,16 @@ impl Tunnels {
 
     /// Gives the tunnels other numbers; `None` leaves one as it is.
     pub fn renumber(&mut self, mut number: impl FnMut(&Tunnel) -> Option<TunnelId>) {
+        let mut now = HashMap::new();
         for tunnel in &mut self.list {
+            let before = tunnel.id;
             if let Some(id) = number(tunnel) {
                 tunnel.id = id;
             }
+            now.insert(before, tunnel.id);
+        }
+        for tunnel in &mut self.list {
+            tunnel.parent = tunnel.parent.map(|before| now.get(&before).copied().unwrap_or(before));
         }
         *self = core::mem::take(&mut self.list).into_iter().collect();
     }

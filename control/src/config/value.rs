@@ -280,6 +280,40 @@ pub(crate) fn ports(value: &DeValue<'_>) -> Result<PortRange, Bad> {
     PortRange::new(first, last).map_err(|_| bad())
 }
 
+/// ICMP type and code as selectors have them (RFC 4301 §4.4.1.1): `8` (all codes), `3/4`, `3/0-5`, `0-11`.
+pub(crate) fn icmp(value: &DeValue<'_>) -> Result<PortRange, Bad> {
+    let expected = "an ICMP type, or a type and its codes (\"8\", \"3/4\", \"3/0-5\")";
+    let bad = || Bad::new(shown(value), expected, "write for example \"8\" for echo requests");
+    let given = match value.as_integer() {
+        Some(number) => number.as_str(),
+        None => text(value, expected, "write it in quotes")?,
+    };
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        first.trim().parse::<u8>().ok().zip(last.trim().parse::<u8>().ok())
+    };
+    let (types, codes) = given.split_once('/').map_or((given, None), |(t, c)| (t, Some(c)));
+    let (first, last) = range(types).ok_or_else(bad)?;
+    let codes = codes.map_or(Some((0, u8::MAX)), range).ok_or_else(bad)?;
+    // Codes belong to one type.
+    if first != last && codes != (0, u8::MAX) {
+        return Err(bad());
+    }
+    PortRange::new(u16::from_be_bytes([first, codes.0]), u16::from_be_bytes([last, codes.1]))
+        .map_err(|_| bad())
+}
+
+/// In the notation that [`icmp`] takes.
+pub(crate) fn icmp_text(word: PortRange) -> String {
+    let ([first, from], [last, to]) = (word.start().to_be_bytes(), word.end().to_be_bytes());
+    let span = |a: u8, b: u8| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    if (from, to) == (0, u8::MAX) {
+        span(first, last)
+    } else {
+        format!("{}/{}", span(first, last), span(from, to))
+    }
+}
+
 /// Names with the numbers of their protocols; only these have ports.
 pub(crate) const PROTOCOLS: &[(&str, u8)] = &[
     ("icmp", 1),

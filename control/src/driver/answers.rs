@@ -3,43 +3,48 @@
 //! Decides: a tunnel's one-word state. Reads: the engine's snapshot, the installer, counters, the kernel's links.
 //! Writes: nothing.
 
+mod plane;
+
+pub(super) use plane::{drops, ports, workers};
+
 use super::core::Core;
-use super::plane::Plane;
-use crate::api::{
-    Answer, Conservation, DropStatus, PortDrops, PortStatus, SaDirection, SaStatus, Traffic, TunnelState,
-    TunnelStatus, WorkerDrops, WorkerStatus,
-};
-use crate::config::{IdText, Tunnel, esp_text, ike_text, selector_text};
+use crate::api::{Answer, PeerStatus, SaDirection, SaStatus, Traffic, TunnelState, TunnelStatus};
+use crate::config::{IdText, Tunnel, esp_text, ike_text, mode_text, selector_text};
 use crate::install::Half;
-use crate::kernel::Model;
 use crate::metrics::Totals;
-use ravelin_ike::config::{ConnectionId, Start};
+use ravelin_ike::config::{ConnectionId, EspProposal, Start};
 use ravelin_ike::event::ChildSaId;
 use ravelin_ike::snapshot::{ChildSaInfo, ConnectionInfo, IkeSaInfo, Role, Snapshot};
-use ravelin_ring::counters::{Counter, Drop as Reason, SocketCounter, XdpCounter};
 use ravelin_ring::msg::{Direction, SaReport, Suite, TunnelId};
-use ravelin_ring::{BindMode, PortCounters, WorkerCounters};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
-
-/// Drops of the XDP program itself; its other counters are no drops.
-const XDP_DROPS: [XdpCounter; 2] = [XdpCounter::NoWorker, XdpCounter::Unparsable];
 
 pub(super) fn tunnels(core: &Core, now: Instant, name: Option<&str>) -> Vec<TunnelStatus> {
     let snapshot = match name.map(|name| core.config.tunnel(name)) {
         None => core.snapshot(now),
+        // Those of its peers are connections of their own.
+        Some(Some(tunnel)) if tunnel.remote.is_none() => core.snapshot(now),
         Some(tunnel) => tunnel.map(|t| core.snapshot_of(now, t.id)).unwrap_or_default(),
     };
     let index = Index::of(&snapshot);
     let wanted = name.and_then(|name| core.config.tunnel(name));
     let idle = Idle::of(core, |tunnel| wanted.is_none_or(|t| t.id == tunnel));
-    let one = |t: &Tunnel, totals| tunnel(core, index.view(t.connection_id()), now, t, totals, &idle);
-    if name.is_some() {
-        return wanted.map(|t| one(t, core.installer.totals(t.id))).into_iter().collect();
+    let one = |t: &Tunnel, totals| tunnel(core, &index, now, t, totals, &idle);
+    if let Some(only) = wanted.filter(|t| t.remote.is_some()) {
+        return vec![one(only, core.installer.totals(only.id))];
     }
-    let totals = core.installer.all_totals();
-    let all = core.config.tunnels.iter();
+    let totals = totals(core);
+    let all = core.config.tunnels.iter().filter(|t| name.is_none_or(|n| t.name == n));
     all.map(|t| one(t, totals.get(&t.id).copied().unwrap_or_default())).collect()
+}
+
+/// Of each tunnel of the configuration, with those of its peers.
+fn totals(core: &Core) -> BTreeMap<TunnelId, Totals> {
+    let mut all: BTreeMap<TunnelId, Totals> = BTreeMap::new();
+    for (id, counted) in core.installer.all_totals() {
+        all.entry(core.peers.tunnel(id)).or_default().merge(counted);
+    }
+    all
 }
 
 /// A snapshot whose parts are found by connection: with many tunnels nothing is searched for tunnel by tunnel.
@@ -68,10 +73,11 @@ impl<'a> Index<'a> {
         self.ike_sas.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    fn view(&self, id: ConnectionId) -> View<'a> {
+    fn view(&self, tunnel: &Tunnel) -> View<'a> {
+        let (id, child) = (tunnel.connection_id(), tunnel.child_id());
         let mine = self.of_connection(id);
         let ike = mine.iter().find(|s| s.state == "established").or_else(|| mine.first());
-        let child = mine.iter().flat_map(|s| &s.children).find(|c| c.outbound_in_use);
+        let child = mine.iter().flat_map(|s| &s.children).find(|c| c.outbound_in_use && c.child == child);
         View { connection: self.connections.get(&id).copied(), ike: ike.copied(), child }
     }
 }
@@ -89,9 +95,9 @@ struct Idle(HashMap<(TunnelId, Direction), u64>);
 impl Idle {
     fn of(core: &Core, wanted: impl Fn(TunnelId) -> bool) -> Self {
         let mut least: HashMap<_, u64> = HashMap::new();
-        for half in core.installer.halves().filter(|half| wanted(half.tunnel)) {
+        for half in core.installer.halves().filter(|half| wanted(core.peers.tunnel(half.tunnel))) {
             if let Some(s) = half.report.as_ref().and_then(idle_seconds) {
-                let entry = least.entry((half.tunnel, half.direction)).or_insert(s);
+                let entry = least.entry((core.peers.tunnel(half.tunnel), half.direction)).or_insert(s);
                 *entry = s.min(*entry);
             }
         }
@@ -100,12 +106,15 @@ impl Idle {
 }
 
 pub(super) fn state(core: &Core, index: &Index<'_>, tunnel: &Tunnel) -> TunnelState {
-    state_of(core, &index.view(tunnel.connection_id()), tunnel)
+    state_of(core, &index.view(tunnel), tunnel)
 }
 
 fn state_of(core: &Core, view: &View<'_>, tunnel: &Tunnel) -> TunnelState {
     // Also by what an earlier control process left: the tunnel carries traffic.
-    if core.installer.in_use(tunnel.id).is_some() {
+    let peers = || core.peers.of(tunnel.connection_id());
+    if core.installer.in_use(tunnel.id).is_some()
+        || peers().any(|p| core.installer.in_use(TunnelId(p.0)).is_some())
+    {
         return TunnelState::Up;
     }
     match view.ike.map(|i| i.state) {
@@ -119,7 +128,7 @@ fn state_of(core: &Core, view: &View<'_>, tunnel: &Tunnel) -> TunnelState {
         return TunnelState::Retrying;
     }
     match tunnel.start {
-        Start::OnTraffic | Start::Respond if !core.is_held(tunnel.id) => TunnelState::Waiting,
+        Start::OnTraffic | Start::Respond if !core.is_held(tunnel) => TunnelState::Waiting,
         Start::Immediately | Start::OnTraffic | Start::Respond => TunnelState::Down,
     }
 }
@@ -132,12 +141,13 @@ pub(super) fn has_ike(index: &Index<'_>, tunnel: &Tunnel) -> bool {
 
 fn tunnel(
     core: &Core,
-    view: View<'_>,
+    index: &Index<'_>,
     now: Instant,
     t: &Tunnel,
     totals: Totals,
     idle: &Idle,
 ) -> TunnelStatus {
+    let view = index.view(t);
     let state = state_of(core, &view, t);
     let View { connection, ike, child } = view;
     let note = core.note(t.id);
@@ -163,7 +173,7 @@ fn tunnel(
             Some(i) => i.remote_id.clone(),
             None => IdText(&t.remote_id).to_string(),
         },
-        encapsulation: child.map(|c| if c.udp { "esp-in-udp" } else { "esp" }.to_owned()),
+        encapsulation: child.map(|c| encapsulation(c).to_owned()),
         ike_spi_local: ike.map(|i| spi(i, true)),
         ike_spi_remote: ike.map(|i| spi(i, false)),
         ike_suite: ike.and_then(|i| i.proposal.as_ref()).map(ike_text),
@@ -171,7 +181,8 @@ fn tunnel(
         ike_rekey_in_s: ike.and_then(|i| i.rekey_in).as_ref().map(Duration::as_secs),
         spi_in: child.map(|c| format!("{:08x}", c.inbound_spi.get())),
         spi_out: child.map(|c| format!("{:08x}", c.outbound_spi.get())),
-        suite: child.map(|c| esp_text(&c.proposal)),
+        suite: child.map(|c| suite_of(&c.proposal)),
+        mode: child.map(|c| mode_text(c.mode).to_owned()),
         age_s: child.map(|c| c.age.as_secs()),
         rekey_in_s: child.and_then(|c| c.rekey_in).as_ref().map(Duration::as_secs),
         traffic_in: Traffic { packets: totals.packets_in, bytes: totals.bytes_in },
@@ -187,7 +198,26 @@ fn tunnel(
         last_error: last_error.map(|(why, _)| why.clone()),
         last_error_age_s: last_error.map(|(_, at)| now.saturating_duration_since(*at).as_secs()),
         retry_in_s: connection.and_then(|c| c.retry_in).as_ref().map(Duration::as_secs),
+        peers: peers(core, index, t),
     }
+}
+
+/// Those of a tunnel for any address that are up.
+fn peers(core: &Core, index: &Index<'_>, t: &Tunnel) -> Vec<PeerStatus> {
+    let sas = core.peers.of(t.connection_id()).flat_map(|id| index.of_connection(id));
+    let up = sas.filter(|sa| sa.state == "established");
+    up.map(|sa| {
+        let child = sa.children.iter().find(|c| c.outbound_in_use);
+        PeerStatus {
+            id: sa.remote_id.clone(),
+            remote: sa.remote.to_string(),
+            age_s: sa.age.as_secs(),
+            spi_in: child.map(|c| format!("{:08x}", c.inbound_spi.get())),
+            spi_out: child.map(|c| format!("{:08x}", c.outbound_spi.get())),
+            selectors: child.iter().flat_map(|c| &c.selectors).map(selector_text).collect(),
+        }
+    })
+    .collect()
 }
 
 pub(super) fn sas(core: &Core, now: Instant, name: Option<&str>) -> Vec<SaStatus> {
@@ -199,7 +229,10 @@ pub(super) fn sas(core: &Core, now: Instant, name: Option<&str>) -> Vec<SaStatus
         .halves()
         .filter(|half| wanted.is_none_or(|t| t.id == half.tunnel))
         .filter_map(|half| {
-            let tunnel = core.config.tunnel_by_id(half.tunnel).map_or("(removed)", |t| t.name.as_str());
+            let tunnel = core
+                .config
+                .tunnel_by_id(core.peers.tunnel(half.tunnel))
+                .map_or("(removed)", |t| t.name.as_str());
             name.is_none_or(|n| n == tunnel).then(|| sa(core, &index, now, half, tunnel))
         })
         .collect();
@@ -217,7 +250,7 @@ fn sa(core: &Core, index: &Index<'_>, now: Instant, half: &Half, tunnel: &str) -
         addr.map_or_else(String::new, |a| if a.port() == 0 { a.ip().to_string() } else { a.to_string() })
     };
     let suite =
-        report.map(|r| suite_text(r.suite).to_owned()).or_else(|| child.map(|c| esp_text(&c.proposal)));
+        report.map(|r| suite_text(r.suite).to_owned()).or_else(|| child.map(|c| suite_of(&c.proposal)));
     SaStatus {
         tunnel: tunnel.to_owned(),
         direction: match half.direction {
@@ -253,6 +286,18 @@ fn sa(core: &Core, index: &Index<'_>, now: Instant, half: &Half, tunnel: &str) -
     }
 }
 
+const fn encapsulation(child: &ChildSaInfo) -> &'static str {
+    match (child.proposal.is_ah(), child.udp) {
+        (true, _) => "ah",
+        (false, true) => "esp-in-udp",
+        (false, false) => "esp",
+    }
+}
+
+fn suite_of(proposal: &EspProposal) -> String {
+    if proposal.is_ah() { format!("ah-{}", esp_text(proposal)) } else { esp_text(proposal) }
+}
+
 fn suite_text(suite: Suite) -> &'static str {
     match suite {
         Suite::Aes128Gcm16 => "aes128gcm16",
@@ -271,107 +316,6 @@ fn suite_text(suite: Suite) -> &'static str {
 
 fn idle_seconds(report: &SaReport) -> Option<u64> {
     (report.idle_ms != u64::MAX).then_some(report.idle_ms / 1000)
-}
-
-pub(super) fn ports(plane: &Plane, model: &Model, name: Option<&str>) -> Vec<PortStatus> {
-    let reports = (0u16..).zip(&plane.welcome.ports).filter(|(_, p)| name.is_none_or(|n| p.name == n));
-    reports
-        .map(|(id, p)| {
-            let link = model.link_named(&p.name);
-            let counters = plane.counters.port(usize::from(id)).unwrap_or_default();
-            let mac = link.map_or(p.mac, |l| l.mac);
-            PortStatus {
-                name: p.name.clone(),
-                id,
-                ifindex: link.map_or(p.ifindex, |l| l.index),
-                mac: mac.map(|b| format!("{b:02x}")).join(":"),
-                up: link.is_some_and(|l| l.up),
-                mtu: link.map_or(0, |l| l.mtu),
-                attach: p.attached.then(|| p.attach.clone()),
-                bind: p.attached.then(|| {
-                    match p.bind {
-                        BindMode::ZeroCopy => "zero-copy",
-                        BindMode::Copy => "copy",
-                    }
-                    .to_owned()
-                }),
-                queues: p.queues,
-                counters: counters_by_name(&counters),
-            }
-        })
-        .collect()
-}
-
-fn counters_by_name(counters: &PortCounters) -> BTreeMap<String, u64> {
-    let xdp = XdpCounter::ALL.iter().map(|c| (c.name(), counters.get(*c)));
-    let sockets = SocketCounter::ALL.iter().map(|c| (c.name(), counters.socket(*c)));
-    xdp.chain(sockets).map(|(name, n)| (name.to_owned(), n)).collect()
-}
-
-pub(super) fn workers(core: &Core, plane: &Plane, name: Option<&str>) -> Vec<WorkerStatus> {
-    let mut out = Vec::new();
-    for id in 0..plane.workers() {
-        let Some(counters) = plane.counters.worker(usize::from(id)) else { continue };
-        if name.is_some_and(|n| n != id.to_string()) {
-            continue;
-        }
-        let owned =
-            |d| core.installer.halves().filter(|h| h.worker.0 == id && h.direction == d).count() as u64;
-        out.push(WorkerStatus {
-            id,
-            core: core.config.dataplane.cores.get(usize::from(id)).copied().unwrap_or_default(),
-            crypto: Some(plane.welcome.crypto.clone()),
-            sas_in: owned(Direction::Inbound),
-            sas_out: owned(Direction::Outbound),
-            counters: Counter::ALL.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect(),
-            drops: dropped(&counters),
-            conservation: conservation(&[counters]),
-        });
-    }
-    out
-}
-
-pub(super) fn drops(plane: &Plane) -> DropStatus {
-    let workers: Vec<WorkerCounters> =
-        (0..plane.counters.workers()).filter_map(|w| plane.counters.worker(w)).collect();
-    let by_name = |c: &WorkerCounters| -> BTreeMap<String, u64> {
-        Reason::ALL.iter().map(|r| (r.name().to_owned(), c.dropped(*r))).collect()
-    };
-    let mut total: BTreeMap<String, u64> = BTreeMap::new();
-    for (name, n) in workers.iter().flat_map(&by_name) {
-        *total.entry(name).or_default() += n;
-    }
-    let mut ports = Vec::new();
-    for (id, port) in plane.welcome.ports.iter().enumerate() {
-        let counters = plane.counters.port(id).unwrap_or_default();
-        let drops: BTreeMap<String, u64> =
-            XDP_DROPS.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect();
-        for (name, n) in &drops {
-            *total.entry(name.clone()).or_default() += n;
-        }
-        ports.push(PortDrops { port: port.name.clone(), drops });
-    }
-    DropStatus {
-        workers: (0u16..)
-            .zip(&workers)
-            .map(|(worker, c)| WorkerDrops { worker, drops: by_name(c) })
-            .collect(),
-        ports,
-        total,
-        conservation: conservation(&workers),
-    }
-}
-
-fn dropped(counters: &WorkerCounters) -> u64 {
-    counters.drops.iter().sum()
-}
-
-fn conservation(all: &[WorkerCounters]) -> Conservation {
-    let sum = |of: &[Counter]| -> u64 { all.iter().flat_map(|c| of.iter().map(|w| c.get(*w))).sum() };
-    use Counter as C;
-    let entered = sum(&[C::Received, C::Injected, C::Generated, C::HandedIn, C::Released]);
-    let left = sum(&[C::Forwarded, C::Punted, C::HandedOut, C::Consumed, C::Held]);
-    Conservation::of(entered, left + all.iter().map(dropped).sum::<u64>())
 }
 
 pub(super) fn no_plane() -> Answer {

@@ -121,7 +121,13 @@ impl Driver {
     }
 
     fn ask(&mut self, now: Instant, name: &str, up: bool, timeout_ms: u64, reply: oneshot::Sender<Answer>) {
-        let refusal = match self.core.config.tunnel(name).map(|t| (t.id, t.remote)) {
+        let found = self.core.config.tunnel(name);
+        let child = found.filter(|t| !up && t.parent.is_some());
+        let refusal = match found.map(|t| (t.id, t.remote)) {
+            Some(_) if child.is_some() => {
+                let tunnel = name.split('/').next().unwrap_or_default();
+                Answer::refused(format!("\"{name}\" is a child of \"{tunnel}\": take that down"))
+            }
             None => self.no_such(name),
             Some(_) if self.waiting.len() >= MAX_WAITING => Answer::refused("too many requests wait already"),
             Some(_) if self.stopping.is_some() => Answer::refused("ravelin-control is shutting down"),

@@ -181,7 +181,7 @@ impl Driver {
         self.mirror.forget_told();
         let mut all = vec![TableCommand::ClearRoutes];
         all.extend(self.mirror.difference().await?);
-        all.extend(tables::of_config(&self.core.config));
+        all.extend(tables::of_config(&self.core.config, &self.core.peers.selectors()));
         self.publish(all);
         // The TUN device is up now: it takes its routes.
         self.routes = None;

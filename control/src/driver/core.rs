@@ -5,8 +5,10 @@
 
 mod adoption;
 mod path;
+mod peers;
 
 use super::inquiry::Question;
+use super::leases::Leases;
 use super::limit::LogLimit;
 use super::note::Note;
 use super::one_way::Watch;
@@ -20,9 +22,9 @@ use crate::metrics::{Counter, Metrics};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use ravelin_ike::command::{Command, Status};
-use ravelin_ike::config::{ChildId, Connection, ConnectionId};
+use ravelin_ike::config::{Connection, ConnectionId};
 use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
-use ravelin_ike::event::{ChildSa, Event, InstallToken, RevocationToken};
+use ravelin_ike::event::{Event, RevocationToken};
 use ravelin_ike::keylog::KeyLine;
 use ravelin_ike::snapshot::Snapshot;
 use ravelin_ring::msg::{PortId, SaReport, TunnelId, WorkerCommand, WorkerEvent, WorkerId};
@@ -44,6 +46,8 @@ pub(super) struct Core {
     /// Taken down by the operator: traffic does not bring them up.
     pub(super) held: BTreeSet<TunnelId>,
     pub(super) notes: BTreeMap<TunnelId, Note>,
+    pub(super) peers: peers::Peers,
+    pub(super) leases: Leases,
     pub metrics: Metrics,
     pub(super) watch: Watch,
     /// Whether there is a data plane to install into.
@@ -68,6 +72,7 @@ impl std::fmt::Debug for Core {
 impl Core {
     pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>, now: Instant) -> Self {
         let spis = Spis::new(1);
+        let leases = Leases::load(&config.control.run_dir);
         let mut settings = EndpointConfig::new(Box::new(spis.clone()));
         settings.ike_port = config.control.ike_port;
         settings.natt_port = config.control.natt_port;
@@ -83,6 +88,8 @@ impl Core {
             connections: BTreeMap::new(),
             held: BTreeSet::new(),
             notes: BTreeMap::new(),
+            peers: peers::Peers::default(),
+            leases,
             metrics: Metrics::default(),
             watch: Watch::default(),
             connected: false,
@@ -162,7 +169,8 @@ impl Core {
 
     pub(super) fn up(&mut self, now: Instant, tunnel: TunnelId) {
         self.held.remove(&tunnel);
-        self.command(now, feedback::initiate(tunnel));
+        self.initiate(now, tunnel);
+        self.settle(now);
     }
 
     pub(super) fn down(&mut self, now: Instant, tunnel: TunnelId) {
@@ -194,8 +202,8 @@ impl Core {
                 }
             }
             Reaction::Report(report) => self.report(now, worker, *report),
-            Reaction::Acquire(tunnel) => self.acquire(now, tunnel),
-            Reaction::Renew(tunnel) => self.endpoint.handle_command(now, feedback::initiate(tunnel)),
+            Reaction::Acquire(tunnel, packet) => self.acquire(now, tunnel, Some(packet)),
+            Reaction::Renew(tunnel) => self.initiate(now, tunnel),
             Reaction::Resolve(port, addr) => {
                 self.metrics.count(Counter::NeighboursAsked);
                 if self.resolve.len() < MAX_RESOLVE {
@@ -236,15 +244,16 @@ impl Core {
     }
 
     pub(super) fn snapshot_of(&self, now: Instant, tunnel: TunnelId) -> Snapshot {
-        self.endpoint.snapshot_of(now, ConnectionId(tunnel.0))
+        let connection = self.config.tunnel_by_id(tunnel).map(Tunnel::connection_id);
+        self.endpoint.snapshot_of(now, connection.unwrap_or(ConnectionId(tunnel.0)))
     }
 
     pub(super) fn note(&self, tunnel: TunnelId) -> Note {
         self.notes.get(&tunnel).cloned().unwrap_or_default()
     }
 
-    pub(super) fn is_held(&self, tunnel: TunnelId) -> bool {
-        self.held.contains(&tunnel)
+    pub(super) fn is_held(&self, tunnel: &Tunnel) -> bool {
+        self.held.contains(&tunnel.parent.unwrap_or(tunnel.id))
     }
 
     /// After `Command::Shutdown`: nothing is left.
@@ -284,6 +293,12 @@ impl Core {
         self.command(now, Command::Configure(Box::new(connection)));
     }
 
+    fn initiate(&mut self, now: Instant, tunnel: TunnelId) {
+        if let Some(command) = self.config.tunnel_by_id(tunnel).map(feedback::initiate) {
+            self.endpoint.handle_command(now, command);
+        }
+    }
+
     fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if self.adopting && self.installer.half(report.id).is_none() {
             return self.installer.adopt(now, worker, report);
@@ -309,6 +324,14 @@ impl Core {
                 Some(answers) => self.revocation(now, token, answers),
                 None => self.questions.push_back((token, trust, path)),
             },
+            Event::PeerKnown { template, connection, children, peer } => {
+                debug!(tunnel = self.name(template), peer, "a peer has its own SAs");
+                self.peer_known(template, connection, &children);
+            }
+            Event::PeerGone { connection } => self.peer_gone(connection),
+            Event::Leased { connection, peer, addresses } => {
+                self.leases.note(&self.config, TunnelId(connection.0), &peer, &addresses);
+            }
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");
@@ -320,7 +343,7 @@ impl Core {
             Event::Rejected { connection, remote, why } => self.rejected(now, connection, remote, &why),
             Event::ChildUp { child, sa } => {
                 info!(tunnel = self.name(ConnectionId(child.0)), pair = sa.0, "tunnel up");
-                self.notes.entry(TunnelId(child.0)).or_default().failures = 0;
+                self.notes.entry(self.peers.tunnel(TunnelId(child.0))).or_default().failures = 0;
             }
             Event::ChildDown { child, sa, why } => {
                 info!(
@@ -333,22 +356,9 @@ impl Core {
         }
     }
 
-    fn install(&mut self, now: Instant, token: InstallToken, sa: &ChildSa) {
-        let tunnel = tunnel_of(sa.child);
-        let settings = self.config.child_settings(tunnel).filter(|_| self.connected);
-        let Some(settings) = settings else {
-            warn!(tunnel = tunnel.0, "no data plane, or no such tunnel any more: the SA is refused");
-            return self.endpoint.handle_command(now, Command::Installed { token, ok: false });
-        };
-        if sa.replaces.is_some() {
-            self.notes.entry(tunnel).or_default().rekeys += 1;
-        }
-        self.installer.install(now, token, sa, &settings);
-    }
-
     fn failed(&mut self, now: Instant, id: ConnectionId, why: String, retry: Option<Duration>) {
         warn!(tunnel = self.name(id), why, retry_in = ?retry, "attempt failed");
-        let note = self.notes.entry(TunnelId(id.0)).or_default();
+        let note = self.notes.entry(TunnelId(self.peers.connection(id).0)).or_default();
         match retry {
             // The next gateway is tried at once: whoever waits for the tunnel waits on.
             Some(Duration::ZERO) => note.last_error = Some((why, now)),
@@ -366,7 +376,8 @@ impl Core {
             self.metrics.count(Counter::LogsSuppressed);
         }
         if let Some(id) = id {
-            self.notes.entry(TunnelId(id.0)).or_default().last_error = Some((why.to_owned(), now));
+            self.notes.entry(TunnelId(self.peers.connection(id).0)).or_default().last_error =
+                Some((why.to_owned(), now));
         }
     }
 
@@ -376,10 +387,7 @@ impl Core {
     }
 
     fn name(&self, id: ConnectionId) -> &str {
-        self.config.tunnel_by_id(TunnelId(id.0)).map_or("(removed)", |t: &Tunnel| t.name.as_str())
+        let id = self.peers.tunnel(TunnelId(self.peers.connection(id).0));
+        self.config.tunnel_by_id(id).map_or("(removed)", |t: &Tunnel| t.name.as_str())
     }
-}
-
-fn tunnel_of(child: ChildId) -> TunnelId {
-    TunnelId(child.0)
 }

@@ -13,6 +13,7 @@ mod spi;
 mod state;
 mod vault;
 mod survival;
+mod leases;
 mod limit;
 mod note;
 mod one_way;
@@ -185,6 +186,7 @@ impl Driver {
             stopping: None,
         };
         me.core.ids_known = ids_known;
+        me.core.restore_leases(now);
         // Before the data plane is there: nothing protected leaves by the kernel from here on.
         me.update_routes().await?;
         info!(tunnels = me.core.config.tunnels.len(), "ravelin-control is ready; waiting for the data plane");
@@ -259,6 +261,7 @@ impl Driver {
         while let Some((port, addr)) = self.core.poll_resolve() {
             self.mirror.resolve(port, addr);
         }
+        self.publish_peers();
         if self.routes_due && self.tables.in_force() {
             self.routes_due = false;
             let done = self.update_routes().await;
@@ -273,6 +276,7 @@ impl Driver {
     fn periodic(&mut self, now: Instant) {
         if self.reports_at <= now {
             self.reports_at = now + REPORTS;
+            self.core.save_leases();
             if self.link.plane().is_some() {
                 self.core.installer.age_paths(now);
                 self.core.look_for_one_way(now);

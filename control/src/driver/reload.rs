@@ -6,7 +6,7 @@
 
 use super::{Driver, DriverError, load, report, state, tables, uplink};
 use crate::api::Reloaded;
-use crate::config::{Config, Difference, Errors, diff};
+use crate::config::{Config, Difference, Errors, Tunnel, diff};
 use crate::metrics::Counter;
 use ravelin_ike::config::Connection;
 use std::collections::BTreeSet;
@@ -46,9 +46,13 @@ impl Driver {
         let (mut config, mut connections) = load(&self.options)?;
         // Numbers first: what is compared and configured below goes by them.
         config.keep_ids(&self.core.config);
-        for (connection, tunnel) in connections.iter_mut().zip(&config.tunnels) {
-            connection.id = tunnel.connection_id();
-            connection.children.iter_mut().for_each(|c| c.id = tunnel.child_id());
+        for connection in &mut connections {
+            if let Some(tunnel) = config.tunnel(&connection.name) {
+                connection.id = tunnel.connection_id();
+            }
+            for child in &mut connection.children {
+                child.id = config.tunnel(&child.name).map_or(child.id, Tunnel::child_id);
+            }
         }
         let mut difference = diff(&self.core.config, &config);
         let others = self.core.other_secrets(&connections);
@@ -73,7 +77,7 @@ impl Driver {
         report("routes of the new configuration", set);
         self.core.config = config;
         if self.link.plane().is_some() {
-            self.publish(tables::of_config(&self.core.config));
+            self.publish(tables::of_config(&self.core.config, &self.core.peers.selectors()));
         }
         match self.link.not_begun() {
             Some(waiting) => *waiting = connections,

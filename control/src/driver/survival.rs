@@ -5,9 +5,11 @@
 
 use super::core::Core;
 use super::{Driver, uplink, vault};
+use ravelin_ike::command::Command;
 use ravelin_ike::config::{Connection, Start};
 use ravelin_ike::endpoint::Record;
 use ravelin_ring::msg::TunnelId;
+use ravelin_wire::Selector;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -70,20 +72,29 @@ impl Core {
         for tunnel in old.collect::<BTreeSet<_>>() {
             let life = self.config.tunnel_by_id(tunnel).map_or(Duration::ZERO, |t| t.hard_lifetime);
             self.installer.limit_adopted(tunnel, now + life);
-            self.acquire(now, tunnel);
+            self.acquire(now, tunnel, None);
         }
         self.settle(now);
     }
 
-    pub(super) fn acquire(&mut self, now: Instant, tunnel: TunnelId) {
+    /// `packet`: which one asks for it.
+    pub(super) fn acquire(&mut self, now: Instant, id: TunnelId, packet: Option<Selector>) {
         self.metrics.count(crate::metrics::Counter::Acquires);
-        let wanted = self.config.tunnel_by_id(tunnel).is_some_and(|t| match t.start {
+        let Some(tunnel) = self.config.tunnel_by_id(id) else { return };
+        let wanted = match tunnel.start {
             Start::Immediately | Start::OnTraffic => true,
             Start::Respond => false,
-        });
-        let early = self.notes.get(&tunnel).is_some_and(|note| note.backs_off(now));
-        if wanted && !early && !self.held.contains(&tunnel) {
-            self.endpoint.handle_command(now, crate::feedback::initiate(tunnel));
+        };
+        let (connection, child) = (tunnel.connection_id(), tunnel.child_id());
+        // A failure of the connection is noted with the tunnel whose IKE SA it is.
+        let peer = TunnelId(connection.0);
+        let early = self.notes.get(&peer).is_some_and(|note| note.backs_off(now));
+        if wanted && !early && !self.held.contains(&peer) {
+            let command = match packet {
+                Some(packet) => Command::Acquire { connection, child, packet },
+                None => crate::feedback::initiate(tunnel),
+            };
+            self.endpoint.handle_command(now, command);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Reads: configuration, the host's addresses. Writes: commands for the data plane's main thread, in order.
 //! Never: publishes a part of a change.
 
-use crate::config::{Config, Tunnel};
+use crate::config::{Config, PeerSelectors, Tunnel};
 use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
 use ravelin_ring::msg::{Generation, TableCommand};
 use ravelin_wire::Prefix;
@@ -13,15 +13,20 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Policies, protected ranges and gateway addresses, each list whole.
-pub(super) fn of_config(config: &Config) -> Vec<TableCommand> {
+pub(super) fn of_config(config: &Config, peers: &PeerSelectors) -> Vec<TableCommand> {
     let gateway: BTreeSet<IpAddr> = config.tunnels.iter().flat_map(Tunnel::locals).collect();
-    let mut out = vec![TableCommand::ClearPolicies];
-    out.extend(config.policies().into_iter().map(TableCommand::AddPolicy));
+    let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
     out
+}
+
+/// The policies alone.
+pub(super) fn policies(config: &Config, peers: &PeerSelectors) -> Vec<TableCommand> {
+    let all = config.policies_with(peers).into_iter().map(TableCommand::AddPolicy);
+    core::iter::once(TableCommand::ClearPolicies).chain(all).collect()
 }
 
 /// The routes of table 4500. `addresses` are the host's.

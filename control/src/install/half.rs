@@ -2,7 +2,7 @@
 
 use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::event::ChildSaId;
-use ravelin_ring::msg::{Direction, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerId};
+use ravelin_ring::msg::{Direction, Mode, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerId};
 use ravelin_wire::Spi;
 use std::time::Instant;
 
@@ -40,19 +40,33 @@ pub(super) fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &Sa
     }
 }
 
+pub(super) const fn mode_of(mode: ravelin_ike::config::Mode) -> Mode {
+    match mode {
+        ravelin_ike::config::Mode::Tunnel => Mode::Tunnel,
+        ravelin_ike::config::Mode::Transport => Mode::Transport,
+    }
+}
+
 pub(super) fn suite_of(proposal: &EspProposal) -> Option<Suite> {
     match (proposal.encryption, proposal.integrity) {
-        (Encryption::AesGcm16_128, None) => Some(Suite::Aes128Gcm16),
-        (Encryption::AesGcm16_256, None) => Some(Suite::Aes256Gcm16),
-        (Encryption::ChaCha20Poly1305, None) => Some(Suite::ChaCha20Poly1305),
-        (Encryption::AesCbc128, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes128CbcSha1),
-        (Encryption::AesCbc256, Some(Integrity::HmacSha1_96)) => Some(Suite::Aes256CbcSha1),
-        (Encryption::AesCbc128, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes128CbcSha256),
-        (Encryption::AesCbc256, Some(Integrity::HmacSha256_128)) => Some(Suite::Aes256CbcSha256),
-        (Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305, Some(_))
-        | (Encryption::AesCbc128 | Encryption::AesCbc256, None)
+        (Some(Encryption::AesGcm16_128), None) => Some(Suite::Aes128Gcm16),
+        (Some(Encryption::AesGcm16_256), None) => Some(Suite::Aes256Gcm16),
+        (Some(Encryption::ChaCha20Poly1305), None) => Some(Suite::ChaCha20Poly1305),
+        (Some(Encryption::AesCbc128), Some(Integrity::HmacSha1_96)) => Some(Suite::Aes128CbcSha1),
+        (Some(Encryption::AesCbc256), Some(Integrity::HmacSha1_96)) => Some(Suite::Aes256CbcSha1),
+        (Some(Encryption::AesCbc128), Some(Integrity::HmacSha256_128)) => Some(Suite::Aes128CbcSha256),
+        (Some(Encryption::AesCbc256), Some(Integrity::HmacSha256_128)) => Some(Suite::Aes256CbcSha256),
+        (None, Some(Integrity::HmacSha1_96)) => Some(Suite::AhSha1),
+        (None, Some(Integrity::HmacSha256_128)) => Some(Suite::AhSha256),
+        (None, Some(Integrity::HmacSha384_192)) => Some(Suite::AhSha384),
+        (None, Some(Integrity::HmacSha512_256)) => Some(Suite::AhSha512),
+        (
+            Some(Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305),
+            Some(_),
+        )
+        | (Some(Encryption::AesCbc128 | Encryption::AesCbc256) | None, None)
         | (
-            Encryption::AesCbc128 | Encryption::AesCbc256,
+            Some(Encryption::AesCbc128 | Encryption::AesCbc256),
             Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256),
         ) => None,
     }

@@ -11,7 +11,7 @@ use ravelin_wire::Spi;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 
 const GCM: EspProposal =
-    EspProposal { encryption: Encryption::AesGcm16_128, integrity: None, group: None, esn: false };
+    EspProposal { encryption: Some(Encryption::AesGcm16_128), integrity: None, group: None, esn: false };
 
 struct Bed {
     installer: Installer,
@@ -42,6 +42,8 @@ impl Bed {
             outbound_spi: Spi::try_from(0x1000 + u32::try_from(id).unwrap()).unwrap(),
             inbound_keys: ChildKeys(vec![1; 20]),
             outbound_keys: ChildKeys(vec![2; 20]),
+            mode: ravelin_ike::config::Mode::Tunnel,
+            pads: true,
             proposal: GCM,
             selectors: vec![any, any],
             local: "198.18.0.1:4500".parse().unwrap(),
@@ -96,6 +98,7 @@ fn settings() -> ChildSettings {
         replay_window: 1024,
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,
+        jitter_percent: 0,
         bytes: crate::config::Limits { soft: 10, hard: 20 },
         packets: crate::config::Limits::default(),
     }
@@ -137,7 +140,7 @@ fn report(half: &Half, packets: u64) -> SaReport {
         direction: half.direction,
         spi: half.spi,
         suite: Suite::Aes128Gcm16,
-        mode: Mode::Tunnel,
+        mode: ravelin_ring::msg::Mode::Tunnel,
         local: "198.18.0.1:0".parse().unwrap(),
         remote: "198.18.0.2:0".parse().unwrap(),
         sequence: packets,
@@ -211,8 +214,11 @@ fn a_worker_that_stays_silent_is_given_up() {
 fn a_suite_that_the_data_plane_lacks_is_refused_at_once() {
     let mut bed = Bed::new(1);
     let mut sa = bed.pair(1);
-    sa.proposal =
-        EspProposal { integrity: Some(Integrity::HmacSha512_256), encryption: Encryption::AesCbc256, ..GCM };
+    sa.proposal = EspProposal {
+        integrity: Some(Integrity::HmacSha512_256),
+        encryption: Some(Encryption::AesCbc256),
+        ..GCM
+    };
     bed.installer.install(bed.now, InstallToken(9), &sa, &settings());
     assert!(matches!(
         bed.installer.poll_answer(),

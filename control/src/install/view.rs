@@ -71,6 +71,16 @@ impl Installer {
         all
     }
 
+    /// What `from` counted is `to`'s from now on: also what its SAs that still leave will say.
+    pub fn hand_totals(&mut self, from: TunnelId, to: TunnelId) {
+        if let Some(counted) = self.gone.remove(&from) {
+            self.gone.entry(to).or_default().merge(counted);
+        }
+        for half in self.halves.values_mut().filter(|h| h.tunnel == from) {
+            half.tunnel = to;
+        }
+    }
+
     /// A tunnel that was taken out of the configuration.
     pub fn forget_totals(&mut self, tunnel: TunnelId) {
         self.gone.remove(&tunnel);

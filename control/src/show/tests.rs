@@ -15,6 +15,7 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         local_id: "a.lab".into(),
         remote_id: "b.lab".into(),
         encapsulation: word("esp-in-udp"),
+        mode: word("tunnel"),
         ike_spi_local: word("0123456789abcdef"),
         ike_spi_remote: word("fedcba9876543210"),
         ike_suite: word("aes256gcm16-prfsha384-x25519"),
@@ -35,6 +36,7 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         last_error: (!up).then(|| "the peer does not answer".into()),
         last_error_age_s: (!up).then_some(5),
         retry_in_s: (!up).then_some(15),
+        peers: vec![],
     }
 }
 
@@ -340,7 +342,7 @@ fn json_keys_are_stable() {
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
         "age_s encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite \
-         last_error last_error_age_s local local_id name one_way_s rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
+         last_error last_error_age_s local local_id mode name one_way_s peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out"
     );
     assert_eq!(

@@ -57,7 +57,7 @@ fn detail(t: &TunnelStatus) -> String {
         ("state", state(t)),
         ("local", format!("{} ({})", t.local, t.local_id)),
         ("remote", format!("{} ({})", t.remote, t.remote_id)),
-        ("encapsulation", or_dash(t.encapsulation.as_deref())),
+        ("encapsulation", encapsulation(t)),
     ];
     lines.extend(t.selectors.iter().map(|selector| ("selector", selector.clone())));
     if let (Some(local), Some(remote)) = (&t.ike_spi_local, &t.ike_spi_remote) {
@@ -74,6 +74,10 @@ fn detail(t: &TunnelStatus) -> String {
     lines.push(("rekeys", t.rekeys.to_string()));
     lines.push(("in", traffic(t.traffic_in, t.idle_in_s)));
     lines.push(("out", traffic(t.traffic_out, t.idle_out_s)));
+    for peer in &t.peers {
+        let selectors = peer.selectors.join(", ");
+        lines.push(("peer", format!("{} at {}, {}, {selectors}", peer.id, peer.remote, span(peer.age_s))));
+    }
     if let Some(time) = t.one_way_s {
         lines.push(("one-way", format!("it has sent for {}, and received nothing", span(time))));
     }
@@ -86,6 +90,11 @@ fn detail(t: &TunnelStatus) -> String {
 fn state(t: &TunnelStatus) -> String {
     let name = t.state.name();
     if t.one_way_s.is_some() { format!("{name}, one-way") } else { name.to_owned() }
+}
+
+fn encapsulation(t: &TunnelStatus) -> String {
+    let mode = if t.mode.as_deref() == Some("transport") { ", transport mode" } else { "" };
+    format!("{}{mode}", or_dash(t.encapsulation.as_deref()))
 }
 
 fn age(age: Option<u64>, rekey: Option<u64>) -> String {

@@ -5,7 +5,9 @@
 
 pub(crate) mod offer;
 
-use crate::config::{Child, ChildId, ConnectionId, EspProposal};
+use offer::Fit;
+
+use crate::config::{Child, ChildId, ConnectionId, EspProposal, Mode};
 use crate::counters::Counter;
 use crate::crypto::keys::{self, IkeKeys};
 use crate::endpoint::Cx;
@@ -42,6 +44,7 @@ pub(crate) struct ChildPair {
     pub(crate) child: ChildId,
     pub(crate) inbound: Spi,
     pub(crate) outbound: Spi,
+    pub(crate) mode: Mode,
     pub(crate) proposal: EspProposal,
     pub(crate) selectors: Vec<Selector>,
     pub(crate) state: PairState,
@@ -83,10 +86,8 @@ pub(crate) struct Agreed<'a> {
     pub(crate) ni: &'a [u8],
     pub(crate) nr: &'a [u8],
     pub(crate) shared: Option<&'a [u8]>,
-    pub(crate) proposal: EspProposal,
-    pub(crate) selectors: Vec<Selector>,
+    pub(crate) fit: Fit,
     pub(crate) inbound: Spi,
-    pub(crate) outbound: Spi,
     pub(crate) replaces: Option<ChildSaId>,
     pub(crate) then: Then,
 }
@@ -100,7 +101,9 @@ pub(crate) fn make(
     agreed: Agreed<'_>,
 ) -> ChildPair {
     let (ike, ike_keys, path) = ike;
-    let (first, second) = keys::child_keys(ike_keys, &agreed.proposal, agreed.ni, agreed.nr, agreed.shared);
+    let fit = agreed.fit;
+    let proposal = fit.chosen.ours;
+    let (first, second) = keys::child_keys(ike_keys, &proposal, agreed.ni, agreed.nr, agreed.shared);
     let (outbound_keys, inbound_keys) = match agreed.role {
         Role::Initiator => (first, second),
         Role::Responder => (second, first),
@@ -111,9 +114,10 @@ pub(crate) fn make(
         id: ChildSaId(cx.fresh_id()),
         child: child.id,
         inbound: agreed.inbound,
-        outbound: agreed.outbound,
-        proposal: agreed.proposal,
-        selectors: agreed.selectors,
+        outbound: fit.outbound,
+        mode: child.mode,
+        proposal,
+        selectors: fit.selectors,
         state: PairState::Installing(agreed.then),
         replaced: false,
         awaits_proof: agreed.role == Role::Responder && cx.has_usable(child.id),
@@ -132,8 +136,10 @@ pub(crate) fn make(
         outbound_spi: pair.outbound,
         inbound_keys,
         outbound_keys,
+        mode: pair.mode,
         proposal: pair.proposal,
         selectors: pair.selectors.clone(),
+        pads: fit.pads,
         local,
         remote,
         udp: path.udp(),

@@ -1,8 +1,9 @@
 //! What the control process asks of the engine.
 
 use crate::config::{ChildId, Connection, ConnectionId};
-use crate::event::{ChildSaId, InstallToken, RevocationToken};
-use core::net::SocketAddr;
+use crate::event::{ChildSaId, InstallToken, PeerKey, RevocationToken};
+use core::net::{IpAddr, SocketAddr};
+use ravelin_wire::Selector;
 
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -14,6 +15,19 @@ pub enum Command {
     Initiate {
         connection: ConnectionId,
         child: Option<ChildId>,
+    },
+    /// Traffic wants a child that is down: `Initiate` that says which packet it is (its addresses, protocol and ports),
+    /// so that the peer may narrow around it.
+    Acquire {
+        connection: ConnectionId,
+        child: ChildId,
+        packet: Selector,
+    },
+    /// A peer had this address of the connection's pool before this process began.
+    Lease {
+        connection: ConnectionId,
+        peer: PeerKey,
+        address: IpAddr,
     },
     /// `ravelin down`: Delete, and stay down until `Initiate` or the peer brings it up.
     Terminate {

@@ -12,7 +12,7 @@ use crate::cert::DnPattern;
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_wire::Selector;
+use ravelin_wire::{AddrRange, Selector};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,6 +41,8 @@ pub struct Connection {
     /// In order of preference.
     pub proposals: Vec<IkeProposal>,
     pub children: Vec<Child>,
+    /// Addresses for the peers of a connection for any address (RFC 7296 §2.19).
+    pub pool: Option<Pool>,
     /// Until rekey begins, with `jitter` taken off at random.
     pub lifetime: Duration,
     pub jitter: Duration,
@@ -55,18 +57,34 @@ pub struct Connection {
     pub exchanges: Exchanges,
 }
 
+/// What peers that ask for an address get.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    pub addresses: Vec<AddrRange>,
+    pub dns: Vec<IpAddr>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Child {
     pub id: ChildId,
     pub name: String,
     /// Wanted selector pairs; the union of their local sides is offered as our TS, and so for the remote sides.
     pub selectors: Vec<Selector>,
-    /// In order of preference.
+    pub mode: Mode,
+    /// In order of preference, all of ESP or all of AH.
     pub proposals: Vec<EspProposal>,
     /// Until rekey begins (soft); the SA ends at `hard_lifetime`.
     pub lifetime: Duration,
     pub hard_lifetime: Duration,
     pub jitter: Duration,
+}
+
+/// How a child SA carries packets (RFC 4301 §4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mode {
+    Tunnel,
+    /// Between the two gateways themselves (RFC 7296 §1.3.1).
+    Transport,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,13 +141,28 @@ pub struct IkeProposal {
     pub kem: Option<Kem>,
 }
 
+/// For child SAs: of ESP, or of AH where nothing is encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct EspProposal {
-    pub encryption: Encryption,
+    /// `None`: AH (RFC 4302).
+    pub encryption: Option<Encryption>,
     pub integrity: Option<Integrity>,
     /// Perfect forward secrecy: a new key exchange with each CREATE_CHILD_SA.
     pub group: Option<Group>,
     pub esn: bool,
+}
+
+impl EspProposal {
+    pub const fn is_ah(&self) -> bool {
+        self.encryption.is_none()
+    }
+}
+
+impl Child {
+    /// Its SAs are of AH.
+    pub fn is_ah(&self) -> bool {
+        self.proposals.first().is_some_and(EspProposal::is_ah)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

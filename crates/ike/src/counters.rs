@@ -50,6 +50,7 @@ counters! {
     InvalidKe "invalid_ke" "INVALID_KE_PAYLOAD sent or received",
     BadPublicValue "bad_public_value" "Public values that are not lawful in their group",
     TsUnacceptable "ts_unacceptable" "Negotiations without common traffic selectors",
+    NoAddress "no_address" "Peers that asked for no address though there is a pool, or found none free",
     AuthFailed "auth_failed" "Peers that could not prove their identity",
     PeerRejectedAuth "peer_rejected_auth" "Attempts that the peer refused with AUTHENTICATION_FAILED",
     CookiesSent "cookies_sent" "Requests answered with a cookie",

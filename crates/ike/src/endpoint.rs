@@ -11,6 +11,7 @@ mod datagram;
 mod command;
 mod connections;
 mod gateways;
+mod peers;
 mod actions;
 mod show;
 mod survival;
@@ -171,6 +172,9 @@ impl Endpoint {
             self.tables.remove(id, sa);
             self.sas.remove(&id);
             self.dirty.insert(connection);
+            if self.tables.of_connection(connection).next().is_none() {
+                self.shared.peer_gone(connection);
+            }
         } else {
             self.tables.update(id, sa, &self.shared.config);
         }

@@ -62,6 +62,12 @@ pub(crate) enum Incompatible {
     Proposal(String),
     #[error("traffic selectors do not fit: {0}")]
     Selectors(String),
+    #[error("the peer does not ask for an address, without which it gets no child SA")]
+    NotConfigured,
+    #[error("no address of the pool is free")]
+    NoAddress,
+    #[error("mode: {0}")]
+    Mode(&'static str),
     /// The peer shall come again with this group.
     #[error("key exchange group: wanted {0}")]
     Group(u16),
@@ -89,7 +95,9 @@ impl Error {
             }
             Self::Peer(Misbehaved::BadAuth(_)) => notify::AUTHENTICATION_FAILED,
             Self::Peer(Misbehaved::NoSuchChild) => notify::CHILD_SA_NOT_FOUND,
-            Self::Mismatch(Incompatible::Proposal(_)) => notify::NO_PROPOSAL_CHOSEN,
+            Self::Mismatch(Incompatible::Proposal(_) | Incompatible::Mode(_)) => notify::NO_PROPOSAL_CHOSEN,
+            Self::Mismatch(Incompatible::NotConfigured) => notify::FAILED_CP_REQUIRED,
+            Self::Mismatch(Incompatible::NoAddress) => notify::INTERNAL_ADDRESS_FAILURE,
             Self::Mismatch(Incompatible::Selectors(_)) => notify::TS_UNACCEPTABLE,
             Self::Mismatch(Incompatible::Group(_)) => notify::INVALID_KE_PAYLOAD,
             Self::Refused(kind) => *kind,

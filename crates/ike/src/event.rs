@@ -1,9 +1,9 @@
 //! What the engine tells the control process.
 
 use crate::cert::Certificate;
-use crate::config::{ChildId, ConnectionId, EspProposal, Trust};
+use crate::config::{ChildId, ConnectionId, EspProposal, Mode, Trust};
 use crate::keylog::KeyLine;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use ravelin_wire::{Selector, Spi};
 use std::sync::Arc;
@@ -23,6 +23,13 @@ pub struct InstallToken(pub u64);
 /// Answered by [`crate::command::Command::Revocation`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RevocationToken(pub u64);
+
+/// The identity that a peer has proven, as on the wire: type (RFC 7296 §3.5) and data.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerKey {
+    pub kind: u8,
+    pub data: Vec<u8>,
+}
 
 /// Encryption key, then salt or integrity key (RFC 7296 §2.17). Wiped on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -46,9 +53,12 @@ pub struct ChildSa {
     pub outbound_spi: Spi,
     pub inbound_keys: ChildKeys,
     pub outbound_keys: ChildKeys,
+    pub mode: Mode,
     pub proposal: EspProposal,
     /// Narrowed by both sides.
     pub selectors: Vec<Selector>,
+    /// The peer takes padding for traffic flow confidentiality (RFC 7296 §1.3.1).
+    pub pads: bool,
     /// Outer addresses; ports are non-zero when ESP goes in UDP.
     pub local: SocketAddr,
     pub remote: SocketAddr,
@@ -88,6 +98,25 @@ pub enum Event {
         ike: IkeSaId,
         remote: SocketAddr,
         peer_id: String,
+    },
+    /// A peer of a connection for any address has proven who it is: from now on its SAs are those of a connection of
+    /// its own, with children of its own for those of the configuration.
+    PeerKnown {
+        template: ConnectionId,
+        connection: ConnectionId,
+        children: Vec<(ChildId, ChildId)>,
+        peer: String,
+    },
+    /// All that it had is gone; its numbers are not used again soon.
+    PeerGone {
+        connection: ConnectionId,
+    },
+    /// A peer has these addresses of the connection's pool; they are to be kept for it
+    /// ([`crate::command::Command::Lease`]).
+    Leased {
+        connection: ConnectionId,
+        peer: PeerKey,
+        addresses: Vec<IpAddr>,
     },
     /// `why` is a sentence for the operator.
     IkeDown {

@@ -4,6 +4,7 @@
 //! where it stands (that is for tasks), panics, or keeps more than the bounds below.
 
 pub(crate) mod cert;
+pub(crate) mod cp;
 pub(crate) mod delete;
 pub(crate) mod id;
 pub(crate) mod notify;
@@ -12,6 +13,7 @@ pub(crate) mod sa;
 pub(crate) mod ts;
 
 pub(crate) use cert::Cert;
+pub(crate) use cp::Cp;
 pub(crate) use delete::Delete;
 pub(crate) use id::Id;
 pub(crate) use notify::Notify;
@@ -41,6 +43,7 @@ pub(crate) mod kind {
     pub(crate) const TS_I: u8 = 44;
     pub(crate) const TS_R: u8 = 45;
     pub(crate) const ENCRYPTED: u8 = 46;
+    pub(crate) const CP: u8 = 47;
     pub(crate) const EAP: u8 = 48;
     /// RFC 7383 §2.5.
     pub(crate) const ENCRYPTED_FRAGMENT: u8 = 53;
@@ -68,6 +71,7 @@ pub(crate) enum Payload {
     Delete(Delete),
     TsI(Vec<TrafficSelector>),
     TsR(Vec<TrafficSelector>),
+    Cp(Cp),
     /// One packet of EAP, which [`crate::eap`] reads.
     Eap(Zeroizing<Vec<u8>>),
     /// Understood as a type, of no use to us (vendor ids, and so on).
@@ -91,7 +95,8 @@ impl fmt::Debug for Payload {
             | Self::Nonce(_)
             | Self::Delete(_)
             | Self::TsI(_)
-            | Self::TsR(_) => f.write_str(self.name()),
+            | Self::TsR(_)
+            | Self::Cp(_) => f.write_str(self.name()),
         }
     }
 }
@@ -111,6 +116,7 @@ impl Payload {
             Self::Delete(_) => kind::DELETE,
             Self::TsI(_) => kind::TS_I,
             Self::TsR(_) => kind::TS_R,
+            Self::Cp(_) => kind::CP,
             Self::Eap(_) => kind::EAP,
             Self::Ignored(kind) => *kind,
         }
@@ -130,6 +136,7 @@ impl Payload {
             Self::Delete(_) => "D",
             Self::TsI(_) => "TSi",
             Self::TsR(_) => "TSr",
+            Self::Cp(_) => "CP",
             Self::Eap(_) => "EAP",
             Self::Ignored(_) => "ignored",
         }
@@ -149,6 +156,7 @@ impl Payload {
             kind::DELETE => Self::Delete(Delete::parse(body)?),
             kind::TS_I => Self::TsI(ts::parse(body)?),
             kind::TS_R => Self::TsR(ts::parse(body)?),
+            kind::CP => Self::Cp(Cp::parse(body)?),
             kind::EAP => Self::Eap(Zeroizing::new(body.to_vec())),
             other => Self::Ignored(other),
         })
@@ -173,6 +181,7 @@ impl Payload {
             Self::Notify(n) => n.write(out),
             Self::Delete(d) => d.write(out),
             Self::TsI(list) | Self::TsR(list) => ts::write(list, out),
+            Self::Cp(cp) => cp.write(out),
             Self::Ignored(_) => {}
         }
     }

@@ -24,7 +24,8 @@ use crate::header::Exchange;
 use crate::ike_sa::{Core, Established, IkeSa, Path, Phase, State, Window};
 use crate::payload::{Id, Reader};
 use crate::snapshot::Role;
-use crate::task::{Task, delete::Delete, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
+use crate::task::delete::{Delete, Inbound};
+use crate::task::{Task, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
 use bytes::wiped_of;
 use ravelin_wire::Spi;
 use sha2::{Digest, Sha256};
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -63,7 +64,7 @@ impl From<Malformed> for Refused {
 pub(crate) struct Restored {
     pub(crate) sa: IkeSa,
     /// Inbound SPIs of children that the peer may have and we do not: to be deleted.
-    pub(crate) orphans: Vec<Spi>,
+    pub(crate) orphans: Vec<Inbound>,
 }
 
 /// `None`: the SA is not one that could be continued. It is about to end, or in an exchange whose private value is
@@ -299,7 +300,7 @@ fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
         Some(Task::IkeRekey(_) | Task::Delete(Delete::Ike | Delete::AuthFailed)) => return None,
     };
     out.u8(kind);
-    spi.into_iter().for_each(|spi| out.u32(spi.get()));
+    spi.into_iter().for_each(|spi| bytes::write_inbound(spi, out));
     Some(())
 }
 
@@ -307,9 +308,9 @@ fn read_task(r: &mut Reader<'_>) -> Result<Option<Task>, Malformed> {
     Ok(match r.u8()? {
         0 => None,
         1 => Some(Task::Liveness(Liveness)),
-        2 => Some(Task::Delete(Delete::child(bytes::spi_of(r)?))),
+        2 => Some(Task::Delete(Delete::child(bytes::inbound_of(r)?))),
         4 => Some(Task::Update(Update::new())),
-        3 => Some(Task::Lost(Lost { inbound: bytes::spi_of(r)? })),
+        3 => Some(Task::Lost(Lost { inbound: bytes::inbound_of(r)? })),
         _ => return Err(Malformed::Value("record")),
     })
 }

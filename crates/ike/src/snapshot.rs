@@ -2,7 +2,7 @@
 //!
 //! Decides: nothing. Reads: the state of the engine. Writes: these values. Never: holds a key or a secret.
 
-use crate::config::{ChildId, ConnectionId, EspProposal, IkeProposal};
+use crate::config::{ChildId, ConnectionId, EspProposal, IkeProposal, Mode};
 use crate::event::{ChildSaId, IkeSaId};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -87,6 +87,7 @@ pub struct ChildSaInfo {
     pub state: &'static str,
     pub inbound_spi: Spi,
     pub outbound_spi: Spi,
+    pub mode: Mode,
     pub proposal: EspProposal,
     pub selectors: Vec<Selector>,
     pub local: SocketAddr,

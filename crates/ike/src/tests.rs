@@ -5,6 +5,8 @@ pub(crate) mod pki;
 mod connect;
 mod certificates;
 mod logins;
+mod children;
+mod peers;
 mod rekey;
 mod collisions;
 mod lossy;
@@ -21,3 +23,12 @@ mod desired;
 mod renewal;
 mod mobike;
 mod redirect;
+
+pub(crate) use pair::Spis;
+
+/// B's, for peers at any address.
+pub(crate) fn any_connection() -> crate::config::Connection {
+    let mut c = pair::Pair::connection(pair::Side::B);
+    c.remote = None;
+    c
+}

@@ -15,13 +15,22 @@ cold() {
   watch_start
   ravelin_config A start=on-traffic
   ravelin_config B start=respond
+  child A 10.9.1.0/24 10.9.2.0/24
+  child B 10.9.2.0/24 10.9.1.0/24
   ravelin_start B
   ravelin_start A
   in_ns gwB ping -n -c 1 -W 2 "$HOST_B" >/dev/null # or its answer waits for ARP
+  in_ns gwB ping -n -c 1 -W 2 10.9.2.10 >/dev/null
   equal "start on traffic: nothing is sent before there is traffic" 0 "$(wan_settle; wan_count ike)"
   equal "start on traffic: the first ping is answered" 1 "$(pings hostA "$HOST_B" 1)"
   at_least "start on traffic: it waited" 1 "$(ravelin_json A workers | jq '[.[].counters.held] | add')"
   equal "start on traffic: and so are the next" 10 "$(pings hostA "$HOST_B" 10)"
+  # RFC 7296 §1.3.1: a further child SA under the same IKE SA, with selectors that only ICMP fits.
+  equal "further child: its first ping is answered too" 1 "$(other_pings 1)"
+  equal "further child: and so are the next" 10 "$(other_pings 10)"
+  equal "further child: one IKE SA" 1 "$(ravelin_json A tunnels | jq -r '.[].ike_spi_local' | sort -u | wc -l)"
+  equal "further child: SPIs of its own" 4 "$(ravelin_json A tunnels | jq -r '.[] | .spi_in, .spi_out' | sort -u | wc -l)"
+  equal "further child: extended sequence numbers" true "$(ravelin_json B sas | jq '[.[] | select(.tunnel == "net/other") | .esn] | all')"
   equal "start on traffic: nothing was dropped for want of an SA" 0 \
     "$(($(drops_of A no_outbound_sa) + $(drops_of A hold_expired) + $(drops_of A hold_full)))"
   check_conservation A
@@ -66,4 +75,16 @@ six_inside() {
   wait_until 3 in_ns hostA ping -n -c 1 -W 1 -s 1452 "$HOST6_B"
   equal "$1: IPv6 pings of 1,500 bytes, once the MTU is known" 5 "$(pings hostA "$HOST6_B" 5 -s 1452)"
 }
+child() { # SIDE LOCAL REMOTE: below the tunnel `net`; either kind of numbers will do, and there is a key exchange
+  local ping
+  ping="local = \"$2\", remote = \"$3\", protocol = \"icmp\", icmp"
+  cat >>"$LAB/ravelin$1/ravelin.toml" <<CONF
+[[tunnel.child]]
+name = "other"
+esp-proposals = ["aes256gcm16-esn-noesn"]
+pfs = "required"
+selectors = [{ $ping = "8" }, { $ping = "0" }]
+CONF
+}
+other_pings() { in_ns hostA ping -n -i 0.05 -W 2 -c "$1" -I 10.9.1.10 10.9.2.10 2>/dev/null | sed -n 's/.* \([0-9]*\) received.*/\1/p'; }
 both_up() { wait_until 20 tunnel_up A && wait_until 5 tunnel_up B; }

@@ -44,6 +44,8 @@ fn changed_fields_say_old_and_new() {
 #[test]
 fn every_key_of_a_tunnel_is_seen() {
     let base = good(MINIMAL);
+    let road = with("pool = [\"10.2.0.0/24\"]\ndns = [\"10.1.0.53\"]");
+    let road = road.replace("remote = \"198.18.0.2\"", "remote = \"any\"");
     let changes = [
         ("local", MINIMAL.replace("local = \"198.18.0.1\"", "local = \"198.18.0.9\"")),
         ("remote", MINIMAL.replace("remote = \"198.18.0.2\"", "remote = \"198.18.0.9\"")),
@@ -54,6 +56,10 @@ fn every_key_of_a_tunnel_is_seen() {
         ("esp-proposals", with("esp-proposals = [\"aes256-sha256\"]")),
         ("start", with("start = \"respond\"")),
         ("encapsulation", with("encapsulation = \"udp\"")),
+        ("mode", with("mode = \"transport\"").replace("selectors", "# selectors")),
+        ("ah-proposals", with("ah-proposals = [\"sha256\"]")),
+        ("pool", road.clone()),
+        ("dns", road),
         ("replay-window", with("replay-window = 64")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),
         ("ike-fragment-size", with("ike-fragment-size = 0")),
@@ -76,8 +82,14 @@ fn every_key_of_a_tunnel_is_seen() {
         ("mobike", with("mobike = true")),
         ("one-way-after", with("one-way-after = \"off\"")),
     ];
+    // Further children are tunnels of their own, and `pfs` shows in the proposals.
+    let changed = |text: &str| diff(&base, &good(text)).lines().join("\n");
+    assert!(changed(&with("pfs = \"required\"")).contains("esp-proposals"));
+    let child =
+        "[[tunnel.child]]\nname = \"v\"\nselectors = [{ local = \"10.7.0.0/24\", remote = \"10.8.0.0/24\" }]";
+    assert!(changed(&with(child)).contains("/v"), "{}", changed(&with(child)));
     let keys = tunnel::TUNNEL_KEYS.iter().chain(exchanges::EXCHANGE_KEYS);
-    for key in keys.filter(|key| **key != "name") {
+    for key in keys.filter(|key| !matches!(**key, "name" | "pfs" | "child")) {
         let (_, text) = changes.iter().find(|(changed, _)| changed == key).expect(key);
         let difference = diff(&base, &good(text));
         let fields = &difference.changed.first().expect(key).fields;

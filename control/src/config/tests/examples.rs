@@ -18,7 +18,8 @@ fn every_example_is_lawful() {
         let config = Config::load(&path).unwrap_or_else(|errors| panic!("{name}:\n{errors}"));
         assert!(config.warnings.is_empty(), "{name}: {:?}", config.warnings);
         let connections = config.connections(&secrets).unwrap_or_else(|errors| panic!("{name}:\n{errors}"));
-        assert_eq!(connections.len(), config.tunnels.len());
+        let peers = config.tunnels.iter().filter(|t| t.parent.is_none());
+        assert_eq!(connections.len(), peers.count());
         seen += 1;
     }
     assert!(seen >= 3, "only {seen} examples");
@@ -33,9 +34,9 @@ fn minimal_has_strong_defaults() {
     assert_eq!(tunnel.ike_proposals[0].group, Group::Curve25519);
     assert_eq!(tunnel.ike_proposals[0].kem, Some(Kem::MlKem768), "RFC 9370");
     assert_eq!(tunnel.ike_proposals[1].kem, None, "and for peers without it");
-    assert_eq!(tunnel.esp_proposals[0].encryption, Encryption::AesGcm16_256);
+    assert_eq!(tunnel.esp_proposals[0].encryption, Some(Encryption::AesGcm16_256));
     assert_eq!(tunnel.ike_proposals.len(), tunnel::DEFAULT_IKE.len(), "a default proposal does not parse");
-    assert_eq!(tunnel.esp_proposals.len(), tunnel::DEFAULT_ESP.len(), "a default proposal does not parse");
+    assert_eq!(tunnel.esp_proposals.len(), child::DEFAULT_ESP.len(), "a default proposal does not parse");
     assert_eq!(tunnel.start, Start::Immediately);
     assert_eq!(tunnel.replay_window, 1024);
     assert_eq!(tunnel.tunnel_mtu, 1500, "R88");
@@ -79,11 +80,13 @@ fn reference_and_manual_are_complete() {
         sections::DATAPLANE_KEYS,
         sections::CONTROL_KEYS,
         tunnel::TUNNEL_KEYS,
-        tunnel::SELECTOR_KEYS,
+        selectors::SELECTOR_KEYS,
+        child::CHILD_KEYS,
     ];
     for key in sections.into_iter().flatten() {
         let assigned = format!("{key} = ");
-        let there = REFERENCE.lines().any(|line| line.starts_with(&assigned)) || *key == "selectors";
+        let there = REFERENCE.lines().any(|line| line.starts_with(&assigned))
+            || matches!(*key, "selectors" | "child");
         assert!(there, "configs/reference.toml lacks {key}");
         assert!(MANUAL.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
     }

@@ -72,8 +72,11 @@ proptest! {
         if let Ok(proposal) = proposal::parse_ike(&text) {
             prop_assert_eq!(proposal::parse_ike(&ike_text(&proposal)), Ok(proposal));
         }
-        if let Ok(proposal) = proposal::parse_esp(&text) {
-            prop_assert_eq!(proposal::parse_esp(&esp_text(&proposal)), Ok(proposal));
+        for proposal in proposal::parse_esp(&text).unwrap_or_default() {
+            prop_assert_eq!(proposal::parse_esp(&esp_text(&proposal)), Ok(vec![proposal]));
+        }
+        for proposal in proposal::parse_ah(&text).unwrap_or_default() {
+            prop_assert_eq!(proposal::parse_ah(&esp_text(&proposal)), Ok(vec![proposal]));
         }
     }
 

@@ -3,12 +3,12 @@
 //! Decides: which child of the configuration an offer fits, and with which proposal and selectors.
 //! Never: makes the pair.
 
-use crate::config::{Child, Connection, EspProposal};
+use crate::config::{Child, Connection, EspProposal, Mode};
 use crate::error::{Error, Incompatible, Malformed, Misbehaved};
 use crate::message::View;
 use crate::negotiate::proposal::{self, Chosen};
 use crate::negotiate::ts;
-use crate::payload::{Payload, TrafficSelector};
+use crate::payload::{Notify, Payload, TrafficSelector, notify};
 use ravelin_wire::{Selector, Spi};
 
 /// What both sides want.
@@ -17,19 +17,36 @@ pub(crate) struct Fit {
     pub(crate) chosen: Chosen<EspProposal>,
     pub(crate) selectors: Vec<Selector>,
     pub(crate) outbound: Spi,
+    /// The peer takes padding for traffic flow confidentiality.
+    pub(crate) pads: bool,
 }
 
-/// SA, TSi, TSr of a request of ours.
-pub(crate) fn request(child: &Child, spi: Spi, pfs: bool) -> (Payload, Payload, Payload) {
-    let (local, remote) = ts::sides(&child.selectors);
+/// SA, TSi, TSr of a request of ours; `trigger` is the packet that asks for the SA, which stands before the
+/// configuration's selectors (RFC 7296 §2.9).
+pub(crate) fn request(
+    child: &Child,
+    spi: Spi,
+    pfs: bool,
+    trigger: Option<&Selector>,
+) -> (Payload, Payload, Payload) {
+    let first = trigger.filter(|t| child.selectors.iter().any(|s| ts::covers(s, t)));
+    let wanted: Vec<Selector> = first.into_iter().chain(&child.selectors).copied().collect();
+    let (local, remote) = ts::sides(&wanted);
     let sa = Payload::Sa(proposal::offer_esp(&child.proposals, spi, pfs));
     (sa, Payload::TsI(local), Payload::TsR(remote))
 }
 
+/// What else a request says of the child (RFC 7296 §1.3.1), and its answer repeats.
+pub(crate) fn notifies(child: &Child) -> Option<Payload> {
+    (child.mode == Mode::Transport).then(|| Payload::Notify(Notify::new(notify::USE_TRANSPORT_MODE)))
+}
+
 /// `Err` when a reload changed or removed the child while the peer's answer to our request was on its way.
 pub(crate) fn still_wanted(child: &Child, connection: &Connection) -> Result<(), Error> {
-    let same =
-        |c: &Child| (c.id, &c.selectors, &c.proposals) == (child.id, &child.selectors, &child.proposals);
+    let key = |c: &Child| (c.id, c.mode);
+    let same = |c: &Child| {
+        key(c) == key(child) && (&c.selectors, &c.proposals) == (&child.selectors, &child.proposals)
+    };
     let why = || Incompatible::Selectors("the child's configuration changed meanwhile".to_owned());
     if connection.children.iter().any(same) { Ok(()) } else { Err(Error::Mismatch(why())) }
 }
@@ -44,7 +61,19 @@ pub(crate) fn judge_answer(child: &Child, view: View<'_>, pfs: bool) -> Result<F
     if !ts::within(local, &asked_local) || !ts::within(remote, &asked_remote) {
         return Err(Error::Peer(Misbehaved::BadAnswer("traffic selectors are wider than those asked for")));
     }
-    fit(child, chosen, local, remote)
+    match (child.mode, wants_transport(view)) {
+        (Mode::Transport, false) => {
+            Err(Error::Mismatch(Incompatible::Mode("the peer declined transport mode")))
+        }
+        (Mode::Tunnel, true) => {
+            Err(Error::Peer(Misbehaved::BadAnswer("transport mode, which was not asked for")))
+        }
+        (Mode::Tunnel, false) | (Mode::Transport, true) => fit(child, chosen, local, remote, view),
+    }
+}
+
+fn wants_transport(view: View<'_>) -> bool {
+    view.notify(notify::USE_TRANSPORT_MODE).is_some()
 }
 
 /// As responder: the first child of the configuration that fits best (all of its selectors before some of them).
@@ -62,7 +91,14 @@ pub(crate) fn choose<'c>(
             why.get_or_insert_with(|| mismatch(child, view, pfs));
             continue;
         };
-        match fit(child, chosen, local, remote) {
+        // A request for transport mode may be answered by tunnel mode, not the other way round (RFC 7296 §1.3.1).
+        if child.mode == Mode::Transport && !wants_transport(view) {
+            why.get_or_insert(Error::Mismatch(Incompatible::Mode(
+                "the peer does not ask for transport mode",
+            )));
+            continue;
+        }
+        match fit(child, chosen, local, remote, view) {
             Ok(fit) if fit.selectors == child.selectors => return Ok((child, fit)),
             Ok(fit) => {
                 best.get_or_insert((child, fit));
@@ -80,6 +116,7 @@ fn fit(
     chosen: Chosen<EspProposal>,
     local: &[TrafficSelector],
     remote: &[TrafficSelector],
+    view: View<'_>,
 ) -> Result<Fit, Error> {
     let selectors = ts::narrow(&child.selectors, local, remote);
     if selectors.is_empty() {
@@ -90,7 +127,8 @@ fn fit(
         chosen.spi.as_slice().try_into().map_err(|_| Malformed::Length("SPI of a child SA"))?;
     let outbound =
         Spi::try_from(u32::from_be_bytes(spi)).map_err(|_| Malformed::Value("SPI of a child SA"))?;
-    Ok(Fit { chosen, selectors, outbound })
+    let pads = view.notify(notify::ESP_TFC_PADDING_NOT_SUPPORTED).is_none();
+    Ok(Fit { chosen, selectors, outbound, pads })
 }
 
 fn mismatch(child: &Child, view: View<'_>, pfs: bool) -> Error {

@@ -107,10 +107,10 @@ pub(crate) fn child_keys(
     shared: Option<&[u8]>,
 ) -> (ChildKeys, ChildKeys) {
     let integrity = match proposal.integrity {
-        Some(integrity) if !is_aead(proposal.encryption) => prf::integrity_key_len(integrity),
+        Some(integrity) if !proposal.encryption.is_some_and(is_aead) => prf::integrity_key_len(integrity),
         _ => 0,
     };
-    let len = key_len(proposal.encryption) + integrity;
+    let len = proposal.encryption.map_or(0, key_len) + integrity;
     let seed = Zeroizing::new([shared.unwrap_or_default(), ni, nr].concat());
     let mut cut = Cutter(prf::prf_plus(ike.prf, &ike.d, &seed, 2 * len), 0);
     let first = ChildKeys(cut.next(len).to_vec());
@@ -151,8 +151,11 @@ mod tests {
             (Encryption::ChaCha20Poly1305, None, 36),
             (Encryption::AesCbc128, Some(Integrity::HmacSha1_96), 36),
             (Encryption::AesCbc256, Some(Integrity::HmacSha256_128), 64),
-        ];
-        for (encryption, integrity, want) in lens {
+        ]
+        .map(|(encryption, integrity, want)| (Some(encryption), integrity, want));
+        // AH has an integrity key alone.
+        let ah = [(None, Some(Integrity::HmacSha256_128), 32), (None, Some(Integrity::HmacSha512_256), 64)];
+        for (encryption, integrity, want) in lens.into_iter().chain(ah) {
             let esp = EspProposal { encryption, integrity, group: None, esn: false };
             let (i, r) = child_keys(&keys, &esp, &[1; 32], &[2; 32], None);
             assert_eq!((i.0.len(), r.0.len()), (want, want));

@@ -5,7 +5,7 @@
 use super::{Cx, Endpoint, Shutdown};
 use crate::command::Command;
 use crate::config::{Child, Connection, ConnectionId, Exchanges, RemoteAuth};
-use crate::event::ChildSaId;
+use crate::event::{ChildSaId, IkeSaId};
 use crate::ike_sa::{Core, Established};
 use crate::task::{Task, ike_rekey, mobike::Mobility};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ impl Endpoint {
             Command::Configure(connection) => self.configure(now, *connection),
             Command::Remove(id) => {
                 self.terminate(now, id, "removed from the configuration");
+                self.shared.peers.forget(id);
                 self.connections.remove(&id);
                 self.shared.connections.remove(id);
                 self.shared.traced.remove(&id);
@@ -26,6 +27,18 @@ impl Endpoint {
                     wanted.initiate(child);
                     self.dirty.insert(connection);
                 }
+            }
+            Command::Acquire { connection, child, packet } => {
+                if let Some(wanted) = self.connections.get_mut(&connection) {
+                    wanted.initiate(Some(child));
+                    self.dirty.insert(connection);
+                    if !self.shared.has_usable(child) {
+                        self.shared.set_trigger(child, packet);
+                    }
+                }
+            }
+            Command::Lease { connection, peer, address } => {
+                self.shared.peers.restore(connection, peer, address);
             }
             Command::Terminate { connection } => {
                 if let Some(wanted) = self.connections.get_mut(&connection) {
@@ -60,7 +73,7 @@ impl Endpoint {
                 self.shared.traced.remove(&connection);
             }
             Command::Revocation { token, answers } => {
-                self.with_sa(now, crate::event::IkeSaId(token.0), |sa, cx| sa.on_revocation(cx, &answers));
+                self.with_sa(now, IkeSaId(token.0), |sa, cx| sa.on_revocation(cx, &answers));
             }
             Command::Shutdown => self.shut_down(now),
         }
@@ -86,7 +99,7 @@ impl Endpoint {
     }
 
     fn rekey_ike(&mut self, now: Instant, id: ConnectionId) {
-        for id in self.tables.of_connection(id).collect::<Vec<_>>() {
+        for id in self.all_of(id) {
             self.with_sa(now, id, |sa, cx| {
                 if !sa.is_alive() {
                     return;
@@ -99,8 +112,14 @@ impl Endpoint {
         }
     }
 
+    /// The IKE SAs of a connection, and those of its peers where it is for any address.
+    fn all_of(&self, id: ConnectionId) -> Vec<IkeSaId> {
+        let peers = self.shared.peers.of(id);
+        core::iter::once(id).chain(peers).flat_map(|id| self.tables.of_connection(id)).collect()
+    }
+
     fn terminate(&mut self, now: Instant, id: ConnectionId, why: &str) {
-        for id in self.tables.of_connection(id).collect::<Vec<_>>() {
+        for id in self.all_of(id) {
             self.with_sa(now, id, |sa, cx| sa.terminate(cx, why));
         }
     }
@@ -122,6 +141,11 @@ impl Endpoint {
         let old = self.shared.connections.insert(new.clone());
         match old {
             Some(old) if *old == *new => return,
+            // What its peers have was made of what it was.
+            Some(old) if old.remote.is_none() => {
+                self.shared.peers.forget(id);
+                self.terminate(now, id, "its configuration changed");
+            }
             Some(old) if only_moved(&old, &new) && self.can_move(id) => self.move_local(now, &new),
             Some(old) if needs_new_sa(&old, &new) || !same_gateways(&old, &new) => {
                 self.terminate(now, id, "its configuration changed");
@@ -180,7 +204,7 @@ fn find(connection: &Connection, id: crate::config::ChildId) -> Option<&Child> {
 
 /// Lifetimes may differ: they count from the next rekey on.
 fn same_sa(a: &Child, b: &Child) -> bool {
-    a.selectors == b.selectors && a.proposals == b.proposals
+    a.selectors == b.selectors && a.proposals == b.proposals && a.mode == b.mode
 }
 
 /// Only our own address is another one.

@@ -135,6 +135,7 @@ mod tests {
             ppk: None,
             proposals: vec![],
             children: vec![],
+            pool: None,
             lifetime: Duration::from_secs(1),
             jitter: Duration::ZERO,
             dpd_delay: Duration::ZERO,

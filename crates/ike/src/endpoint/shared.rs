@@ -4,6 +4,7 @@
 //! Writes: events, datagrams, actions. Never: touches an IKE SA (what concerns another one becomes an [`Action`]).
 
 use super::directory::Directory;
+use super::peers::Peers;
 use super::setup::{EndpointConfig, Transmit};
 use crate::child_sa::ChildPair;
 use crate::config::{ChildId, Connection, ConnectionId, Identity, IkeProposal};
@@ -17,7 +18,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use rand_core::{CryptoRng, Rng};
-use ravelin_wire::Spi;
+use ravelin_wire::{Selector, Spi};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,6 +76,10 @@ pub(crate) struct Shared {
     inbound: BTreeSet<Spi>,
     by_child: BTreeSet<(ChildId, ChildSaId)>,
     outbound: BTreeMap<ChildId, ChildSaId>,
+    /// Packets that asked for a child, until its SA is asked for; one for each child of the configuration at most.
+    triggers: BTreeMap<ChildId, Selector>,
+    /// Of connections for any address.
+    pub(super) peers: Peers,
     last_id: u64,
     /// Who claimed INITIAL_CONTACT between two identities, and until when that may still be on its way.
     claims: HashMap<(Identity, Identity), (ConnectionId, Instant)>,
@@ -103,6 +108,8 @@ impl Shared {
             inbound: BTreeSet::new(),
             by_child: BTreeSet::new(),
             outbound: BTreeMap::new(),
+            triggers: BTreeMap::new(),
+            peers: Peers::default(),
             last_id: 0,
             traced: BTreeSet::new(),
             claims: HashMap::new(),
@@ -146,6 +153,15 @@ impl Shared {
             spi = self.config.spi_source.inbound_spi(child);
         }
         spi
+    }
+
+    pub(crate) fn set_trigger(&mut self, child: ChildId, packet: Selector) {
+        self.triggers.insert(child, packet);
+    }
+
+    /// The packet that asked for the child, told once.
+    pub(crate) fn trigger(&mut self, child: ChildId) -> Option<Selector> {
+        self.triggers.remove(&child)
     }
 
     pub(crate) fn event(&mut self, event: Event) {

@@ -89,6 +89,7 @@ impl Endpoint {
             state: pair.state_name(),
             inbound_spi: pair.inbound,
             outbound_spi: pair.outbound,
+            mode: pair.mode,
             proposal: pair.proposal,
             selectors: pair.selectors.clone(),
             local,

@@ -11,8 +11,9 @@ use crate::crypto::Wiped;
 use crate::event::IkeSaId;
 use crate::ike_sa::IkeSa;
 use crate::record::{self, PairRef, Refused, Restored};
+use crate::task::delete::{Delete, Inbound};
 use crate::task::mobike::{Mobility, Update};
-use crate::task::{Task, delete::Delete, liveness::Liveness};
+use crate::task::{Task, liveness::Liveness};
 use core::time::Duration;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -162,14 +163,14 @@ impl Endpoint {
             e.keys.sealing(core.role).leap(&mut *cx.rng);
             let (there, gone): (Vec<_>, Vec<_>) =
                 e.children.drain(..).partition(|p| in_force(&p.into()).is_some());
-            orphans.extend(gone.iter().map(|p| p.inbound));
+            orphans.extend(gone.iter().map(Inbound::from));
             e.children = there;
             for pair in &mut e.children {
                 cx.enlist(id, pair);
                 cx.set_usable(pair.id, pair.is_current());
                 pairs.push((&*pair).into());
             }
-            let leaving = e.children.iter().filter(|p| p.state == PairState::Deleting).map(|p| p.inbound);
+            let leaving = e.children.iter().filter(|p| p.state == PairState::Deleting).map(Inbound::from);
             for spi in orphans.into_iter().chain(leaving).collect::<Vec<_>>() {
                 e.push(cx, Task::Delete(Delete::child(spi)));
             }

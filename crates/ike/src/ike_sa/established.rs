@@ -178,16 +178,16 @@ impl Established {
             PairState::Installed => {}
         }
         pair.state = PairState::Deleting;
-        let spi = pair.inbound;
+        let delete = delete::Delete::child(&*pair);
         cx.set_usable(id, false);
-        self.push(cx, Task::Delete(delete::Delete::child(spi)));
+        self.push(cx, Task::Delete(delete));
     }
 
     /// Its time is over: nothing more is sent or received by it, whether or not the peer answers.
     pub(crate) fn expire_pair(&mut self, cx: &mut Cx<'_>, id: ChildSaId) {
         let Some(pair) = self.take_pair(|p| p.id == id) else { return };
         cx.remove_pair(&pair, "its lifetime is over");
-        self.push(cx, Task::Delete(delete::Delete::child(pair.inbound)));
+        self.push(cx, Task::Delete(delete::Delete::child(&pair)));
     }
 
     /// The data plane answered.
@@ -228,7 +228,7 @@ impl Established {
         if self.held.as_ref().is_some_and(|h| h.pair == id) {
             self.release(core, cx, id, false);
         } else {
-            self.push(cx, Task::Delete(delete::Delete::child(pair.inbound)));
+            self.push(cx, Task::Delete(delete::Delete::child(&pair)));
             cx.act(Action::ChildMissing {
                 connection: core.connection.id,
                 child: pair.child,

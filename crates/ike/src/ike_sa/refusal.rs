@@ -14,7 +14,13 @@ pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
         Error::Malformed(Malformed::Critical(kind)) => vec![*kind],
         Error::Malformed(_)
         | Error::Peer(_)
-        | Error::Mismatch(Incompatible::Proposal(_) | Incompatible::Selectors(_))
+        | Error::Mismatch(
+            Incompatible::Proposal(_)
+            | Incompatible::Selectors(_)
+            | Incompatible::Mode(_)
+            | Incompatible::NotConfigured
+            | Incompatible::NoAddress,
+        )
         | Error::Refused(_)
         | Error::Local(_) => Vec::new(),
     };
@@ -29,7 +35,8 @@ pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
         Error::Peer(Misbehaved::BadAuth(_)) => Counter::AuthFailed,
         Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
         Error::Peer(Misbehaved::NoSuchChild) => Counter::OutOfPlace,
-        Error::Mismatch(Incompatible::Proposal(_)) => Counter::NoProposal,
+        Error::Mismatch(Incompatible::Proposal(_) | Incompatible::Mode(_)) => Counter::NoProposal,
+        Error::Mismatch(Incompatible::NotConfigured | Incompatible::NoAddress) => Counter::NoAddress,
         Error::Mismatch(Incompatible::Selectors(_)) => Counter::TsUnacceptable,
         Error::Mismatch(Incompatible::Group(_)) => Counter::InvalidKe,
         Error::Refused(_) => return,

@@ -3,7 +3,7 @@
 //! Decides: whether a payload is there, and there once. Never: changes anything.
 
 use crate::error::{Error, Malformed};
-use crate::payload::{Cert, Delete, Id, Notify, Payload, Proposal, TrafficSelector, notify};
+use crate::payload::{Cert, Cp, Delete, Id, Notify, Payload, Proposal, TrafficSelector, notify};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a>(pub(crate) &'a [Payload]);
@@ -76,6 +76,10 @@ impl<'a> View<'a> {
 
     pub(crate) fn ts_r(self) -> Result<&'a [TrafficSelector], Malformed> {
         self.need("TSr payload", |p| if let Payload::TsR(list) = p { Some(list.as_slice()) } else { None })
+    }
+
+    pub(crate) fn cp(self) -> Result<Option<&'a Cp>, Malformed> {
+        self.one("CP payload", |p| if let Payload::Cp(cp) = p { Some(cp) } else { None })
     }
 
     pub(crate) fn notifies(self) -> impl Iterator<Item = &'a Notify> {

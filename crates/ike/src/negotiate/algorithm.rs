@@ -90,7 +90,7 @@ pub(crate) fn ike_transforms(p: &IkeProposal) -> Vec<Transform> {
 
 /// `pfs`: whether the exchange can carry a key exchange; in IKE_AUTH it cannot (RFC 7296 §1.2).
 pub(crate) fn esp_transforms(p: &EspProposal, pfs: bool) -> Vec<Transform> {
-    let mut list = vec![encryption(p.encryption)];
+    let mut list: Vec<Transform> = p.encryption.map(encryption).into_iter().collect();
     list.extend(p.integrity.map(integrity));
     list.extend(p.group.filter(|_| pfs).map(group));
     list.push(esn(p.esn));

@@ -5,7 +5,7 @@
 
 use super::algorithm::{self, esp_transforms, ike_transforms, kind_name, name};
 use crate::config::{EspProposal, Group, IkeProposal};
-use crate::payload::sa::{PROTOCOL_ESP, PROTOCOL_IKE, transform};
+use crate::payload::sa::{PROTOCOL_AH, PROTOCOL_ESP, PROTOCOL_IKE, transform};
 use crate::payload::{Proposal, Transform};
 use ravelin_wire::Spi;
 use std::collections::BTreeSet;
@@ -15,24 +15,29 @@ const IKE_SPI: usize = 8;
 
 pub(crate) fn offer_ike(list: &[IkeProposal], spi: Option<u64>) -> Vec<Proposal> {
     let spi = spi.map(|s| s.to_be_bytes().to_vec()).unwrap_or_default();
-    numbered(list.iter().map(ike_transforms), PROTOCOL_IKE, &spi)
+    numbered(list.iter().map(|p| (PROTOCOL_IKE, ike_transforms(p))), &spi)
+}
+
+/// RFC 7296 §3.3.1.
+const fn protocol_of(p: &EspProposal) -> u8 {
+    if p.is_ah() { PROTOCOL_AH } else { PROTOCOL_ESP }
 }
 
 pub(crate) fn offer_esp(list: &[EspProposal], spi: Spi, pfs: bool) -> Vec<Proposal> {
     // Without key exchange two proposals may become the same; the second says nothing new.
-    let mut seen: Vec<Vec<Transform>> = Vec::new();
-    for transforms in list.iter().map(|p| esp_transforms(p, pfs)) {
-        if !seen.contains(&transforms) {
-            seen.push(transforms);
+    let mut seen: Vec<(u8, Vec<Transform>)> = Vec::new();
+    for proposal in list.iter().map(|p| (protocol_of(p), esp_transforms(p, pfs))) {
+        if !seen.contains(&proposal) {
+            seen.push(proposal);
         }
     }
-    numbered(seen.into_iter(), PROTOCOL_ESP, &spi.get().to_be_bytes())
+    numbered(seen.into_iter(), &spi.get().to_be_bytes())
 }
 
-fn numbered(list: impl Iterator<Item = Vec<Transform>>, protocol: u8, spi: &[u8]) -> Vec<Proposal> {
+fn numbered(list: impl Iterator<Item = (u8, Vec<Transform>)>, spi: &[u8]) -> Vec<Proposal> {
     (1..=u8::MAX)
         .zip(list)
-        .map(|(number, transforms)| Proposal { number, protocol, spi: spi.to_vec(), transforms })
+        .map(|(number, (protocol, transforms))| Proposal { number, protocol, spi: spi.to_vec(), transforms })
         .collect()
 }
 
@@ -51,7 +56,7 @@ pub(crate) fn choose_ike(
     rekey: bool,
 ) -> Option<Chosen<IkeProposal>> {
     let spi_len = if rekey { IKE_SPI } else { 0 };
-    choose(ours, offered, PROTOCOL_IKE, spi_len, ike_transforms)
+    choose(ours, offered, spi_len, |p| (PROTOCOL_IKE, ike_transforms(p)))
 }
 
 pub(crate) fn choose_esp(
@@ -60,11 +65,11 @@ pub(crate) fn choose_esp(
     pfs: bool,
 ) -> Option<Chosen<EspProposal>> {
     if pfs {
-        return choose(ours, offered, PROTOCOL_ESP, 4, |p| esp_transforms(p, true));
+        return choose(ours, offered, 4, |p| (protocol_of(p), esp_transforms(p, true)));
     }
     // IKE_AUTH has no key exchange: groups in the offer are for later rekeys and do not count.
     let bare: Vec<Proposal> = offered.iter().cloned().map(without_groups).collect();
-    choose(ours, &bare, PROTOCOL_ESP, 4, |p| esp_transforms(p, false))
+    choose(ours, &bare, 4, |p| (protocol_of(p), esp_transforms(p, false)))
 }
 
 fn without_groups(mut p: Proposal) -> Proposal {
@@ -75,12 +80,11 @@ fn without_groups(mut p: Proposal) -> Proposal {
 fn choose<P: Copy>(
     ours: &[P],
     offered: &[Proposal],
-    protocol: u8,
     spi_len: usize,
-    transforms: impl Fn(&P) -> Vec<Transform>,
+    wanted: impl Fn(&P) -> (u8, Vec<Transform>),
 ) -> Option<Chosen<P>> {
     ours.iter().find_map(|p| {
-        let wanted = transforms(p);
+        let (protocol, wanted) = wanted(p);
         let found = offered
             .iter()
             .find(|o| o.protocol == protocol && o.spi.len() == spi_len && covers(&o.transforms, &wanted))?;
@@ -156,7 +160,7 @@ pub(crate) fn answer_ike(chosen: &Chosen<IkeProposal>, spi: Option<u64>) -> Vec<
 pub(crate) fn answer_esp(chosen: &Chosen<EspProposal>, spi: Spi, pfs: bool) -> Vec<Proposal> {
     let transforms = esp_transforms(&chosen.ours, pfs);
     let spi = spi.get().to_be_bytes().to_vec();
-    vec![Proposal { number: chosen.number, protocol: PROTOCOL_ESP, spi, transforms }]
+    vec![Proposal { number: chosen.number, protocol: protocol_of(&chosen.ours), spi, transforms }]
 }
 
 /// The group with this number, if one of the proposals has it.
@@ -282,8 +286,12 @@ mod tests {
     // R140
     #[test]
     fn pfs_is_what_the_proposals_say() {
-        let plain =
-            EspProposal { encryption: Encryption::AesGcm16_128, integrity: None, group: None, esn: false };
+        let plain = EspProposal {
+            encryption: Some(Encryption::AesGcm16_128),
+            integrity: None,
+            group: None,
+            esn: false,
+        };
         let pfs = EspProposal { group: Some(Group::Curve25519), ..plain };
         assert!(choose_esp(&[pfs], &offer_esp(&[plain], spi(), true), true).is_none());
         assert!(choose_esp(&[plain], &offer_esp(&[pfs], spi(), true), true).is_none());

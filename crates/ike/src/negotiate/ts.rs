@@ -92,7 +92,7 @@ fn common_protocol(a: Option<u8>, b: Option<u8>) -> Option<Option<u8>> {
     }
 }
 
-fn covers(a: &Selector, b: &Selector) -> bool {
+pub(crate) fn covers(a: &Selector, b: &Selector) -> bool {
     a.local.covers(&b.local)
         && a.remote.covers(&b.remote)
         && (a.protocol.is_none() || a.protocol == b.protocol)

@@ -10,6 +10,7 @@ const MAX_PROPOSALS: usize = 64;
 const MAX_TRANSFORMS: usize = 255;
 
 pub(crate) const PROTOCOL_IKE: u8 = 1;
+pub(crate) const PROTOCOL_AH: u8 = 2;
 pub(crate) const PROTOCOL_ESP: u8 = 3;
 
 pub(crate) mod transform {

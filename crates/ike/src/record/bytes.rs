@@ -5,6 +5,7 @@
 use crate::crypto::Wiped;
 use crate::error::Malformed;
 use crate::payload::Reader;
+use crate::task::delete::Inbound;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use ravelin_wire::Spi;
@@ -134,4 +135,13 @@ pub(crate) fn socket_of(r: &mut Reader<'_>) -> Result<SocketAddr, Malformed> {
 
 pub(super) fn spi_of(r: &mut Reader<'_>) -> Result<Spi, Malformed> {
     Spi::try_from(r.u32()?).map_err(|_| Malformed::Value("SPI in a record"))
+}
+
+pub(super) fn write_inbound(inbound: Inbound, out: &mut Out) {
+    out.u32(inbound.spi.get());
+    out.u8(u8::from(inbound.ah));
+}
+
+pub(super) fn inbound_of(r: &mut Reader<'_>) -> Result<Inbound, Malformed> {
+    Ok(Inbound { spi: spi_of(r)?, ah: super::flag(r)? })
 }

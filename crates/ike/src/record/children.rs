@@ -2,7 +2,7 @@
 //!
 //! Decides: which pairs can be continued; the inbound SPIs of the others, which the peer is to be told of.
 
-use super::bytes::{ip_of, spi_of};
+use super::bytes::{inbound_of, ip_of, spi_of, write_inbound};
 use super::{Clock, Out, flag};
 use crate::child_sa::{ChildPair, PairState, Then};
 use crate::config::{Child, Connection};
@@ -10,8 +10,9 @@ use crate::error::Malformed;
 use crate::event::ChildSaId;
 use crate::ike_sa::Established;
 use crate::payload::Reader;
-use crate::task::{Task, delete::Delete};
-use ravelin_wire::{AddrRange, PortRange, Selector, Spi};
+use crate::task::Task;
+use crate::task::delete::{Delete, Inbound};
+use ravelin_wire::{AddrRange, PortRange, Selector};
 use sha2::{Digest, Sha256};
 
 pub(super) fn write(e: &Established, connection: &Connection, clock: &Clock, out: &mut Out) -> Option<()> {
@@ -24,6 +25,7 @@ pub(super) fn write(e: &Established, connection: &Connection, clock: &Clock, out
         out.raw(&fingerprint(child));
         out.u32(pair.inbound.get());
         out.u32(pair.outbound.get());
+        out.u8(u8::from(pair.proposal.is_ah()));
         let proposal = child.proposals.iter().position(|p| *p == pair.proposal)?;
         out.u8(u8::try_from(proposal).ok()?);
         for bit in [pair.state == PairState::Deleting, pair.replaced, pair.awaits_proof] {
@@ -39,22 +41,22 @@ pub(super) fn write(e: &Established, connection: &Connection, clock: &Clock, out
     }
     let orphans = orphans(e);
     out.u16(u16::try_from(orphans.len()).ok()?);
-    orphans.iter().for_each(|spi| out.u32(spi.get()));
+    orphans.into_iter().for_each(|spi| write_inbound(spi, out));
     Some(())
 }
 
 /// What the peer has and the next process will not: pairs that the data plane was just given (the answer to the
 /// peer's own request has not left then, so that one does not count), and Deletes that wait.
-fn orphans(e: &Established) -> Vec<Spi> {
+fn orphans(e: &Established) -> Vec<Inbound> {
     let installing = |p: &&ChildPair| {
         matches!(p.state, PairState::Installing(Then::Use | Then::Replace(_) | Then::Discard))
     };
-    let known = |spi: &Spi| e.children.iter().any(|p| p.inbound == *spi && p.state == PairState::Deleting);
+    let known = |i: &Inbound| e.children.iter().any(|p| p.inbound == i.spi && p.state == PairState::Deleting);
     let deletes = e.queue.iter().filter_map(|w| {
-        let Task::Delete(Delete::Child(spi)) = &w.task else { return None };
-        (!known(spi)).then_some(*spi)
+        let Task::Delete(Delete::Child(inbound)) = &w.task else { return None };
+        (!known(inbound)).then_some(*inbound)
     });
-    e.children.iter().filter(installing).map(|p| p.inbound).chain(deletes).collect()
+    e.children.iter().filter(installing).map(Inbound::from).chain(deletes).collect()
 }
 
 pub(super) fn read(
@@ -62,7 +64,7 @@ pub(super) fn read(
     connection: &Connection,
     clock: &Clock,
     fresh: &mut impl FnMut() -> u64,
-) -> Result<(Vec<ChildPair>, Vec<Spi>), Malformed> {
+) -> Result<(Vec<ChildPair>, Vec<Inbound>), Malformed> {
     let (mut pairs, mut orphans) = (Vec::new(), Vec::new());
     for _ in 0..r.u16()? {
         match pair(r, connection, clock, ChildSaId(fresh()))? {
@@ -71,7 +73,7 @@ pub(super) fn read(
         }
     }
     for _ in 0..r.u16()? {
-        orphans.push(spi_of(r)?);
+        orphans.push(inbound_of(r)?);
     }
     Ok((pairs, orphans))
 }
@@ -82,10 +84,10 @@ fn pair(
     connection: &Connection,
     clock: &Clock,
     id: ChildSaId,
-) -> Result<(Spi, Option<ChildPair>), Malformed> {
+) -> Result<(Inbound, Option<ChildPair>), Malformed> {
     let (child, print) = (r.u32()?, r.array::<32>()?);
     let child = connection.children.iter().find(|c| c.id.0 == child && fingerprint(c) == print);
-    let (inbound, outbound) = (spi_of(r)?, spi_of(r)?);
+    let (inbound, outbound, ah) = (spi_of(r)?, spi_of(r)?, flag(r)?);
     let proposal = usize::from(r.u8()?);
     let (deleting, replaced, awaits_proof) = (flag(r)?, flag(r)?, flag(r)?);
     let (created, rekey_at, expires_at) = (clock.read(r)?, clock.read(r)?, clock.read(r)?);
@@ -94,7 +96,7 @@ fn pair(
     for _ in 0..r.u16()? {
         selectors.push(selector(r)?);
     }
-    let Some(child) = child else { return Ok((inbound, None)) };
+    let Some(child) = child else { return Ok((Inbound { spi: inbound, ah }, None)) };
     let proposal = *child.proposals.get(proposal).ok_or(Malformed::Value("record"))?;
     let state = if deleting { PairState::Deleting } else { PairState::Installed };
     let pair = ChildPair {
@@ -102,6 +104,7 @@ fn pair(
         child: child.id,
         inbound,
         outbound,
+        mode: child.mode,
         proposal,
         selectors,
         state,
@@ -112,11 +115,11 @@ fn pair(
         expires_at,
         path,
     };
-    Ok((inbound, Some(pair)))
+    Ok(((&pair).into(), Some(pair)))
 }
 
 fn fingerprint(child: &Child) -> [u8; 32] {
-    Sha256::digest(format!("{:?}", (&child.selectors, &child.proposals))).into()
+    Sha256::digest(format!("{:?}", (child.mode, &child.selectors, &child.proposals))).into()
 }
 
 fn write_selector(s: &Selector, out: &mut Out) {

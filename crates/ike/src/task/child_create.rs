@@ -3,6 +3,7 @@
 //! Decides: whether the answer is one to what was asked; who wins when both sides created the same child.
 //! Never: sends, retransmits, installs.
 
+use super::delete::{Delete, Inbound};
 use super::{Collision, Reply, Task, lowest};
 use crate::child_sa::offer::{self, Fit};
 use crate::child_sa::{self, Agreed, ChildPair, Then};
@@ -68,17 +69,19 @@ impl Exchanged {
             None => None,
         };
         let (nonce, inbound) = (cx.nonce(), cx.inbound_spi(child.id));
-        let (sa, ts_i, ts_r) = offer::request(&child, inbound, true);
-        let mut payloads = vec![sa, Payload::Nonce(nonce.clone())];
+        let trigger = cx.trigger(child.id);
+        let (sa, ts_i, ts_r) = offer::request(&child, inbound, true, trigger.as_ref());
+        let mut payloads: Vec<Payload> = offer::notifies(&child).into_iter().collect();
+        payloads.extend([sa, Payload::Nonce(nonce.clone())]);
         payloads.extend(ke.as_ref().map(ke_payload));
         payloads.extend([ts_i, ts_r]);
         self.running = Some(ChildExchange { child, ke, nonce, inbound });
         Some(payloads)
     }
 
-    /// Our inbound SPI in the request, so that a pair which only the peer has can be deleted.
-    pub(crate) fn inbound(&self) -> Option<Spi> {
-        self.running.as_ref().map(|r| r.inbound)
+    /// What our request names, so that a pair which only the peer has can be deleted.
+    pub(crate) fn inbound(&self) -> Option<Inbound> {
+        self.running.as_ref().map(|r| Inbound { spi: r.inbound, ah: r.child.is_ah() })
     }
 
     /// `replaces` is the old pair of a rekey.
@@ -146,10 +149,8 @@ impl Exchanged {
             ni: &run.nonce,
             nr,
             shared: shared.as_ref().map(|s| s.as_slice()),
-            proposal: fit.chosen.ours,
-            selectors: fit.selectors,
+            fit,
             inbound: run.inbound,
-            outbound: fit.outbound,
             replaces,
             then,
         };
@@ -196,7 +197,7 @@ impl ChildCreate {
         cx: &mut Cx<'_>,
         view: View<'_>,
     ) {
-        let inbound = self.exchange.inbound();
+        let undo = self.exchange.inbound();
         match self.exchange.answered(core, sa, cx, view, None) {
             Outcome::Made(pair) => sa.children.push(pair),
             Outcome::OtherGroup => sa.push(cx, Task::ChildCreate(self)),
@@ -206,7 +207,7 @@ impl ChildCreate {
                 sa.push_at(cx, Task::ChildCreate(again), at);
             }
             Outcome::Failed(error) => {
-                failed(core, sa, cx, &error, inbound);
+                failed(core, sa, cx, &error, undo);
                 let why = Some(error.to_string());
                 let (connection, child) = (core.connection.id, self.child);
                 cx.act(Action::ChildMissing { connection, child, why });
@@ -227,7 +228,7 @@ pub(crate) fn failed(
     sa: &mut Established,
     cx: &mut Cx<'_>,
     error: &Error,
-    inbound: Option<Spi>,
+    undo: Option<Inbound>,
 ) {
     count_error(cx, error);
     tracing::debug!(ike = core.id.0, %error, "child SA failed");
@@ -236,8 +237,8 @@ pub(crate) fn failed(
         Error::Refused(_) | Error::Local(_) => {}
         Error::Malformed(_) => sa.begin_delete(core, cx, &error.to_string()),
         Error::Peer(_) | Error::Mismatch(_) => {
-            if let Some(spi) = inbound {
-                sa.push(cx, Task::Delete(super::delete::Delete::child(spi)));
+            if let Some(inbound) = undo {
+                sa.push(cx, Task::Delete(Delete::child(inbound)));
             }
         }
     }
@@ -316,7 +317,8 @@ pub(crate) fn accept(
     let exchange = shared_as_responder(fit.chosen.ours.group, view, cx)?;
     let (nr, inbound) = (cx.nonce(), cx.inbound_spi(child.id));
     let [answer, ts_i, ts_r] = offer::answer(&fit, inbound, true);
-    let mut ok = vec![answer, Payload::Nonce(nr.clone())];
+    let mut ok: Vec<Payload> = offer::notifies(child).into_iter().collect();
+    ok.extend([answer, Payload::Nonce(nr.clone())]);
     ok.extend(exchange.as_ref().map(|(ke, _)| ke_payload(ke)));
     ok.extend([ts_i, ts_r]);
     let agreed = Agreed {
@@ -324,10 +326,8 @@ pub(crate) fn accept(
         ni,
         nr: &nr,
         shared: exchange.as_ref().map(|(_, secret)| secret.as_slice()),
-        proposal: fit.chosen.ours,
-        selectors: fit.selectors,
+        fit,
         inbound,
-        outbound: fit.outbound,
         replaces,
         then: Then::Answer,
     };

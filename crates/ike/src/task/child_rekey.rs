@@ -11,7 +11,7 @@ use crate::error::{Error, Failure, Misbehaved};
 use crate::event::ChildSaId;
 use crate::ike_sa::{Core, Established};
 use crate::message::View;
-use crate::payload::sa::PROTOCOL_ESP;
+use crate::payload::sa::{PROTOCOL_AH, PROTOCOL_ESP};
 use crate::payload::{Notify, Payload, notify};
 
 #[derive(Debug)]
@@ -35,7 +35,8 @@ impl ChildRekey {
         let pair = sa.pair(self.old).filter(|p| p.is_current())?;
         let child = core.connection.children.iter().find(|c| c.id == pair.child)?.clone();
         let spi = pair.inbound.get().to_be_bytes().to_vec();
-        let rekey = Notify { protocol: PROTOCOL_ESP, spi, kind: notify::REKEY_SA, data: Vec::new() };
+        let protocol = if pair.proposal.is_ah() { PROTOCOL_AH } else { PROTOCOL_ESP };
+        let rekey = Notify { protocol, spi, kind: notify::REKEY_SA, data: Vec::new() };
         let mut payloads = vec![Payload::Notify(rekey)];
         payloads.extend(self.exchange.request(child, cx)?);
         Some(payloads)
@@ -48,7 +49,7 @@ impl ChildRekey {
         cx: &mut Cx<'_>,
         view: View<'_>,
     ) {
-        let (old, inbound) = (self.old, self.exchange.inbound());
+        let (old, undo) = (self.old, self.exchange.inbound());
         // Whatever becomes of ours: the peer's exchange has made a successor.
         if self.exchange.collision.is_some()
             && let Some(pair) = sa.pair(old)
@@ -76,7 +77,7 @@ impl ChildRekey {
                 }
             }
             Outcome::Failed(error) => {
-                child_create::failed(core, sa, cx, &error, inbound);
+                child_create::failed(core, sa, cx, &error, undo);
                 let at = cx.now + cx.config.timers.retry_max;
                 if let Some(pair) = sa.pair(old) {
                     pair.rekey_at = at.min(pair.expires_at);
@@ -118,7 +119,8 @@ pub(crate) fn respond(
 fn find(sa: &mut Established, which: &Notify) -> Result<ChildSaId, Error> {
     let spi: Option<[u8; 4]> = which.spi.as_slice().try_into().ok();
     let spi = spi.map(u32::from_be_bytes);
-    let pair = sa.children.iter().find(|p| Some(p.outbound.get()) == spi);
+    let ah = which.protocol == PROTOCOL_AH;
+    let pair = sa.children.iter().find(|p| Some(p.outbound.get()) == spi && p.proposal.is_ah() == ah);
     let pair = pair.ok_or(Error::Peer(Misbehaved::NoSuchChild))?;
     // RFC 7296 §2.25.1: one that we are closing, or that is not ready, or has a successor already.
     if pair.state != PairState::Installed || pair.replaced {

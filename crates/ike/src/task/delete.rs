@@ -2,7 +2,7 @@
 //!
 //! Decides: which pairs go. Never: deletes more than the message names.
 
-use crate::child_sa::PairState;
+use crate::child_sa::{ChildPair, PairState};
 use crate::config::Start;
 use crate::endpoint::{Action, Cx};
 use crate::ike_sa::{Asked, Core, Established, State};
@@ -11,18 +11,30 @@ use crate::payload::{self, Notify, Payload, notify};
 use crate::task::{mobike, redirect};
 use ravelin_wire::Spi;
 
+/// An SPI of ours, of AH or of ESP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Inbound {
+    pub(crate) spi: Spi,
+    pub(crate) ah: bool,
+}
+
+impl From<&ChildPair> for Inbound {
+    fn from(pair: &ChildPair) -> Self {
+        Self { spi: pair.inbound, ah: pair.proposal.is_ah() }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delete {
-    /// Our inbound SPI.
-    Child(Spi),
+    Child(Inbound),
     Ike,
     /// The responder's AUTH was wrong (RFC 7296 §2.21.2).
     AuthFailed,
 }
 
 impl Delete {
-    pub(crate) const fn child(inbound: Spi) -> Self {
-        Self::Child(inbound)
+    pub(crate) fn child(inbound: impl Into<Inbound>) -> Self {
+        Self::Child(inbound.into())
     }
 
     pub(crate) const fn ike() -> Self {
@@ -30,7 +42,7 @@ impl Delete {
     }
 
     pub(crate) fn names(&self, inbound: Spi) -> bool {
-        *self == Self::Child(inbound)
+        matches!(self, Self::Child(named) if named.spi == inbound)
     }
 
     pub(super) const fn is_child(&self) -> bool {
@@ -42,7 +54,7 @@ impl Delete {
             sa.children.iter().for_each(|pair| cx.step_aside(pair));
         }
         match self {
-            Self::Child(spi) => vec![Payload::Delete(payload::Delete::Esp(vec![spi.get()]))],
+            Self::Child(Inbound { spi, ah }) => named(vec![spi.get()], *ah),
             Self::Ike => vec![Payload::Delete(payload::Delete::Ike)],
             Self::AuthFailed => vec![Payload::Notify(Notify::new(notify::AUTHENTICATION_FAILED))],
         }
@@ -51,7 +63,7 @@ impl Delete {
     /// Whatever the peer says: what was to go is gone.
     pub(super) fn process(self, core: &Core, sa: &mut Established, cx: &mut Cx<'_>) -> Option<State> {
         match self {
-            Self::Child(spi) => {
+            Self::Child(Inbound { spi, .. }) => {
                 if let Some(pair) = sa.take_pair(|p| p.inbound == spi) {
                     cx.remove_pair(&pair, "deleted");
                     cx.act(Action::Reconcile(core.connection.id));
@@ -66,6 +78,12 @@ impl Delete {
     }
 }
 
+/// One payload for the SAs of one protocol.
+fn named(spis: Vec<u32>, ah: bool) -> Vec<Payload> {
+    let delete = if ah { payload::Delete::Ah(spis) } else { payload::Delete::Esp(spis) };
+    vec![Payload::Delete(delete)]
+}
+
 /// Answers any INFORMATIONAL request. `None`: the SA stays established.
 pub(crate) fn respond_informational(
     core: &mut Core,
@@ -75,13 +93,16 @@ pub(crate) fn respond_informational(
     view: View<'_>,
 ) -> Option<State> {
     let about_addresses = mobike::respond(core, sa, cx, view, asked.via);
-    let mut gone = Vec::new();
+    let (mut gone, mut gone_ah) = (Vec::new(), Vec::new());
     let mut end = None;
     for delete in view.deletes() {
         match delete {
             payload::Delete::Ike => end = Some("the peer deleted it".to_owned()),
             payload::Delete::Esp(spis) => {
-                spis.iter().for_each(|spi| gone.extend(delete_by_peer(core, sa, cx, *spi)));
+                spis.iter().for_each(|spi| gone.extend(delete_by_peer(core, sa, cx, *spi, false)));
+            }
+            payload::Delete::Ah(spis) => {
+                spis.iter().for_each(|spi| gone_ah.extend(delete_by_peer(core, sa, cx, *spi, true)));
             }
             payload::Delete::Other => {}
         }
@@ -90,8 +111,11 @@ pub(crate) fn respond_informational(
     if let Some(n) = view.notifies().find(fatal) {
         end = Some(format!("the peer said {}", notify::name(n.kind)));
     }
-    let gone = (!gone.is_empty()).then(|| Payload::Delete(payload::Delete::Esp(gone)));
-    let reply: Vec<Payload> = gone.into_iter().chain(about_addresses).collect();
+    let mut reply = if gone.is_empty() { vec![] } else { named(gone, false) };
+    if !gone_ah.is_empty() {
+        reply.extend(named(gone_ah, true));
+    }
+    reply.extend(about_addresses);
     core.answer(cx, &mut sa.keys, asked, &reply);
     // Whoever only answers has nobody to go to. What is up stays up until the other gateway is.
     if core.connection.start != Start::Respond
@@ -106,8 +130,14 @@ pub(crate) fn respond_informational(
 }
 
 /// The peer names its inbound SPI. Returns ours, unless our own Delete of the pair is on its way (RFC 7296 §1.4.1).
-fn delete_by_peer(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, outbound: u32) -> Option<u32> {
-    let pair = sa.take_pair(|p| p.outbound.get() == outbound)?;
+fn delete_by_peer(
+    core: &Core,
+    sa: &mut Established,
+    cx: &mut Cx<'_>,
+    outbound: u32,
+    ah: bool,
+) -> Option<u32> {
+    let pair = sa.take_pair(|p| p.outbound.get() == outbound && p.proposal.is_ah() == ah)?;
     let ours = pair.state == PairState::Deleting
         && matches!(&sa.active, Some(super::Task::Delete(d)) if d.names(pair.inbound));
     // A Delete that only waits is not needed any more.

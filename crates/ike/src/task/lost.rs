@@ -6,12 +6,11 @@ use super::{Task, delete};
 use crate::endpoint::{Action, Cx};
 use crate::ike_sa::{Core, Established};
 use crate::message::View;
-use ravelin_wire::Spi;
 
 #[derive(Debug)]
 pub(crate) struct Lost {
     /// Ours, in the request.
-    pub(crate) inbound: Spi,
+    pub(crate) inbound: delete::Inbound,
 }
 
 impl Lost {

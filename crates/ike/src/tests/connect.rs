@@ -95,7 +95,7 @@ fn every_suite_of_ike_and_esp() {
         let mut pair = Pair::with(i as u64, |_, c| {
             c.proposals = vec![ike];
             c.children[0].proposals =
-                vec![EspProposal { encryption, integrity, group: None, esn: i % 2 == 0 }];
+                vec![EspProposal { encryption: Some(encryption), integrity, group: None, esn: i % 2 == 0 }];
         });
         pair.run_secs(1);
         pair.assert_one_pair();
@@ -228,7 +228,7 @@ fn a_child_that_does_not_fit_leaves_the_ike_sa() {
     assert_eq!(pair.b.count(Counter::TsUnacceptable), 1);
     let mut pair = Pair::with(12, |side, c| {
         if side == Side::B {
-            c.children[0].proposals = vec![EspProposal { encryption: Encryption::AesGcm16_256, ..ESP }];
+            c.children[0].proposals = vec![EspProposal { encryption: Some(Encryption::AesGcm16_256), ..ESP }];
         }
     });
     pair.run(Duration::from_millis(1500));

@@ -323,7 +323,7 @@ fn a_rekey_of_a_pair_that_is_not_there() {
     let rekey =
         Notify { protocol: PROTOCOL_ESP, spi: vec![1, 2, 3, 4], kind: notify::REKEY_SA, data: vec![] };
     let spi = ravelin_wire::Spi::try_from(0x4444_4444).unwrap();
-    let (sa, i, r) = crate::child_sa::offer::request(&child("10.1.0.0/24", "10.2.0.0/24"), spi, true);
+    let (sa, i, r) = crate::child_sa::offer::request(&child("10.1.0.0/24", "10.2.0.0/24"), spi, true, None);
     let inner = [Payload::Notify(rekey), sa, Payload::Nonce(vec![9; 32]), i, r];
     let bytes = seal_as_a(&mut pair, Exchange::CreateChildSa, false, None, &inner);
     inject_as_a(&mut pair, &bytes);
@@ -390,7 +390,7 @@ fn wider_selectors_than_asked_for_are_not_taken() {
 fn arbitrary_payload() -> impl Strategy<Value = Payload> {
     let spi = ravelin_wire::Spi::try_from(0x0505_0505).unwrap();
     let c = child("10.1.0.0/24", "10.2.0.0/24");
-    let (sa, ts_i, ts_r) = crate::child_sa::offer::request(&c, spi, true);
+    let (sa, ts_i, ts_r) = crate::child_sa::offer::request(&c, spi, true, None);
     let ike = Payload::Sa(crate::negotiate::proposal::offer_ike(&[GCM], Some(77)));
     prop_oneof![
         Just(sa),

@@ -143,13 +143,13 @@ fn a_changed_secret_begins_anew_and_a_changed_child_only_changes_the_child() {
     let ike = pair.live(Side::A)[0].id;
     for side in [Side::B, Side::A] {
         let mut c = Pair::connection(side);
-        c.children[0].proposals = vec![EspProposal { encryption: Encryption::AesGcm16_256, ..ESP }];
+        c.children[0].proposals = vec![EspProposal { encryption: Some(Encryption::AesGcm16_256), ..ESP }];
         pair.command(side, Command::Configure(Box::new(c)));
     }
     pair.run_secs(30);
     pair.assert_one_pair();
     assert_eq!(pair.live(Side::A)[0].id, ike);
-    assert_eq!(pair.a.pairs()[0].proposal.encryption, Encryption::AesGcm16_256);
+    assert_eq!(pair.a.pairs()[0].proposal.encryption, Some(Encryption::AesGcm16_256));
     for side in [Side::B, Side::A] {
         let mut c = Pair::connection(side);
         psk(&mut c, b"new secret");

@@ -29,9 +29,9 @@ pub(super) const GCM: IkeProposal = IkeProposal {
     kem: None,
 };
 pub(super) const ESP: EspProposal =
-    EspProposal { encryption: Encryption::AesGcm16_128, integrity: None, group: None, esn: false };
+    EspProposal { encryption: Some(Encryption::AesGcm16_128), integrity: None, group: None, esn: false };
 
-struct Spis(u32);
+pub(crate) struct Spis(pub(crate) u32);
 
 impl SpiSource for Spis {
     fn inbound_spi(&mut self, _: ChildId) -> Spi {
@@ -143,6 +143,7 @@ pub(super) fn child(local: &str, remote: &str) -> Child {
     Child {
         id: CHILD,
         name: "net".to_owned(),
+        mode: Mode::Tunnel,
         selectors: vec![selector(local, remote)],
         proposals: vec![ESP],
         lifetime: Duration::from_secs(3600),
@@ -171,6 +172,7 @@ fn connection(side: Side) -> Connection {
         } else {
             child("10.2.0.0/24", "10.1.0.0/24")
         }],
+        pool: None,
         lifetime: Duration::from_secs(14_400),
         jitter: Duration::ZERO,
         dpd_delay: Duration::ZERO,
@@ -487,7 +489,10 @@ impl Pair {
             | Event::ChildUp { .. }
             | Event::ChildDown { .. }
             | Event::Trace { .. }
-            | Event::KeyLog(_) => {}
+            | Event::KeyLog(_)
+            | Event::PeerKnown { .. }
+            | Event::PeerGone { .. }
+            | Event::Leased { .. } => {}
         }
         self.node(side).events.push(event);
     }
@@ -567,7 +572,9 @@ impl Pair {
     /// A packet that `from` sends now would be decrypted by the other side.
     pub(super) fn works(&self, from: Side) -> bool {
         let (tx, rx) = (self.see(from), self.see(from.other()));
-        let Some(out) = tx.outbound.get(&CHILD).and_then(|id| tx.sas.get(id)) else { return false };
+        // A peer of a connection for any address has a number of its own.
+        let child = tx.outbound.get(&CHILD).or_else(|| tx.outbound.values().next());
+        let Some(out) = child.and_then(|id| tx.sas.get(id)) else { return false };
         rx.sas.values().any(|r| {
             r.sa.inbound_spi == out.sa.outbound_spi
                 && r.sa.inbound_keys.0 == out.sa.outbound_keys.0

@@ -67,7 +67,9 @@ impl AuthSent {
         let wanted = connection.children.iter().find(|c| Some(c.id) == child);
         let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
         if let Some((child, spi)) = &child {
-            let (sa, ts_i, ts_r) = offer::request(child, *spi, false);
+            let trigger = cx.trigger(child.id);
+            let (sa, ts_i, ts_r) = offer::request(child, *spi, false, trigger.as_ref());
+            payloads.extend(offer::notifies(child));
             payloads.extend([sa, ts_i, ts_r]);
         }
         if !core.request_sealed(cx, &mut init.keys, Exchange::IkeAuth, &payloads) {
@@ -239,10 +241,8 @@ fn first_child(
                 ni: nonces.0,
                 nr: nonces.1,
                 shared: None,
-                proposal: fit.chosen.ours,
-                selectors: fit.selectors,
+                fit,
                 inbound,
-                outbound: fit.outbound,
                 replaces: None,
                 then: Then::Use,
             };
@@ -250,7 +250,8 @@ fn first_child(
             e.children.push(pair);
         }
         Err(error) => {
-            crate::task::child_create::failed(core, e, cx, &error, Some(inbound));
+            let undo = delete::Inbound { spi: inbound, ah: child.is_ah() };
+            crate::task::child_create::failed(core, e, cx, &error, Some(undo));
             let (connection, child) = (core.connection.id, child.id);
             cx.act(Action::ChildMissing { connection, child, why: Some(error.to_string()) });
         }

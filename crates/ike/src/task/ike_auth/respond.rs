@@ -234,12 +234,17 @@ pub(super) fn stand(
     peer: Id,
     mut head: Vec<Payload>,
 ) -> State {
+    let admitted = cx.admit(&core.connection, &peer, view);
+    core.connection = admitted.connection;
     core.mobility = Mobility::agreed(core, view, false);
     head.extend(Mobility::offer(core).filter(|_| core.mobility != Mobility::Off));
+    head.extend(admitted.reply);
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
     let initial_contact = view.notify(notify::INITIAL_CONTACT).is_some();
     cx.act(Action::Established { ike: core.id, initial_contact });
-    let child = if view.has_sa() {
+    let child = if let Some(why) = admitted.refused {
+        Err(why)
+    } else if view.has_sa() {
         respond_child(core, &mut e, cx, view, (&init.ni, &init.nr)).map(Some)
     } else {
         Ok(None)
@@ -274,16 +279,15 @@ fn respond_child(
     let connection = core.connection.clone();
     let (child, fit) = offer::choose(connection.children.iter(), view, false)?;
     let inbound = cx.inbound_spi(child.id);
-    let payloads = offer::answer(&fit, inbound, false).to_vec();
+    let mut payloads: Vec<Payload> = offer::notifies(child).into_iter().collect();
+    payloads.extend(offer::answer(&fit, inbound, false));
     let agreed = Agreed {
         role: Role::Responder,
         ni: nonces.0,
         nr: nonces.1,
         shared: None,
-        proposal: fit.chosen.ours,
-        selectors: fit.selectors,
+        fit,
         inbound,
-        outbound: fit.outbound,
         replaces: None,
         then: Then::Answer,
     };

@@ -1,0 +1,133 @@
+//! Peers of tunnels for any address: whose SAs are whose, and what each may send.
+//!
+//! Decides: which tunnel of the configuration stands for a peer's child. Reads: the engine's events. Writes: its lists.
+//! Never: lets a later peer's selectors go before an earlier one's.
+
+use super::Core;
+use crate::config::ChildSettings;
+use crate::driver::{Driver, tables};
+use ravelin_ike::command::Command;
+use ravelin_ike::config::{ChildId, ConnectionId};
+use ravelin_ike::event::{ChildSa, InstallToken};
+use ravelin_ring::msg::TunnelId;
+use ravelin_wire::Selector;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use tracing::warn;
+
+/// Bounded by the IKE SAs that the engine allows.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Peers {
+    all: BTreeMap<ConnectionId, Peer>,
+    /// A peer's child, and the one of the configuration.
+    children: BTreeMap<TunnelId, TunnelId>,
+    selectors: BTreeMap<TunnelId, Vec<Selector>>,
+    /// The policies are to be published anew.
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Peer {
+    template: ConnectionId,
+    children: Vec<TunnelId>,
+}
+
+impl Peers {
+    /// The tunnel of the configuration that this number belongs to.
+    pub(in crate::driver) fn tunnel(&self, id: TunnelId) -> TunnelId {
+        self.children.get(&id).copied().unwrap_or(id)
+    }
+
+    pub(in crate::driver) fn connection(&self, id: ConnectionId) -> ConnectionId {
+        self.all.get(&id).map_or(id, |peer| peer.template)
+    }
+
+    /// Connections of the peers of a tunnel, in the order in which they came.
+    pub(in crate::driver) fn of(&self, template: ConnectionId) -> impl Iterator<Item = ConnectionId> {
+        self.all.iter().filter(move |(_, peer)| peer.template == template).map(|(id, _)| *id)
+    }
+
+    /// What peers have of a tunnel, the first one first.
+    pub(in crate::driver) fn selectors(&self) -> BTreeMap<TunnelId, Vec<(TunnelId, Selector)>> {
+        let mut out: BTreeMap<TunnelId, Vec<(TunnelId, Selector)>> = BTreeMap::new();
+        for (child, selectors) in &self.selectors {
+            let of = out.entry(self.tunnel(*child)).or_default();
+            of.extend(selectors.iter().map(|s| (*child, *s)));
+        }
+        out
+    }
+}
+
+impl Driver {
+    /// When peers came or went, the policies anew.
+    pub(in crate::driver) fn publish_peers(&mut self) {
+        if std::mem::take(&mut self.core.peers.changed) && self.link.plane().is_some() {
+            let peers = self.core.peers.selectors();
+            self.publish(tables::policies(&self.core.config, &peers));
+        }
+    }
+}
+
+impl Core {
+    /// Before the first peer.
+    pub(in crate::driver) fn restore_leases(&mut self, now: Instant) {
+        for lease in self.leases.commands(&self.config) {
+            self.command(now, lease);
+        }
+    }
+
+    pub(in crate::driver) fn save_leases(&mut self) {
+        if let Err(why) = self.leases.save(&self.config) {
+            warn!(%why, "the leases of the pools could not be saved");
+        }
+    }
+
+    pub(super) fn peer_known(
+        &mut self,
+        template: ConnectionId,
+        connection: ConnectionId,
+        children: &[(ChildId, ChildId)],
+    ) {
+        let own: Vec<TunnelId> = children.iter().map(|(_, own)| TunnelId(own.0)).collect();
+        for (of, own) in children {
+            self.peers.children.insert(TunnelId(own.0), TunnelId(of.0));
+        }
+        self.peers.all.insert(connection, Peer { template, children: own });
+    }
+
+    /// What it counted stays with its tunnel.
+    pub(super) fn peer_gone(&mut self, connection: ConnectionId) {
+        let Some(peer) = self.peers.all.remove(&connection) else { return };
+        for child in peer.children {
+            let tunnel = self.peers.tunnel(child);
+            self.installer.hand_totals(child, tunnel);
+            self.peers.children.remove(&child);
+            self.peers.changed |= self.peers.selectors.remove(&child).is_some();
+        }
+    }
+
+    pub(super) fn install(&mut self, now: Instant, token: InstallToken, sa: &ChildSa) {
+        let own = TunnelId(sa.child.0);
+        let tunnel = self.peers.tunnel(own);
+        let settings = self.config.child_settings(tunnel).filter(|_| self.connected);
+        let Some(settings) = settings.map(|s| ChildSettings { tunnel: own, ..s }) else {
+            warn!(tunnel = tunnel.0, "no data plane, or no such tunnel any more: the SA is refused");
+            return self.endpoint.handle_command(now, Command::Installed { token, ok: false });
+        };
+        if sa.replaces.is_some() {
+            self.notes.entry(tunnel).or_default().rekeys += 1;
+        }
+        self.peer_selectors(sa);
+        self.installer.install(now, token, sa, &settings);
+    }
+
+    /// The selectors of a peer's SA become policies of its own, before those of its tunnel.
+    fn peer_selectors(&mut self, sa: &ChildSa) {
+        let child = TunnelId(sa.child.0);
+        if self.peers.children.contains_key(&child)
+            && self.peers.selectors.insert(child, sa.selectors.clone()).as_ref() != Some(&sa.selectors)
+        {
+            self.peers.changed = true;
+        }
+    }
+}
