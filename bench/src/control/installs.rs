@@ -27,7 +27,7 @@ pub(super) fn run(options: &Options, progress: &mut Progress, out: &Output) -> a
     plane.drive(&[selector, install, plane::use_outbound(1, 0)])?;
     let rounds = if options.quick { 3 } else { 9 };
     let idle = bursts(&mut plane, rounds)?;
-    out.say("SA installs, no traffic", "pipelined, aes-128-gcm, in and out", idle.rate, "per second")?;
+    out.say_spread("SA installs, no traffic", "pipelined, aes-128-gcm, in and out", idle, "per second")?;
     single(&mut plane, out, "one at a time, no traffic")?;
 
     let to = SocketAddrV4::new(plane::FAR, 9);
@@ -37,7 +37,7 @@ pub(super) fn run(options: &Options, progress: &mut Progress, out: &Output) -> a
     let from = (plane.packets_out()?, Instant::now());
     let busy = bursts(&mut plane, rounds)?;
     let during = per_second(plane.packets_out()?.saturating_sub(from.0), from.1.elapsed());
-    out.say("SA installs, under traffic", "pipelined, aes-128-gcm, in and out", busy.rate, "per second")?;
+    out.say_spread("SA installs, under traffic", "pipelined, aes-128-gcm, in and out", busy, "per second")?;
     single(&mut plane, out, "one at a time, under traffic")?;
     out.say("tunnel traffic", "before the installs", before / 1e3, "kpps")?;
     out.say("tunnel traffic", "during the installs", during / 1e3, "kpps")?;
@@ -46,12 +46,8 @@ pub(super) fn run(options: &Options, progress: &mut Progress, out: &Output) -> a
     Ok(())
 }
 
-struct Bursts {
-    rate: f64,
-}
-
-/// Median over the rounds; each installs and takes out again.
-fn bursts(plane: &mut Plane, rounds: u32) -> anyhow::Result<Bursts> {
+/// Installations per second of each round, which takes them out again.
+fn bursts(plane: &mut Plane, rounds: u32) -> anyhow::Result<Spread> {
     let suite = SuiteName::Aes128Gcm.contract();
     let mut rates = Vec::new();
     for _ in 0..rounds {
@@ -64,7 +60,7 @@ fn bursts(plane: &mut Plane, rounds: u32) -> anyhow::Result<Bursts> {
         let remove = |n: u32| WorkerCommand::RemoveSa { token: Token(n.into()), sa: SaId((100 + n).into()) };
         plane.drive(&(0..BURST).map(remove).collect::<Vec<_>>())?;
     }
-    Ok(Bursts { rate: Spread::of(rates).median })
+    Ok(Spread::of(rates))
 }
 
 /// What one installation waits for its acknowledgement, as an IKE answer does.
@@ -77,9 +73,7 @@ fn single(plane: &mut Plane, out: &Output, case: &str) -> anyhow::Result<()> {
         micros.push(plane.drive(&commands)?.as_secs_f64() * 1e6);
         plane.drive(&[WorkerCommand::RemoveSa { token: Token(id.into()), sa: SaId(id.into()) }])?;
     }
-    let spread = Spread::of(micros);
-    out.say("SA install to acknowledgement", &format!("{case}, median"), spread.median, "µs")?;
-    out.say("SA install to acknowledgement", &format!("{case}, longest"), spread.max, "µs")
+    out.say_spread("SA install to acknowledgement", case, Spread::of(micros), "µs")
 }
 
 fn rate(plane: &Plane, window: Duration) -> anyhow::Result<f64> {

@@ -9,7 +9,7 @@ mod load;
 mod memory;
 mod reload;
 
-use crate::instrument::{Progress, emit, interrupt};
+use crate::instrument::{Progress, Spread, emit, interrupt, rounded};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -87,15 +87,38 @@ struct Figure<'a> {
     case: &'a str,
     unit: &'a str,
     value: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<f64>,
 }
 
 impl Output {
     fn say(&self, what: &str, case: &str, value: f64, unit: &str) -> anyhow::Result<()> {
+        self.figure(Figure {
+            bench: "control",
+            what,
+            case,
+            unit,
+            value: rounded(value, 3),
+            min: None,
+            max: None,
+        })
+    }
+
+    /// The median of several, and how far they lie apart.
+    fn say_spread(&self, what: &str, case: &str, of: Spread, unit: &str) -> anyhow::Result<()> {
+        let [value, min, max] = [of.median, of.min, of.max].map(|f| rounded(f, 3));
+        self.figure(Figure { bench: "control", what, case, unit, value, min: Some(min), max: Some(max) })
+    }
+
+    fn figure(&self, figure: Figure<'_>) -> anyhow::Result<()> {
         if self.json {
-            let value = crate::instrument::rounded(value, 3);
-            return emit(&Figure { bench: "control", what, case, unit, value });
+            return emit(&figure);
         }
-        println!("{what:<34} {case:<44} {:>12} {unit}", shown(value));
+        let Figure { what, case, unit, value, min, max, .. } = figure;
+        let noise = min.zip(max).map_or_else(String::new, |(l, g)| format!(" ({}-{})", shown(l), shown(g)));
+        println!("{what:<38} {case:<48} {:>10} {unit}{noise}", shown(value));
         Ok(())
     }
 }

@@ -29,11 +29,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Ravelin {
     /// The data plane's program.
     pub(crate) program: PathBuf,
+    pub(crate) tuning: Tuning,
+}
+
+/// Options of the data plane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Tuning {
+    pub(crate) busy_poll_us: u16,
+    pub(crate) huge_pages: bool,
 }
 
 impl Device for Ravelin {
     fn name(&self) -> String {
-        "ravelin".to_owned()
+        let mut name = "ravelin".to_owned();
+        if self.tuning.busy_poll_us > 0 {
+            name.push_str(&format!(" busy-poll {}", self.tuning.busy_poll_us));
+        }
+        if self.tuning.huge_pages {
+            name.push_str(" huge-pages");
+        }
+        name
     }
 
     fn start(&self, lab: &Lab, tunnels: &Arc<Tunnels>) -> anyhow::Result<Box<dyn Running>> {
@@ -49,7 +64,7 @@ impl Device for Ravelin {
             .stdout(Stdio::null())
             .spawn()
             .context("starting the data plane")?;
-        let session = connect(&run_dir, &mut child, tunnels.count())
+        let session = connect(&run_dir, &mut child, &setup(tunnels.count(), self.tuning))
             .and_then(|mut s| furnish(&mut s, tunnels).map(|()| s));
         match session {
             Ok(session) => Ok(Box::new(Gateway { child, run_dir, _session: session })),
@@ -98,21 +113,21 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn connect(run_dir: &Path, child: &mut Child, tunnels: u32) -> anyhow::Result<Session> {
+fn connect(run_dir: &Path, child: &mut Child, setup: &Setup) -> anyhow::Result<Session> {
     let path = run_dir.join("dataplane.sock");
     for _ in 0..100 {
         if let Some(status) = child.try_wait()? {
             bail!("the data plane ended: {status}");
         }
         if path.exists() {
-            return client::connect(&path, &setup(tunnels)).context("greeting the data plane");
+            return client::connect(&path, setup).context("greeting the data plane");
         }
         thread::sleep(Duration::from_millis(50));
     }
     bail!("the data plane does not listen on {}", path.display())
 }
 
-fn setup(tunnels: u32) -> Setup {
+fn setup(tunnels: u32, tuning: Tuning) -> Setup {
     let port = |name: &str| PortSetup {
         name: name.to_owned(),
         attach: Attach::Native,
@@ -124,8 +139,8 @@ fn setup(tunnels: u32) -> Setup {
         frames: FRAMES,
         frame_size: 2048,
         ring_size: RING,
-        huge_pages: false,
-        busy_poll_us: 0,
+        huge_pages: tuning.huge_pages,
+        busy_poll_us: tuning.busy_poll_us,
         tun: "rbench0".into(),
         udp_encap_port: None,
         max_sas: tunnels.max(16),

@@ -62,8 +62,13 @@ fn measure(options: &Options, interrupted: &Arc<AtomicBool>, report: &mut Report
     let program = options.dataplane.clone().map_or_else(beside_this_program, Ok)?;
     let lab = Lab::new().context("making the namespaces (root is needed)")?;
     let mut tester = Tester::new(&lab.ends(), interrupted.clone())?;
-    let ravelin = gateway::Ravelin { program };
-    plan::in_the_lab(options, &lab, &mut tester, &[&ravelin], report)
+    let gateways: Vec<_> = options
+        .tunings()
+        .into_iter()
+        .map(|tuning| gateway::Ravelin { program: program.clone(), tuning })
+        .collect();
+    let devices: Vec<&dyn device::Device> = gateways.iter().map(|g| g as &dyn device::Device).collect();
+    plan::in_the_lab(options, &lab, &mut tester, &devices, report)
 }
 
 fn beside_this_program() -> anyhow::Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! The command line of `wire`, checked.
 
+use super::gateway::Tuning;
 use super::generator::Generator;
 use super::lab::{End, Ends};
 use super::measure::Effort;
@@ -16,6 +17,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench wire --quick
   ravelin-bench wire --suites aes-128-gcm --sizes 64,1400,imix --directions out,in,both
   ravelin-bench wire --tests throughput,latency --loss 0,0.01% --report out/
+  ravelin-bench wire --tests rate,latency --busy-poll 20 --huge-pages
   ravelin-bench wire --quick --json | jq 'select(.what == \"rate\") | .ratio'
   ravelin-bench wire --ports eth1,eth2 --box-macs 02:00:00:00:00:02,02:00:00:00:00:03 \\
       --source 10.1.0.10 --destination 10.2.0.10
@@ -82,6 +84,12 @@ pub(crate) struct Options {
     /// The data plane to measure; default: beside this program
     #[arg(long)]
     pub(super) dataplane: Option<PathBuf>,
+    /// Measure the data plane with busy polling, too: so many microseconds (its `busy-poll`)
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(super) busy_poll: u16,
+    /// Measure the data plane with its frames in huge pages, too (its `huge-pages`)
+    #[arg(long)]
+    pub(super) huge_pages: bool,
     /// One JSON object per line instead of text
     #[arg(long)]
     pub(super) json: bool,
@@ -144,6 +152,14 @@ impl Options {
         };
         let (near, far) = (end(near, to_near, 0)?, end(far, to_far, 1)?);
         Ok(Some(Ends { near, far, source: self.source, destination: self.destination }))
+    }
+
+    /// The data plane as it is by default, and beside it as the options want it.
+    pub(super) fn tunings(&self) -> Vec<Tuning> {
+        let asked = Tuning { busy_poll_us: self.busy_poll, huge_pages: self.huge_pages };
+        let mut all = vec![Tuning::default()];
+        all.extend((asked != Tuning::default()).then_some(asked));
+        all
     }
 
     pub(super) fn suites(&self) -> &[SuiteName] {
@@ -234,6 +250,9 @@ mod tests {
         let all = parse("").unwrap();
         assert_eq!((all.suites().len(), all.sizes().len(), all.tests.len()), (5, 3, 5));
         assert!(all.check().is_ok() && all.ends().unwrap().is_none());
+        assert_eq!(all.tunings(), [Tuning::default()]);
+        let tuned = parse("--busy-poll 20").unwrap().tunings();
+        assert_eq!(tuned, [Tuning::default(), Tuning { busy_poll_us: 20, huge_pages: false }]);
     }
 
     #[test]
