@@ -44,7 +44,11 @@ pub(super) fn tables(side: Side, tunnels: u32) -> anyhow::Result<Arc<Tables>> {
         Ok(TableCommand::AddRoute(Route { prefix: prefix(addr, len)?, next_hop }))
     };
     let mut commands = vec![
-        route(Ipv4Addr::new(10, 0, 0, 0), 8, INSIDE, Some(ROUTER))?,
+        // Where the sources are: what comes in clear must have come that way.
+        match side {
+            Side::Left => route(Ipv4Addr::new(10, 0, 0, 0), 8, INSIDE, Some(ROUTER))?,
+            Side::Right => route(Ipv4Addr::new(10, 0, 0, 0), 8, WAN, Some(peer))?,
+        },
         route(Ipv4Addr::new(198, 18, 0, 0), 24, WAN, None)?,
         match side {
             Side::Left => route(CLEAR, 8, WAN, Some(peer))?,
