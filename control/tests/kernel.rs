@@ -256,3 +256,56 @@ fn with_everything_remote_the_local_network_is_still_reached_directly() {
         assert_eq!(run("ip rule show").lines().count(), 4, "{}", run("ip rule show"));
     });
 }
+
+/// R125, R307: the same for IPv6, whose first selector may come with a reload.
+#[test]
+fn ipv6_is_mirrored_and_protected_alike() {
+    in_namespace(async || {
+        make_ports();
+        run("ip addr add 2001:db8:1::1/64 dev lan0 nodad");
+        run("ip addr add 2001:db8:ff::1/64 dev wan0 nodad");
+        run("ip -6 route add default via 2001:db8:ff::2");
+        run("ip tuntap add dev ravelin0 mode tun");
+        run("sysctl -qw net.ipv6.conf.ravelin0.disable_ipv6=1");
+        run("ip link set ravelin0 up");
+        let mut m = mirror().await;
+        let first = m.difference().await.unwrap();
+        let routes: Vec<_> = first.iter().filter_map(route).collect();
+        let via = NextHop::Port { port: PortId(1), gateway: Some("2001:db8:ff::2".parse().unwrap()) };
+        for expected in [
+            ("2001:db8:1::/64", NextHop::Port { port: PortId(0), gateway: None }),
+            ("2001:db8:1::1/128", NextHop::Local),
+            ("::/0", via),
+        ] {
+            assert!(routes.contains(&(expected.0.to_owned(), expected.1)), "{expected:?} in {routes:?}");
+        }
+        run("ip -6 neigh add 2001:db8:ff::2 lladdr 02:00:00:00:00:99 dev wan0");
+        let peer: IpAddr = "2001:db8:ff::2".parse().unwrap();
+        until(
+            &mut m,
+            |c| matches!(c, TableCommand::SetNeighbour(n) if n.addr == peer && n.port == PortId(1)),
+        )
+        .await;
+
+        let fail_closed = closed(&m);
+        let source = Some("2001:db8:1::1".parse().unwrap());
+        let wanted: ProtectedRoutes =
+            [("2001:db8:2::/64".parse().unwrap(), ProtectedRoute::Tunnel { source })].into();
+        let refused = || {
+            let get = ["-6", "route", "get", "2001:db8:2::10"];
+            !std::process::Command::new("ip").args(get).output().unwrap().status.success()
+        };
+        fail_closed.apply(&wanted, None).await.unwrap();
+        assert!(refused(), "before the data plane is there");
+        let tun = m.model().link_named("ravelin0").unwrap().index;
+        fail_closed.apply(&wanted, Some(tun)).await.unwrap();
+        let got = run("ip -6 route get 2001:db8:2::10");
+        assert!(got.contains("dev ravelin0") && got.contains("src 2001:db8:1::1"), "{got}");
+        let marked = run("ip -6 route get 2001:db8:2::10 mark 0x52");
+        assert!(marked.contains("dev wan0"), "IKE is exempt: {marked}");
+        run("ip link del ravelin0");
+        assert!(refused(), "the device is gone");
+        release("ravelin0", "drv-test-none").await.unwrap();
+        assert!(run("ip -6 route get 2001:db8:2::10").contains("dev wan0"));
+    });
+}
