@@ -102,10 +102,10 @@ CONF
 }
 
 ravelin_selectors() { # LOCAL REMOTE
-  local out= family
+  local out= family from to
   for family in $inner; do
-    [ "$family" = 4 ] || set -- "$my_net6" "$their_net6"
-    out="$out${out:+, }{ local = \"$1\", remote = \"$2\" }"
+    [ "$family" = 4 ] && from=$1 to=$2 || from=$my_net6 to=$their_net6
+    out="$out${out:+, }{ local = \"$from\", remote = \"$to\" }"
   done
   echo "$out"
 }
