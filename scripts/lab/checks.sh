@@ -3,6 +3,7 @@
 # Decides nothing; each assertion prints one line, PASS or FAIL, and is counted. A scenario that ends early fails.
 
 CHECKS_PASSED=0 CHECKS_FAILED=0
+AH_WANTED=           # not empty: the scenario negotiates AH
 pass() { CHECKS_PASSED=$((CHECKS_PASSED + 1)); echo "  PASS $*"; }
 fail() { CHECKS_FAILED=$((CHECKS_FAILED + 1)); LAB_WHY=${LAB_WHY:-$*}; echo "  FAIL $*"; }
 
@@ -30,6 +31,8 @@ check_wan() {
   equal "nothing but IKE, ESP, ARP and neighbour discovery crossed the wan" 0 "$(wan_count unexpected)"
   [ "$(wan_count unexpected)" = 0 ] || tcpdump -nr "$LAB/unexpected.pcap" -c 5 2>/dev/null | sed 's/^/       /'
   known=$(jq '[to_entries[] | select(.key != "total") | .value] | add' "$LAB/wan.json")
+  # Authentic, but for everybody to read: only where it was asked for.
+  [ -n "$AH_WANTED" ] || equal "no AH crossed the wan" 0 "$(wan_count ah)"
   equal "every frame on the wan is of one known kind" "$(wan_count total)" "$known"
 }
 wan_summary() {

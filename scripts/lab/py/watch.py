@@ -65,6 +65,7 @@ def kinds(a, b):
         "keepalive": f"ip and {natt} and {keepalive}",
         "esp_udp": f"ip and {natt} and not ({marker}) and not {keepalive} and udp[4:2] >= 20",
         "esp": f"ip proto 50 and {between}",
+        "ah": f"ip proto 51 and {between}",
         "clear": "ip net 10.0.0.0/8",
         "icmp_error": f"icmp and {between} and (icmp[0] = 3 or icmp[0] = 11)",
     }
