@@ -2,7 +2,7 @@
 //!
 //! Decides: everything of the protocol (RFC 7296): states, retransmission, negotiation, keys, which child SAs exist.
 //! Reads: what is handed to it. Writes: nothing but its own state.
-//! Never: opens a socket, reads a clock, draws a random number of its own, logs a secret, blocks.
+//! Never: opens a socket, reads a clock, draws a random number of its own (TLS inside of EAP does), logs a secret, blocks.
 //!
 //! The one contract of the caller: after each `handle_*` drain `poll_transmit` and `poll_event`, then look at
 //! `poll_alarm`.
