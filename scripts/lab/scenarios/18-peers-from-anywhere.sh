@@ -45,9 +45,9 @@ scenario() {
   check_wan
 }
 
-begun() { [ "$(grep -c 'IKE begins' "$LAB/controlA.log")" -ge 1 ]; }
+begun() { [ "$(grep -c 'IKE begins' "$LAB/controlA.log")" -ge 2 ]; }
 road_up() { [ "$(ravelin_json A tunnels | jq "[.[0].peers[] | select(.spi_out)] | length")" = "$1" ]; }
-road_address() { ravelin_json A tunnels | jq -r ".[0].peers[] | select(.id | contains(\"$1\")) | .selectors[0]" | sed 's/.* = //'; }
+road_address() { ravelin_json A tunnels | jq -r ".[0].peers[] | select(.id | contains(\"$1\")) | .selectors[0]" | sed 's/.* = //; s:/32::'; }
 
 road_config() {
   ravelin_config A start=respond
