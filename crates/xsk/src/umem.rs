@@ -99,7 +99,9 @@ impl Layout {
     fn bytes(self, frames: u32) -> io::Result<usize> {
         let bytes = match self {
             Self::Aligned { shift } => u64::from(frames) << shift,
-            _ => (self.offset(frames.saturating_sub(1)) / BLOCK + 1) * BLOCK,
+            Self::Spread2048 | Self::Spread4096 => {
+                (self.offset(frames.saturating_sub(1)) / BLOCK + 1) * BLOCK
+            }
         };
         usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory.into())
     }
