@@ -33,7 +33,7 @@ pub(super) fn judge(trust: &Trust, path: &[Certificate]) -> Option<Vec<Status>> 
     let ocsp = || Answer::Unknown("OCSP is not asked".to_owned());
     let known = |(of, issuer)| match by_lists(trust, of, issuer, now) {
         Answer::Unknown(_) => None,
-        crl => Some(Status { crl, ocsp: ocsp() }),
+        crl @ (Answer::Good | Answer::Revoked) => Some(Status { crl, ocsp: ocsp() }),
     };
     pairs.map(known).collect()
 }

@@ -5,7 +5,7 @@
 //! Never: puts a value, or any part of a line, into a message.
 
 use ravelin_ike::config::{Identity, Secret};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -296,11 +296,14 @@ fn close_named(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> Re
     let (line, section) = (draft.line, draft.section);
     let (Some(name), Some(secret)) = (draft.name, draft.secret) else { return Err(line) };
     let all = if section == Section::User { &mut parsed.users } else { &mut parsed.ppks };
-    if all.contains_key(&name) {
-        let found = format!("a second {} of the same name", section.header());
-        findings.error(line, found, "each name once", "remove one of them");
-    } else {
-        all.insert(name, secret);
+    match all.entry(name) {
+        btree_map::Entry::Vacant(entry) => {
+            entry.insert(secret);
+        }
+        btree_map::Entry::Occupied(_) => {
+            let found = format!("a second {} of the same name", section.header());
+            findings.error(line, found, "each name once", "remove one of them");
+        }
     }
     Ok(())
 }

@@ -148,7 +148,8 @@ mod tests {
         let without = || Payload::Notify(Notify::with_data(notify::NO_PPK_AUTH, b"plain".to_vec()));
         let (ours, theirs) = (named(b"\x02one"), named(b"\x02two"));
         let auth = b"auth".as_slice();
-        let cases: [(Option<&Ppk>, bool, Vec<Payload>, Option<Choice<'_>>); 12] = [
+        type Case<'a> = (Option<&'a Ppk>, bool, Vec<Payload>, Option<Choice<'a>>);
+        let cases: [Case<'_>; 12] = [
             (None, false, vec![], Some(Choice::Plain(auth))),
             (None, true, vec![], Some(Choice::Plain(auth))),
             (Some(&may), false, vec![], Some(Choice::Plain(auth))),

@@ -124,6 +124,7 @@ impl Judge {
 }
 
 /// What TLS calls so, if a key of this family can make it. TLS 1.3 binds the hash to the curve and has no PKCS#1 v1.5.
+#[allow(clippy::wildcard_enum_match_arm)] // TLS has many, and more to come
 pub(super) fn scheme(tls: SignatureScheme, family: Family, tls13: bool) -> Option<Scheme> {
     let ecdsa = |hash, curve| (family == curve || !tls13 && is_ecdsa(family)).then_some(Scheme::Ecdsa(hash));
     let rsa = |scheme, lawful: bool| (family == Family::Rsa && lawful).then_some(scheme);
