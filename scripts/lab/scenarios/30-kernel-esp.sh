@@ -1,4 +1,5 @@
-# A Linux kernel's own ESP (strongSwan in a User-mode Linux guest): plain ESP in each suite, each side beginning
+# A Linux kernel's own ESP and AH (strongSwan in a User-mode Linux guest): plain ESP in each suite, transport mode, AH in
+# both modes; each side beginning
 . "$LAB_HERE/uml/guest.sh"
 . "$LAB_HERE/uml/strongswan.sh"
 
@@ -10,11 +11,47 @@ scenario() {
   guest_start B
   guest_network B
   for esp in aes128gcm16 aes256gcm16 aes256-sha256 aes128-sha1 chacha20poly1305 aes256gcm16-esn; do kernel_peer "$esp"; done
+  AH_WANTED=yes
+  kernel_mode transport esp aes128gcm16
+  kernel_mode transport ah sha256
+  kernel_mode tunnel ah sha1
   equal "the other kernel found no fault in any ESP packet" "" "$(guest_xfrm_faults B)"
   guest_stop B
   watch_stop
   check_wan
   equal "ESP in UDP" 0 "$(wan_count esp_udp)"
+}
+
+# R156 R158 R159: between the gateways themselves in transport mode; what is too large is cut after it was protected, and
+# joined before it is opened, both ways.
+kernel_mode() { # MODE PROTOCOL PROPOSAL
+  local text="$2 $3, $1 mode" file=$LAB/ravelinA/ravelin.toml before from=hostA to=$HOST_B
+  before=$(wan_settle; wan_count "$2")
+  guest_strongswan B "mode=$1" "$2=$3"
+  ravelin_config A start=immediately
+  sed -i "s/^esp-proposals = .*/$2-proposals = [\"$3\"]/; s/^start = /mode = \"$1\"\n&/" "$file"
+  if [ "$1" = transport ]; then
+    sed -i "s|^selectors = .*|selectors = [{ local = \"$OUT_A\", remote = \"$OUT_B\" }]|" "$file"
+    from=gwA to=$OUT_B
+  fi
+  ravelin_start A
+  check "$text: Ravelin begins, up" wait_until 20 tunnel_up A
+  wait_path "$from" "$to" 5
+  equal "$text: pings" 20 "$(pings "$from" "$to" 20 -s 1000)"
+  equal "$text: pings of 1,490 octets without DF" 10 "$(pings "$from" "$to" 10 -s 1462 -M dont)"
+  check "$text: the peer's pings" peer_pings "$1"
+  check "$text: Ravelin takes it down" ravelin_do A down net --timeout 10
+  check "$text: the peer begins" guest_swanctl B --initiate --child net --timeout 10
+  check "$text: up again" wait_until 10 tunnel_up A
+  equal "$text: pings" 10 "$(pings "$from" "$to" 10)"
+  equal "$text: bad_icv" 0 "$(drops_of A bad_icv)"
+  check_conservation A
+  ravelin_stop A
+  at_least "$text: frames of it" 100 $(($(wan_settle; wan_count "$2") - before))
+}
+peer_pings() { # MODE
+  local ping="ping -n -q -i 0.05 -W 2 -c 10 -s 1462 -M dont"
+  if [ "$1" = transport ]; then guest_run B "$ping $OUT_A"; else in_ns hostB $ping "$HOST_A"; fi
 }
 
 kernel_peer() { # ESP

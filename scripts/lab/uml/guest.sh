@@ -73,7 +73,7 @@ guest_network() {
     set -e
     PATH=/run:\$PATH
     modprobe ipv6 disable_ipv6=1
-    for m in xfrm_user esp4 xfrm4_tunnel authenc echainiv seqiv ctr gcm cbc sha1_generic sha256_generic chacha20poly1305; do modprobe \$m || echo no \$m; done
+    for m in xfrm_user esp4 ah4 xfrm4_tunnel authenc echainiv seqiv ctr gcm cbc sha1_generic sha256_generic chacha20poly1305; do modprobe \$m || echo no \$m; done
     for d in vec0 vec1; do
       for f in tso gso gro; do ethtool -K \$d \$f off >/dev/null 2>&1 || true; done
       ip link set \$d up
