@@ -1,5 +1,6 @@
 # Numbered traffic across child and IKE rekeys begun by Ravelin, by strongSwan, and by both at once (RFC 7296 §2.8.1,
 # §2.8.2; R308): 0 lost
+# alone
 scenario() {
   watch_start
   strongswan_start B role=responder

@@ -1,5 +1,6 @@
 # SIGHUP under load: a second tunnel comes and goes, the first loses nothing and keeps its SPIs; a bad file changes nothing
 # quick
+# alone
 #
 # R305. gwB knows both tunnels from the start.
 scenario() {

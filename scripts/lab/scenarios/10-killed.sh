@@ -1,4 +1,5 @@
 # kill -9 of either process, and of both: nothing crosses the wan in clear, and traffic comes back after a restart
+# alone
 #
 # R306, R307. Both hosts send all the time, and so does the gateway itself; the gateway's default route would carry the packets
 # over the wan if anything let go of them, and the kernel forwards.

@@ -1,4 +1,5 @@
 # Rekeys of child and IKE SAs with a Linux kernel's own ESP, begun by it and by Ravelin: 0 lost
+# alone
 . "$LAB_HERE/uml/guest.sh"
 . "$LAB_HERE/uml/strongswan.sh"
 

@@ -1,4 +1,5 @@
 # The bench measures two Ravelins that it did not start: --ports, at the hosts' ends of the tunnel
+# alone
 scenario() {
   ravelin_config A start=immediately
   ravelin_config B start=respond
