@@ -99,6 +99,16 @@ impl Hold {
         packet.verdict = Verdict::Held;
     }
 
+    /// Undoes the last `take` of a packet that was only asked about.
+    pub(crate) fn take_back(&mut self, tunnels: &mut Tunnels) -> Option<Frame> {
+        let Held { want, frame, .. } = self.waiting.pop_back()?;
+        match want {
+            Want::Tunnel(tunnel) => tunnels.let_go(tunnel),
+            Want::Link { .. } => self.links -= 1,
+        }
+        Some(frame)
+    }
+
     /// The tunnel has an outbound SA: its packets go on with the next batch, in their order.
     pub(crate) fn release(&mut self, tunnel: TunnelId) {
         self.let_on(|want| want == Want::Tunnel(tunnel));

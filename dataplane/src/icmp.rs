@@ -22,7 +22,7 @@ use ravelin_xsk::{Frame, FramePool};
 use std::net::Ipv4Addr;
 
 /// A token bucket over all errors of one worker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rate {
     tokens: u64,
     filled: u64,

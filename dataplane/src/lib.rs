@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod worker;
+mod probe;
 pub mod batch;
 pub mod packet;
 pub mod verdict;
@@ -25,7 +26,8 @@ pub mod stats;
 
 pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
 pub use packet::{Door, Origin, Packet};
+pub use probe::{Point, Probe, View};
 pub use stats::Stats;
 pub use tables::{TableStore, Tables};
 pub use verdict::Verdict;
-pub use worker::{Now, Probe, Worker, WorkerConfig};
+pub use worker::{Handed, Now, Subject, Worker, WorkerConfig};

@@ -4,6 +4,8 @@
 //! what did not change since the last one is shared with it. Never: touches packets. `TableStore` lives on the main
 //! thread; a `Tables` is immutable and shared by all workers.
 
+mod steer;
+
 use crate::neighbour::Neighbours;
 use crate::route::{Fib, Hop};
 use crate::spd::Spd;
@@ -30,6 +32,8 @@ pub struct Tables {
     /// Every IPv6 address of this host that is good beyond its link.
     locals_v6: Vec<u128>,
     udp_encap_port: Option<u16>,
+    /// What the XDP program steers here beside IPsec: for [`Self::steer`].
+    protected: Arc<[AddrRange]>,
 }
 
 /// A port as packets see it.
@@ -58,6 +62,7 @@ impl Tables {
             locals: vec![],
             locals_v6: vec![],
             udp_encap_port: None,
+            protected: Arc::default(),
         }
     }
 
@@ -283,6 +288,7 @@ impl TableStore {
             locals,
             locals_v6,
             udp_encap_port: self.udp_encap_port,
+            protected: steer::shared(&self.last.protected, &self.protected),
         };
         self.keep(changed.policies);
         self.last = Arc::new(tables);

@@ -1,5 +1,9 @@
 //! One worker's packet processing, without I/O: here, and only here, stands the order of the stages.
 
+mod explain;
+
+pub use explain::{Handed, Subject};
+
 use crate::batch::{Batch, Places};
 use crate::classify::{self, Classes};
 use crate::flow::{Flows, Sorted, Unknown};
@@ -7,6 +11,7 @@ use crate::hold::Hold;
 use crate::neighbour::{Requests, Resolver};
 use crate::outbound::modes::Means;
 use crate::packet::{Origin, Packet};
+use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
 use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
@@ -32,17 +37,6 @@ pub struct WorkerConfig {
     pub workers: u16,
     /// Room for SAs of one direction.
     pub max_sas: u32,
-}
-
-/// Told of each stage as it ends, for `bench stage`; the data plane itself uses `()`, which costs nothing.
-pub trait Probe {
-    /// `packets`: how many the stage was given.
-    fn stage(&mut self, stage: &'static str, packets: usize);
-}
-
-impl Probe for () {
-    #[inline(always)]
-    fn stage(&mut self, _: &'static str, _: usize) {}
 }
 
 #[derive(Debug)]
@@ -123,18 +117,23 @@ impl Worker {
     ) {
         let Self { way, lists } = self;
         way.enter(batch);
+        probe.look(Point::Received, View { batch, db: &mut way.db, places: (&[], &[]) });
         probe.stage("enter", batch.packets.len());
         classify::run(batch, &way.tables, &mut lists.classes, &way.db);
         if !lists.classes.fragments.is_empty() {
             way.join(batch, pool, lists, now);
         }
         probe.stage("classify", batch.packets.len());
+        let places = (&lists.classes.esp[..], &lists.classes.ah[..]);
+        probe.look(Point::Sorted, View { batch, db: &mut way.db, places });
         way.inbound(batch, lists, now, probe);
+        probe.look(Point::Clear, View { batch, db: &mut way.db, places: (&lists.classes.clear, &[]) });
         way.onward(batch, pool, lists, now, probe);
         if batch.packets.iter().any(|packet| !packet.verdict.goes_on()) {
             way.errors(batch, pool, lists, now, probe);
             way.finish(batch);
         }
+        probe.look(Point::Done, View { batch, db: &mut way.db, places: (&[], &[]) });
         probe.stage("finish", batch.packets.len());
     }
 
@@ -267,6 +266,7 @@ impl Way {
         }
         let Self { db, engine, events, stats, tables, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
+        probe.look(Point::Decided, View { batch, db, places: (protect, bypass) });
         let special = db.has_special();
         if special {
             // Before anything is cut: transport mode takes whole packets.
@@ -283,6 +283,7 @@ impl Way {
             let means = &mut Means { engine, pool, stats, events, tables, now };
             outbound::modes::run(batch, protect, db, Mode::Tunnel, means);
         }
+        probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
             route::age(packet)?;
             outbound::sequence::number(packet, hot, sa, events, now)?;

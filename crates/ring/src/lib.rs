@@ -26,6 +26,8 @@ mod handshake;
 pub mod client;
 #[cfg(not(loom))]
 pub mod server;
+#[cfg(not(loom))]
+pub mod inspect;
 
 #[cfg(not(loom))]
 pub use bell::{Bell, Sender};

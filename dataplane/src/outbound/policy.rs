@@ -38,16 +38,24 @@ pub(crate) fn run(
     }
 }
 
+/// What the policies say of it: as one that came, and as one that goes. With the order of the policy that says so.
+pub(crate) fn ask(packet: &Packet, spd: &Spd, stays: bool) -> ((Answer, u64), (Answer, u64)) {
+    let nothing = (Answer::Bypass, u64::MAX);
+    let came = match packet.door {
+        Door::Port(_) | Door::Sa => spd.lookup(&Query::inbound(packet)),
+        Door::Tun => nothing,
+    };
+    (came, if stays { nothing } else { spd.lookup(&Query::outbound(packet)) })
+}
+
 /// The tunnel's place, or `None` for a packet that may go on in clear.
 fn judge(packet: &Packet, spd: &Spd, stays: bool) -> Result<Option<u32>, Drop> {
+    let (came, (goes, goes_order)) = ask(packet, spd, stays);
     let (came, came_order) = match packet.door {
-        Door::Port(_) => guard(spd.lookup(&Query::inbound(packet)))?,
+        Door::Port(_) => guard(came)?,
         // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.
-        Door::Sa => spd.lookup(&Query::inbound(packet)),
-        Door::Tun => (Answer::Bypass, u64::MAX),
+        Door::Sa | Door::Tun => came,
     };
-    let (goes, goes_order) =
-        if stays { (Answer::Bypass, u64::MAX) } else { spd.lookup(&Query::outbound(packet)) };
     let discarded = (came == Answer::Discard && came_order <= goes_order)
         || (goes == Answer::Discard && goes_order <= came_order && !packet.meta.made_here);
     match goes {

@@ -9,7 +9,7 @@ use ravelin_ring::msg::{Mode, SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
 
 /// All that look-up, replay check and commit touch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct InboundHot {
     pub(crate) window: Window,
@@ -49,7 +49,7 @@ impl Default for InboundHot {
 }
 
 /// Read on mismatch, expiry, or by a report.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct InboundSa {
     pub(crate) id: SaId,
     pub(crate) tunnel: TunnelId,

@@ -7,7 +7,7 @@ use super::Events;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{Limit, SaId, SaSpec, WorkerEvent};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     soft_bytes: u64,
     hard_bytes: u64,

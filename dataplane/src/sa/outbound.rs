@@ -12,7 +12,7 @@ use ravelin_wire::{MacAddr, ipv6, protocol};
 use std::net::SocketAddr;
 
 /// All that sequence, encryption and encapsulation touch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct OutboundHot {
     /// Last number sent; also how many packets went.

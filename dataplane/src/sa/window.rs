@@ -9,7 +9,7 @@ use ravelin_ring::counters::Drop;
 /// Bits of one word of the ring.
 const WORD: u64 = 64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     /// Highest number accepted; 0: none yet (0 is never sent, RFC 4303 §2.2).
     top: u64,

@@ -21,6 +21,8 @@ pub(crate) struct Spd {
     v6: Table<u128>,
     protects_v6: bool,
     tunnels: Vec<(TunnelId, bool)>,
+    /// Of the configuration, by the order of the policy.
+    lines: HashMap<u64, u32>,
 }
 
 /// What is asked.
@@ -96,12 +98,18 @@ impl Spd {
             v6.add(s, entry);
         }
         let six = |p: &Policy| matches!(p.action, Action::Protect(_)) && p.selector.local.start().is_ipv6();
-        Self { v4: v4.build(), v6: v6.build(), protects_v6: policies.iter().any(six), tunnels }
+        let lines = policies.iter().filter(|p| p.line > 0).map(|p| (p.order.into(), p.line)).collect();
+        Self { v4: v4.build(), v6: v6.build(), protects_v6: policies.iter().any(six), tunnels, lines }
     }
 
     /// Tunnels that policies name, and whether their packets wait for an SA; `Answer::Protect` is a place in it.
     pub(crate) fn tunnels(&self) -> &[(TunnelId, bool)] {
         &self.tunnels
+    }
+
+    /// Line of the configuration that the policy of this order comes from.
+    pub(crate) fn line(&self, order: u64) -> Option<u32> {
+        self.lines.get(&order).copied()
     }
 
     /// Some policy has IPv6 go by a tunnel.

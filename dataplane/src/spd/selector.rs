@@ -6,7 +6,7 @@ use super::{Asked, Query};
 use ravelin_wire::{PortRange, Selector};
 
 /// Of both families: one SA may carry both.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SaSelectors {
     v4: Box<[One<u32>]>,
     v6: Box<[One<u128>]>,

@@ -9,9 +9,11 @@ mod modes;
 
 pub(crate) use modes::*;
 use ravelin_dataplane::{
-    Batch, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
+    Batch, Door, Handed, MAX_RECEIVED, Now, Origin, Packet, Subject, TableStore, Verdict, Worker,
+    WorkerConfig,
 };
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::inspect::Step;
 use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
 pub(crate) use ravelin_testkit::{mirror, selector};
@@ -375,6 +377,12 @@ impl Gate {
     /// IP packet in by a port, as Ethernet.
     pub(crate) fn receive(&mut self, port: PortId, ip: &[u8]) -> Out {
         self.one(Origin::Port(port), ether(ip))
+    }
+
+    /// What `explain` says, and how the packet goes on at another worker.
+    pub(crate) fn explain(&mut self, origin: Origin, bytes: Vec<u8>) -> (Step, Option<Handed>) {
+        let subject = Subject { origin, bytes };
+        self.worker.explain(&mut self.batch, &mut self.pool, self.now, &subject).expect("a frame")
     }
 
     pub(crate) fn dropped(&self, why: Drop) -> u64 {

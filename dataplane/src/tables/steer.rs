@@ -1,0 +1,46 @@
+//! What the XDP program would do with a frame by these tables: for `explain`, by the very function that it runs.
+//!
+//! Decides: nothing of its own. Never: asked for a packet on its way.
+
+use super::Tables;
+use ravelin_wire::AddrRange;
+use ravelin_wire::classify::{Steer, SteerTables, classify};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// The list before where nothing changed: most commits are about neighbours.
+pub(super) fn shared(last: &Arc<[AddrRange]>, now: &[AddrRange]) -> Arc<[AddrRange]> {
+    if **last == *now { last.clone() } else { now.into() }
+}
+
+impl Tables {
+    pub(crate) fn steer(&self, frame: &[u8]) -> Steer {
+        classify(frame, self)
+    }
+
+    fn protects(&self, addr: IpAddr) -> bool {
+        self.protected.iter().any(|range| range.contains(addr))
+    }
+}
+
+impl SteerTables for Tables {
+    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
+        self.is_gateway(addr.to_bits())
+    }
+
+    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
+        Self::is_gateway_v6(self, addr.to_bits())
+    }
+
+    fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
+        self.protects(addr.into())
+    }
+
+    fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
+        self.protects(addr.into())
+    }
+
+    fn udp_encap_port(&self) -> Option<u16> {
+        self.udp_encap_port
+    }
+}
