@@ -6,6 +6,7 @@
 
 mod instrument;
 mod suites;
+mod sa;
 mod svg;
 mod crypto;
 mod host;
@@ -41,10 +42,10 @@ enum What {
     Wire(Box<wire::Options>),
     /// Clocks per packet of the whole way in memory, both directions
     #[command(after_help = way::EXAMPLES)]
-    Way(way::Options),
+    Way(way::plan::Wish),
     /// The same, stage by stage: where the clocks go
     #[command(after_help = stage::EXAMPLES)]
-    Stage(stage::Options),
+    Stage(way::plan::Wish),
     /// The crypto engine alone: clocks per packet, sealed and opened, by suite, size and tier
     #[command(after_help = crypto::EXAMPLES)]
     Crypto(crypto::Options),

@@ -18,8 +18,7 @@ use crate::instrument::{Clock, Progress, Realtime, WrongOption, pin};
 use anyhow::{Context, bail};
 use measure::{Figures, measure};
 use pair::Gateways;
-use plan::{Subject, Wish};
-use traffic::Size;
+use plan::Wish;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench way --quick
@@ -33,59 +32,28 @@ forwarding) x 64, 256, 512, 1024, 1400, imix x 1, 1000, 100000 tunnels; with --q
 tunnels, and 100000 tunnels for the two GCM suites at 64 bytes. Both add 1000000 flows for null and bypass.
 Exit status: 0 measured, 1 a packet was lost, altered or allocated memory, 2 a wrong option. See docs/bench.md.";
 
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Fewer cases and windows: ends within a minute
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object per line and direction instead of the table
-    #[arg(long)]
-    json: bool,
-    /// Suites, comma-separated; default: all
-    #[arg(long, value_delimiter = ',')]
-    suites: Option<Vec<Subject>>,
-    /// Bytes of the inner IP packet (36 to 1400) or imix, comma-separated
-    #[arg(long, value_delimiter = ',')]
-    sizes: Option<Vec<Size>>,
-    /// Tunnels in round robin, comma-separated
-    #[arg(long, value_delimiter = ',')]
-    tunnels: Option<Vec<u32>>,
-    /// Different flows in all tunnels together, at least one for each; comma-separated [default: 64]
-    #[arg(long, value_delimiter = ',')]
-    flows: Option<Vec<u32>>,
-    /// Packets are in no first- or second-level cache when their turn comes, as behind AF_XDP in copy mode
-    #[arg(long)]
-    cold: bool,
-    /// Windows of about 2,048 packets for each figure [default: 151, quick: 31]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    windows: Option<u16>,
-    /// Core to run on [default: the last one]
-    #[arg(long)]
-    core: Option<usize>,
-}
-
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let cases = plan::cases(&options.wish()).context(WrongOption)?;
-    let windows = options.windows.map_or(if options.quick { 31 } else { 151 }, usize::from);
-    pin(options.core)?;
+pub(crate) fn run(wish: &Wish) -> anyhow::Result<()> {
+    let cases = plan::cases(wish).context(WrongOption)?;
+    let windows = wish.windows();
+    pin(wish.core)?;
     Realtime::probe();
     let clock = Clock::new();
-    let mut progress = Progress::new("way", cases.len(), plan::expected(&cases, windows, options.cold));
-    if !options.json {
+    let mut progress = Progress::new("way", cases.len(), plan::expected(&cases, windows, wish.cold));
+    if !wish.json {
         report::head(&clock);
     }
     let (mut gateways, mut dirty) = (Gateways::default(), vec![]);
     for case in &cases {
         progress.step(&format!("{} {} B {} tunnels", case.subject.name(), case.size, case.tunnels));
-        let pair = gateways.of(case, options.cold)?;
+        let pair = gateways.of(case, wish.cold)?;
         let figures = {
             let _urgent = Realtime::raise();
             measure(&clock, pair, windows)
         };
         let figures = figures.with_context(|| format!("{case:?}"))?;
         progress.clear();
-        if options.json {
-            report::lines(&clock, case, options.cold, &figures)?;
+        if wish.json {
+            report::lines(&clock, case, wish.cold, &figures)?;
         } else {
             report::row(&clock, case, &figures);
         }
@@ -95,18 +63,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bail!("packets allocated memory on their way, which must never happen:\n  {}", dirty.join("\n  "));
     }
     Ok(())
-}
-
-impl Options {
-    fn wish(&self) -> Wish {
-        Wish {
-            quick: self.quick,
-            suites: self.suites.clone(),
-            sizes: self.sizes.clone(),
-            tunnels: self.tunnels.clone(),
-            flows: self.flows.clone(),
-        }
-    }
 }
 
 fn allocated(case: &plan::Case, figures: &Figures) -> Option<String> {

@@ -5,13 +5,14 @@
 
 use crate::host::{Net, Process, Scratch, beside_this_program, joined};
 use crate::instrument::interrupt;
+use crate::sa;
 use anyhow::{Context, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ravelin_ring::client::{self, Session};
 use ravelin_ring::msg::*;
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
-use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
-use std::net::{Ipv4Addr, SocketAddr};
+use ravelin_wire::{AddrRange, PortRange, Prefix, Selector};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -219,32 +220,13 @@ pub(crate) fn install(
     let mut keys = [0; KeyMaterial::MAX];
     let keys = &mut keys[..suite.1];
     getrandom::fill(keys).map_err(|e| anyhow::anyhow!("random numbers: {e}"))?;
-    let sa = SaId(number.into());
-    let spec = SaSpec {
-        id: sa,
-        tunnel: TunnelId(tunnel),
-        direction,
-        // As random ones lie: all over the numbers.
-        spi: Spi::try_from(number.wrapping_mul(0x9e37_79b1) | 0x400)?,
-        suite: suite.0,
-        keys: KeyMaterial::new(keys).context("key length")?,
-        esn: true,
-        local: SocketAddr::new(GATEWAY.into(), 0),
-        remote: SocketAddr::new(PEER.into(), 0),
-        mode: Mode::Tunnel,
-        replay_window: 1024,
-        tunnel_mtu: 1500,
-        outer_df: OuterDf::Copy,
-        tfc: 0,
-        soft_bytes: 0,
-        hard_bytes: 0,
-        soft_packets: 0,
-        hard_packets: 0,
-        selectors: 1,
-    };
+    let id = SaId(number.into());
+    // As random ones lie: all over the numbers.
+    let spi = number.wrapping_mul(0x9e37_79b1) | 0x400;
+    let spec = sa::spec((id, TunnelId(tunnel)), direction, spi, (suite.0, keys), (GATEWAY, PEER))?;
     let selector = selector(tunnel)?;
     let (token, spec) = (Token(number.into()), Box::new(spec));
-    Ok([WorkerCommand::SaSelector { sa, selector }, WorkerCommand::InstallSa { token, spec }])
+    Ok([WorkerCommand::SaSelector { sa: id, selector }, WorkerCommand::InstallSa { token, spec }])
 }
 
 /// From now on the tunnel sends by that SA.

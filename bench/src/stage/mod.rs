@@ -24,58 +24,28 @@ pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench stage --suites null --sizes 64 --tunnels 1,1000
   ravelin-bench stage --suites aes-256-gcm --sizes 1400 --cold --json | jq 'select(.share > 0.1) | .stage'
 
+Without --suites, --sizes and --tunnels: aes-256-gcm x 64, 1400 x 1, 1000 tunnels; with --quick 64 bytes and one tunnel.
 Clocks are per packet of the direction, not per packet that the stage was given: the rows add up to `total`, which is a
 little more than `ravelin-bench way` finds, since stages cannot overlap as freely. Stages without packets are left out.";
 
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// 64 bytes and one tunnel only, fewer windows
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object per line and stage instead of the table
-    #[arg(long)]
-    json: bool,
-    /// Suites, comma-separated; also null and bypass [default: aes-256-gcm]
-    #[arg(long, value_delimiter = ',')]
-    suites: Option<Vec<Subject>>,
-    /// Bytes of the inner IP packet (36 to 1400) or imix, comma-separated [default: 64,1400]
-    #[arg(long, value_delimiter = ',')]
-    sizes: Option<Vec<Size>>,
-    /// Tunnels in round robin, comma-separated [default: 1,1000]
-    #[arg(long, value_delimiter = ',')]
-    tunnels: Option<Vec<u32>>,
-    /// Different flows in all tunnels together, at least one for each; comma-separated [default: 64]
-    #[arg(long, value_delimiter = ',')]
-    flows: Option<Vec<u32>>,
-    /// Packets are in no first- or second-level cache when their turn comes
-    #[arg(long)]
-    cold: bool,
-    /// Windows of about 2,048 packets for each figure [default: 151, quick: 31]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    windows: Option<u16>,
-    /// Core to run on [default: the last one]
-    #[arg(long)]
-    core: Option<usize>,
-}
-
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let cases = plan::cases(&options.wish()).context(WrongOption)?;
-    let wanted = options.windows.map_or(if options.quick { 31 } else { 151 }, usize::from);
-    pin(options.core)?;
+pub(crate) fn run(wish: &Wish) -> anyhow::Result<()> {
+    let cases = plan::cases(&narrowed(wish)).context(WrongOption)?;
+    let wanted = wish.windows();
+    pin(wish.core)?;
     Realtime::probe();
     let clock = Clock::new();
-    let mut progress = Progress::new("stage", cases.len(), plan::expected(&cases, wanted, options.cold));
+    let mut progress = Progress::new("stage", cases.len(), plan::expected(&cases, wanted, wish.cold));
     let mut gateways = Gateways::default();
     for case in &cases {
         progress.step(&format!("{} {} B {} tunnels", case.subject.name(), case.size, case.tunnels));
-        let pair = gateways.of(case, options.cold)?;
+        let pair = gateways.of(case, wish.cold)?;
         let kept = {
             let _urgent = Realtime::raise();
             measure(&clock, pair, wanted)
         };
         let kept = kept.with_context(|| format!("{case:?}"))?;
         progress.clear();
-        let mut report = report::Report { case, cold: options.cold, json: options.json };
+        let mut report = report::Report { case, cold: wish.cold, json: wish.json };
         for (dir, place) in [("out", 0), ("in", 1)] {
             let sums: Vec<&Sums> = kept.windows.iter().map(|both| &both[place]).collect();
             report.direction(dir, &sums)?;
@@ -84,19 +54,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Options {
-    fn wish(&self) -> Wish {
-        let (sizes, tunnels) =
-            if self.quick { (&[64][..], &[1][..]) } else { (&[64, 1400][..], &[1, 1000][..]) };
-        let sizes = || sizes.iter().map(|n| Size::Bytes(*n)).collect();
-        Wish {
-            quick: self.quick,
-            suites: Some(self.suites.clone().unwrap_or_else(|| vec![Subject::Suite(SuiteName::Aes256Gcm)])),
-            sizes: Some(self.sizes.clone().unwrap_or_else(sizes)),
-            tunnels: Some(self.tunnels.clone().unwrap_or_else(|| tunnels.to_vec())),
-            flows: self.flows.clone(),
-        }
-    }
+/// What is left open is less than `way` takes: each case has many lines.
+fn narrowed(wish: &Wish) -> Wish {
+    let (sizes, tunnels) = if wish.quick { (&[64][..], &[1][..]) } else { (&[64, 1400][..], &[1, 1000][..]) };
+    let mut narrowed = wish.clone();
+    narrowed.suites.get_or_insert_with(|| vec![Subject::Suite(SuiteName::Aes256Gcm)]);
+    narrowed.sizes.get_or_insert_with(|| sizes.iter().map(|n| Size::Bytes(*n)).collect());
+    narrowed.tunnels.get_or_insert_with(|| tunnels.to_vec());
+    narrowed
 }
 
 fn measure(clock: &Clock, pair: &mut Pair, wanted: usize) -> anyhow::Result<Kept<[Sums; 2]>> {

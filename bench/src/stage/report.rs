@@ -2,8 +2,7 @@
 
 use super::probe::Sums;
 use crate::instrument::{Spread, emit, rounded};
-use crate::way::plan::Case;
-use crate::way::traffic::Size;
+use crate::way::plan::{Case, Head};
 use serde::Serialize;
 
 pub(super) struct Report<'r> {
@@ -17,11 +16,8 @@ struct Line {
     bench: &'static str,
     stage: &'static str,
     dir: &'static str,
-    suite: &'static str,
-    size: Size,
-    tunnels: u32,
-    flows: u32,
-    cold: bool,
+    #[serde(flatten)]
+    head: Head,
     clk_per_packet: f64,
     min: f64,
     max: f64,
@@ -63,11 +59,7 @@ impl Report<'_> {
             bench: "stage",
             stage,
             dir,
-            suite: self.case.subject.name(),
-            size: self.case.size,
-            tunnels: self.case.tunnels,
-            flows: self.case.traffic().flows(),
-            cold: self.cold,
+            head: Head::of(self.case, self.cold),
             clk_per_packet: rounded(clk.median, 1),
             min: rounded(clk.min, 1),
             max: rounded(clk.max, 1),

@@ -2,11 +2,12 @@
 
 use super::plan::Subject;
 use super::traffic::{CLEAR, SENDERS, TUNNELS};
-use anyhow::{Context, bail};
+use crate::sa;
+use anyhow::bail;
 use ravelin_dataplane::{TableStore, Tables, Worker};
 use ravelin_ring::msg::*;
-use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use ravelin_wire::{AddrRange, PortRange, Prefix, Selector};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 pub(super) const INSIDE: PortId = PortId(0);
@@ -101,31 +102,13 @@ pub(super) fn install(
     tunnel: u32,
 ) -> anyhow::Result<()> {
     let Some((suite, key_len)) = subject.contract() else { return Ok(()) };
-    let keys = KeyMaterial::new(&keys(tunnel, key_len)).context("key length")?;
+    let keys = keys(tunnel, key_len);
+    // Spread as random ones are.
+    let spi = tunnel.wrapping_mul(0x9e37_79b1) | 0x8000_0000;
     for (worker, side) in [(&mut *left, Side::Left), (right, Side::Right)] {
-        let (local, remote) = side.outer();
-        let spec = SaSpec {
-            id: SaId(tunnel.into()),
-            tunnel: TunnelId(tunnel),
-            direction: if side == Side::Left { Direction::Outbound } else { Direction::Inbound },
-            // Spread as random ones are.
-            spi: Spi::try_from(tunnel.wrapping_mul(0x9e37_79b1) | 0x8000_0000)?,
-            suite,
-            keys: keys.clone(),
-            esn: false,
-            local: SocketAddr::new(local.into(), 0),
-            remote: SocketAddr::new(remote.into(), 0),
-            mode: Mode::Tunnel,
-            replay_window: 1024,
-            tunnel_mtu: 1500,
-            outer_df: OuterDf::Copy,
-            tfc: 0,
-            soft_bytes: 0,
-            hard_bytes: 0,
-            soft_packets: 0,
-            hard_packets: 0,
-            selectors: 1,
-        };
+        let direction = if side == Side::Left { Direction::Outbound } else { Direction::Inbound };
+        let ids = (SaId(tunnel.into()), TunnelId(tunnel));
+        let spec = SaSpec { esn: false, ..sa::spec(ids, direction, spi, (suite, &keys), side.outer())? };
         let (sa, token, selector) = (spec.id, Token(0), selector(tunnel, side)?);
         worker.apply(WorkerCommand::SaSelector { sa, selector });
         expect(worker.apply(WorkerCommand::InstallSa { token, spec: Box::new(spec) }))?;

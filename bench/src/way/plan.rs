@@ -10,6 +10,7 @@ use clap::builder::PossibleValue;
 use ravelin_crypto::Engine;
 use ravelin_dataplane::{Worker, WorkerConfig};
 use ravelin_ring::msg::Suite;
+use serde::Serialize;
 use std::time::Duration;
 
 /// What happens to the packets.
@@ -89,14 +90,59 @@ impl Case {
     }
 }
 
-/// What the command line leaves open is `None`.
-#[derive(Clone, Debug, Default)]
+/// What `way` and `stage` are asked for; what the command line leaves open is `None`.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Wish {
+    /// Fewer cases and windows: ends within a minute
+    #[arg(long)]
     pub(crate) quick: bool,
+    /// One JSON object per line instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Suites, comma-separated; also null and bypass
+    #[arg(long, value_delimiter = ',')]
     pub(crate) suites: Option<Vec<Subject>>,
+    /// Bytes of the inner IP packet (36 to 1400) or imix, comma-separated
+    #[arg(long, value_delimiter = ',')]
     pub(crate) sizes: Option<Vec<Size>>,
+    /// Tunnels in round robin, comma-separated
+    #[arg(long, value_delimiter = ',')]
     pub(crate) tunnels: Option<Vec<u32>>,
+    /// Different flows in all tunnels together, at least one for each; comma-separated [default: 64]
+    #[arg(long, value_delimiter = ',')]
     pub(crate) flows: Option<Vec<u32>>,
+    /// Packets are in no first- or second-level cache when their turn comes, as behind AF_XDP in copy mode
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Windows of about 2,048 packets for each figure [default: 151, quick: 31]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) windows: Option<u16>,
+    /// Core to run on [default: the last one]
+    #[arg(long)]
+    pub(crate) core: Option<usize>,
+}
+
+impl Wish {
+    pub(crate) fn windows(&self) -> usize {
+        self.windows.map_or(if self.quick { 31 } else { 151 }, usize::from)
+    }
+}
+
+/// What a line of JSON says of its case.
+#[derive(Serialize)]
+pub(crate) struct Head {
+    suite: &'static str,
+    size: Size,
+    tunnels: u32,
+    flows: u32,
+    cold: bool,
+}
+
+impl Head {
+    pub(crate) fn of(case: &Case, cold: bool) -> Self {
+        let Case { subject, size, tunnels, .. } = *case;
+        Self { suite: subject.name(), size, tunnels, flows: case.traffic().flows(), cold }
+    }
 }
 
 pub(crate) const FLOWS: u32 = 64;

@@ -1,8 +1,7 @@
 //! The figures of one case, as a row of the table or as one JSON object for each direction.
 
 use super::measure::{Figure, Figures};
-use super::plan::Case;
-use super::traffic::Size;
+use super::plan::{Case, Head};
 use crate::instrument::{Clock, emit, rounded};
 use serde::Serialize;
 
@@ -10,11 +9,8 @@ use serde::Serialize;
 struct Line {
     bench: &'static str,
     dir: &'static str,
-    suite: &'static str,
-    size: Size,
-    tunnels: u32,
-    flows: u32,
-    cold: bool,
+    #[serde(flatten)]
+    head: Head,
     clk_per_packet: f64,
     min: f64,
     max: f64,
@@ -72,11 +68,7 @@ fn line(
     Line {
         bench: "way",
         dir,
-        suite: case.subject.name(),
-        size: case.size,
-        tunnels: case.tunnels,
-        flows: case.traffic().flows(),
-        cold,
+        head: Head::of(case, cold),
         clk_per_packet: rounded(figure.clk.median, 1),
         min: rounded(figure.clk.min, 1),
         max: rounded(figure.clk.max, 1),
@@ -93,6 +85,7 @@ mod tests {
     use crate::instrument::Spread;
     use crate::suites::SuiteName;
     use crate::way::plan::Subject;
+    use crate::way::traffic::Size;
 
     /// The names and types that others read: R-bench's line, and what is beside it.
     #[test]

@@ -4,19 +4,18 @@
 use super::device::{CORE, Device, FRAMES, RING, Running};
 use super::lab::{self, GEN, LAN, Lab, Place, SINK, WAN};
 use super::traffic::{GATEWAY, HOST_A, HOST_B, PEER, Tunnel, Tunnels};
-use crate::host;
+use crate::{host, sa};
 use anyhow::{Context, bail};
 use core::net::Ipv4Addr;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ravelin_ring::client::{self, Session};
 use ravelin_ring::msg::{
-    Action, Direction, Generation, KeyMaterial, Mode, Neighbour, NextHop, Outcome, OuterDf, Policy, Port,
-    PortId, Route, SaId, SaSpec, TableCommand, TableEvent, Token, TunnelId, WorkerCommand, WorkerEvent,
-    WorkerId,
+    Action, Direction, Generation, Neighbour, NextHop, Outcome, Policy, Port, PortId, Route, SaId,
+    TableCommand, TableEvent, Token, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
-use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
+use ravelin_wire::{AddrRange, PortRange, Prefix, Selector};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -250,27 +249,8 @@ fn sas(tunnel: &Tunnel, number: u32, tunnels: &Tunnels) -> anyhow::Result<Vec<Wo
     let halves = [(Direction::Inbound, &tunnel.inn), (Direction::Outbound, &tunnel.out)];
     for ((direction, keys), sa) in halves.into_iter().zip([2 * number, 2 * number + 1]) {
         let sa = SaId(sa.into());
-        let spec = SaSpec {
-            id: sa,
-            tunnel: id,
-            direction,
-            spi: Spi::try_from(keys.spi).map_err(|e| anyhow::anyhow!("{e}"))?,
-            suite: tunnels.suite.contract().0,
-            keys: KeyMaterial::new(&keys.keymat).context("key length")?,
-            esn: true, // or a long run ends at 2^32 packets
-            local: (GATEWAY, 0).into(),
-            remote: (PEER, 0).into(),
-            mode: Mode::Tunnel,
-            replay_window: 1024,
-            tunnel_mtu: 1500,
-            outer_df: OuterDf::Copy,
-            tfc: 0,
-            soft_bytes: 0,
-            hard_bytes: 0,
-            soft_packets: 0,
-            hard_packets: 0,
-            selectors: 1,
-        };
+        let keys_of = (tunnels.suite.contract().0, &keys.keymat[..]);
+        let spec = sa::spec((sa, id), direction, keys.spi, keys_of, (GATEWAY, PEER))?;
         all.push(WorkerCommand::SaSelector { sa, selector });
         all.push(WorkerCommand::InstallSa { token: STEP, spec: Box::new(spec) });
     }
