@@ -6,4 +6,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     ravelin_ike::fuzzing::payloads(data);
     ravelin_ike::fuzzing::pieces(data);
+    ravelin_ike::fuzzing::assigned(data);
 });

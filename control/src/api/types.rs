@@ -189,6 +189,9 @@ pub struct TunnelStatus {
     pub one_way_s: Option<u64>,
     /// As negotiated, or as configured while down: `10.1.0.0/24 = 10.2.0.0/24`.
     pub selectors: Vec<String>,
+    /// Addresses and name servers that the peer gave us, where the tunnel asks for them.
+    pub addresses: Vec<String>,
+    pub dns: Vec<String>,
     pub rekeys: u64,
     /// The last failure, with its age; `None`: there was none.
     pub last_error: Option<String>,

@@ -149,6 +149,7 @@ pub(crate) fn traffic(
     table: &Table<'_>,
     mode: Mode,
     ends: Option<(core::net::IpAddr, Option<core::net::IpAddr>)>,
+    asks: bool,
     findings: &mut Findings,
 ) -> Option<Vec<TunnelSelector>> {
     if mode == Mode::Transport
@@ -165,7 +166,7 @@ pub(crate) fn traffic(
         };
         return Some(vec![TunnelSelector { selector, line: table.line }]);
     }
-    selectors(table, findings)
+    selectors(table, asks, findings)
 }
 
 /// The further children, numbered from `first` on: tunnels of their own with the IKE SA of `parent`.
@@ -182,7 +183,8 @@ pub(crate) fn children(
 fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findings) -> Option<Tunnel> {
     let own = table.required("name", "a name for the child", "\"voice\"", findings, name);
     let part = Part::read(table, &parent.ike_proposals, Some(parent), findings);
-    let selectors = traffic(table, part.mode, Some((parent.local, parent.remote)), findings);
+    let asks = !parent.exchanges.addresses.is_empty();
+    let selectors = traffic(table, part.mode, Some((parent.local, parent.remote)), asks, findings);
     let life = if Life::is_given(table) { Life::read(table, findings) } else { Life::of(parent) };
     Some(Tunnel {
         id,

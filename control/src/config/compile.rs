@@ -193,6 +193,7 @@ fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<C
             mobike: tunnel.exchanges.mobike,
             redirect: tunnel.exchanges.redirect,
             childless: tunnel.exchanges.childless,
+            addresses: tunnel.exchanges.addresses.clone(),
         },
     })
 }

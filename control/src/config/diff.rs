@@ -11,11 +11,8 @@ use ravelin_ring::setup::{Attach, ReversePath};
 use super::auth::method_text;
 use super::check::text as selector_text;
 use super::child::{encapsulation_text, mode_text};
-use super::exchanges::backup_text;
 use super::identity::IdText;
-use super::model::{
-    Config, Control, Dataplane, DefaultPolicy, Port, Tunnel, TunnelAuth, TunnelExchanges, Way,
-};
+use super::model::{Config, Control, Dataplane, DefaultPolicy, Port, Tunnel, TunnelAuth, Way};
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
 use std::path::PathBuf;
@@ -223,31 +220,8 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("hard-lifepackets", count(packets.hard)),
         ("dpd", time_text(*dpd)),
     ];
-    let others = exchange_fields(exchanges).into_iter().chain(auth_fields(auth));
+    let others = super::exchanges::fields(exchanges).into_iter().chain(auth_fields(auth));
     fields.into_iter().chain(others).map(|(key, text)| (key.to_owned(), text)).collect()
-}
-
-fn exchange_fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 8] {
-    let TunnelExchanges {
-        backups,
-        return_to_first,
-        reauthentication,
-        childless,
-        local_backups,
-        mobike,
-        redirect,
-        one_way_after,
-    } = exchanges;
-    [
-        ("backups", list(backups, backup_text)),
-        ("return-to-first", time_text(*return_to_first)),
-        ("reauthentication", time_text(*reauthentication)),
-        ("childless", childless.to_string()),
-        ("local-backups", list(local_backups, ToString::to_string)),
-        ("mobike", mobike.to_string()),
-        ("redirect", redirect.to_string()),
-        ("one-way-after", time_text(*one_way_after)),
-    ]
 }
 
 fn auth_fields(auth: &TunnelAuth) -> [(&'static str, String); 18] {
@@ -369,7 +343,7 @@ fn control_fields(control: &Control) -> Vec<(String, String)> {
     fields.map(|(key, text)| (key.to_owned(), text)).into()
 }
 
-fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+pub(crate) fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 

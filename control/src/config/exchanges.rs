@@ -5,10 +5,11 @@
 //! findings.
 
 use super::diagnostic::Findings;
+use super::diff::list;
 use super::identity::{IdText, parse_identity};
 use super::model::{Backup, Tunnel, TunnelExchanges};
 use super::reader::{Table, report};
-use super::value::{boolean, duration, gateway_address, text};
+use super::value::{boolean, duration, gateway_address, text, time_text};
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::Identity;
@@ -24,6 +25,8 @@ pub(crate) const EXCHANGE_KEYS: &[&str] = &[
     "mobike",
     "redirect",
     "one-way-after",
+    "request-address",
+    "address-device",
 ];
 const BACKUP_KEYS: &[&str] = &["remote", "remote-id"];
 const MAX_BACKUPS: usize = 7;
@@ -57,7 +60,10 @@ pub(crate) fn exchanges(
         let cure = "write other addresses of this gateway, of the same family";
         findings.error(line, format!("`local-backups` has {other}, `local` is {}", ends.0), "others", cure);
     }
+    let addresses = super::request::addresses(table, ends.1, findings);
     TunnelExchanges {
+        address_device: super::request::device(table, &addresses, findings),
+        addresses,
         local_backups,
         redirect: table.or("redirect", false, findings, boolean),
         mobike: table.or("mobike", false, findings, boolean),
@@ -127,6 +133,34 @@ impl Tunnel {
     }
 }
 
-pub(crate) fn backup_text(b: &Backup) -> String {
+/// Each key, and its text.
+pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 10] {
+    let TunnelExchanges {
+        backups,
+        return_to_first,
+        reauthentication,
+        childless,
+        local_backups,
+        mobike,
+        redirect,
+        one_way_after,
+        addresses,
+        address_device,
+    } = exchanges;
+    [
+        ("backups", list(backups, backup_text)),
+        ("return-to-first", time_text(*return_to_first)),
+        ("reauthentication", time_text(*reauthentication)),
+        ("childless", childless.to_string()),
+        ("local-backups", list(local_backups, ToString::to_string)),
+        ("mobike", mobike.to_string()),
+        ("redirect", redirect.to_string()),
+        ("one-way-after", time_text(*one_way_after)),
+        ("request-address", list(addresses, super::request::text)),
+        ("address-device", address_device.as_ref().map(ToString::to_string).unwrap_or_default()),
+    ]
+}
+
+fn backup_text(b: &Backup) -> String {
     format!("{} ({})", b.remote, IdText(&b.remote_id))
 }

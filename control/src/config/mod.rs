@@ -20,6 +20,7 @@ mod life;
 mod selectors;
 mod child;
 mod pool;
+mod request;
 mod tunnel;
 mod check;
 mod tunnels;

@@ -163,6 +163,10 @@ pub struct TunnelExchanges {
     pub mobike: bool,
     /// RFC 5685, as client.
     pub redirect: bool,
+    /// Asked of the peer; unspecified: any of its family (RFC 7296 §2.19).
+    pub addresses: Vec<IpAddr>,
+    /// Which device gets them; `None`: the TUN device.
+    pub address_device: Option<DeviceName>,
     /// Packets sent for so long, and none received: said and acted on (R48). Zero: never.
     pub one_way_after: Duration,
 }

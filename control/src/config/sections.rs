@@ -45,7 +45,7 @@ pub(crate) fn port(table: &Table<'_>, findings: &mut Findings) -> Option<Port> {
     Some(Port { name, attach, reverse_path, line: table.line })
 }
 
-fn device(value: &DeValue<'_>) -> Result<DeviceName, Bad> {
+pub(crate) fn device(value: &DeValue<'_>) -> Result<DeviceName, Bad> {
     let expected =
         "the name of a network device: 1 to 15 letters, digits and signs, no slash, colon or blank";
     let cure = "`ip link` lists the names";

@@ -3,7 +3,7 @@
 //! Decides: the keys of a selector and what goes together in it. Reads: tables. Writes: the model, findings.
 //! Never: compares selectors with each other (see [`super::check`]).
 
-use ravelin_wire::{PortRange, Selector};
+use ravelin_wire::{AddrRange, PortRange, Selector};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -16,9 +16,14 @@ pub(crate) const SELECTOR_KEYS: &[&str] =
     &["local", "remote", "protocol", "local-port", "remote-port", "icmp"];
 pub(crate) const MAX_SELECTORS: usize = 64;
 
-pub(crate) fn selectors(table: &Table<'_>, findings: &mut Findings) -> Option<Vec<TunnelSelector>> {
+/// `asks`: the tunnel asks its peer for an address, which is the local side where none is written.
+pub(crate) fn selectors(
+    table: &Table<'_>,
+    asks: bool,
+    findings: &mut Findings,
+) -> Option<Vec<TunnelSelector>> {
     let example = "[{ local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]";
-    let list = table.list("selectors", example, MAX_SELECTORS, findings, selector);
+    let list = table.list("selectors", example, MAX_SELECTORS, findings, |e, _, f| selector(e, asks, f));
     if list.is_none() {
         let what = "which traffic the tunnel protects";
         findings.error(
@@ -33,14 +38,20 @@ pub(crate) fn selectors(table: &Table<'_>, findings: &mut Findings) -> Option<Ve
 
 fn selector<'t>(
     element: &'t Spanned<DeValue<'t>>,
-    _: u32,
+    asks: bool,
     findings: &mut Findings,
 ) -> Option<TunnelSelector> {
     let table = Table::open(element, "a selector", SELECTOR_KEYS, findings)?;
     let what = "addresses behind this gateway";
-    let local = table.required("local", what, "\"10.1.0.0/24\"", findings, addresses);
+    let unwritten = asks && table.get("local").is_none();
+    let local = match unwritten {
+        true => None,
+        false => table.required("local", what, "\"10.1.0.0/24\"", findings, addresses),
+    };
     let what = "addresses behind the peer";
     let remote = table.required("remote", what, "\"10.2.0.0/24\"", findings, addresses);
+    let any = |r: &AddrRange| if r.start().is_ipv4() { AddrRange::ANY_V4 } else { AddrRange::ANY_V6 };
+    let local = local.or_else(|| remote.as_ref().filter(|_| unwritten).map(any));
     let protocol = table.or("protocol", None, findings, protocol);
     let local_ports = table.or("local-port", PortRange::ANY, findings, ports);
     let remote_ports = table.or("remote-port", PortRange::ANY, findings, ports);

@@ -85,7 +85,7 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
     let ike_fragment_size = table.or("ike-fragment-size", Some(1280), findings, fragment_size);
     let dpd = table.or("dpd", 20 * SECOND, findings, |v| duration(v, SECOND..=DAY, true));
     let between = ends.as_ref().map(|ends| (ends.local, ends.remote));
-    let selectors = traffic(table, part.mode, between, findings);
+    let selectors = traffic(table, part.mode, between, table.get("request-address").is_some(), findings);
     let ends = ends?;
     let (name, selectors) = (name?, selectors?);
     let start = start(table, ends.remote, findings);

@@ -162,6 +162,7 @@ fn tunnel(
     let udp = ike.is_some_and(|i| i.udp);
     let remote = || t.remote.map_or_else(|| "any".to_owned(), |a| a.to_string());
     let last_error = note.last_error.as_ref();
+    let given = core.given.of(t.connection_id());
     TunnelStatus {
         name: t.name.clone(),
         id: t.id.0,
@@ -194,6 +195,8 @@ fn tunnel(
             Some(c) => c.selectors.iter().map(selector_text).collect(),
             None => t.selectors.iter().map(|s| selector_text(&s.selector)).collect(),
         },
+        addresses: given.iter().flat_map(|g| &g.addresses).map(ToString::to_string).collect(),
+        dns: given.iter().flat_map(|g| &g.dns).map(ToString::to_string).collect(),
         rekeys: note.rekeys,
         last_error: last_error.map(|(why, _)| why.clone()),
         last_error_age_s: last_error.map(|(_, at)| now.saturating_duration_since(*at).as_secs()),

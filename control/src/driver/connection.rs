@@ -223,6 +223,7 @@ impl Driver {
             }
             self.ask_again(now);
             self.core.renew_adopted(now);
+            self.core.given.look();
         }
     }
 

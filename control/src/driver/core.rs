@@ -7,6 +7,7 @@ mod adoption;
 mod path;
 mod peers;
 
+use super::given::Given;
 use super::inquiry::Question;
 use super::leases::Leases;
 use super::limit::LogLimit;
@@ -48,6 +49,7 @@ pub(super) struct Core {
     pub(super) notes: BTreeMap<TunnelId, Note>,
     pub(super) peers: peers::Peers,
     pub(super) leases: Leases,
+    pub(super) given: Given,
     pub metrics: Metrics,
     pub(super) watch: Watch,
     /// Whether there is a data plane to install into.
@@ -73,6 +75,7 @@ impl Core {
     pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>, now: Instant) -> Self {
         let spis = Spis::new(1);
         let leases = Leases::load(&config.control.run_dir);
+        let given = Given::load(&config.control.run_dir);
         let mut settings = EndpointConfig::new(Box::new(spis.clone()));
         settings.ike_port = config.control.ike_port;
         settings.natt_port = config.control.natt_port;
@@ -90,6 +93,7 @@ impl Core {
             notes: BTreeMap::new(),
             peers: peers::Peers::default(),
             leases,
+            given,
             metrics: Metrics::default(),
             watch: Watch::default(),
             connected: false,
@@ -332,6 +336,7 @@ impl Core {
             Event::Leased { connection, peer, addresses } => {
                 self.leases.note(&self.config, TunnelId(connection.0), &peer, &addresses);
             }
+            Event::Given { connection, addresses, dns } => self.given.set(connection, addresses, dns),
             Event::IkeUp { connection, remote, peer_id, .. } => {
                 info!(tunnel = self.name(connection), "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");

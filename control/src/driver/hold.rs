@@ -27,7 +27,7 @@ pub async fn hold(options: &Options) -> Result<(), DriverError> {
     }
     let (connection, handle, _) = rtnetlink::new_connection().map_err(crate::kernel::KernelError::from)?;
     let connection = tokio::spawn(connection);
-    let routes = tables::protected_routes(&config, &BTreeSet::new());
+    let routes = tables::protected_routes(&config, &BTreeSet::new(), |_| &[]);
     let closed = FailClosed::new(handle, ports(&config)).apply(&routes, None).await;
     connection.abort();
     closed?;

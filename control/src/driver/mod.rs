@@ -14,6 +14,7 @@ mod state;
 mod vault;
 mod survival;
 mod leases;
+mod given;
 mod limit;
 mod note;
 mod one_way;
@@ -262,6 +263,8 @@ impl Driver {
             self.mirror.resolve(port, addr);
         }
         self.publish_peers();
+        let placed = self.place_addresses().await;
+        self.or_again(now, placed);
         if self.routes_due && self.tables.in_force() {
             self.routes_due = false;
             let done = self.update_routes().await;
@@ -318,6 +321,7 @@ impl Driver {
             self.mirror.catch_up().await?;
         }
         self.choose_locals();
+        self.core.given.look();
         self.update_routes().await
     }
 
@@ -339,7 +343,8 @@ impl Driver {
     /// Brings table 4500 to what the configuration and the host's addresses ask for.
     async fn update_routes(&mut self) -> Result<(), DriverError> {
         let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
-        let wanted = tables::protected_routes(&self.core.config, &addresses);
+        let wanted =
+            tables::protected_routes(&self.core.config, &addresses, |t| self.core.given.addresses(t));
         self.set_routes(wanted).await
     }
 

@@ -71,8 +71,9 @@ impl Driver {
         let usable = self.mirror.model().usable_addresses().collect();
         uplink::localize(&config, &usable, &mut connections);
         let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
-        let mut both = tables::protected_routes(&self.core.config, &addresses);
-        both.extend(tables::protected_routes(&config, &addresses));
+        let given = |t: &Tunnel| self.core.given.addresses(t);
+        let mut both = tables::protected_routes(&self.core.config, &addresses, given);
+        both.extend(tables::protected_routes(&config, &addresses, given));
         let set: Result<(), DriverError> = self.set_routes(both).await;
         report("routes of the new configuration", set);
         self.core.config = config;
@@ -84,6 +85,7 @@ impl Driver {
             None => self.core.reconfigure(now, connections),
         }
         self.core.forget_removed();
+        self.core.given.look();
         self.routes_due = true;
         if let Err(why) = state::save(&self.core.config.control.run_dir, &self.core.config) {
             warn!(%why, "the numbers of the tunnels could not be saved");

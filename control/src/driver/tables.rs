@@ -4,7 +4,7 @@
 //! Reads: configuration, the host's addresses. Writes: commands for the data plane's main thread, in order.
 //! Never: publishes a part of a change.
 
-use crate::config::{Config, PeerSelectors, Tunnel};
+use crate::config::{Config, PeerSelectors, Tunnel, TunnelSelector};
 use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
 use ravelin_ring::msg::{Generation, TableCommand};
 use ravelin_wire::Prefix;
@@ -29,15 +29,26 @@ pub(super) fn policies(config: &Config, peers: &PeerSelectors) -> Vec<TableComma
     core::iter::once(TableCommand::ClearPolicies).chain(all).collect()
 }
 
-/// The routes of table 4500. `addresses` are the host's.
-pub(super) fn protected_routes(config: &Config, addresses: &BTreeSet<IpAddr>) -> ProtectedRoutes {
+/// The routes of table 4500. `addresses` are the host's; `given` those that a tunnel got from its peer: who asks for
+/// one sends from no other.
+pub(super) fn protected_routes<'g>(
+    config: &Config,
+    addresses: &BTreeSet<IpAddr>,
+    given: impl Fn(&Tunnel) -> &'g [IpAddr],
+) -> ProtectedRoutes {
     let mut out = ProtectedRoutes::new();
     let selectors = || config.tunnels.iter().flat_map(|t| &t.selectors).map(|s| &s.selector);
-    for selector in selectors() {
-        let source = addresses.iter().find(|a| selector.local.contains(**a)).copied();
-        for prefix in prefixes_of(&selector.remote) {
-            // The first selector of a prefix is the one whose policy matches first.
-            out.entry(prefix).or_insert(ProtectedRoute::Tunnel { source });
+    for tunnel in &config.tunnels {
+        for TunnelSelector { selector, .. } in &tunnel.selectors {
+            let fits = |a: &&IpAddr| selector.local.contains(**a);
+            let source = match tunnel.exchanges.addresses.is_empty() {
+                true => addresses.iter().find(fits).copied(),
+                false => given(tunnel).iter().filter(|a| addresses.contains(a)).find(fits).copied(),
+            };
+            for prefix in prefixes_of(&selector.remote) {
+                // The first selector of a prefix is the one whose policy matches first.
+                out.entry(prefix).or_insert(ProtectedRoute::Tunnel { source });
+            }
         }
     }
     let remotes: BTreeSet<Prefix> = out.keys().copied().collect();
@@ -147,19 +158,36 @@ selectors = [{selectors}]
     fn the_hosts_own_packets_get_an_address_that_the_tunnel_covers() {
         let c = config(r#"{ local = "10.1.0.0/24", remote = "10.2.0.0/24" }"#);
         let addresses = ["198.18.0.1".parse().unwrap(), "10.1.0.1".parse().unwrap()].into();
-        let routes = protected_routes(&c, &addresses);
+        let routes = protected_routes(&c, &addresses, |_| &[]);
         let source = Some("10.1.0.1".parse().unwrap());
         assert_eq!(routes, [(p("10.2.0.0/24"), ProtectedRoute::Tunnel { source })].into());
         assert_eq!(
-            protected_routes(&c, &BTreeSet::new())[&p("10.2.0.0/24")],
+            protected_routes(&c, &BTreeSet::new(), |_| &[])[&p("10.2.0.0/24")],
             ProtectedRoute::Tunnel { source: None }
         );
+    }
+
+    // RFC 7296 §2.19: whoever asked for an address sends from it, once the host has it, and from no other.
+    #[test]
+    fn the_hosts_own_packets_get_the_address_that_the_peer_gave() {
+        let mut c = config(r#"{ local = "0.0.0.0/0", remote = "10.2.0.0/24" }"#);
+        let mut tunnel = c.tunnels[0].clone();
+        tunnel.exchanges.addresses = vec!["0.0.0.0".parse().unwrap()];
+        c.tunnels = [tunnel].into_iter().collect();
+        let (own, got): (IpAddr, IpAddr) = ("198.18.0.1".parse().unwrap(), "10.3.0.8".parse().unwrap());
+        let given = [got];
+        let source = |addresses: &[IpAddr]| {
+            let addresses = addresses.iter().copied().collect();
+            protected_routes(&c, &addresses, |_| &given)[&p("10.2.0.0/24")].clone()
+        };
+        assert_eq!(source(&[own]), ProtectedRoute::Tunnel { source: None });
+        assert_eq!(source(&[own, got]), ProtectedRoute::Tunnel { source: Some(got) });
     }
 
     #[test]
     fn with_everything_remote_the_local_network_stays_local() {
         let c = config(r#"{ local = "10.1.0.0/24", remote = "0.0.0.0/0" }"#);
-        let routes = protected_routes(&c, &BTreeSet::new());
+        let routes = protected_routes(&c, &BTreeSet::new(), |_| &[]);
         assert_eq!(routes[&p("0.0.0.0/0")], ProtectedRoute::Tunnel { source: None });
         assert_eq!(routes[&p("10.1.0.0/24")], ProtectedRoute::Throw);
         assert_eq!(routes.len(), 2);

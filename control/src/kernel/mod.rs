@@ -2,7 +2,7 @@
 //!
 //! Decides: how a kernel route becomes a next hop of the data plane, which routes keep protected traffic from leaving
 //! in clear. Reads: rtnetlink (links, addresses, routes of the main and local tables, neighbours).
-//! Writes: table 4500, its rule and those about sources, the TUN device's state, requests to resolve neighbours.
+//! Writes: table 4500, its rule and those about sources, the TUN device's state, addresses that peers gave, requests to resolve neighbours.
 //! Never: changes a route, rule or neighbour that is not its own; sees a packet.
 
 mod mirror;
@@ -10,6 +10,7 @@ mod model;
 mod parse;
 mod failclosed;
 mod sources;
+pub(crate) mod address;
 mod prefixes;
 mod release;
 

@@ -32,6 +32,8 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         idle_out_s: None,
         one_way_s: None,
         selectors: vec!["10.1.0.0/24 = 10.2.0.0/24".into(), "10.1.1.0/24 = 10.2.0.0/24".into()],
+        addresses: if up { vec!["10.3.0.8".into()] } else { vec![] },
+        dns: if up { vec!["10.1.0.53".into(), "10.1.0.54".into()] } else { vec![] },
         rekeys: 3,
         last_error: (!up).then(|| "the peer does not answer".into()),
         last_error_age_s: (!up).then_some(5),
@@ -153,6 +155,8 @@ tunnel office
   encapsulation  esp-in-udp
   selector       10.1.0.0/24 = 10.2.0.0/24
   selector       10.1.1.0/24 = 10.2.0.0/24
+  address        10.3.0.8
+  DNS            10.1.0.53, 10.1.0.54
   IKE SA         0123456789abcdef (ours) fedcba9876543210 (theirs), aes256gcm16-prfsha384-x25519
   IKE age        1h6m, rekey in 2h53m
   child SA       0xc0000101 (in) 0xc0000202 (out), aes256gcm16
@@ -341,7 +345,7 @@ fn json_keys_are_stable() {
     }
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
-        "age_s encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite \
+        "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite \
          last_error last_error_age_s local local_id mode name one_way_s peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out"
     );

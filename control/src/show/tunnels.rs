@@ -60,6 +60,11 @@ fn detail(t: &TunnelStatus) -> String {
         ("encapsulation", encapsulation(t)),
     ];
     lines.extend(t.selectors.iter().map(|selector| ("selector", selector.clone())));
+    for (what, list) in [("address", &t.addresses), ("DNS", &t.dns)] {
+        if !list.is_empty() {
+            lines.push((what, list.join(", ")));
+        }
+    }
     if let (Some(local), Some(remote)) = (&t.ike_spi_local, &t.ike_spi_remote) {
         lines.push((
             "IKE SA",

@@ -12,6 +12,7 @@ mod command;
 mod connections;
 mod gateways;
 mod peers;
+mod given;
 mod actions;
 mod show;
 mod survival;
@@ -165,6 +166,9 @@ impl Endpoint {
         self.changed(id);
         let Some(sa) = self.sas.get(&id) else { return };
         let connection = sa.connection_id();
+        if !sa.core.assigned.is_empty() {
+            self.shared.given.entry(connection).or_default();
+        }
         if !sa.is_starting() {
             self.starting.remove(&id);
         }
@@ -183,6 +187,7 @@ impl Endpoint {
             .of_connection(connection)
             .any(|id| self.sas.get(&id).is_some_and(|sa| sa.is_alive() && sa.established().is_some()));
         self.shared.connections.set_up(connection, up);
+        self.tell_given(connection);
     }
 
     fn add(&mut self, sa: IkeSa) -> IkeSaId {

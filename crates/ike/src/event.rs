@@ -118,6 +118,12 @@ pub enum Event {
         peer: PeerKey,
         addresses: Vec<IpAddr>,
     },
+    /// All that the peer gives to a connection which asks for addresses, the newest first; none: nothing any more.
+    Given {
+        connection: ConnectionId,
+        addresses: Vec<IpAddr>,
+        dns: Vec<IpAddr>,
+    },
     /// `why` is a sentence for the operator.
     IkeDown {
         connection: ConnectionId,

@@ -51,6 +51,19 @@ pub fn pieces(bytes: &[u8]) {
     assert_eq!(room.used(), 0);
 }
 
+/// A Configuration payload as the answer to a request for addresses: what is taken is of hosts, bounded, and one of
+/// each family.
+pub fn assigned(bytes: &[u8]) {
+    let Ok(reply) = payload::Cp::parse(bytes) else { return };
+    let (v4, v6) = ([0, 0, 0, 0].into(), [0u16; 8].into());
+    let found = crate::task::address::Assigned::of(&reply, &[v4, v6]);
+    assert!(found.dns.len() <= 8 && found.addresses.len() <= 2);
+    for addr in found.addresses.iter().chain(&found.dns) {
+        assert!(!addr.is_unspecified() && !addr.is_multicast() && !addr.is_loopback());
+    }
+    assert!(found.addresses.windows(2).all(|two| two[0].is_ipv4() != two[1].is_ipv4()));
+}
+
 /// Packets of EAP for both roles, by one byte for the length of each: no panic, an end, and nobody has proven a thing
 /// whose password is not known to the other.
 pub fn eap(bytes: &[u8]) {

@@ -26,6 +26,7 @@ use crate::fragment::{self, Fragments};
 use crate::header::{self, Exchange, Header};
 use crate::payload::Payload;
 use crate::snapshot::Role;
+use crate::task::address::Assigned;
 use crate::task::ike_auth::{AuthSent, Judging, LoggingIn};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) fragmentation: bool,
     pub(crate) fragments: Fragments,
     pub(crate) mobility: Mobility,
+    /// As initiator: what we asked the peer for and got.
+    pub(crate) assigned: Assigned,
 }
 
 /// By which way a request came; its answer goes back there (RFC 7296 §2.11).
@@ -137,6 +140,7 @@ impl Core {
             fragmentation: false,
             fragments: Fragments::default(),
             mobility: Mobility::Off,
+            assigned: Assigned::default(),
         }
     }
 

@@ -24,9 +24,11 @@ use crate::header::Exchange;
 use crate::ike_sa::{Core, Established, IkeSa, Path, Phase, State, Window};
 use crate::payload::{Id, Reader};
 use crate::snapshot::Role;
+use crate::task::address::Assigned;
 use crate::task::delete::{Delete, Inbound};
 use crate::task::{Task, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
 use bytes::wiped_of;
+use core::net::IpAddr;
 use ravelin_wire::Spi;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -93,6 +95,10 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
         Mobility::Leads => 1,
         Mobility::Follows => 2,
     });
+    for list in [&core.assigned.addresses, &core.assigned.dns] {
+        out.u8(u8::try_from(list.len()).ok()?);
+        list.iter().for_each(|ip| out.ip(*ip));
+    }
     core.window.write(&mut out);
     out.u8(u8::try_from(proposal).ok()?);
     out.u8(u8::from(kem.is_none()));
@@ -140,6 +146,11 @@ pub(crate) fn read<'c>(
         2 => Mobility::Follows,
         _ => return Err(Refused::Malformed),
     };
+    let assigned = Assigned { addresses: read_ips(&mut r)?, dns: read_ips(&mut r)? };
+    if assigned.is_empty() != connection.exchanges.addresses.is_empty() {
+        return Err(Refused::Connection);
+    }
+    let connection = assigned.narrow(&connection);
     let window = Window::read(&mut r, now)?;
     let mut proposal = *connection.proposals.get(usize::from(r.u8()?)).ok_or(Refused::Malformed)?;
     if flag(&mut r)? {
@@ -162,6 +173,7 @@ pub(crate) fn read<'c>(
     }
     let mut core = Core::new(IkeSaId(fresh()), role, (our_spi, peer_spi), connection, path, now);
     (core.window, core.created, core.fragmentation) = (window, created, fragmentation);
+    core.assigned = assigned;
     core.mobility = mobility;
     let e = Established {
         keys,
@@ -216,6 +228,9 @@ fn fingerprint(c: &Connection) -> [u8; 32] {
             }
             server.tls.iter().for_each(|tls| tls_parts(&mut sha, tls));
         }
+    }
+    for address in &c.exchanges.addresses {
+        part(&mut sha, 17, address.to_string().as_bytes());
     }
     if let Some(ppk) = &c.ppk {
         part(&mut sha, 12 + u8::from(ppk.required), &ppk.id);
@@ -313,6 +328,10 @@ fn read_task(r: &mut Reader<'_>) -> Result<Option<Task>, Malformed> {
         3 => Some(Task::Lost(Lost { inbound: bytes::inbound_of(r)? })),
         _ => return Err(Malformed::Value("record")),
     })
+}
+
+fn read_ips(r: &mut Reader<'_>) -> Result<Vec<IpAddr>, Malformed> {
+    (0..r.u8()?).map(|_| ip_of(r)).collect()
 }
 
 fn flag(r: &mut Reader<'_>) -> Result<bool, Malformed> {

@@ -6,6 +6,7 @@
 pub(crate) mod ike_init;
 pub(crate) mod intermediate;
 pub(crate) mod ike_auth;
+pub(crate) mod address;
 pub(crate) mod child_create;
 pub(crate) mod child_rekey;
 pub(crate) mod ike_rekey;

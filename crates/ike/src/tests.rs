@@ -7,6 +7,7 @@ mod certificates;
 mod logins;
 mod children;
 mod peers;
+mod address;
 mod rekey;
 mod collisions;
 mod lossy;

@@ -1,4 +1,5 @@
-# Peers from anywhere: two strongSwan clients with addresses from our pool, each by SAs of its own; leases over a restart
+# Peers from anywhere: two strongSwan clients with addresses from our pool, each by SAs of its own; leases over a restart.
+# Then we are the client: an address from strongSwan's pool, and from Ravelin's
 # quick
 #
 # R33, R75, R122, R131, R141.
@@ -40,9 +41,99 @@ scenario() {
   check "both are back" wait_until 15 road_up 2
   equal "each has the address it had" "$one $two" "$(road_address road1.lab) $(road_address road2.lab)"
   equal "pings to the first client, again" 10 "$(wait_path hostA "$one"; pings hostA "$one" 10)"
+  client
   check_conservation A
   watch_stop
   check_wan
+}
+
+# RFC 7296 §2.19 from the other side: the machine itself is the client, and sends without naming a source.
+client() {
+  road_server "pools = road"
+  client_config
+  check "reloaded as a client" ravelin_do A reload
+  check "strongSwan gives an address" wait_until 10 has_address 10.4.0.7
+  equal "and a DNS server" 10.2.0.53 "$(ravelin_json A tunnels | jq -r '.[0].dns[0]')"
+  equal "the selector is its own" "10.4.0.7/32 = $NET_B" "$(ravelin_json A tunnels | jq -r '.[0].selectors[0]')"
+  wait_path gwA "$HOST_B" 5
+  equal "the machine's own pings" 10 "$(pings gwA "$HOST_B" 10)"
+  swanctl_do B --rekey --child road >/dev/null 2>&1
+  swanctl_do B --rekey --ike road >/dev/null 2>&1
+  sleep 0.5
+  equal "and after rekeys of both SAs" 10 "$(pings gwA "$HOST_B" 10)"
+  signal_process controlA KILL
+  wait_until 5 not alive controlA
+  ravelin_start_control A
+  check "the next control process has the address" wait_until 10 has_address 10.4.0.7
+  equal "and nothing was lost" 10 "$(pings gwA "$HOST_B" 10)"
+  ravelin_do A down net >/dev/null 2>&1
+  check "down: the address is gone" wait_until 5 not on_device 10.4.0.7
+  road_server ""
+  ravelin_do A up net >/dev/null 2>&1
+  check "no pool: the reason is named" wait_until 10 failed_with INTERNAL_ADDRESS_FAILURE
+  stop_process swanB
+  ipn gwB route del blackhole 10.4.0.0/24
+
+  ravelin_config B start=respond
+  sed -i -e 's/^remote = .*/remote = "any"/' \
+    -e "s|^selectors = .*|pool = [\"10.4.0.32/28\"]\ndns = [\"10.2.0.54\"]\nselectors = [{ local = \"$NET_B\", remote = \"10.4.0.0/24\" }]|" \
+    "$LAB/ravelinB/ravelin.toml"
+  ravelin_start B
+  ravelin_do A up net >/dev/null 2>&1
+  check "Ravelin gives an address" wait_until 10 has_address 10.4.0.32
+  equal "and a DNS server" 10.2.0.54 "$(ravelin_json A tunnels | jq -r '.[0].dns[0]')"
+  wait_path gwA "$HOST_B" 5
+  equal "pings of the machine" 10 "$(pings gwA "$HOST_B" 10)"
+  equal "pings to it" 10 "$(pings hostB 10.4.0.32 10)"
+  ravelin_stop B
+}
+
+has_address() { [ "$(ravelin_json A tunnels | jq -r '.[0].addresses[0]')" = "$1" ] && on_device "$1"; }
+on_device() { ipn gwA -4 -o addr show dev ravelin0 | grep -qF " $1/32 "; }
+failed_with() { ravelin_json A tunnels | jq -r '.[0].last_error' | grep -q "$1"; }
+
+client_config() {
+  ravelin_config A more='request-address = ["ipv4"]'
+  sed -i "s|^selectors = .*|selectors = [{ remote = \"$NET_B\" }]|" "$LAB/ravelinA/ravelin.toml"
+}
+
+# strongSwan as the server, with a pool or without.
+road_server() {
+  local dir=$LAB/swanB
+  ipn gwB route replace blackhole 10.4.0.0/24
+  (
+    umask 077
+    cat >"$dir/etc/swanctl.conf" <<CONF
+connections {
+  road {
+    version = 2
+    mobike = no
+    local_addrs = $OUT_B
+    $1
+    proposals = aes256gcm16-prfsha384-x25519
+    local { auth = psk
+            id = b.lab }
+    remote { auth = psk
+             id = a.lab }
+    children { road { local_ts = $NET_B
+                      esp_proposals = aes128gcm16 } }
+  }
+}
+pools {
+  road {
+    addrs = 10.4.0.7-10.4.0.9
+    dns = 10.2.0.53
+  }
+}
+secrets {
+  ike-a {
+    secret = "$LAB_PSK"
+  }
+}
+CONF
+  )
+  swanctl_do B --terminate --force --timeout 1 --ike one >/dev/null 2>&1
+  swanctl_do B --load-all >"$dir/load.log" 2>&1 || { cat "$dir/load.log" >&2; die "strongSwan refused its configuration"; }
 }
 
 begun() { [ "$(grep -c 'IKE begins' "$LAB/controlA.log")" -ge 2 ]; }

@@ -81,6 +81,8 @@ fn every_key_of_a_tunnel_is_seen() {
         ("redirect", with("redirect = true")),
         ("mobike", with("mobike = true")),
         ("one-way-after", with("one-way-after = \"off\"")),
+        ("request-address", with("request-address = [\"ipv4\"]")),
+        ("address-device", with("request-address = [\"ipv4\"]\naddress-device = \"dummy0\"")),
     ];
     // Further children are tunnels of their own, and `pfs` shows in the proposals.
     let changed = |text: &str| diff(&base, &good(text)).lines().join("\n");

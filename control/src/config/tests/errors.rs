@@ -361,6 +361,28 @@ fn missing_and_unreadable_files() {
     assert_eq!(Config::load(&path).unwrap().control.secrets, folder.path().join("secrets.toml"));
 }
 
+// RFC 7296 §2.19
+#[test]
+fn an_address_is_asked_of_a_peer_that_can_be_asked() {
+    let client =
+        |more: &str| format!("{}request-address = {more}\n", selecting("[{ remote = \"10.2.0.0/24\" }]"));
+    let config = good(&client("[\"ipv4\", \"ipv6\"]"));
+    assert_eq!(config.tunnels[0].selectors[0].selector.local, ravelin_wire::AddrRange::ANY_V4);
+    assert_eq!(config.tunnels[0].exchanges.addresses.len(), 2);
+    good(&client("[\"10.3.0.8\"]\naddress-device = \"dummy0\""));
+    assert_error(&client("[\"dhcp\"]"), &["\"dhcp\"", "\"ipv4\", \"ipv6\" or an address"]);
+    assert_error(
+        &client("[\"ipv4\", \"10.3.0.8\"]"),
+        &["asks for ipv4 and 10.3.0.8", "one address of each family"],
+    );
+    assert_error(&client("[\"ipv6\"]"), &["local = \"0.0.0.0/0\"", "which no requested address can be of"]);
+    assert_error(&client("[\"ipv4\"]\nstart = \"respond\""), &["only who begins can ask"]);
+    let any = client("[\"ipv4\"]").replace("remote = \"198.18.0.2\"", "remote = \"any\"");
+    assert_error(&any, &["`request-address`, but `remote` is \"any\""]);
+    assert_error(&with("address-device = \"dummy0\""), &["without `request-address`"]);
+    assert_error(&selecting("[{ remote = \"10.2.0.0/24\" }]"), &["`local` is missing"]);
+}
+
 /// R1, R9, R14: the gateways of one peer, each once, each with its own secret.
 #[test]
 fn backups_are_other_gateways_of_the_same_peer() {

@@ -51,12 +51,12 @@ pub(crate) fn still_wanted(child: &Child, connection: &Connection) -> Result<(),
     if connection.children.iter().any(same) { Ok(()) } else { Err(Error::Mismatch(why())) }
 }
 
-/// Judges the peer's answer to [`request`].
-pub(crate) fn judge_answer(child: &Child, view: View<'_>, pfs: bool) -> Result<Fit, Error> {
+/// Judges the peer's answer to [`request`] for `asked`; of what both sides want, `child` is what we may use.
+pub(crate) fn judge_answer(asked: &Child, child: &Child, view: View<'_>, pfs: bool) -> Result<Fit, Error> {
     let answer = view.sa()?;
     let chosen =
         proposal::accept_esp(&child.proposals, answer, pfs).ok_or_else(|| mismatch(child, view, pfs))?;
-    let (asked_local, asked_remote) = ts::sides(&child.selectors);
+    let (asked_local, asked_remote) = ts::sides(&asked.selectors);
     let (local, remote) = (view.ts_i()?, view.ts_r()?);
     if !ts::within(local, &asked_local) || !ts::within(remote, &asked_remote) {
         return Err(Error::Peer(Misbehaved::BadAnswer("traffic selectors are wider than those asked for")));

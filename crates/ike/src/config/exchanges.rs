@@ -3,6 +3,7 @@
 //! Decides: which choices there are; the default is none of them. Reads and writes: nothing.
 
 use super::Connection;
+use core::net::IpAddr;
 use core::time::Duration;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,4 +22,7 @@ pub struct Exchanges {
     pub redirect: bool,
     /// IKE_AUTH without a child, where the peer knows that (RFC 6023): each child then has a key exchange of its own.
     pub childless: bool,
+    /// Addresses to ask the peer for, at most one of each family; unspecified: whichever it gives (RFC 7296 §2.19).
+    /// What it gives is then the local side of all selectors that hold it.
+    pub addresses: Vec<IpAddr>,
 }

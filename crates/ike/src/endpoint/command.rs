@@ -20,6 +20,7 @@ impl Endpoint {
                 self.shared.peers.forget(id);
                 self.connections.remove(&id);
                 self.shared.connections.remove(id);
+                self.shared.given.retain(|of, (_, in_use)| *of != id || *in_use);
                 self.shared.traced.remove(&id);
             }
             Command::Initiate { connection, child } => {
@@ -172,7 +173,7 @@ impl Endpoint {
             self.with_sa(now, id, |sa, cx| {
                 let gateways = cx.connections.gateways(new.id);
                 let at = cx.connections.gateway_of(&sa.core.connection);
-                sa.core.connection = Arc::clone(gateways.get(at).unwrap_or(new));
+                sa.core.connection = sa.core.assigned.narrow(gateways.get(at).unwrap_or(new));
                 if let Some((core, e)) = sa.parts() {
                     e.move_local(core, cx, local);
                     e.run(core, cx);
@@ -186,9 +187,10 @@ impl Endpoint {
             self.with_sa(now, id, |sa, cx| {
                 let gateways = cx.connections.gateways(new.id);
                 let towards = gateways.get(cx.connections.gateway_of(&sa.core.connection)).unwrap_or(new);
-                let old = core::mem::replace(&mut sa.core.connection, Arc::clone(towards));
+                let now = sa.core.assigned.narrow(towards);
+                let old = core::mem::replace(&mut sa.core.connection, Arc::clone(&now));
                 let Some((core, e)) = sa.parts() else { return };
-                let same = |id| find(&old, id).zip(find(new, id)).is_some_and(|(a, b)| same_sa(a, b));
+                let same = |id| find(&old, id).zip(find(&now, id)).is_some_and(|(a, b)| same_sa(a, b));
                 let changed: Vec<ChildSaId> =
                     e.children.iter().filter(|p| !same(p.child)).map(|p| p.id).collect();
                 changed.into_iter().for_each(|id| e.delete_pair(cx, id));
@@ -232,6 +234,7 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
         || a.ppk != b.ppk
         || a.proposals != b.proposals
         || a.fragment_size.is_some() != b.fragment_size.is_some()
+        || a.exchanges.addresses != b.exchanges.addresses
 }
 
 /// Who has proven itself by `a` may stay with `b`: more users, and how they are asked, disturb nobody.

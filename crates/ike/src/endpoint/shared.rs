@@ -14,6 +14,7 @@ use crate::event::{ChildSaId, Event, IkeSaId};
 use crate::fragment::Room;
 use crate::ike_sa::{Authentic, IkeSa, Waiting};
 use crate::keylog::KeyLine;
+use crate::task::address::Assigned;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -80,6 +81,8 @@ pub(crate) struct Shared {
     triggers: BTreeMap<ChildId, Selector>,
     /// Of connections for any address.
     pub(super) peers: Peers,
+    /// What peers gave to connections that asked for addresses, and whether it is in use; kept to be asked for again.
+    pub(crate) given: BTreeMap<ConnectionId, (Assigned, bool)>,
     last_id: u64,
     /// Who claimed INITIAL_CONTACT between two identities, and until when that may still be on its way.
     claims: HashMap<(Identity, Identity), (ConnectionId, Instant)>,
@@ -110,6 +113,7 @@ impl Shared {
             outbound: BTreeMap::new(),
             triggers: BTreeMap::new(),
             peers: Peers::default(),
+            given: BTreeMap::new(),
             last_id: 0,
             traced: BTreeSet::new(),
             claims: HashMap::new(),

@@ -40,6 +40,35 @@ impl Attribute {
         }
     }
 
+    /// In a request: this address, or any of its family.
+    pub(crate) fn wanted(addr: IpAddr) -> Self {
+        let one = Self::address(addr);
+        if addr.is_unspecified() { Self { value: Vec::new(), ..one } } else { one }
+    }
+
+    pub(crate) const fn any_name_server(v4: bool) -> Self {
+        Self { kind: if v4 { INTERNAL_IP4_DNS } else { INTERNAL_IP6_DNS }, value: Vec::new() }
+    }
+
+    /// In a reply: an address for us. What stands behind it is the length of its prefix, which says nothing to one host.
+    pub(crate) fn given(&self) -> Option<IpAddr> {
+        self.ip(INTERNAL_IP4_ADDRESS, INTERNAL_IP6_ADDRESS)
+    }
+
+    pub(crate) fn name_server(&self) -> Option<IpAddr> {
+        self.ip(INTERNAL_IP4_DNS, INTERNAL_IP6_DNS)
+    }
+
+    fn ip(&self, v4: u16, v6: u16) -> Option<IpAddr> {
+        if self.kind == v4 {
+            <[u8; 4]>::try_from(self.value.as_slice()).ok().map(IpAddr::from)
+        } else if self.kind == v6 && self.value.len() <= 17 {
+            self.value.first_chunk::<16>().copied().map(IpAddr::from)
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn dns(addr: IpAddr) -> Self {
         match addr {
             IpAddr::V4(a) => Self { kind: INTERNAL_IP4_DNS, value: a.octets().to_vec() },

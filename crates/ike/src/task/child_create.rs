@@ -131,7 +131,7 @@ impl Exchanged {
         view.refuse_errors()?;
         let run = self.running.take().ok_or(Error::Local(Failure::Key))?;
         offer::still_wanted(&run.child, &core.connection)?;
-        let fit = offer::judge_answer(&run.child, view, true)?;
+        let fit = offer::judge_answer(&run.child, &run.child, view, true)?;
         let nr = view.nonce()?;
         let shared = shared_as_initiator(run.ke.as_ref(), fit.chosen.ours.group, view)?;
         let lost = self.collision.as_ref().is_some_and(|c| *lowest(&run.nonce, nr) < *c.lowest_nonce);
@@ -187,6 +187,11 @@ impl ChildCreate {
             return None;
         }
         let child = core.connection.children.iter().find(|c| c.id == self.child)?.clone();
+        if child.selectors.is_empty() {
+            let why = Some("none of its selectors holds the address that the peer gave".to_owned());
+            cx.act(Action::ChildMissing { connection: core.connection.id, child: self.child, why });
+            return None;
+        }
         self.exchange.request(child, cx)
     }
 

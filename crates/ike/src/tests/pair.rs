@@ -492,7 +492,8 @@ impl Pair {
             | Event::KeyLog(_)
             | Event::PeerKnown { .. }
             | Event::PeerGone { .. }
-            | Event::Leased { .. } => {}
+            | Event::Leased { .. }
+            | Event::Given { .. } => {}
         }
         self.node(side).events.push(event);
     }

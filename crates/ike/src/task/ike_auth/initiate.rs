@@ -18,8 +18,9 @@ use crate::ike_sa::{Asked, Core, Established, IkeSa, State, count_error};
 use crate::message::View;
 use crate::payload::{Id, Notify, Payload, notify};
 use crate::snapshot::Role;
-use crate::task::{Task, delete, mobike::Mobility, redirect};
+use crate::task::{Task, address, delete, mobike::Mobility, redirect};
 use ravelin_wire::Spi;
+use std::sync::Arc;
 
 /// Initiator: has keys, no identity yet.
 #[derive(Debug)]
@@ -66,12 +67,16 @@ impl AuthSent {
         let child = child.filter(|_| !init.childless);
         let wanted = connection.children.iter().find(|c| Some(c.id) == child);
         let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
+        let had = cx.given.get(&connection.id).map(|(had, _)| had);
+        let asks = address::request(&connection, had);
         if let Some((child, spi)) = &child {
-            let trigger = cx.trigger(child.id);
+            // Whoever asks for an address does not know yet which packets are its own.
+            let trigger = cx.trigger(child.id).filter(|_| asks.is_none());
             let (sa, ts_i, ts_r) = offer::request(child, *spi, false, trigger.as_ref());
             payloads.extend(offer::notifies(child));
             payloads.extend([sa, ts_i, ts_r]);
         }
+        payloads.extend(asks);
         if !core.request_sealed(cx, &mut init.keys, Exchange::IkeAuth, &payloads) {
             return IkeSa::fail(core, cx, Failure::Key.to_string());
         }
@@ -185,12 +190,18 @@ pub(super) fn stand(
     view: View<'_>,
 ) -> State {
     core.mobility = Mobility::agreed(core, view, true);
+    let configured = Arc::clone(&core.connection);
+    let given = address::take(core, view);
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
-    if let Some((child, inbound)) = child {
+    if let (Some((child, inbound)), Ok(())) = (child, &given) {
         let nonces = (init.ni.as_slice(), init.nr.as_slice());
-        first_child(core, &mut e, cx, (&child, inbound), nonces, view);
+        first_child(core, &mut e, cx, (&child, inbound), nonces, view, &configured);
     }
-    if core.doomed {
+    if let (Err(error), false) = (given, core.doomed) {
+        count_error(cx, &error);
+        let _ = IkeSa::fail(core, cx, error.to_string());
+        e.begin_delete(core, cx, &error.to_string());
+    } else if core.doomed {
         e.begin_delete(core, cx, "taken down");
     } else if let Some(to) = redirect::wanted(core, cx, view, None) {
         redirect::follow(core, cx, to);
@@ -228,12 +239,15 @@ fn first_child(
     asked: (&Child, Spi),
     nonces: (&[u8], &[u8]),
     view: View<'_>,
+    configured: &Connection,
 ) {
     let (child, inbound) = asked;
+    // What of it is ours by the address that the peer gave.
+    let own = core.connection.children.iter().find(|c| c.id == child.id).unwrap_or(child);
     let judged = view
         .refuse_errors()
-        .and_then(|()| offer::still_wanted(child, &core.connection))
-        .and_then(|()| offer::judge_answer(child, view, false));
+        .and_then(|()| offer::still_wanted(child, configured))
+        .and_then(|()| offer::judge_answer(child, own, view, false));
     match judged {
         Ok(fit) => {
             let agreed = Agreed {
