@@ -8,6 +8,7 @@
 mod adopt;
 mod half;
 mod path;
+mod specs;
 mod view;
 
 pub use adopt::AdoptedPairs;
@@ -16,12 +17,10 @@ pub use half::Half;
 use crate::config::ChildSettings;
 use crate::driver::Spis;
 use crate::metrics::Totals;
-use half::{half_of, mode_of, suite_of};
+use half::half_of;
 use ravelin_ike::command::Command;
 use ravelin_ike::event::{ChildSa, ChildSaId, InstallToken};
-use ravelin_ring::msg::{
-    Direction, KeyMaterial, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId,
-};
+use ravelin_ring::msg::{Direction, Outcome, SaId, SaSpec, Token, TunnelId, WorkerCommand, WorkerId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -64,6 +63,8 @@ pub struct Installer {
     next_sa: u64,
     /// Likewise: a late answer to an earlier process must not be taken for one to ours.
     next_token: u64,
+    /// See `begin_at`.
+    first_sequence: u64,
     halves: BTreeMap<SaId, Half>,
     /// Those of `halves` that an earlier control process installed.
     adopted: BTreeSet<(TunnelId, SaId)>,
@@ -91,6 +92,7 @@ impl Installer {
             workers: workers.max(1),
             next_sa: u64::from(crate::driver::random_u32()) << 32,
             next_token: u64::from(crate::driver::random_u32()) << 32,
+            first_sequence: 0,
             halves: BTreeMap::new(),
             adopted: BTreeSet::new(),
             pairs: BTreeMap::new(),
@@ -238,40 +240,6 @@ impl Installer {
     /// The next answer for the engine.
     pub fn poll_answer(&mut self) -> Option<Command> {
         self.answers.pop_front()
-    }
-
-    fn specs(&mut self, sa: &ChildSa, settings: &ChildSettings) -> Option<[SaSpec; 2]> {
-        let suite = suite_of(&sa.proposal)?;
-        let selectors = u16::try_from(sa.selectors.len()).ok().filter(|n| *n > 0)?;
-        let (bytes, packets) = (settings.soft(settings.bytes.soft), settings.soft(settings.packets.soft));
-        let outer = |addr: SocketAddr| SocketAddr::new(addr.ip(), if sa.udp { addr.port() } else { 0 });
-        let mut spec = |direction, spi, keys: &[u8]| {
-            self.next_sa += 1;
-            Some(SaSpec {
-                id: SaId(self.next_sa),
-                tunnel: settings.tunnel,
-                direction,
-                spi,
-                suite,
-                keys: KeyMaterial::new(keys)?,
-                esn: sa.proposal.esn,
-                local: outer(sa.local),
-                remote: outer(sa.remote),
-                mode: mode_of(sa.mode),
-                replay_window: settings.replay_window,
-                tunnel_mtu: settings.tunnel_mtu,
-                outer_df: settings.outer_df,
-                tfc: 0, // the data plane does not pad
-                soft_bytes: bytes,
-                hard_bytes: settings.bytes.hard,
-                soft_packets: packets,
-                hard_packets: settings.packets.hard,
-                selectors,
-            })
-        };
-        let inbound = spec(Direction::Inbound, sa.inbound_spi, &sa.inbound_keys.0)?;
-        let outbound = spec(Direction::Outbound, sa.outbound_spi, &sa.outbound_keys.0)?;
-        Some([inbound, outbound])
     }
 
     fn put(&mut self, now: Instant, answer: InstallToken, sa: &ChildSa, specs: [SaSpec; 2]) {

@@ -41,6 +41,9 @@ struct Arguments {
     /// Says that you know what --lab-key-log does.
     #[arg(long, requires = "lab_key_log")]
     all_traffic_may_be_read: bool,
+    /// Laboratories only: the first SAs send as if they had used so many numbers up already.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    lab_first_sequence: u64,
     /// What is logged: error, warn, info, debug, trace, or per part as in `info,ravelin_ike=debug`.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -67,8 +70,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let hold = arguments.hold;
-    let options =
-        Options { config: arguments.config, run_dir: arguments.run_dir, key_log: arguments.lab_key_log };
+    let options = Options {
+        config: arguments.config,
+        run_dir: arguments.run_dir,
+        key_log: arguments.lab_key_log,
+        first_sequence: arguments.lab_first_sequence,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if hold {
         return Ok(runtime.block_on(driver::hold(&options))?);

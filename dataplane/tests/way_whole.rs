@@ -507,13 +507,13 @@ fn removing_the_sa_in_use_stops_the_tunnel() {
     a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::NoOutboundSa);
 }
 
-// R229, R231: soft once, then hard.
+// R229, R231: soft, again when half of the rest is used up, then hard.
 #[test]
 fn limits_are_told_and_kept() {
     let pair = Pair { soft_packets: 3, hard_packets: 5, ..Pair::default() };
     let (mut a, mut b) = gates(&pair);
     let wire: Vec<_> = (0..5).map(|_| protected(&mut a, 80)).collect();
-    assert_eq!(a.events(), [WorkerEvent::SoftLimit { sa: SaId(11), limit: Limit::Packets }]);
+    assert_eq!(a.events(), vec![WorkerEvent::SoftLimit { sa: SaId(11), limit: Limit::Packets }; 2]);
     for _ in 0..2 {
         a.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).lost(Drop::SaExpired);
     }
@@ -524,7 +524,7 @@ fn limits_are_told_and_kept() {
     }
     let events = b.events();
     let soft = WorkerEvent::SoftLimit { sa: SaId(10), limit: Limit::Packets };
-    assert_eq!(events, [WorkerEvent::FirstPacket { sa: SaId(10) }, soft]);
+    assert_eq!(events, [WorkerEvent::FirstPacket { sa: SaId(10) }, soft.clone(), soft]);
 }
 
 #[test]

@@ -39,6 +39,20 @@ wan_summary() {
   jq -r '"\(.ike) IKE, \(.esp) ESP, \(.esp_udp) ESP in UDP, \(.keepalive) keepalives, \(.arp) ARP, \(.nd) ND, \(.icmp_error) ICMP errors between the gateways; \(.clear) in clear, \(.unexpected) of any other kind"' "$LAB/wan.json"
 }
 
+# What is on the wire between these two: ESP's numbers, each of an SA used once.
+numbers_start() {
+  start_process numbers wan tcpdump -i br0 -s 96 -U -w "$LAB/numbers.pcap" 'udp port 4500 or ip proto 50'
+  wait_until 5 test -s "$LAB/numbers.pcap" || die "the capture of numbers did not start"
+}
+numbers_check() { # TEXT PACKETS: at least so many
+  local packets twice highest
+  wan_settle
+  stop_process numbers
+  read -r packets twice highest <<<"$("$PY" "$LAB_HERE/py/numbers.py" "$LAB/numbers.pcap")"
+  at_least "$1: packets seen" "$2" "$packets"
+  equal "$1: numbers used twice, up to $highest" 0 "$twice"
+}
+
 # ---- numbered traffic ----
 
 # flow_start NAME FROM TO SECONDS RATE [SIZE]: FROM and TO are A or B; the account goes to $LAB/NAME.flow

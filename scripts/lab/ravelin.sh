@@ -114,7 +114,7 @@ quoted() { local out= w; for w; do out="$out${out:+, }\"$w\""; done; echo "$out"
 
 ravelin_start() { # SIDE: both processes, waiting for each socket
   ravelin_start_dataplane "$1"
-  ravelin_start_control "$1"
+  ravelin_start_control "$@"
 }
 
 ravelin_start_dataplane() {
@@ -127,9 +127,9 @@ ravelin_start_dataplane() {
 # A killed process leaves its socket's file behind: somebody must listen on it.
 dataplane_listens() { alive "dataplane$1" && in_ns "gw$1" ss -Hlx | grep -qF "$(run_dir "$1")/dataplane.sock"; }
 
-ravelin_start_control() {
+ravelin_start_control() { # SIDE [OPTIONS...]
   local dir=$LAB/ravelin$1
-  start_process "control$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-control" --config "$dir/ravelin.toml"
+  start_process "control$1" "gw$1" env RUST_LOG="${RUST_LOG:-info}" "$RAVELIN_BIN/ravelin-control" --config "$dir/ravelin.toml" "${@:2}"
   wait_until 20 ravelin_answers "$1" || { tail -20 "$LAB/control$1.log" "$LAB/dataplane$1.log" >&2; die "the control process of gw$1 did not start"; }
 }
 

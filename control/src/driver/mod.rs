@@ -71,6 +71,8 @@ pub struct Options {
     pub run_dir: Option<PathBuf>,
     /// Laboratories only: where the keys of all IKE SAs go.
     pub key_log: Option<PathBuf>,
+    /// Laboratories only: so many sequence numbers the first SAs have behind them.
+    pub first_sequence: u64,
 }
 
 /// The process, from its first port to its last Delete.
@@ -164,9 +166,11 @@ impl Driver {
         }
         let vault = vault.ok();
         let link = Link::new(run_dir.join("dataplane.sock"), connections);
+        let mut core = Core::new(config, keys, now);
+        core.installer.begin_at(options.first_sequence);
         let mut me = Self {
             options: options.clone(),
-            core: Core::new(config, keys, now),
+            core,
             sockets,
             mirror,
             fail_closed,

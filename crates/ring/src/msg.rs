@@ -118,6 +118,13 @@ pub enum OuterDf {
     Set,
 }
 
+/// What an SA does beyond the plain way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Extras {
+    /// Last number that was used under these keys before; 0 for new ones. Outbound only.
+    pub sequence: u64,
+}
+
 /// All that a worker needs for one direction of a child SA.
 #[derive(Clone, Debug)]
 pub struct SaSpec {
@@ -139,7 +146,9 @@ pub struct SaSpec {
     pub outer_df: OuterDf,
     /// Inner packets shorter than this are padded to it (RFC 4303 §2.7); 0: none. Outbound, ESP in tunnel mode only.
     pub tfc: u16,
-    /// Limits in bytes and packets; 0: none. Soft raises an event once, hard stops the SA.
+    pub extras: Extras,
+    /// Limits in bytes and packets; 0: none. Soft raises an event, and again each time that half of what is left until
+    /// the hard one is used up; hard stops the SA, and says so once a second while packets come.
     pub soft_bytes: u64,
     pub hard_bytes: u64,
     pub soft_packets: u64,

@@ -72,5 +72,5 @@ fn attend(
         let from = SocketAddr::new(packet.outer_source(), packet.meta.from.1);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });
     }
-    sa.limits.at_gate(sa.id, (hot.packets, bytes), &mut hot.gates, events)
+    sa.limits.at_gate(sa.id, (hot.packets, bytes), &mut hot.gates, (events, now))
 }

@@ -32,7 +32,7 @@ pub(super) fn take(
     let bytes = hot.bytes.saturating_add(packet.meta.ip.total_len.into());
     if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 {
         let sa = sa.as_mut().ok_or(Drop::NoOutboundSa)?;
-        sa.limits.at_gate(sa.id, (hot.sequence, bytes), &mut hot.gates, events)?;
+        sa.limits.at_gate(sa.id, (hot.sequence, bytes), &mut hot.gates, (events, now))?;
     }
     hot.bytes = bytes;
     hot.last_ms = now.ms;

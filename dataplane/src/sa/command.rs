@@ -247,6 +247,7 @@ impl SaDb {
             }
             Direction::Outbound => {
                 let (hot, sa) = (self.outbound.hot.get(at)?, self.outbound.cold.get(at)?.as_ref()?);
+                let packets = hot.sequence.saturating_sub(sa.first);
                 SaReport {
                     id: sa.id,
                     tunnel: sa.tunnel,
@@ -257,12 +258,12 @@ impl SaDb {
                     local: sa.local,
                     remote: sa.remote,
                     sequence: hot.sequence,
-                    packets: hot.sequence,
+                    packets,
                     bytes: hot.bytes,
                     replay_drops: 0,
                     icv_drops: 0,
                     selector_drops: 0,
-                    idle_ms: idle(hot.sequence, hot.last_ms),
+                    idle_ms: idle(packets, hot.last_ms),
                     in_use: self.tunnels.in_use(sa.tunnel) == u32::try_from(at).ok(),
                 }
             }
@@ -312,7 +313,10 @@ fn lawful(spec: &SaSpec) -> bool {
     }
     let direction = match spec.direction {
         Direction::Inbound => spec.replay_window <= MAX_WINDOW,
-        Direction::Outbound => spec.tunnel_mtu >= MIN_MTU,
+        Direction::Outbound => {
+            let numbers = spec.esn || spec.extras.sequence <= u32::MAX.into();
+            spec.tunnel_mtu >= MIN_MTU && numbers
+        }
     };
     direction && spec.selectors > 0 && lawful_ends(spec.local, spec.remote)
 }

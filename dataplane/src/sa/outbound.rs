@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct OutboundHot {
-    /// Last number sent; also how many packets went.
+    /// Last number sent.
     pub(crate) sequence: u64,
     pub(crate) bytes: u64,
     pub(crate) gates: (u64, u64),
@@ -92,6 +92,8 @@ pub(crate) struct OutboundSa {
     pub(crate) tunnel_mtu: u16,
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
+    /// The number that these keys began after.
+    pub(crate) first: u64,
     pub(crate) limits: Limits,
     /// As negotiated: the peer may have narrowed what the policy asks for (RFC 7296 §2.9).
     pub(crate) selectors: SaSelectors,
@@ -109,6 +111,7 @@ impl OutboundSa {
             remote: spec.remote,
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
+            first: spec.extras.sequence,
             limits: Limits::new(spec),
             selectors,
         }
@@ -116,6 +119,7 @@ impl OutboundSa {
 
     pub(crate) fn hot(&self, spec: &SaSpec) -> OutboundHot {
         OutboundHot {
+            sequence: self.first,
             gates: self.limits.gates(),
             spi: spec.spi.get(),
             df: spec.outer_df,

@@ -80,6 +80,7 @@ pub(crate) struct Pair {
     pub(crate) tunnel_mtu: u16,
     pub(crate) df: OuterDf,
     pub(crate) selectors: Vec<Selector>,
+    pub(crate) extras: Extras,
     pub(crate) hard_packets: u64,
     pub(crate) soft_packets: u64,
     /// Of the SA from A to B; the one back has the next but one.
@@ -102,6 +103,7 @@ impl Default for Pair {
                 selector("10.1.0.0/24", "10.2.0.0/24"),
                 selector("2001:db8:1::/64", "2001:db8:2::/64"),
             ],
+            extras: Extras::default(),
             hard_packets: 0,
             soft_packets: 0,
             spi: 0x1000,
@@ -137,6 +139,7 @@ impl Pair {
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
             tfc: 0,
+            extras: self.extras,
             soft_bytes: 0,
             hard_bytes: 0,
             soft_packets: self.soft_packets,

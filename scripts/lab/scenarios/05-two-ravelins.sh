@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic; numbers near their end
 # quick
 scenario() {
   local esp
@@ -8,6 +8,31 @@ scenario() {
   pair chacha20poly1305 auto 6 '6 4'
   pair aes128gcm16 udp 6 '4 6'
   cold
+  worn aes128gcm16 3221225272 1 "a rekey with a quarter of the numbers left"
+  worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
+}
+
+# R124, R302: sequence numbers near where something happens to them. A has so many behind it already; nothing is lost.
+worn() { # ESP NUMBERS REKEYS TEXT
+  watch_start
+  ravelin_config A start=immediately "esp=$1"
+  ravelin_config B start=respond "esp=$1"
+  ravelin_start B
+  ravelin_start A --lab-first-sequence "$2"
+  check "$4: up on both" both_up
+  wait_path hostA "$HOST_B" 5
+  numbers_start
+  flow_start worn A B 2 400
+  check_flow worn "$4"
+  numbers_check "$4" 800
+  equal "$4: rekeys" "$3" "$(tunnel_value A rekeys)"
+  equal "$4: dropped for want of a number" 0 "$(drops_of A sequence_exhausted)"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+  watch_stop
+  check_wan
 }
 
 # R172: the packet that brings the tunnel up waits for it.
@@ -35,6 +60,8 @@ cold() {
     "$(($(drops_of A no_outbound_sa) + $(drops_of A hold_expired) + $(drops_of A hold_full)))"
   check_conservation A
   check_conservation B
+  ravelin_stop A
+  ravelin_stop B
   watch_stop
   check_wan
 }

@@ -14,6 +14,7 @@ scenario() {
   background_traffic
 
   say "control process killed"
+  numbers_start
   flow_start through A B 4 1000
   sleep 0.5
   before=$(ike_spis)
@@ -26,6 +27,8 @@ scenario() {
   equal "pings" 10 "$(pings hostA "$HOST_B" 10)"
   clear_so_far "while the control process was dead"
   goes_on "$before"
+  # R302: the next control process goes on with the same keys, and their numbers go on too.
+  numbers_check "control process killed and back" 5000
 
   say "data plane killed"
   kill_process dataplaneA

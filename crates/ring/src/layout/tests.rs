@@ -22,7 +22,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (4, [32, 16, 16, 4, 19, 45, 4, 5, 116_448, 215_008]));
+    assert_eq!((VERSION, sizes), (5, [32, 16, 16, 4, 19, 45, 4, 5, 116_448, 215_008]));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
     let ids = (any::<u64>(), any::<u32>(), spi(), suites(), directions());
     let key = proptest::collection::vec(any::<u8>(), 0..=KeyMaterial::MAX);
     let rest =
-        (any::<bool>(), socket(), socket(), modes(), any::<u32>(), any::<[u16; 3]>(), any::<[u64; 4]>());
+        (any::<bool>(), socket(), socket(), modes(), any::<u32>(), any::<[u16; 3]>(), any::<[u64; 5]>());
     (ids, key, rest).prop_map(
         |((id, tunnel, spi, suite, direction), key, (esn, local, remote, mode, w, [mtu, tfc, n], l))| {
             SaSpec {
@@ -121,6 +121,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                 tunnel_mtu: mtu,
                 outer_df: OuterDf::Copy,
                 tfc,
+                extras: Extras { sequence: l[4] },
                 soft_bytes: l[0],
                 hard_bytes: l[1],
                 soft_packets: l[2],

@@ -2,8 +2,8 @@
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::{
-    Direction, KeyMaterial, Limit, Mode, Outcome, OuterDf, PortId, SaId, SaReport, SaSpec, Suite, Token,
-    TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+    Direction, Extras, KeyMaterial, Limit, Mode, Outcome, OuterDf, PortId, SaId, SaReport, SaSpec, Suite,
+    Token, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use crate::spsc::Message;
 
@@ -106,6 +106,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
         OuterDf::Set => 2,
     });
     to.u16(spec.tfc);
+    to.u64(spec.extras.sequence);
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -133,6 +134,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
             _ => return Err(Malformed("unknown DF rule")),
         },
         tfc: from.u16()?,
+        extras: Extras { sequence: from.u64()? },
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,
         soft_packets: from.u64()?,
