@@ -3,7 +3,7 @@
 //! Decides: what the benches do not vary. Never: chooses keys or SPIs.
 
 use anyhow::Context;
-use ravelin_ring::msg::{Direction, KeyMaterial, Mode, OuterDf, SaId, SaSpec, Suite, TunnelId};
+use ravelin_ring::msg::{Direction, Extras, KeyMaterial, Mode, OuterDf, SaId, SaSpec, Suite, TunnelId};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// `spi` in host order; `keys`: the suite's key material, cipher key first. An error names what the contract refuses.
@@ -34,5 +34,6 @@ pub(crate) fn spec(
         soft_packets: 0,
         hard_packets: 0,
         selectors: 1,
+        extras: Extras::default(),
     })
 }
