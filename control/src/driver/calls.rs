@@ -34,7 +34,7 @@ impl Waiting {
 }
 
 impl Driver {
-    pub(super) async fn call(&mut self, now: Instant, call: Call) {
+    pub(super) fn call(&mut self, now: Instant, call: Call) {
         let answer = match call.request {
             Request::Show { what, name } => self.show(now, what, name.as_deref()),
             Request::Up { tunnel, timeout_ms } => {
@@ -44,7 +44,7 @@ impl Driver {
                 return self.ask(now, &tunnel, false, timeout_ms, call.reply);
             }
             Request::Trace { tunnel, on } => self.trace(now, tunnel, on),
-            Request::Reload => Answer::Reloaded(self.reload(now).await),
+            Request::Reload => return self.reading.ask(&self.options, Some(call.reply)),
             Request::Version => Answer::Version(self.version()),
         };
         // A client that left does not want it any more.

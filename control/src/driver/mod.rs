@@ -23,6 +23,7 @@ mod revocation;
 mod datagrams;
 mod inquiry;
 mod connection;
+mod reading;
 mod reload;
 mod calls;
 mod answers;
@@ -100,6 +101,7 @@ pub(crate) struct Driver {
     calls: Receiver<Call>,
     waiting: Vec<Waiting>,
     inquiries: inquiry::Inquiries,
+    reading: reading::Reading,
     signals: Signals,
     started: Instant,
     kernel_due: Option<Instant>,
@@ -131,6 +133,7 @@ enum Wake {
     Call(Option<Call>),
     Revocation(inquiry::Done),
     Reload,
+    Loaded(reading::Loaded),
     Stop,
 }
 
@@ -182,6 +185,7 @@ impl Driver {
             calls,
             waiting: Vec::new(),
             inquiries: inquiry::Inquiries::new(),
+            reading: reading::Reading::default(),
             signals,
             started: now,
             kernel_due: None,
@@ -214,10 +218,14 @@ impl Driver {
                     self.kernel_due = Some(now + COALESCE);
                 }
                 Wake::Link(news) => self.news(now, news).await?,
-                Wake::Call(Some(call)) => self.call(now, call).await,
+                Wake::Call(Some(call)) => self.call(now, call),
                 Wake::Call(None) => {}
                 Wake::Revocation((token, answers)) => self.core.revocation(now, token, answers),
-                Wake::Reload => drop(self.reload(now).await),
+                Wake::Reload => self.reading.ask(&self.options, None),
+                Wake::Loaded(loaded) => {
+                    let answer = self.reload(now, loaded).await;
+                    self.reading.answer(&answer, &self.options);
+                }
                 Wake::Stop => self.stop(now),
             }
             // Whoever speaks to the API runs in a task of its own, which has its turn only while this one rests; under
@@ -235,6 +243,7 @@ impl Driver {
             news = self.link.news() => Wake::Link(news),
             call = self.calls.recv() => Wake::Call(call),
             done = self.inquiries.done() => Wake::Revocation(done),
+            loaded = self.reading.done() => Wake::Loaded(loaded),
             _ = self.signals.hangup.recv() => Wake::Reload,
             _ = self.signals.terminate.recv() => Wake::Stop,
             _ = self.signals.interrupt.recv() => Wake::Stop,

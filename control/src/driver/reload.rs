@@ -1,12 +1,13 @@
 //! SIGHUP and `ravelin reload`: the file again, the difference, and nothing else.
 //!
 //! Decides: the order. First the kernel keeps back what is new, then the data plane has the new policies, then IKE
-//! begins or ends tunnels; what protected the removed ones goes last. Reads: configuration and secrets.
+//! begins or ends tunnels; what protected the removed ones goes last. Reads: what was read.
 //! Never: touches a tunnel that did not change; changes anything when the file has an error.
 
-use super::{Driver, DriverError, load, report, state, tables, uplink};
+use super::reading::Loaded;
+use super::{Driver, DriverError, report, state, tables, uplink};
 use crate::api::Reloaded;
-use crate::config::{Config, Difference, Errors, Tunnel, diff};
+use crate::config::{Config, Difference, Tunnel, diff};
 use crate::metrics::Counter;
 use ravelin_ike::config::Connection;
 use std::collections::BTreeSet;
@@ -15,8 +16,8 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 impl Driver {
-    pub(super) async fn reload(&mut self, now: Instant) -> Reloaded {
-        match self.prepare() {
+    pub(super) async fn reload(&mut self, now: Instant, loaded: Loaded) -> Reloaded {
+        match loaded.map(|loaded| self.prepare(loaded)) {
             Ok((config, connections, difference)) => {
                 let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
                 warnings.iter().for_each(|w| warn!("{w}"));
@@ -42,8 +43,10 @@ impl Driver {
         }
     }
 
-    fn prepare(&mut self) -> Result<(Config, Vec<Connection>, Difference), Errors> {
-        let (mut config, mut connections) = load(&self.options)?;
+    fn prepare(
+        &self,
+        (mut config, mut connections): (Config, Vec<Connection>),
+    ) -> (Config, Vec<Connection>, Difference) {
         // Numbers first: what is compared and configured below goes by them.
         config.keep_ids(&self.core.config);
         for connection in &mut connections {
@@ -64,7 +67,7 @@ impl Driver {
         config.control.run_dir.clone_from(&old.control.run_dir);
         config.control.ike_port = old.control.ike_port;
         config.control.natt_port = old.control.natt_port;
-        Ok((config, connections, difference))
+        (config, connections, difference)
     }
 
     async fn apply(&mut self, now: Instant, config: Config, mut connections: Vec<Connection>) {

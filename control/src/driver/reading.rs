@@ -1,0 +1,61 @@
+//! The configuration read again, beside the loop: 10,000 tunnels take a good part of a second, and no peer waits for that.
+//!
+//! Decides: that one reading goes on at a time, and that a request during one gets another after it, since the file may
+//! have changed meanwhile. Reads: configuration and secrets, in a thread of its own. Never: applies anything.
+
+use super::{Options, load};
+use crate::api::{Answer, Reloaded};
+use crate::config::{Config, Errors};
+use ravelin_ike::config::Connection;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(super) type Loaded = Result<(Config, Vec<Connection>), Errors>;
+type Reply = oneshot::Sender<Answer>;
+
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    job: Option<JoinHandle<Loaded>>,
+    /// Who asked for the reading that goes on; a signal wants no answer.
+    replies: Vec<Reply>,
+    /// Asked for meanwhile.
+    next: Option<Vec<Reply>>,
+}
+
+impl Reading {
+    pub(super) fn ask(&mut self, options: &Options, reply: Option<Reply>) {
+        if self.job.is_some() {
+            self.next.get_or_insert_default().extend(reply);
+            return;
+        }
+        self.replies.extend(reply);
+        let options = options.clone();
+        self.job = Some(tokio::task::spawn_blocking(move || load(&options)));
+    }
+
+    /// Safe to cancel; never ready while nothing is read.
+    pub(super) async fn done(&mut self) -> Loaded {
+        let Some(job) = &mut self.job else { return std::future::pending().await };
+        let loaded = job.await;
+        self.job = None;
+        loaded.unwrap_or_else(|why| {
+            Err(Errors::of_file(
+                "".as_ref(),
+                format!("reading it ended: {why}"),
+                "this is a fault of Ravelin; tell its makers",
+            ))
+        })
+    }
+
+    /// What the last reading came to, for all who asked for it.
+    pub(super) fn answer(&mut self, answer: &Reloaded, options: &Options) {
+        for reply in self.replies.drain(..) {
+            // A client that left does not want it any more.
+            let _ = reply.send(Answer::Reloaded(answer.clone()));
+        }
+        if let Some(replies) = self.next.take() {
+            self.ask(options, None);
+            self.replies = replies;
+        }
+    }
+}
