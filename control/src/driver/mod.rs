@@ -37,14 +37,12 @@ pub(crate) use spi::random_u32;
 
 use self::core::Core;
 use crate::api::{self, Call, Server};
-use crate::config::{Config, Errors};
 use crate::kernel::{FailClosed, KernelError, Mirror, ProtectedRoutes};
 use crate::metrics::Counter;
 use crate::net::Sockets;
-use crate::secrets::Secrets;
 use calls::Waiting;
 use connection::Link;
-use ravelin_ike::config::Connection;
+use reading::load;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -382,21 +380,6 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
-}
-
-/// Configuration and secrets, checked, and what the engine makes of them. Secrets live on in the connections only.
-fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
-    let mut config = Config::load(&options.config)?;
-    if let Some(run_dir) = &options.run_dir {
-        config.control.run_dir.clone_from(run_dir);
-    }
-    let secrets = Secrets::load_for(&config)?;
-    secrets.check(&config)?;
-    config.warnings.extend(secrets.all_warnings(&config));
-    let run_dir = config.control.run_dir.clone();
-    state::restore(&run_dir, &mut config);
-    let connections = config.connections(&secrets)?;
-    Ok((config, connections))
 }
 
 /// A failure that does not end the process.

@@ -1,11 +1,13 @@
-//! The configuration read again, beside the loop: 10,000 tunnels take a good part of a second, and no peer waits for that.
+//! Reading the configuration: at the start, and again beside the loop, since 10,000 tunnels take a good part of a second and no peer
+//! waits for that.
 //!
 //! Decides: that one reading goes on at a time, and that a request during one gets another after it, since the file may
 //! have changed meanwhile. Reads: configuration and secrets, in a thread of its own. Never: applies anything.
 
-use super::{Options, load};
+use super::{Options, state};
 use crate::api::{Answer, Reloaded};
 use crate::config::{Config, Errors};
+use crate::secrets::Secrets;
 use ravelin_ike::config::Connection;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -58,4 +60,19 @@ impl Reading {
             self.replies = replies;
         }
     }
+}
+
+/// Configuration and secrets, checked, and what the engine makes of them. Secrets live on in the connections only.
+pub(super) fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
+    let mut config = Config::load(&options.config)?;
+    if let Some(run_dir) = &options.run_dir {
+        config.control.run_dir.clone_from(run_dir);
+    }
+    let secrets = Secrets::load_for(&config)?;
+    secrets.check(&config)?;
+    config.warnings.extend(secrets.all_warnings(&config));
+    let run_dir = config.control.run_dir.clone();
+    state::restore(&run_dir, &mut config);
+    let connections = config.connections(&secrets)?;
+    Ok((config, connections))
 }
