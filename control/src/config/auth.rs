@@ -116,7 +116,9 @@ fn check(table: &Table<'_>, auth: &TunnelAuth, findings: &mut Findings) {
         ("peer-keys", by_key, "remote-auth = \"raw-key\"", "peer-keys = [\"peer.pub.pem\"]"),
         ("eap-user", auth.local == Way::Eap, "auth = \"eap\"", "eap-user = \"carol\""),
     ];
-    for (key, needed, way, example) in rules {
+    // With EAP on both sides it is for whoever begins; without it, it is our identity.
+    let alone = (auth.local, auth.remote) == (Way::Eap, Way::Eap);
+    for (key, needed, way, example) in rules.into_iter().filter(|rule| !(alone && rule.0 == "eap-user")) {
         match (needed, table.get(key).is_some()) {
             (true, false) => {
                 let found = format!("`{key}` is missing in [[tunnel]]");
@@ -141,15 +143,22 @@ fn check(table: &Table<'_>, auth: &TunnelAuth, findings: &mut Findings) {
 const ONLY_WITH: &[(&str, &[Way], &str)] = &[
     ("eap-methods", &[Way::Eap], "auth or remote-auth = \"eap\""),
     ("eap-ask-identity", &[Way::Eap], "remote-auth = \"eap\""),
-    ("crl", &[Way::Certificate], "remote-auth = \"certificate\""),
-    ("ocsp", &[Way::Certificate], "remote-auth = \"certificate\""),
 ];
 
 /// What says how to ask for revocation has no use where it is not asked.
 fn check_revocation(table: &Table<'_>, auth: &TunnelAuth, findings: &mut Findings) {
     let crl = ("crl", auth.crl);
+    let shown = auth.remote == Way::Certificate || auth.eap_tls();
+    for key in ["crl", "ocsp"] {
+        if table.get(key).is_some() && !shown {
+            let with = "remote-auth = \"certificate\" or EAP-TLS";
+            let found = format!("`{key}` has no use here");
+            let cure = format!("remove it, or write {with}");
+            findings.error(table.line_of(key, findings), found, format!("it only with {with}"), cure);
+        }
+    }
     for (key, (switch, when)) in [("crl-files", crl), ("crl-urls", crl), ("ocsp-url", ("ocsp", auth.ocsp))] {
-        if table.get(key).is_some() && (when == When::Never || auth.remote != Way::Certificate) {
+        if table.get(key).is_some() && (when == When::Never || !shown) {
             let with = format!("{switch} = \"required\" or \"if-available\"");
             let found = format!("`{key}` has no use here");
             let cure = format!("remove it, or write {with}");
@@ -175,6 +184,9 @@ pub(crate) fn check_eap(table: &Table<'_>, auth: &TunnelAuth, start: Start, find
     if !logs_in && !lets_in {
         return;
     }
+    if logs_in && lets_in {
+        return check_alone(table, auth, findings);
+    }
     let by_key = |way: Way| matches!(way, Way::Certificate | Way::RawKey);
     let other = if logs_in { ("remote-auth", auth.remote) } else { ("auth", auth.local) };
     if !by_key(other.1) {
@@ -198,9 +210,15 @@ pub(crate) fn check_eap(table: &Table<'_>, auth: &TunnelAuth, start: Start, find
         let found = "`start` = \"respond\", but with auth = \"eap\" we must begin";
         findings.error(line, found, "\"immediately\" or \"on-traffic\"", "write start = \"immediately\"");
     }
-    if auth.ppk_id.is_some() {
-        let line = table.line_of("ppk-id", findings);
-        findings.error(line, "`ppk-id` together with EAP", "one of them", "remove ppk-id");
+}
+
+/// EAP on both sides (RFC 5998): the method proves both and makes a key, or there is no proof at all.
+fn check_alone(table: &Table<'_>, auth: &TunnelAuth, findings: &mut Findings) {
+    if let Some(method) = auth.eap_methods.iter().find(|method| **method != EapMethod::Tls) {
+        let line = table.line_of("eap-methods", findings);
+        let found = format!("`eap-methods`: \"{}\" with EAP on both sides", method_text(*method));
+        let expected = "\"tls\": a method that proves both sides by more than a password";
+        findings.error(line, found, expected, "write eap-methods = [\"tls\"]");
     }
 }
 

@@ -101,7 +101,9 @@ impl Keys {
 }
 
 fn client(tunnel: &Tunnel, secrets: &Secrets, tls: Option<EapTls>) -> Option<EapClient> {
-    let user = tunnel.auth.eap_user.clone()?;
+    let user = tunnel.auth.eap_user.clone();
+    let user =
+        user.or_else(|| (tunnel.auth.remote == Way::Eap).then(|| IdText(&tunnel.local_id).to_string()))?;
     let known = secrets.user(&user).cloned();
     // TLS needs none.
     let password = if tunnel.auth.eap_password() { known? } else { Secret::new(Vec::new()) };

@@ -72,22 +72,21 @@ impl Signed<'_> {
 }
 
 /// AUTH after EAP: by the key that the method made, else by SK_p (RFC 7296 §2.16).
-pub(crate) fn after_eap(keys: &IkeKeys, signed: Signed<'_>, msk: Option<&Wiped>) -> Payload {
-    Payload::Auth { method: METHOD_PSK, data: by_eap(keys, signed, msk) }
+pub(crate) fn after_eap(key: ProofKey<'_>, signed: Signed<'_>, msk: Option<&Wiped>) -> Payload {
+    Payload::Auth { method: METHOD_PSK, data: by_eap(key, signed, msk) }
 }
 
 /// Whether the peer's AUTH after EAP is right.
 pub(crate) fn verify_after_eap(
-    keys: &IkeKeys,
+    key: ProofKey<'_>,
     signed: Signed<'_>,
     msk: Option<&Wiped>,
     (method, got): (u8, &[u8]),
 ) -> bool {
-    method == METHOD_PSK && prf::equal(&by_eap(keys, signed, msk), got)
+    method == METHOD_PSK && prf::equal(&by_eap(key, signed, msk), got)
 }
 
-fn by_eap(keys: &IkeKeys, signed: Signed<'_>, msk: Option<&Wiped>) -> Wiped {
-    let key = keys.proof(signed.signer);
+fn by_eap(key: ProofKey<'_>, signed: Signed<'_>, msk: Option<&Wiped>) -> Wiped {
     psk::by_key(key.prf, msk.map_or(key.sk_p, |msk| msk.as_slice()), &signed.octets(key))
 }
 

@@ -17,6 +17,7 @@ pub(crate) use client::Client;
 pub(crate) use packet::name;
 pub(crate) use server::Server;
 
+pub(crate) use crate::auth::Proven as Proof;
 use crate::crypto::Wiped;
 
 /// Packets of the other side in one run: an identity, a refusal of methods, and the longest method have far less.
@@ -46,6 +47,8 @@ pub(crate) struct Proven {
     pub(crate) msk: Option<Wiped>,
     /// As server: the user who proved itself.
     pub(crate) user: String,
+    /// What the other side's proof rests on: certificates, by the one method that has them.
+    pub(crate) by: Proof,
 }
 
 #[cfg(test)]

@@ -22,7 +22,12 @@ pub struct InstallToken(pub u64);
 
 /// Answered by [`crate::command::Command::Revocation`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RevocationToken(pub u64);
+pub struct RevocationToken {
+    /// Number of the IKE SA.
+    pub ike: u64,
+    /// Of its questions: a late answer to one is none to the next.
+    pub question: u32,
+}
 
 /// The identity that a peer has proven, as on the wire: type (RFC 7296 §3.5) and data.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -64,6 +64,8 @@ pub(crate) struct Core {
     pub(crate) mobility: Mobility,
     /// As initiator: what we asked the peer for and got.
     pub(crate) assigned: Assigned,
+    /// How often it was asked whether certificates are revoked.
+    pub(crate) questions: u32,
 }
 
 /// By which way a request came; its answer goes back there (RFC 7296 §2.11).
@@ -141,6 +143,7 @@ impl Core {
             fragments: Fragments::default(),
             mobility: Mobility::Off,
             assigned: Assigned::default(),
+            questions: 0,
         }
     }
 

@@ -1,15 +1,17 @@
 # Logging in by EAP with strongSwan in both roles: MSCHAPv2 (makes a key), MD5 (makes none), TLS; a wrong password; a
-# post-quantum pre-shared key (RFC 8784), with and without
+# post-quantum pre-shared key (RFC 8784), with and without, also with EAP; EAP-TLS alone (RFC 5998)
 . "${BASH_SOURCE%/*}/../pki.sh"
 scenario() {
   make_pki
   # METHOD WHO_LOGS_IN
-  login mschapv2 strongswan
-  login mschapv2 ravelin
+  login mschapv2 strongswan ppk
+  login mschapv2 ravelin ppk
   login md5 strongswan
   login md5 ravelin
   login tls strongswan
   login tls ravelin
+  login tls strongswan only
+  login tls ravelin only
   wrong_password
   # WHO_BEGINS OURS THEIRS (yes: required)
   ppk strongswan yes yes
@@ -49,30 +51,49 @@ CONF
 }
 PASSWORD='an open Sesame'
 
-login_swan() { # WHO METHOD
+login_swan() { # WHO METHOD, and as the caller has set: proof, more, secret
   local id=carol
   # With TLS a certificate proves who it is: it has another name in it.
   [ "$2" != tls ] || id=b.lab
   pki_files p256
   if [ "$1" = strongswan ]; then
-    strongswan_start B role=initiator "plugins=$EAP_PLUGINS" "secrets=eap-carol { id = carol
-      secret = \"$PASSWORD\" }" "local_auth=auth = eap-$2
+    strongswan_start B role=initiator "plugins=$EAP_PLUGINS" "connection=$more" "secrets=eap-carol { id = carol
+      secret = \"$PASSWORD\" }
+    $secret" "local_auth=auth = eap-$2
              eap_id = $id
-             certs = b.pem" 'remote_auth=auth = pubkey'
+             certs = b.pem" "remote_auth=$proof"
   else
-    strongswan_start B role=responder "plugins=$EAP_PLUGINS" "secrets=eap-carol { id = carol
-      secret = \"$PASSWORD\" }" 'local_auth=auth = pubkey
-             certs = b.pem' "remote_auth=auth = eap-$2
+    strongswan_start B role=responder "plugins=$EAP_PLUGINS" "connection=$more" "secrets=eap-carol { id = carol
+      secret = \"$PASSWORD\" }
+    $secret" "local_auth=$proof
+             certs = b.pem" "remote_auth=auth = eap-$2
              eap_id = %any"
   fi
 }
 EAP_PLUGINS='eap-identity eap-mschapv2 eap-md5 eap-tls md5'
 
-login() { # METHOD WHO
-  local method=$1 who=$2 text="EAP-$1, $2 logs in"
+# only: the side that answers proves itself by EAP too; ppk: with a post-quantum pre-shared key that both require
+login() { # METHOD WHO [only|ppk]
+  local method=$1 who=$2 text="EAP-$1${3:+ ($3)}, $2 logs in" proof='auth = pubkey' more='' secret=''
   login_config "$who" "$method"
+  case ${3:-} in
+    only)
+      proof='auth = eap-tls'
+      sed -i -e '/^\(auth\|remote-auth\|certificate\|private-key\|trusted-ca\|eap-methods\|eap-user\) =/d' "$LAB/ravelinA/ravelin.toml"
+      printf 'auth = "eap"\nremote-auth = "eap"\neap-methods = ["tls"]\ncertificate = "%s"\nprivate-key = "%s"\ntrusted-ca = ["%s"]\n' \
+        "$PKI/a-rsa.pem" "$PKI/a-rsa.key" "$PKI/root.pem" >>"$LAB/ravelinA/ravelin.toml"
+      ;;
+    ppk)
+      printf 'ppk-id = "lab-ppk"\nppk = "required"\n' >>"$LAB/ravelinA/ravelin.toml"
+      printf '[[ppk]]\nid = "lab-ppk"\nkey-hex = "%s"\n' "$PPK" >>"$LAB/ravelinA/secrets.toml"
+      more='ppk_id = lab-ppk
+    ppk_required = yes' secret="ppk-lab { id = lab-ppk
+      secret = 0x$PPK }"
+      ;;
+  esac
   both "$who" login_swan "$who" "$method"
   works "$text"
+  [ "${3:-}" != ppk ] || check "$text: strongSwan used the PPK" grep -q 'using PPK' "$LAB/swanB/charon.log"
   [ "$who" = ravelin ] || equal "$text: as whom" "$([ "$method" = tls ] && echo b.lab || echo carol)" "$(tunnel_value A remote_id)"
   stop_both
 }
@@ -95,6 +116,7 @@ stop_both() {
 }
 
 wrong_password() {
+  local proof='auth = pubkey' more='' secret=''
   login_config strongswan mschapv2
   sed -i "s/$PASSWORD/something else/" "$LAB/ravelinA/secrets.toml"
   both strongswan traced login_swan strongswan mschapv2

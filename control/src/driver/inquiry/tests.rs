@@ -58,8 +58,13 @@ async fn only_so_many_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (trust, mut inquiries) = (trust(&url, &url), Inquiries::new());
-    let mut ask =
-        |n| inquiries.ask((RevocationToken(n), Arc::clone(&trust), vec![certificate(), certificate()]));
+    let mut ask = |n| {
+        inquiries.ask((
+            RevocationToken { ike: n, question: 1 },
+            Arc::clone(&trust),
+            vec![certificate(), certificate()],
+        ))
+    };
     assert!((0..MAX_ASKED as u64).all(&mut ask));
     assert!(!ask(99));
     drop(listener);

@@ -7,7 +7,7 @@ use super::mschapv2::{Asked, Reply};
 use super::packet::{self, Packet};
 use super::server::number;
 use super::tls::{Tls, Turn};
-use super::{MAX_ROUNDS, Proven, Step, md5};
+use super::{MAX_ROUNDS, Proof, Proven, Step, md5};
 use crate::config::{EapClient, EapMethod};
 use crate::crypto::Wiped;
 use rand_core::Rng;
@@ -28,7 +28,7 @@ enum Stage {
     MsChapV2(Asked),
     Tls(Box<Tls>),
     /// Only "success" may come now, or "failure".
-    Proven(Option<Wiped>),
+    Proven(Option<Wiped>, Proof),
     /// The server said no, and why.
     Refused(String),
     Over,
@@ -49,14 +49,16 @@ impl Client {
         let stage = core::mem::replace(&mut self.stage, Stage::Over);
         match (packet.code, packet.kind) {
             (packet::SUCCESS, _) => match stage {
-                Stage::Proven(msk) => Step::Done(Proven { say: None, msk, user: self.config.user.clone() }),
+                Stage::Proven(msk, by) => {
+                    Step::Done(Proven { say: None, msk, user: self.config.user.clone(), by })
+                }
                 Stage::Begin | Stage::MsChapV2(_) | Stage::Tls(_) | Stage::Refused(_) | Stage::Over => {
                     failed("success that nobody has proven")
                 }
             },
             (packet::FAILURE, _) => match stage {
                 Stage::Refused(why) => failed(&why),
-                Stage::Begin | Stage::MsChapV2(_) | Stage::Tls(_) | Stage::Proven(_) | Stage::Over => {
+                Stage::Begin | Stage::MsChapV2(_) | Stage::Tls(_) | Stage::Proven(..) | Stage::Over => {
                     failed("the server refused us")
                 }
             },
@@ -80,7 +82,7 @@ impl Client {
             (Stage::Begin, packet::MD5) if self.can(EapMethod::Md5) => {
                 let Some(challenge) = md5::value(packet.data) else { return failed("a malformed challenge") };
                 let data = md5::respond(packet.id, config.password.expose(), challenge, &config.user);
-                self.stage = Stage::Proven(None);
+                self.stage = Stage::Proven(None, Proof::Itself);
                 respond(packet, packet::MD5, &data)
             }
             (Stage::Begin, packet::MSCHAPV2) if self.can(EapMethod::MsChapV2) => {
@@ -110,7 +112,7 @@ impl Client {
                 respond(packet, packet::MSCHAPV2, &data)
             }
             Reply::Proven(data, msk) => {
-                self.stage = Stage::Proven(Some(msk));
+                self.stage = Stage::Proven(Some(msk), Proof::Itself);
                 respond(packet, packet::MSCHAPV2, &data)
             }
             Reply::Failed(data, why) => {
@@ -125,7 +127,10 @@ impl Client {
         let (stage, data) = match run.on(packet.data) {
             Turn::Say(data) => (Stage::Tls(run), data),
             Turn::Alert(data, why) => (Stage::Refused(why), data),
-            Turn::Proven(data, msk) => (Stage::Proven(Some(msk)), data),
+            Turn::Proven(data, msk) => match run.path() {
+                Some(path) => (Stage::Proven(Some(msk), Proof::Path { trust: run.trust(), path }), data),
+                None => return failed("the server's certificates lead to no CA"),
+            },
             Turn::Failed(why) => return failed(&why),
         };
         self.stage = stage;

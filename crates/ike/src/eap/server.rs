@@ -6,7 +6,7 @@
 use super::mschapv2::{Serving, Verdict};
 use super::packet::{self, Packet};
 use super::tls::{self, Tls, Turn};
-use super::{MAX_NAME, MAX_ROUNDS, Proven, Step, md5};
+use super::{MAX_NAME, MAX_ROUNDS, Proof, Proven, Step, md5};
 use crate::cert::Certificate;
 use crate::config::{EapMethod, EapServer, Secret};
 use crate::crypto::Wiped;
@@ -124,7 +124,7 @@ impl Server {
         let known = self.password(&self.user);
         let secret = known.as_ref().map_or(b"".as_slice(), Secret::expose);
         if md5::verify(packet.id, secret, challenge, packet.data) && known.is_some() {
-            return self.done(self.user.clone(), None);
+            return self.done(self.user.clone(), None, Proof::Itself);
         }
         self.refuse(&format!("{} does not know the password, or is no user here", self.user))
     }
@@ -136,7 +136,7 @@ impl Server {
                 self.stage = Stage::MsChapV2 { run, begun: true };
                 self.request(packet::MSCHAPV2, &data)
             }
-            Verdict::Proven(user, msk) => self.done(user, Some(msk)),
+            Verdict::Proven(user, msk) => self.done(user, Some(msk), Proof::Itself),
             // Without the method's own words, which would only ask for another try.
             Verdict::Refused(why) => self.refuse(&why),
         }
@@ -152,8 +152,11 @@ impl Server {
                 self.stage = Stage::Refused(why);
                 self.request(packet::TLS, &data)
             }
-            Turn::Proven(_, msk) => match run.peer() {
-                Some(certificate) => self.done(self.who(&certificate), Some(msk)),
+            Turn::Proven(_, msk) => match run.path() {
+                Some(path) => {
+                    let user = path.first().map(|own| self.who(own)).unwrap_or_default();
+                    self.done(user, Some(msk), Proof::Path { trust: run.trust(), path })
+                }
                 None => self.refuse("the client showed no certificate"),
             },
             Turn::Failed(why) => self.refuse(&why),
@@ -179,8 +182,8 @@ impl Server {
         Step::Send(packet::write(packet::REQUEST, self.id, kind, data))
     }
 
-    fn done(&self, user: String, msk: Option<Wiped>) -> Step {
-        Step::Done(Proven { say: Some(packet::verdict(packet::SUCCESS, self.id)), msk, user })
+    fn done(&self, user: String, msk: Option<Wiped>, by: Proof) -> Step {
+        Step::Done(Proven { say: Some(packet::verdict(packet::SUCCESS, self.id)), msk, user, by })
     }
 
     fn refuse(&mut self, why: &str) -> Step {

@@ -7,9 +7,11 @@
 mod proof;
 mod session;
 
-use crate::config::EapTls;
+use crate::cert::{Certificate, path};
+use crate::config::{EapTls, Trust};
 use crate::crypto::Wiped;
 use rustls::Connection;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const LENGTH: u8 = 0x80;
@@ -32,6 +34,9 @@ pub(super) struct Tls {
     sent: usize,
     /// TLS 1.3: the server has said that nothing more comes (RFC 9190 §2.5).
     committed: bool,
+    trust: Arc<Trust>,
+    /// Seconds since 1970, when it began.
+    now: u64,
 }
 
 /// What follows from a packet.
@@ -54,21 +59,30 @@ pub(super) const fn start() -> [u8; 1] {
 impl Tls {
     /// `now`: seconds since 1970.
     pub(super) fn client(config: &EapTls, now: u64) -> Option<Self> {
-        Some(Self::new(session::client(config, now)?, false))
+        Some(Self::new(session::client(config, now)?, false, config, now))
     }
 
     pub(super) fn server(config: &EapTls, now: u64) -> Option<Self> {
-        Some(Self::new(session::server(config, now)?, true))
+        Some(Self::new(session::server(config, now)?, true, config, now))
     }
 
-    const fn new(connection: Connection, serves: bool) -> Self {
-        Self { connection, serves, incoming: Vec::new(), outgoing: Vec::new(), sent: 0, committed: false }
+    fn new(connection: Connection, serves: bool, config: &EapTls, now: u64) -> Self {
+        let trust = Arc::clone(&config.trust);
+        let (incoming, outgoing) = (Vec::new(), Vec::new());
+        Self { connection, serves, incoming, outgoing, sent: 0, committed: false, trust, now }
     }
 
-    /// The client's certificate, once the handshake is over.
-    pub(super) fn peer(&self) -> Option<crate::cert::Certificate> {
-        let first = self.connection.peer_certificates()?.first()?;
-        crate::cert::Certificate::from_der(first).ok()
+    /// The other side's certificate and those up to the CA, once the handshake is over.
+    pub(super) fn path(&self) -> Option<Vec<Certificate>> {
+        let shown = self.connection.peer_certificates()?.iter();
+        let shown: Vec<_> = shown.map(|c| Certificate::from_der(c)).collect::<Result<_, _>>().ok()?;
+        let (own, others) = shown.split_first()?;
+        let found = path::find(own, others, &self.trust.authorities, self.now).ok()?;
+        Some(found.into_iter().cloned().collect())
+    }
+
+    pub(super) fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust)
     }
 
     pub(super) fn on(&mut self, data: &[u8]) -> Turn {

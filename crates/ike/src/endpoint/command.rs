@@ -74,7 +74,9 @@ impl Endpoint {
                 self.shared.traced.remove(&connection);
             }
             Command::Revocation { token, answers } => {
-                self.with_sa(now, IkeSaId(token.0), |sa, cx| sa.on_revocation(cx, &answers));
+                self.with_sa(now, IkeSaId(token.ike), |sa, cx| {
+                    sa.on_revocation(cx, token.question, &answers)
+                });
             }
             Command::Shutdown => self.shut_down(now),
         }

@@ -132,8 +132,13 @@ impl IkeSa {
     }
 
     /// What was asked about the peer's certificates is known, or will not be.
-    pub(crate) fn on_revocation(&mut self, cx: &mut Cx<'_>, answers: &[crate::command::Status]) {
-        if !matches!(self.state, State::Judging(_)) {
+    pub(crate) fn on_revocation(
+        &mut self,
+        cx: &mut Cx<'_>,
+        question: u32,
+        answers: &[crate::command::Status],
+    ) {
+        if !matches!(self.state, State::Judging(_)) || question != self.core.questions {
             return;
         }
         self.step(cx, |state, core, cx| match state {

@@ -39,7 +39,7 @@ impl IkeSa {
             }
             State::Judging(s) => {
                 if cx.now >= s.until {
-                    self.on_revocation(cx, &[]);
+                    self.on_revocation(cx, self.core.questions, &[]);
                 }
             }
             State::Established(e) => {

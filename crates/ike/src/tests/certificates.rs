@@ -28,7 +28,7 @@ pub(super) fn trust(authorities: &[&Made]) -> RemoteAuth {
 /// One root, a certificate for each side.
 pub(super) struct Lab {
     pub(super) root: Made,
-    a: Made,
+    pub(super) a: Made,
     pub(super) b: Made,
 }
 

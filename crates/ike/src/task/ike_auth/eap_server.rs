@@ -4,19 +4,21 @@
 //! Writes: our own proof, which comes first; packets of EAP. Never: makes an SA before the peer's AUTH, which binds
 //! what EAP proved to this IKE SA.
 
+use super::judge::{self, Known};
 use super::{Init, our_id, respond};
+use crate::auth::ppk::{self, Choice};
 use crate::auth::{self, bad};
 use crate::child_sa::offer;
-use crate::config::{Connection, EapServer, RemoteAuth};
+use crate::config::{Connection, EapServer, LocalAuth, RemoteAuth};
 use crate::crypto::Wiped;
 use crate::crypto::keys::IkeKeys;
-use crate::eap::{Proven, Server, Step};
+use crate::eap::{Proof, Proven, Server, Step};
 use crate::endpoint::Cx;
 use crate::error::{Error, Malformed, Misbehaved};
 use crate::header::Exchange;
 use crate::ike_sa::{Asked, Core, State, count_error};
 use crate::message::View;
-use crate::payload::{Id, Payload};
+use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use std::sync::Arc;
 
@@ -29,8 +31,8 @@ pub(crate) struct LoggingIn {
     server: Server,
     /// The peer's first request: the child that it wants stands there.
     first: Vec<Payload>,
-    /// EAP succeeded: the key, if the method makes one, and the user.
-    proven: Option<(Option<Wiped>, String)>,
+    /// EAP succeeded.
+    proven: Option<Proven>,
 }
 
 /// `HDR, SK {IDi, [CERTREQ,] [IDr,] SAi2, TSi, TSr}`: a request without AUTH.
@@ -38,7 +40,14 @@ pub(super) fn begin(mut init: Init, core: &mut Core, cx: &mut Cx<'_>, asked: Ask
     let begun = found(&init, core, cx, view).and_then(|(connection, config, claimed)| {
         core.connection = connection;
         respond::follow(core, cx, asked);
-        let mut payloads = respond::own_proof(&init, core, cx, view)?;
+        let mut payloads = match core.connection.local_auth {
+            // RFC 5998: EAP will prove us too.
+            LocalAuth::Eap(_) => {
+                let id = our_id(&core.connection, core).ok_or_else(|| bad("our identity is not known"))?;
+                vec![Payload::IdR(id)]
+            }
+            LocalAuth::Psk(_) | LocalAuth::Key(_) => respond::own_proof(&init, core, cx, view)?,
+        };
         let (server, first) =
             Server::begin(config, claimed.to_string(), cx.config.clock.unix(), &mut *cx.rng);
         match first {
@@ -72,11 +81,15 @@ fn found(
     let logs_in = |c: Arc<Connection>| {
         let RemoteAuth::Eap(config) = &c.remote_auth else { return None };
         let config = Arc::clone(config);
-        // RFC 8784 with EAP is not done: such a connection lets nobody in.
-        let without = c.ppk.as_ref().is_none_or(|ppk| !ppk.required);
-        (without && respond::fits(&c, init, id, id_r)).then_some((c, config))
+        respond::fits(&c, init, id, id_r).then_some((c, config))
     };
     let mut all: Vec<_> = candidates.into_iter().filter_map(logs_in).collect();
+    let any = !all.is_empty();
+    let only = view.notify(notify::EAP_ONLY_AUTHENTICATION).is_some();
+    all.retain(|(c, _)| only || !matches!(c.local_auth, LocalAuth::Eap(_)));
+    if any && all.is_empty() {
+        return Err(bad("the peer does not know EAP-only authentication (RFC 5998)"));
+    }
     if all.is_empty() {
         return Err(bad("no connection with these identities lets a peer log in by EAP"));
     }
@@ -104,8 +117,8 @@ impl LoggingIn {
     ) -> State {
         let judged = if asked.exchange != Exchange::IkeAuth {
             Err(Malformed::Value("exchange type").into())
-        } else if let Some((msk, user)) = self.proven.take() {
-            self.finish(core, view, (msk, user))
+        } else if let Some(proven) = self.proven.take() {
+            self.finish(core, cx, view, proven)
         } else {
             self.step(core, cx, view)
         };
@@ -115,10 +128,17 @@ impl LoggingIn {
                 State::LoggingIn(self)
             }
             Ok(Next::Refuse(packet, why)) => self.fail(core, cx, asked, packet, why),
-            Ok(Next::Stand(user, auth)) => {
-                let Self { init, first, .. } = *self;
+            Ok(Next::Stand(by, known)) => {
+                let (init, first) = (self.init, self.first);
+                let known = Known { init, peer: known.0, child: None, after_eap: Some(known.1) };
                 respond::follow(core, cx, asked);
-                respond::stand(init, core, cx, asked, View(&first), Id::user(&user), vec![auth])
+                match judge::begin(core, cx, by, known, (asked, View(&first))) {
+                    Ok(waiting) => waiting,
+                    Err(Known { init, peer, after_eap, .. }) => {
+                        let head = after_eap.unwrap_or_default();
+                        respond::stand(init, core, cx, asked, View(&first), peer, head)
+                    }
+                }
             }
             Err(error) => {
                 let Self { init, claimed, .. } = *self;
@@ -131,11 +151,16 @@ impl LoggingIn {
         let packet = view.eap()?.ok_or(Malformed::Missing("EAP payload"))?;
         Ok(match self.server.on(packet, &mut *cx.rng) {
             Step::Send(packet) => Next::Ask(packet),
-            Step::Done(Proven { say, msk, user }) => {
-                let key = if msk.is_some() { "a key" } else { "no key" };
-                core.trace(cx, || format!("EAP: {user} has proven itself, with {key}"));
-                self.proven = Some((msk, user));
-                Next::Ask(say.unwrap_or_default())
+            Step::Done(mut proven) => {
+                let key = if proven.msk.is_some() { "a key" } else { "no key" };
+                core.trace(cx, || format!("EAP: {} has proven itself, with {key}", proven.user));
+                let one_sided = matches!(proven.by, Proof::Itself);
+                if matches!(core.connection.local_auth, LocalAuth::Eap(_)) && one_sided {
+                    return Err(bad("EAP alone, by a method that does not prove both sides"));
+                }
+                let say = proven.say.take().unwrap_or_default();
+                self.proven = Some(proven);
+                Next::Ask(say)
             }
             Step::Failed { say, why } => Next::Refuse(say, why),
         })
@@ -143,19 +168,36 @@ impl LoggingIn {
 
     /// The peer's AUTH, and ours in return.
     fn finish(
-        &self,
+        &mut self,
         core: &Core,
+        cx: &mut Cx<'_>,
         view: View<'_>,
-        (msk, user): (Option<Wiped>, String),
+        proven: Proven,
     ) -> Result<Next, Error> {
-        let got = view.auth()?.ok_or(Malformed::Missing("AUTH payload"))?;
+        let Proven { msk, user, by, .. } = proven;
+        let (method, got) = view.auth()?.ok_or(Malformed::Missing("AUTH payload"))?;
+        let choice = ppk::choose(core.connection.ppk.as_ref(), self.init.ppk, view, got)?;
+        let data = match choice {
+            Choice::Plain(data) => data,
+            Choice::Mixed(ppk) => {
+                ppk::mix(&self.init.keys, ppk).install(&mut self.init.keys);
+                self.init.ppk_used = true;
+                got
+            }
+        };
         let theirs = self.init.signed(Role::Initiator, &self.claimed);
-        if !auth::verify_after_eap(&self.init.keys, theirs, msk.as_ref(), got) {
+        let key = self.init.keys.proof(Role::Initiator);
+        if !auth::verify_after_eap(key, theirs, msk.as_ref(), (method, data)) {
             return Err(bad("the peer's AUTH is not made of what EAP proved"));
         }
         let id = our_id(&core.connection, core).ok_or_else(|| bad("our identity is not known"))?;
         let ours = self.init.signed(Role::Responder, &id);
-        Ok(Next::Stand(user, auth::after_eap(&self.init.keys, ours, msk.as_ref())))
+        let mut head = vec![auth::after_eap(self.init.keys.proof(Role::Responder), ours, msk.as_ref())];
+        if self.init.ppk_used {
+            core.trace(cx, || ppk::USED.to_owned());
+            head.push(ppk::agree());
+        }
+        Ok(Next::Stand(by, (Id::user(&user), head)))
     }
 
     fn fail(
@@ -180,6 +222,6 @@ impl LoggingIn {
 enum Next {
     Ask(Wiped),
     Refuse(Option<Wiped>, String),
-    /// The user, and our AUTH.
-    Stand(String, Payload),
+    /// What the proof rests on; the user, and what our answer begins with.
+    Stand(Proof, (Id, Vec<Payload>)),
 }

@@ -4,12 +4,13 @@
 //! Never: stands with a peer that has not.
 
 use super::eap_client::LogIn;
+use super::judge::Known;
 use super::{Init, judge, our_id};
 use crate::auth::ppk::{self, Mixed};
 use crate::auth::{self, Proven, Prover, Signed, bad};
 use crate::child_sa::offer;
 use crate::child_sa::{self, Agreed, Then};
-use crate::config::{Child, ChildId, Connection, LocalAuth};
+use crate::config::{Child, ChildId, Connection, LocalAuth, RemoteAuth};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed, Misbehaved};
@@ -56,6 +57,9 @@ impl AuthSent {
         let signed = init.signed(Role::Initiator, &id);
         // RFC 7296 §2.16: without AUTH the responder knows that we want EAP.
         let logs_in = matches!(connection.local_auth, LocalAuth::Eap(_));
+        if eap_only(&connection) {
+            payloads.push(Payload::Notify(Notify::new(notify::EAP_ONLY_AUTHENTICATION)));
+        }
         let ppk = connection.ppk.as_ref().filter(|_| init.ppk && !logs_in);
         let mixed = ppk.map(|ppk| ppk::mix(&init.keys, ppk));
         if !logs_in {
@@ -96,14 +100,22 @@ impl AuthSent {
         }
         let Self { mut init, child, log_in, mixed } = *self;
         if let Some(log_in) = log_in {
-            return log_in.on_response(init, core, cx, child, view);
+            return log_in.on_response(init, core, cx, (asked, child), view);
+        }
+        if eap_only(&core.connection) && matches!(view.auth(), Ok(None)) {
+            return match claimed(core, view) {
+                Ok(peer) => proceed(init, core, cx, (asked, peer), child, view),
+                Err(error) => refuse(init, core, cx, &error),
+            };
         }
         match mixed.filter(|_| ppk::is_agreed(view)) {
             Some(mixed) => {
                 mixed.install(&mut init.keys);
                 core.trace(cx, || ppk::USED.to_owned());
             }
+            // Who logs in by EAP asks for it later.
             None if core.connection.ppk.as_ref().is_some_and(|p| p.required)
+                && !matches!(core.connection.local_auth, LocalAuth::Eap(_))
                 && !matches!(view.auth(), Ok(None)) =>
             {
                 let why = bad("the peer does not use the post-quantum pre-shared key, which is required");
@@ -112,13 +124,33 @@ impl AuthSent {
             None => {}
         }
         match prove(&init, core, cx, view) {
-            Ok((peer, proven)) => match judge::begin(core, cx, proven, (init, peer, child), (asked, view)) {
-                Ok(waiting) => waiting,
-                Err((init, peer, child)) => proceed(init, core, cx, peer, child, view),
-            },
+            Ok((peer, proven)) => {
+                let known = Known { init, peer, child, after_eap: None };
+                match judge::begin(core, cx, proven, known, (asked, view)) {
+                    Ok(waiting) => waiting,
+                    Err(Known { init, peer, child, .. }) => {
+                        proceed(init, core, cx, (asked, peer), child, view)
+                    }
+                }
+            }
             Err(error) => refuse(init, core, cx, &error),
         }
     }
+}
+
+/// RFC 5998: the responder proves itself by EAP too, and by nothing else.
+pub(super) const fn eap_only(connection: &Connection) -> bool {
+    matches!((&connection.local_auth, &connection.remote_auth), (LocalAuth::Eap(_), RemoteAuth::Eap(_)))
+}
+
+/// As whom the responder lets us log in, which EAP is to prove (RFC 5998 §4).
+fn claimed(core: &Core, view: View<'_>) -> Result<Id, Error> {
+    view.refuse_errors()?;
+    let id = view.id_r()?.ok_or(Malformed::Missing("IDr payload"))?;
+    if !id.matches(&core.connection.remote_id) {
+        return Err(bad("the peer has another identity than configured"));
+    }
+    Ok(id.clone())
 }
 
 /// AUTH and, with a post-quantum pre-shared key, what says so.
@@ -167,14 +199,14 @@ pub(super) fn proceed(
     init: Init,
     core: &mut Core,
     cx: &mut Cx<'_>,
-    peer: Id,
+    (asked, peer): (Asked, Id),
     child: Option<(Child, Spi)>,
     view: View<'_>,
 ) -> State {
     match &core.connection.local_auth {
         LocalAuth::Eap(config) => {
             let log_in = LogIn::new(config.clone(), peer, cx.config.clock.unix());
-            log_in.on_response(init, core, cx, child, view)
+            log_in.on_response(init, core, cx, (asked, child), view)
         }
         LocalAuth::Psk(_) | LocalAuth::Key(_) => stand(init, core, cx, peer, child, view),
     }

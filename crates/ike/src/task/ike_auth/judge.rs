@@ -26,19 +26,28 @@ pub(crate) struct Judging {
     pub(super) payloads: Vec<Payload>,
     /// As initiator.
     pub(super) child: Option<(Child, Spi)>,
+    /// The proof came by EAP, and this is what our answer begins with, if it is for us to answer.
+    pub(super) after_eap: Option<Vec<Payload>>,
     pub(super) rules: Revocation,
     /// Certificates that were asked about.
     pub(super) count: usize,
     pub(crate) until: Instant,
 }
 
-/// What goes on when nothing is to be asked, or the answer is there: the IKE SA to be, the peer, the child asked for.
-pub(super) type Known = (Init, Id, Option<(Child, Spi)>);
+/// What goes on when nothing is to be asked, or the answer is there.
+pub(super) struct Known {
+    pub(super) init: Init,
+    pub(super) peer: Id,
+    /// As initiator: the one that is asked for.
+    pub(super) child: Option<(Child, Spi)>,
+    /// As in [`Judging`].
+    pub(super) after_eap: Option<Vec<Payload>>,
+}
 
 /// Asks, if the proof rests on certificates that are to be asked about. `Err`: nothing is to be asked.
 #[allow(clippy::result_large_err)] // what was given comes back
 pub(super) fn begin(
-    core: &Core,
+    core: &mut Core,
     cx: &mut Cx<'_>,
     proven: Proven,
     known: Known,
@@ -49,13 +58,24 @@ pub(super) fn begin(
     if trust.revocation.is_off() || path.len() < 2 {
         return Err(known);
     }
-    let (init, peer, child) = known;
+    let Known { init, peer, child, after_eap } = known;
     let (rules, count) = (trust.revocation, path.len() - 1);
-    let token = RevocationToken(core.id.0);
+    core.questions += 1;
+    let token = RevocationToken { ike: core.id.0, question: core.questions };
     cx.event(Event::CheckRevocation { token, connection: core.connection.id, trust, path });
     let until = cx.now + cx.config.timers.revocation;
     let (asked, payloads) = (message.0, message.1.0.to_vec());
-    Ok(State::Judging(Box::new(Judging { init, peer, asked, payloads, child, rules, count, until })))
+    Ok(State::Judging(Box::new(Judging {
+        init,
+        peer,
+        asked,
+        payloads,
+        child,
+        after_eap,
+        rules,
+        count,
+        until,
+    })))
 }
 
 impl Judging {
@@ -63,11 +83,18 @@ impl Judging {
     pub(crate) fn on_answer(self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>, answers: &[Status]) -> State {
         let verdict = judge(self.rules, self.count, answers);
         core.trace(cx, || format!("revocation, one answer for each certificate: {answers:?}"));
-        let Self { init, peer, asked, payloads, child, .. } = *self;
+        let Self { init, peer, asked, payloads, child, after_eap, .. } = *self;
+        let view = View(&payloads);
         match (core.role, verdict) {
-            (Role::Initiator, Ok(())) => initiate::proceed(init, core, cx, peer, child, View(&payloads)),
+            (Role::Initiator, Ok(())) if after_eap.is_some() => {
+                initiate::stand(init, core, cx, peer, child, view)
+            }
+            (Role::Initiator, Ok(())) => initiate::proceed(init, core, cx, (asked, peer), child, view),
             (Role::Initiator, Err(why)) => initiate::refuse(init, core, cx, &why),
-            (Role::Responder, Ok(())) => respond::accept(init, core, cx, asked, View(&payloads), peer),
+            (Role::Responder, Ok(())) => match after_eap {
+                Some(head) => respond::stand(init, core, cx, asked, view, peer, head),
+                None => respond::accept(init, core, cx, asked, view, peer),
+            },
             (Role::Responder, Err(why)) => respond::refuse(init, core, cx, asked, &why, &peer.to_string()),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Decides: which connection the peer's identity and proof belong to. Never: answers more than an error to others.
 
+use super::judge::Known;
 use super::{Init, eap_server, judge, our_id};
 use crate::auth::ppk::{self, Choice};
 use crate::auth::{self, Proven, Prover, bad};
@@ -67,9 +68,10 @@ impl InitAnswered {
                 if init.ppk_used {
                     core.trace(cx, || ppk::USED.to_owned());
                 }
-                match judge::begin(core, cx, proven, (init, peer, None), (asked, view)) {
+                let known = Known { init, peer, child: None, after_eap: None };
+                match judge::begin(core, cx, proven, known, (asked, view)) {
                     Ok(waiting) => waiting,
-                    Err((init, peer, _)) => accept(init, core, cx, asked, view, peer),
+                    Err(Known { init, peer, .. }) => accept(init, core, cx, asked, view, peer),
                 }
             }
             Err(error) => {
