@@ -7,6 +7,7 @@
 
 mod adopt;
 mod half;
+mod own;
 mod path;
 mod specs;
 mod view;
@@ -73,6 +74,8 @@ pub struct Installer {
     waiting: HashMap<Token, Waiting>,
     /// The outbound SA each tunnel sends by.
     in_use: BTreeMap<TunnelId, SaId>,
+    /// Those that workers have of their own beside it (RFC 9611).
+    own: own::Own,
     /// Inbound SAs in their grace time.
     later: Vec<(Instant, SaId)>,
     doomed: Vec<SaId>,
@@ -99,6 +102,7 @@ impl Installer {
             installing: Vec::new(),
             waiting: HashMap::new(),
             in_use: BTreeMap::new(),
+            own: own::Own::default(),
             later: Vec::new(),
             doomed: Vec::new(),
             gone: BTreeMap::new(),
@@ -123,6 +127,7 @@ impl Installer {
         self.pairs.clear();
         self.waiting.clear();
         self.in_use.clear();
+        self.own = own::Own::default();
         self.later.clear();
         self.doomed.clear();
         self.out.clear();
@@ -140,16 +145,20 @@ impl Installer {
         }
     }
 
-    /// Step 2: all workers learn by which SA the tunnel sends, and who owns it.
-    pub fn use_outbound(&mut self, now: Instant, child: ChildSaId) {
+    /// Step 2: the workers that have none of their own learn by which SA the tunnel sends, and who owns it.
+    /// Of one resource (RFC 9611): its own worker alone.
+    pub fn use_outbound(&mut self, now: Instant, child: ChildSaId, resource: u16) {
+        if resource > 0 {
+            return self.use_own(child);
+        }
         let Some(pair) = self.pairs.get(&child).copied() else {
             return warn!(?child, "use of a pair that is not installed");
         };
         self.in_use.insert(pair.tunnel, pair.outbound);
         for worker in (0..self.workers).map(WorkerId) {
-            let token = self.token(Waiting::Other);
-            let (tunnel, sa, owner) = (pair.tunnel, pair.outbound, pair.owner);
-            self.push(worker, WorkerCommand::UseOutbound { token, tunnel, sa, owner });
+            if !self.own.has(pair.tunnel, worker) {
+                self.send_by(worker, pair.tunnel, pair.outbound, pair.owner);
+            }
         }
         self.retire_adopted(now, pair.tunnel);
     }
@@ -293,17 +302,6 @@ impl Installer {
             self.stop_if_used(pair.tunnel, pair.outbound);
             self.doom(pair.outbound);
             self.doom(pair.inbound);
-        }
-    }
-
-    fn stop_if_used(&mut self, tunnel: TunnelId, outbound: SaId) {
-        if self.in_use.get(&tunnel) != Some(&outbound) {
-            return;
-        }
-        self.in_use.remove(&tunnel);
-        for worker in (0..self.workers).map(WorkerId) {
-            let token = self.token(Waiting::Other);
-            self.push(worker, WorkerCommand::StopOutbound { token, tunnel });
         }
     }
 

@@ -641,6 +641,47 @@ fn packets_move_to_the_worker_that_owns_the_sa() {
     assert_eq!(hops, 4);
 }
 
+// RFC 9611, R301: two workers with a pair each, of one tunnel. Either counts by itself, and nothing is a replay.
+#[test]
+fn each_worker_sends_by_an_sa_of_its_own_and_by_the_other_when_that_is_gone() {
+    let first = Pair { spi: 0x1000, ..Pair::default() };
+    let own = Pair { spi: 0x1001, id: 3, ..Pair::default() };
+    let (mut zero, mut one) = (Gate::with_workers(true, 0, 2), Gate::with_workers(true, 1, 2));
+    let mut b = Gate::new(false);
+    let send_by = |gate: &mut Gate, pair: &Pair, owner: u16| {
+        let (tunnel, sa, owner) = (TUNNEL, SaId(pair.id * 10 + 1), WorkerId(owner));
+        let outcome = gate.command(|token| WorkerCommand::UseOutbound { token, tunnel, sa, owner });
+        assert_eq!(outcome, Outcome::Ok);
+    };
+    for (n, (gate, pair)) in (0..).zip([(&mut zero, &first), (&mut one, &own)]) {
+        gate.install(pair);
+        send_by(gate, pair, n);
+        b.install(pair);
+    }
+    b.use_pair(&first);
+    let spi = |wire: &[u8]| u32::from_be_bytes(wire[20..24].try_into().unwrap());
+    for n in 0..100u16 {
+        for (gate, pair) in [(&mut zero, &first), (&mut one, &own)] {
+            let wire = gate.receive(INSIDE, &ip(HOST_A, HOST_B, 80 + usize::from(n))).forwarded(WAN).to_vec();
+            assert_eq!(spi(&wire), pair.spi);
+            b.receive(WAN, &wire).forwarded(INSIDE);
+        }
+    }
+    // Its own is gone: the flows that it knows go by the other worker's.
+    send_by(&mut one, &first, 0);
+    let out = one.receive(INSIDE, &ip(HOST_A, HOST_B, 80));
+    assert_eq!(out.verdict, Verdict::HandOff { worker: WorkerId(0) });
+    let wire = zero.one(out.origin, out.bytes).forwarded(WAN).to_vec();
+    assert_eq!(spi(&wire), first.spi);
+    b.receive(WAN, &wire).forwarded(INSIDE);
+    // And back again: the sequence goes on where it was.
+    send_by(&mut one, &own, 1);
+    let wire = one.receive(INSIDE, &ip(HOST_A, HOST_B, 80)).forwarded(WAN).to_vec();
+    b.receive(WAN, &wire).forwarded(INSIDE);
+    let sequence = |wire: &[u8]| u32::from_be_bytes(wire[24..28].try_into().unwrap());
+    assert_eq!((spi(&wire), sequence(&wire)), (own.spi, 101));
+}
+
 /// A with the tunnel's policy holding its packets, and no SA.
 fn cold(hold: bool) -> Gate {
     let mut a = Gate::new(true);

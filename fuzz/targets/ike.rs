@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use rand_core::SeedableRng;
 use ravelin_ike::command::Command;
 use ravelin_ike::config::*;
-use ravelin_ike::endpoint::{Endpoint, EndpointConfig, SpiSource};
+use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Near, SpiSource};
 use ravelin_wire::Spi;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 struct Spis(u32);
 
 impl SpiSource for Spis {
-    fn inbound_spi(&mut self, _: ChildId) -> Spi {
+    fn inbound_spi(&mut self, _: ChildId, _: Option<Near>) -> Spi {
         self.0 += 1;
         Spi::try_from(self.0).expect("over 255")
     }
@@ -69,6 +69,7 @@ fn connection() -> Connection {
             lifetime: Duration::from_secs(3600),
             hard_lifetime: Duration::from_secs(4000),
             jitter: Duration::ZERO,
+            resources: 2,
         }],
         pool: None,
         lifetime: Duration::from_secs(14400),

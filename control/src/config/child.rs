@@ -14,7 +14,7 @@ use super::proposal::{parse_ah, parse_esp};
 use super::reader::{Table, tables};
 use super::selectors::selectors;
 use super::tunnel::{name, proposals, replay_window};
-use super::value::{number16, word};
+use super::value::{boolean, number16, word};
 
 pub(crate) const CHILD_KEYS: &[&str] = &[
     "name",
@@ -23,6 +23,7 @@ pub(crate) const CHILD_KEYS: &[&str] = &[
     "esp-proposals",
     "ah-proposals",
     "pfs",
+    "per-worker",
     "replay-window",
     "tunnel-mtu",
     "df",
@@ -58,6 +59,7 @@ enum Pfs {
 pub(crate) struct Part {
     pub(crate) mode: Mode,
     pub(crate) proposals: Vec<EspProposal>,
+    pub(crate) per_worker: bool,
     pub(crate) replay_window: u32,
     pub(crate) tunnel_mtu: u16,
     pub(crate) df: OuterDf,
@@ -74,6 +76,7 @@ impl Part {
         let mode = table.or("mode", base.map_or(Mode::Tunnel, |b| b.mode), findings, |v| {
             word(v, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)])
         });
+        let per_worker = table.or("per-worker", base.is_some_and(|b| b.per_worker), findings, boolean);
         let replay_window =
             table.or("replay-window", base.map_or(1024, |b| b.replay_window), findings, replay_window);
         let tunnel_mtu = table.or("tunnel-mtu", base.map_or(1500, |b| b.tunnel_mtu), findings, |v| {
@@ -82,7 +85,14 @@ impl Part {
         let df = table.or("df", base.map_or(OuterDf::Copy, |b| b.df), findings, |v| {
             word(v, &[("copy", OuterDf::Copy), ("clear", OuterDf::Clear), ("set", OuterDf::Set)])
         });
-        Self { mode, proposals: offered(table, ike, base, findings), replay_window, tunnel_mtu, df }
+        Self {
+            mode,
+            proposals: offered(table, ike, base, findings),
+            per_worker,
+            replay_window,
+            tunnel_mtu,
+            df,
+        }
     }
 }
 
@@ -193,6 +203,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         selectors: selectors?,
         mode: part.mode,
         esp_proposals: part.proposals,
+        per_worker: part.per_worker,
         replay_window: part.replay_window,
         tunnel_mtu: part.tunnel_mtu,
         df: part.df,

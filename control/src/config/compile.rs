@@ -208,6 +208,8 @@ fn child(tunnel: &Tunnel) -> Child {
         lifetime: tunnel.lifetime,
         hard_lifetime: tunnel.hard_lifetime,
         jitter: tunnel.jitter(tunnel.lifetime),
+        // How many workers there are is the data plane's to say.
+        resources: if tunnel.per_worker { u16::MAX } else { 1 },
     }
 }
 

@@ -125,6 +125,8 @@ pub struct Tunnel {
     pub pool: Option<Pool>,
     pub start: Start,
     pub encapsulation: Encapsulation,
+    /// A child SA for each worker, where the peer can (RFC 9611).
+    pub per_worker: bool,
     /// Packets; 0: no replay check.
     pub replay_window: u32,
     pub tunnel_mtu: u16,

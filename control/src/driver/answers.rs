@@ -269,7 +269,7 @@ fn sa(core: &Core, index: &Index<'_>, now: Instant, half: &Half, tunnel: &str) -
         remote: addr(|r| r.remote, |c| c.remote),
         state: if half.leaving {
             "expiring"
-        } else if core.installer.in_use(half.tunnel) == Some(half.id) {
+        } else if core.installer.is_used(half.tunnel, half.id) {
             "in-use"
         } else {
             "installed"

@@ -293,7 +293,8 @@ impl Core {
         }
     }
 
-    fn configure(&mut self, now: Instant, connection: Connection) {
+    fn configure(&mut self, now: Instant, mut connection: Connection) {
+        self.installer.fit(&mut connection);
         self.command(now, Command::Configure(Box::new(connection)));
     }
 
@@ -316,7 +317,8 @@ impl Core {
     fn event(&mut self, now: Instant, event: Event) {
         match event {
             Event::Install { token, sa } => self.install(now, token, &sa),
-            Event::UseOutbound { sa, .. } => self.installer.use_outbound(now, sa),
+            Event::UseOutbound { sa, resource, .. } => self.installer.use_outbound(now, sa, resource),
+            Event::StopOutbound { sa, .. } => self.installer.leave_own(sa),
             Event::Remove { sa, grace, .. } => self.installer.remove(now, sa, grace),
             Event::Moved { sa, local, remote } => self.installer.moved(sa, local, remote),
             Event::Idle => self.idle = true,

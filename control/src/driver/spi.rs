@@ -5,7 +5,7 @@
 //! Never: gives out an SPI that is installed, adopted ones included.
 
 use ravelin_ike::config::ChildId;
-use ravelin_ike::endpoint::SpiSource;
+use ravelin_ike::endpoint::{Near, SpiSource};
 use ravelin_ring::msg::WorkerId;
 use ravelin_wire::Spi;
 use std::collections::HashSet;
@@ -81,10 +81,13 @@ impl State {
 }
 
 impl SpiSource for Spis {
-    fn inbound_spi(&mut self, _child: ChildId) -> Spi {
+    fn inbound_spi(&mut self, _child: ChildId, near: Option<Near>) -> Spi {
         let mut state = self.lock();
-        let worker = state.least_loaded();
         let workers = u32::try_from(state.load.len()).unwrap_or(1);
+        let worker = match near {
+            Some(Near { spi, apart }) => (spi.get() % workers + u32::from(apart)) % workers,
+            None => state.least_loaded(),
+        };
         loop {
             let raw = random_u32();
             // The remainder is replaced; at the very top that could wrap, so such numbers are drawn again.
@@ -119,7 +122,7 @@ mod tests {
             let mut spis = Spis::new(workers);
             let mut per_worker = vec![0; usize::from(workers)];
             for _ in 0..workers * 4 {
-                let spi = spis.inbound_spi(ChildId(0));
+                let spi = spis.inbound_spi(ChildId(0), None);
                 assert!(spi.get() > 255);
                 spis.take(spi);
                 per_worker[usize::from(spis.owner(spi).0)] += 1;
@@ -128,12 +131,25 @@ mod tests {
         }
     }
 
+    // RFC 9611: each resource of a group is another worker, and a successor stays where its predecessor was.
+    #[test]
+    fn an_spi_near_another_one_has_the_worker_that_is_asked_for() {
+        for workers in 1..=5u16 {
+            let mut spis = Spis::new(workers);
+            let first = spis.inbound_spi(ChildId(0), None);
+            for apart in 0..workers * 2 {
+                let spi = spis.inbound_spi(ChildId(0), Some(Near { spi: first, apart }));
+                assert_eq!(spis.owner(spi).0, (spis.owner(first).0 + apart) % workers);
+            }
+        }
+    }
+
     #[test]
     fn the_worker_that_lost_an_sa_gets_the_next_one() {
         let mut spis = Spis::new(3);
         let taken: Vec<Spi> = (0..9)
             .map(|_| {
-                let spi = spis.inbound_spi(ChildId(0));
+                let spi = spis.inbound_spi(ChildId(0), None);
                 spis.take(spi);
                 spi
             })
@@ -141,6 +157,6 @@ mod tests {
         let gone = taken[4];
         spis.release(gone);
         spis.release(gone); // twice does not count twice
-        assert_eq!(spis.owner(spis.clone().inbound_spi(ChildId(0))), spis.owner(gone));
+        assert_eq!(spis.owner(spis.clone().inbound_spi(ChildId(0), None)), spis.owner(gone));
     }
 }

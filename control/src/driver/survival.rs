@@ -56,6 +56,8 @@ impl Core {
     ) {
         self.connections = connections.iter().map(|c| (c.id, c.clone())).collect();
         let there = self.installer.adopted_pairs();
+        let mut connections = connections;
+        connections.iter_mut().for_each(|c| self.installer.fit(c));
         let taken = self.endpoint.restore(now, connections, records, |pair| there.in_use(pair));
         vault::tell(taken.ike_sas, taken.pairs.len(), unreadable, &taken.refused);
         for pair in &taken.pairs {

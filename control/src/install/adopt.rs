@@ -34,7 +34,10 @@ impl Installer {
         let halves = self.adopted().filter(|h| !h.leaving);
         AdoptedPairs(
             halves
-                .map(|h| ((h.tunnel, h.direction, h.spi), (h.id, self.in_use(h.tunnel) == Some(h.id))))
+                .map(|h| {
+                    let used = h.report.as_ref().is_some_and(|r| r.in_use);
+                    ((h.tunnel, h.direction, h.spi), (h.id, used))
+                })
                 .collect(),
         )
     }

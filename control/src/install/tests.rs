@@ -38,7 +38,7 @@ impl Bed {
             connection: ConnectionId(3),
             child: ChildId(3),
             replaces: None,
-            inbound_spi: self.spis.inbound_spi(ChildId(3)),
+            inbound_spi: self.spis.inbound_spi(ChildId(3), None),
             outbound_spi: Spi::try_from(0x1000 + u32::try_from(id).unwrap()).unwrap(),
             inbound_keys: ChildKeys(vec![1; 20]),
             outbound_keys: ChildKeys(vec![2; 20]),
@@ -77,7 +77,7 @@ impl Bed {
         let commands = self.commands();
         self.answer(&commands);
         assert!(matches!(self.installer.poll_answer(), Some(Command::Installed { ok: true, .. })));
-        self.installer.use_outbound(self.now, sa.id);
+        self.installer.use_outbound(self.now, sa.id, 0);
         let commands = self.commands();
         self.answer(&commands);
         sa
@@ -266,7 +266,7 @@ fn use_outbound_goes_to_all_workers_and_names_the_owner() {
     let sa = bed.install(1);
     let commands = bed.commands();
     bed.answer(&commands);
-    bed.installer.use_outbound(bed.now, sa.id);
+    bed.installer.use_outbound(bed.now, sa.id, 0);
     let commands = bed.commands();
     let workers: Vec<u16> = commands.iter().map(|(w, _)| w.0).collect();
     assert_eq!(workers, [0, 1, 2]);
@@ -274,6 +274,64 @@ fn use_outbound_goes_to_all_workers_and_names_the_owner() {
     assert!(
         commands.iter().all(|(_, c)| matches!(c, WorkerCommand::UseOutbound { owner: o, .. } if *o == owner))
     );
+}
+
+/// R301, R308: RFC 9611. A worker with an SA of its own sends by no other one, and no other worker by that.
+#[test]
+fn a_worker_with_an_sa_of_its_own_keeps_to_it() {
+    let mut bed = Bed::new(3);
+    let all = bed.up(1);
+    let first = bed.spis.owner(all.inbound_spi).0;
+    let near = |apart| Some(ravelin_ike::endpoint::Near { spi: all.inbound_spi, apart });
+    let mut own = bed.pair(2);
+    own.inbound_spi = bed.spis.clone().inbound_spi(ChildId(3), near(1));
+    let worker = WorkerId((first + 1) % 3);
+    bed.installer.install(bed.now, InstallToken(2), &own, &settings());
+    let commands = bed.commands();
+    assert!(commands.iter().all(|(w, _)| *w == worker), "both directions live with their worker");
+    bed.answer(&commands);
+    bed.installer.use_outbound(bed.now, own.id, 1);
+    let commands = bed.commands();
+    assert_eq!(kinds(&commands), ["use"]);
+    assert_eq!(commands[0].0, worker);
+    bed.answer(&commands);
+    let used =
+        |bed: &Bed, sa: &ChildSa| bed.installer.is_used(TunnelId(3), bed.half(sa, Direction::Outbound).id);
+    assert!(used(&bed, &all) && used(&bed, &own));
+    // A rekey of the one for all does not concern it.
+    let next = bed.install(3);
+    let commands = bed.commands();
+    bed.answer(&commands);
+    bed.installer.use_outbound(bed.now, next.id, 0);
+    let commands = bed.commands();
+    assert!(commands.len() == 2 && commands.iter().all(|(w, _)| *w != worker), "{commands:?}");
+    bed.answer(&commands);
+    // It ends: its worker goes by the one for all.
+    bed.installer.leave_own(own.id);
+    let commands = bed.commands();
+    let (owner, sa) = (bed.spis.owner(next.inbound_spi), bed.half(&next, Direction::Outbound).id);
+    let [(to, WorkerCommand::UseOutbound { owner: o, sa: s, .. })] = commands.as_slice() else {
+        panic!("{commands:?}")
+    };
+    assert_eq!((*to, *o, *s), (worker, owner, sa));
+    bed.installer.remove(bed.now, own.id, Duration::ZERO);
+    bed.installer.expire(bed.now);
+    assert_eq!(kinds(&bed.commands()), ["report", "remove", "remove"], "and is not stopped");
+}
+
+#[test]
+fn without_any_other_a_worker_whose_own_sa_ends_sends_nothing() {
+    let mut bed = Bed::new(2);
+    let (all, own) = (bed.up(1), bed.install(2));
+    let commands = bed.commands();
+    bed.answer(&commands);
+    bed.installer.use_outbound(bed.now, own.id, 1);
+    bed.commands();
+    bed.installer.remove(bed.now, all.id, Duration::ZERO);
+    assert_eq!(kinds(&bed.commands())[..1], ["stop"], "only the worker without one of its own");
+    bed.installer.remove(bed.now, own.id, Duration::ZERO);
+    assert_eq!(kinds(&bed.commands())[..1], ["stop"]);
+    assert!(bed.installer.in_use(TunnelId(3)).is_none());
 }
 
 /// R309
@@ -328,14 +386,14 @@ fn adopt(bed: &mut Bed, spi: Spi) {
 #[test]
 fn adopted_sas_carry_traffic_until_their_successors_do() {
     let mut bed = Bed::new(2);
-    let spi = bed.spis.clone().inbound_spi(ChildId(3));
+    let spi = bed.spis.clone().inbound_spi(ChildId(3), None);
     adopt(&mut bed, spi);
     let sa = bed.install(1);
     assert_ne!(sa.inbound_spi, spi);
     let commands = bed.commands();
     bed.answer(&commands);
     assert_eq!(bed.installer.adopted().filter(|h| h.leaving).count(), 0);
-    bed.installer.use_outbound(bed.now, sa.id);
+    bed.installer.use_outbound(bed.now, sa.id, 0);
     let commands = bed.commands();
     assert_eq!(kinds(&commands), ["use", "use"]);
     bed.answer(&commands);
@@ -355,13 +413,13 @@ fn adopted_sas_carry_traffic_until_their_successors_do() {
 #[test]
 fn a_pair_that_goes_on_stays_for_good() {
     let mut bed = Bed::new(2);
-    let spi = bed.spis.clone().inbound_spi(ChildId(3));
+    let spi = bed.spis.clone().inbound_spi(ChildId(3), None);
     adopt(&mut bed, spi);
     let pair = PairRef { id: ChildSaId(1), child: ChildId(3), inbound: spi, outbound: spi, esn: true };
     let there = bed.installer.adopted_pairs();
     assert_eq!(there.in_use(&pair), Some(true));
     bed.installer.bind(&there, &pair, 64);
-    bed.installer.use_outbound(bed.now, pair.id);
+    bed.installer.use_outbound(bed.now, pair.id, 0);
     let commands = bed.commands();
     assert_eq!(kinds(&commands), ["use", "use"]);
     bed.answer(&commands);

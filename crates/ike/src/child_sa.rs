@@ -4,7 +4,9 @@
 //! Never: keeps the keys after they are handed over.
 
 pub(crate) mod offer;
+pub(crate) mod group;
 
+pub(crate) use group::Place;
 use offer::Fit;
 
 use crate::config::{Child, ChildId, ConnectionId, EspProposal, Mode};
@@ -42,6 +44,7 @@ pub(crate) enum PairState {
 pub(crate) struct ChildPair {
     pub(crate) id: ChildSaId,
     pub(crate) child: ChildId,
+    pub(crate) place: Place,
     pub(crate) inbound: Spi,
     pub(crate) outbound: Spi,
     pub(crate) mode: Mode,
@@ -52,6 +55,8 @@ pub(crate) struct ChildPair {
     pub(crate) replaced: bool,
     /// The peer began, and another pair carries the traffic: we send by this one once the peer shows that it has it.
     pub(crate) awaits_proof: bool,
+    /// Or from then on: nothing may ever come by the pair of one resource.
+    pub(crate) proof_by: Option<Instant>,
     pub(crate) created: Instant,
     pub(crate) rekey_at: Instant,
     pub(crate) expires_at: Instant,
@@ -88,6 +93,7 @@ pub(crate) struct Agreed<'a> {
     pub(crate) shared: Option<&'a [u8]>,
     pub(crate) fit: Fit,
     pub(crate) inbound: Spi,
+    pub(crate) place: Place,
     pub(crate) replaces: Option<ChildSaId>,
     pub(crate) then: Then,
 }
@@ -110,9 +116,12 @@ pub(crate) fn make(
     };
     let soft = child.lifetime.saturating_sub(cx.random_up_to(child.jitter));
     let hard = child.hard_lifetime.max(soft);
+    let awaits_proof = agreed.role == Role::Responder && cx.is_carried(child.id, agreed.place.resource);
+    let beside = awaits_proof && agreed.place.resource > 0 && agreed.replaces.is_none();
     let pair = ChildPair {
         id: ChildSaId(cx.fresh_id()),
         child: child.id,
+        place: agreed.place,
         inbound: agreed.inbound,
         outbound: fit.outbound,
         mode: child.mode,
@@ -120,7 +129,8 @@ pub(crate) fn make(
         selectors: fit.selectors,
         state: PairState::Installing(agreed.then),
         replaced: false,
-        awaits_proof: agreed.role == Role::Responder && cx.has_usable(child.id),
+        awaits_proof,
+        proof_by: beside.then(|| cx.now + cx.config.timers.proof),
         created: cx.now,
         rekey_at: cx.now + soft,
         expires_at: cx.now + hard,

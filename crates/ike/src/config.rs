@@ -77,6 +77,8 @@ pub struct Child {
     pub lifetime: Duration,
     pub hard_lifetime: Duration,
     pub jitter: Duration,
+    /// Our resources that carry it, each by an SA of its own where the peer can (RFC 9611); up to 1: one SA for all.
+    pub resources: u16,
 }
 
 /// How a child SA carries packets (RFC 4301 §4.1).

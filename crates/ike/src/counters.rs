@@ -64,6 +64,8 @@ counters! {
     ChildEstablished "child_established" "Child SA pairs established, rekeys included",
     ChildRekeyed "child_rekeyed" "Child SA pairs replaced by a rekey",
     ChildClosed "child_closed" "Child SA pairs that ended, rekeys included",
+    ResourceSas "resource_sas" "Child SA pairs for one resource of a side, besides the first of their group (RFC 9611)",
+    ResourceLimit "resource_limit" "TS_MAX_QUEUE sent or received: no more such pairs",
     Collisions "collisions" "Exchanges of both sides that crossed and made a redundant SA",
     TemporaryFailures "temporary_failures" "TEMPORARY_FAILURE received",
     InitialContact "initial_contact" "INITIAL_CONTACT received, older SAs of the peer removed",

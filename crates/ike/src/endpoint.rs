@@ -5,6 +5,7 @@
 
 mod setup;
 mod shared;
+mod pairs;
 mod tables;
 mod directory;
 mod datagram;
@@ -18,7 +19,7 @@ mod show;
 mod survival;
 
 pub(crate) use connections::SILENT;
-pub use setup::{EndpointConfig, Limits, SpiSource, Timers, Transmit, WallClock};
+pub use setup::{EndpointConfig, Limits, Near, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};
 pub use survival::{Record, Taken};
 

@@ -79,6 +79,8 @@ pub(crate) enum Failure {
     Busy,
     #[error("a limit of this gateway is reached")]
     Full,
+    #[error("the child has as many SAs as this gateway makes for one")]
+    Queues,
     #[error("the data plane could not take the SA")]
     Install,
     #[error("a key could not be made")]
@@ -103,6 +105,8 @@ impl Error {
             Self::Refused(kind) => *kind,
             Self::Local(Failure::Busy) => notify::TEMPORARY_FAILURE,
             Self::Local(Failure::Full) => notify::NO_ADDITIONAL_SAS,
+            // RFC 9611 §4: never NO_ADDITIONAL_SAS, which speaks of children with other selectors too.
+            Self::Local(Failure::Queues) => notify::TS_MAX_QUEUE,
             Self::Local(Failure::Install | Failure::Key) => notify::TEMPORARY_FAILURE,
         }
     }

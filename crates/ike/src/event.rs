@@ -81,8 +81,15 @@ pub enum Event {
         token: InstallToken,
         sa: Box<ChildSa>,
     },
-    /// Step 2: from now on send by this pair's outbound SA.
+    /// Step 2: from now on send by this pair's outbound SA: all that have none of their own where `resource` is 0,
+    /// else the one that owns its inbound SA alone (RFC 9611).
     UseOutbound {
+        child: ChildId,
+        sa: ChildSaId,
+        resource: u16,
+    },
+    /// The resource that sends by this pair has no SA of its own any more: it goes by the one for all.
+    StopOutbound {
         child: ChildId,
         sa: ChildSaId,
     },

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -191,6 +191,7 @@ pub(crate) fn read<'c>(
         rekey_at,
         expires_at,
         reauthenticate_at,
+        enough: Vec::new(),
         announced: true,
     };
     Ok(Restored { sa: IkeSa { core, state: State::Established(Box::new(e)) }, orphans })

@@ -8,6 +8,7 @@ pub(crate) mod intermediate;
 pub(crate) mod ike_auth;
 pub(crate) mod address;
 pub(crate) mod child_create;
+pub(crate) mod child_keys;
 pub(crate) mod child_rekey;
 pub(crate) mod ike_rekey;
 pub(crate) mod delete;
@@ -81,7 +82,7 @@ impl Task {
         cx: &mut Cx<'_>,
     ) -> Option<Vec<Payload>> {
         match self {
-            Self::ChildCreate(t) => t.build(core, cx),
+            Self::ChildCreate(t) => t.build(core, sa, cx),
             Self::ChildRekey(t) => t.build(core, sa, cx),
             Self::IkeRekey(t) => t.build(core, sa, cx),
             Self::Delete(t) => Some(t.build(sa, cx)),
@@ -117,7 +118,7 @@ impl Task {
     /// The two would do the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::ChildCreate(a), Self::ChildCreate(b)) => a.child == b.child,
+            (Self::ChildCreate(a), Self::ChildCreate(b)) => a.child == b.child && a.is_more() == b.is_more(),
             (Self::ChildRekey(a), Self::ChildRekey(b)) => a.old == b.old,
             (Self::IkeRekey(_), Self::IkeRekey(_))
             | (Self::Liveness(_), Self::Liveness(_))

@@ -6,6 +6,7 @@ mod connect;
 mod certificates;
 mod logins;
 mod children;
+mod resources;
 mod peers;
 mod address;
 mod rekey;

@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic; numbers near their end
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic; numbers near their end; a child SA for each worker
 # quick
 scenario() {
   local esp
@@ -10,6 +10,7 @@ scenario() {
   cold
   worn aes128gcm16 3221225272 1 "a rekey with a quarter of the numbers left"
   worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
+  per_worker
 }
 
 # R124, R302: sequence numbers near where something happens to them. A has so many behind it already; nothing is lost.
@@ -102,6 +103,63 @@ six_inside() {
   wait_until 3 in_ns hostA ping -n -c 1 -W 1 -s 1452 "$HOST6_B"
   equal "$1: IPv6 pings of 1,500 bytes, once the MTU is known" 5 "$(pings hostA "$HOST6_B" 5 -s 1452)"
 }
+
+# RFC 9611: two workers at either gateway, and each has a pair of its own; also after a rekey and a kill -9 of a control process.
+per_worker() {
+  local end before
+  for end in hostA:eth0 gwA:lan0 gwA:wan0 wan:toA wan:toB gwB:wan0 gwB:lan0 hostB:eth0; do
+    in_ns "${end%:*}" ethtool -L "${end#*:}" rx 2 tx 2 || die "two queues at $end"
+  done
+  watch_start
+  ravelin_config A start=immediately cores=0,1 lifetime=4s more='per-worker = true'
+  ravelin_config B start=respond cores=0,1 more='per-worker = true'
+  ravelin_start B
+  ravelin_start A
+  check "per worker: up on both" both_up
+  check "per worker: each worker of A sends by an SA of its own" wait_until 5 own_sas A 2
+  check "per worker: each worker of B sends by an SA of its own" wait_until 5 own_sas B 2
+  equal "per worker: two pairs and one IKE SA" "4 1" "$(ravelin_json A sas | jq length) $(ravelin_json A tunnels | jq length)"
+  wait_path hostA "$HOST_B" 5
+  numbers_start
+  flow_start ab A B 5 1000
+  flow_start ba B A 5 1000
+  before=$(own_spis)
+  many_flows
+  check "per worker: both SAs of A carried packets" carried A
+  check "per worker: both SAs of B carried packets" carried B
+  check "per worker: after a rekey too" wait_until 6 renewed "$before"
+  before=$(tunnel_value A ike_spi_local)
+  signal_process controlA KILL
+  ravelin_start_control A
+  check_flow ab "per worker: hostA to hostB, across rekeys and kill -9"
+  check_flow ba "per worker: hostB to hostA, across rekeys and kill -9"
+  equal "per worker: the next control process goes on with the same IKE SA" "$before" "$(tunnel_value A ike_spi_local)"
+  check "per worker: and with an SA for each worker" own_sas A 2
+  numbers_check "per worker" 10000
+  equal "per worker: replays" 0 "$(($(drops_of A replay_dup) + $(drops_of B replay_dup) + $(drops_of A replay_old) + $(drops_of B replay_old)))"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+
+  # A peer with one worker, which does not ask for more: one pair serves both workers.
+  ravelin_config B start=respond
+  ravelin_start B
+  ravelin_start A
+  check "per worker: with a peer that wants one SA, up on both" both_up
+  many_flows
+  equal "per worker: one pair" 2 "$(ravelin_json A sas | jq length)"
+  check_conservation A
+  watch_stop
+  check_wan
+}
+own_sas() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .state == "in-use") | .worker] | unique | length')" = "$2" ]; }
+own_spis() { ravelin_json A sas | jq -r '[.[] | select(.direction == "out" and .state == "in-use") | "\(.worker) \(.spi)"] | sort | join(" ")'; }
+renewed() { own_sas A 2 && own_sas B 2 && [ "$(own_spis)" != "$1" ]; }
+carried() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .packets > 0) | .worker] | unique | length')" = 2 ]; }
+# Of so many flows each queue gets some.
+many_flows() { local p; for p in {1..64}; do in_ns hostA bash -c "echo >/dev/udp/$HOST_B/$((30000 + p))"; in_ns hostB bash -c "echo >/dev/udp/$HOST_A/$((30000 + p))"; done; sleep 0.5; }
+
 child() { # SIDE LOCAL REMOTE: below the tunnel `net`; either kind of numbers will do, and there is a key exchange
   local ping
   ping="local = \"$2\", remote = \"$3\", protocol = \"icmp\", icmp"

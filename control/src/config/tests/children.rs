@@ -25,6 +25,20 @@ fn pfs_makes_proposals_with_and_without_key_exchange() {
     assert_error(&keys("yes"), &["`pfs`", "required"]);
 }
 
+// R301, RFC 9611: how many is the data plane's to say; a further child does as its tunnel does.
+#[test]
+fn sas_per_worker_are_asked_for_by_a_key() {
+    let text = |key: &str| {
+        with(key)
+            + "[[tunnel.child]]\nname = \"x\"\nselectors = [{ local = \"10.8.1.0/24\", remote = \"10.8.2.0/24\" }]\n"
+    };
+    for (key, wanted) in [("", false), ("per-worker = false", false), ("per-worker = true", true)] {
+        let config = good(&text(key));
+        assert!(config.tunnels.iter().all(|t| t.per_worker == wanted), "{key}");
+    }
+    assert_error(&with("per-worker = 2"), &["`per-worker`", "true or false"]);
+}
+
 // RFC 4303 §2.2.1: either
 #[test]
 fn both_kinds_of_numbers_are_two_proposals() {

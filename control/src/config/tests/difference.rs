@@ -60,6 +60,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("ah-proposals", with("ah-proposals = [\"sha256\"]")),
         ("pool", road.clone()),
         ("dns", road),
+        ("per-worker", with("per-worker = true")),
         ("replay-window", with("replay-window = 64")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),
         ("ike-fragment-size", with("ike-fragment-size = 0")),

@@ -19,6 +19,8 @@ pub(crate) struct Fit {
     pub(crate) outbound: Spi,
     /// The peer takes padding for traffic flow confidentiality.
     pub(crate) pads: bool,
+    /// Both sides may have several such SAs (RFC 9611).
+    pub(crate) grouped: bool,
 }
 
 /// SA, TSi, TSr of a request of ours; `trigger` is the packet that asks for the SA, which stands before the
@@ -37,8 +39,9 @@ pub(crate) fn request(
 }
 
 /// What else a request says of the child (RFC 7296 §1.3.1), and its answer repeats.
-pub(crate) fn notifies(child: &Child) -> Option<Payload> {
-    (child.mode == Mode::Transport).then(|| Payload::Notify(Notify::new(notify::USE_TRANSPORT_MODE)))
+pub(crate) fn notifies(child: &Child) -> impl Iterator<Item = Payload> {
+    let transport = child.mode == Mode::Transport;
+    transport.then(|| Payload::Notify(Notify::new(notify::USE_TRANSPORT_MODE))).into_iter()
 }
 
 /// `Err` when a reload changed or removed the child while the peer's answer to our request was on its way.
@@ -128,7 +131,8 @@ fn fit(
     let outbound =
         Spi::try_from(u32::from_be_bytes(spi)).map_err(|_| Malformed::Value("SPI of a child SA"))?;
     let pads = view.notify(notify::ESP_TFC_PADDING_NOT_SUPPORTED).is_none();
-    Ok(Fit { chosen, selectors, outbound, pads })
+    let grouped = child.resources > 1 && view.notify(notify::SA_RESOURCE_INFO).is_some();
+    Ok(Fit { chosen, selectors, outbound, pads, grouped })
 }
 
 fn mismatch(child: &Child, view: View<'_>, pfs: bool) -> Error {

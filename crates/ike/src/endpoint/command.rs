@@ -55,7 +55,10 @@ impl Endpoint {
             }
             Command::RekeyChild(id) => self.with_pair(now, id, |_, e, cx| e.rekey_pair(cx, id)),
             Command::DeleteChild(id) => {
-                self.with_pair(now, id, |_, e, cx| e.expire_pair(cx, id));
+                self.with_pair(now, id, |core, e, cx| {
+                    e.expire_pair(cx, id);
+                    e.refill(core, cx, now);
+                });
             }
             Command::Installed { token, ok } => {
                 let id = ChildSaId(token.0);
@@ -208,7 +211,8 @@ fn find(connection: &Connection, id: crate::config::ChildId) -> Option<&Child> {
 
 /// Lifetimes may differ: they count from the next rekey on.
 fn same_sa(a: &Child, b: &Child) -> bool {
-    a.selectors == b.selectors && a.proposals == b.proposals && a.mode == b.mode
+    let group = |c: &Child| c.resources.max(1);
+    (&a.selectors, &a.proposals, a.mode, group(a)) == (&b.selectors, &b.proposals, b.mode, group(b))
 }
 
 /// Only our own address is another one.

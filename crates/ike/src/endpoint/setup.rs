@@ -11,8 +11,16 @@ use ravelin_wire::Spi;
 
 /// Chooses inbound ESP SPIs: their low bits name the worker that will own the SA.
 pub trait SpiSource: Send {
-    /// An SPI that no live SA has. The engine asks again when it knows the answer to be in use.
-    fn inbound_spi(&mut self, child: ChildId) -> Spi;
+    /// An SPI that no live SA has. The engine asks again when it knows the answer to be in use. `near`: whose it is to
+    /// be; without, the source chooses.
+    fn inbound_spi(&mut self, child: ChildId, near: Option<Near>) -> Spi;
+}
+
+/// The worker so many places after the owner of this inbound SPI, counted round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Near {
+    pub spi: Spi,
+    pub apart: u16,
 }
 
 /// Tells the time of day: validity of certificates is about it, while [`std::time::Instant`] knows no dates.
@@ -90,6 +98,8 @@ pub struct Limits {
     pub ike_sas: usize,
     /// Child SA pairs of one IKE SA, rekeyed ones included.
     pub children: usize,
+    /// Those of one child, each for another resource of a side (RFC 9611).
+    pub resources: usize,
     /// Tasks that wait in one IKE SA.
     pub tasks: usize,
     /// Bytes of messages in pieces (RFC 7383) from peers that have not authenticated: in all, and for one message. An
@@ -114,6 +124,7 @@ impl Default for Limits {
             starting: 256,
             ike_sas: 65_536,
             children: 256,
+            resources: 64,
             tasks: 1024,
             strangers_fragments: 16 << 20,
             stranger_message: 32 << 10,
@@ -141,6 +152,9 @@ pub struct Timers {
     pub revocation: Duration,
     /// Idle time after which a keepalive goes to a peer when we are behind a NAT (RFC 3948 §4).
     pub keepalive: Duration,
+    /// A pair that the peer asked for beside another one is sent by after this time, though nothing came by it: long
+    /// enough for a lost answer to have been sent again.
+    pub proof: Duration,
     /// How long the inbound SA of a replaced pair still takes packets that are on their way.
     pub grace: Duration,
     /// First pause before a failed connection or child is tried again; doubles with each failure.
@@ -165,6 +179,7 @@ impl Default for Timers {
             reassembly: Duration::from_secs(20),
             revocation: Duration::from_secs(15),
             keepalive: Duration::from_secs(20),
+            proof: Duration::from_secs(3),
             grace: Duration::from_secs(5),
             retry_first: Duration::from_secs(2),
             retry_max: Duration::from_secs(60),

@@ -4,8 +4,9 @@
 //! Writes: events, datagrams, actions. Never: touches an IKE SA (what concerns another one becomes an [`Action`]).
 
 use super::directory::Directory;
+use super::pairs::{Lane, Located};
 use super::peers::Peers;
-use super::setup::{EndpointConfig, Transmit};
+use super::setup::{EndpointConfig, Near, Transmit};
 use crate::child_sa::ChildPair;
 use crate::config::{ChildId, Connection, ConnectionId, Identity, IkeProposal};
 use crate::counters::{Counter, Counters};
@@ -53,16 +54,6 @@ pub(crate) enum Action {
     Reauthenticate(IkeSaId),
 }
 
-/// Where a pair is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Located {
-    pub(crate) ike: IkeSaId,
-    pub(crate) child: ChildId,
-    pub(crate) inbound: Spi,
-    /// In force in the data plane, and nobody is about to delete it.
-    pub(crate) usable: bool,
-}
-
 pub(crate) struct Shared {
     pub(crate) config: EndpointConfig,
     pub(crate) rng: Box<dyn CryptoRng + Send>,
@@ -72,11 +63,11 @@ pub(crate) struct Shared {
     pub(crate) events: VecDeque<Event>,
     pub(crate) transmits: VecDeque<Transmit>,
     rejections: usize,
-    pairs: BTreeMap<ChildSaId, Located>,
+    pub(super) pairs: BTreeMap<ChildSaId, Located>,
     /// Inbound SPIs of `pairs`.
-    inbound: BTreeSet<Spi>,
-    by_child: BTreeSet<(ChildId, ChildSaId)>,
-    outbound: BTreeMap<ChildId, ChildSaId>,
+    pub(super) inbound: BTreeSet<Spi>,
+    pub(super) by_child: BTreeSet<(Lane, ChildSaId)>,
+    pub(super) outbound: BTreeMap<Lane, ChildSaId>,
     /// Packets that asked for a child, until its SA is asked for; one for each child of the configuration at most.
     triggers: BTreeMap<ChildId, Selector>,
     /// Of connections for any address.
@@ -147,14 +138,14 @@ impl Shared {
         self.counters.count(which);
     }
 
-    pub(crate) fn inbound_spi(&mut self, child: ChildId) -> Spi {
-        let mut spi = self.config.spi_source.inbound_spi(child);
+    pub(crate) fn inbound_spi(&mut self, child: ChildId, near: Option<Near>) -> Spi {
+        let mut spi = self.config.spi_source.inbound_spi(child, near);
         // A source that repeats itself is a bug of the caller's; a few more questions cost nothing.
         for _ in 0..16 {
             if !self.inbound.contains(&spi) {
                 break;
             }
-            spi = self.config.spi_source.inbound_spi(child);
+            spi = self.config.spi_source.inbound_spi(child, near);
         }
         spi
     }
@@ -258,90 +249,6 @@ impl Shared {
         self.claims.insert(ids, (connection.id, now + CLAIM));
         self.count(Counter::InitialContactSent);
         true
-    }
-
-    // The directory of pairs.
-
-    pub(crate) fn locate(&self, pair: ChildSaId) -> Option<Located> {
-        self.pairs.get(&pair).copied()
-    }
-
-    pub(crate) fn enlist(&mut self, ike: IkeSaId, pair: &ChildPair) {
-        let located = Located { ike, child: pair.child, inbound: pair.inbound, usable: false };
-        self.pairs.insert(pair.id, located);
-        self.inbound.insert(pair.inbound);
-        self.by_child.insert((pair.child, pair.id));
-    }
-
-    pub(crate) fn relocate(&mut self, pair: ChildSaId, ike: IkeSaId) {
-        if let Some(located) = self.pairs.get_mut(&pair) {
-            located.ike = ike;
-        }
-    }
-
-    pub(crate) fn set_usable(&mut self, pair: ChildSaId, usable: bool) {
-        if let Some(located) = self.pairs.get_mut(&pair) {
-            located.usable = usable;
-        }
-    }
-
-    pub(crate) fn outbound(&self, child: ChildId) -> Option<ChildSaId> {
-        self.outbound.get(&child).copied()
-    }
-
-    /// The child has a pair in force that is not on its way out.
-    pub(crate) fn has_usable(&self, child: ChildId) -> bool {
-        self.outbound.contains_key(&child)
-    }
-
-    pub(crate) fn use_outbound(&mut self, child: ChildId, sa: ChildSaId) {
-        let before = self.outbound.insert(child, sa);
-        if before == Some(sa) {
-            return;
-        }
-        self.event(Event::UseOutbound { child, sa });
-        if before.is_none() {
-            self.event(Event::ChildUp { child, sa });
-        }
-    }
-
-    fn newest_usable(&self, child: ChildId) -> Option<ChildSaId> {
-        let usable = |id: &ChildSaId| self.pairs.get(id).is_some_and(|p| p.usable);
-        let all = self.by_child.range((child, ChildSaId(0))..=(child, ChildSaId(u64::MAX)));
-        all.rev().map(|(_, id)| *id).find(usable)
-    }
-
-    /// The pair's IKE SA is about to be deleted in favour of another: what the pair sends goes by that one's now.
-    pub(crate) fn step_aside(&mut self, pair: &ChildPair) {
-        self.set_usable(pair.id, false);
-        if self.outbound(pair.child) == Some(pair.id)
-            && let Some(other) = self.newest_usable(pair.child)
-        {
-            self.use_outbound(pair.child, other);
-        }
-    }
-
-    /// Takes a pair out of the data plane. If it carried the outbound traffic, the newest of the child's other pairs
-    /// does so first.
-    pub(crate) fn remove_pair(&mut self, pair: &ChildPair, why: &str) {
-        if let Some(gone) = self.pairs.remove(&pair.id) {
-            self.inbound.remove(&gone.inbound);
-            self.by_child.remove(&(gone.child, pair.id));
-        }
-        self.count(Counter::ChildClosed);
-        let child = pair.child;
-        if self.outbound(child) == Some(pair.id) {
-            match self.newest_usable(child) {
-                Some(other) => self.use_outbound(child, other),
-                None => {
-                    self.outbound.remove(&child);
-                    self.event(Event::ChildDown { child, sa: pair.id, why: why.to_owned() });
-                }
-            }
-        }
-        let grace =
-            if self.outbound.contains_key(&child) { self.config.timers.grace } else { Duration::ZERO };
-        self.event(Event::Remove { child, sa: pair.id, grace });
     }
 }
 

@@ -95,7 +95,7 @@ impl Endpoint {
             local,
             remote,
             udp: pair.path.udp(),
-            outbound_in_use: self.shared.outbound(pair.child) == Some(pair.id),
+            outbound_in_use: self.shared.is_sent_by(pair),
             age: now.saturating_duration_since(pair.created),
             rekey_in: pair.is_current().then(|| pair.rekey_at.saturating_duration_since(now)),
             expires_in: pair.expires_at.saturating_duration_since(now),

@@ -3,9 +3,11 @@
 //! Decides: which records are to be stored or taken away, and which SAs of earlier ones go on. Reads: records.
 //! Writes: tables, as if the SAs had been made here. Never: stores anything itself.
 
+use super::pairs::Lane;
+use super::shared::Shared;
 use super::{Cx, Endpoint};
 use crate::child_sa::{ChildPair, PairState};
-use crate::config::{ChildId, Connection, ConnectionId};
+use crate::config::{Connection, ConnectionId};
 use crate::counters::Counter;
 use crate::crypto::Wiped;
 use crate::event::IkeSaId;
@@ -180,6 +182,7 @@ impl Endpoint {
                 Mobility::Off | Mobility::Follows => Task::Liveness(Liveness),
             };
             e.push_at(cx, question, check);
+            e.refill(core, cx, check);
         }
         let connection = sa.connection_id();
         let gateway = self.shared.connections.gateway_of(&sa.core.connection);
@@ -195,13 +198,20 @@ impl Endpoint {
 
     /// By the data plane's word; where it has none, the newest that may be used.
     fn choose_outbound(&mut self, pairs: &[PairRef], in_force: &impl Fn(&PairRef) -> Option<bool>) {
-        let children: BTreeSet<ChildId> = pairs.iter().map(|p| p.child).collect();
-        for child in children {
-            let of_child = || pairs.iter().filter(|p| p.child == child);
-            let used = of_child().find(|p| in_force(p) == Some(true));
+        let lane = |shared: &Shared, p: &PairRef| shared.locate(p.id).map(|l| (l.child, l.resource));
+        let lanes: BTreeSet<Lane> = pairs.iter().filter_map(|p| lane(&self.shared, p)).collect();
+        // That of all resources may be one of them only: then it goes by any.
+        let all: BTreeSet<Lane> = lanes.iter().map(|(child, _)| (*child, 0)).collect();
+        for wanted in lanes.into_iter().chain(all) {
+            let of_lane = || pairs.iter().filter(|p| lane(&self.shared, p) == Some(wanted));
+            let used = of_lane().find(|p| in_force(p) == Some(true));
             let usable = |p: &&PairRef| self.shared.locate(p.id).is_some_and(|l| l.usable);
-            if let Some(pair) = used.or_else(|| of_child().rfind(usable)) {
-                self.shared.use_outbound(child, pair.id);
+            if let Some(pair) = used.or_else(|| of_lane().rfind(usable)) {
+                self.shared.use_outbound(wanted, pair.id);
+            } else if wanted.1 == 0 {
+                let any = |p: &&PairRef| p.child == wanted.0 && usable(p);
+                let any = pairs.iter().rfind(any).map(|p| p.id);
+                any.into_iter().for_each(|id| self.shared.use_outbound(wanted, id));
             }
         }
     }

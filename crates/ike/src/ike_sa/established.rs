@@ -86,6 +86,8 @@ pub(crate) struct Established {
     pub(crate) expires_at: Instant,
     /// When both sides are to prove themselves anew: counted from when they last did, across rekeys.
     pub(crate) reauthenticate_at: Option<Instant>,
+    /// Children of which the peer takes no more pairs (RFC 9611).
+    pub(crate) enough: Vec<ChildId>,
     /// `IkeUp` was told, `IkeDown` was not.
     pub(crate) announced: bool,
 }
@@ -121,6 +123,7 @@ impl Established {
             rekey_at: cx.now + soft,
             expires_at: cx.now + hard,
             reauthenticate_at: (!proof.is_zero()).then(|| cx.now + proof - early),
+            enough: Vec::new(),
             announced: false,
         }
     }
@@ -199,19 +202,25 @@ impl Established {
         }
         pair.state = PairState::Installed;
         let (child, waits, replaced) = (pair.child, pair.awaits_proof, pair.replaced);
+        let lane = (child, pair.place.resource);
         cx.set_usable(id, !replaced);
         match then {
             Then::Answer => {
                 self.release(core, cx, id, true);
-                if !waits || !cx.has_usable(child) {
-                    cx.use_outbound(child, id);
+                if !waits || !cx.is_carried(child, lane.1) {
+                    cx.use_outbound(lane, id);
                 }
+                self.lead(core, cx, id, false);
             }
-            Then::Use => cx.use_outbound(child, id),
+            Then::Use => {
+                cx.use_outbound(lane, id);
+                self.lead(core, cx, id, true);
+            }
             Then::Replace(old) => {
                 cx.count(Counter::ChildRekeyed);
-                cx.use_outbound(child, id);
+                cx.use_outbound(lane, id);
                 self.delete_pair(cx, old);
+                self.lead(core, cx, id, true);
             }
             Then::Discard => {
                 self.release(core, cx, id, true);
@@ -229,6 +238,9 @@ impl Established {
             self.release(core, cx, id, false);
         } else {
             self.push(cx, Task::Delete(delete::Delete::child(&pair)));
+            if pair.place.resource > 0 {
+                return self.no_more(pair.child);
+            }
             cx.act(Action::ChildMissing {
                 connection: core.connection.id,
                 child: pair.child,
@@ -250,10 +262,16 @@ impl Established {
             && pair.is_current()
             && pair.awaits_proof
         {
-            pair.awaits_proof = false;
-            let child = pair.child;
-            cx.use_outbound(child, id);
+            (pair.awaits_proof, pair.proof_by) = (false, None);
+            let lane = (pair.child, pair.place.resource);
+            cx.use_outbound(lane, id);
         }
+    }
+
+    /// The peer asks again, so it has no answer yet: what was made for it is not to be sent by.
+    pub(crate) fn repeated(&mut self, cx: &Cx<'_>) {
+        let at = cx.now + cx.config.timers.proof;
+        self.children.iter_mut().filter_map(|p| p.proof_by.as_mut()).for_each(|by| *by = at);
     }
 
     // Tasks
@@ -280,8 +298,9 @@ impl Established {
 
     /// On its way by a task or an installation of ours.
     pub(crate) fn is_making(&self, child: ChildId) -> bool {
-        self.has_task(|t| matches!(t, Task::ChildCreate(c) if c.child == child))
-            || self.children.iter().any(|p| p.child == child && matches!(p.state, PairState::Installing(_)))
+        let installing = |p: &ChildPair| matches!(p.state, PairState::Installing(_)) && p.place.resource == 0;
+        self.has_task(|t| matches!(t, Task::ChildCreate(c) if c.child == child && !c.is_more()))
+            || self.children.iter().any(|p| p.child == child && installing(p))
     }
 
     /// Starts the next task when the window is free.

@@ -176,7 +176,12 @@ impl IkeSa {
         }
         match self.core.window.classify(header.message_id, bytes) {
             Incoming::New => return true,
-            Incoming::Repeated(reply) => repeat(cx, reply, via),
+            Incoming::Repeated(reply) => {
+                if let State::Established(e) = &mut self.state {
+                    e.repeated(cx);
+                }
+                repeat(cx, reply, via);
+            }
             Incoming::Pending => {}
             Incoming::OutOfWindow => cx.count(Counter::OutOfWindow),
         }

@@ -4,7 +4,7 @@
 
 use crate::counters::Counter;
 use crate::endpoint::Cx;
-use crate::payload::{Notify, Payload};
+use crate::payload::{Notify, Payload, notify};
 
 /// An error notify, with the data that its kind wants.
 pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
@@ -28,7 +28,7 @@ pub(crate) fn error_payload(error: &crate::error::Error) -> Payload {
 }
 
 pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
-    use crate::error::{Error, Incompatible, Malformed, Misbehaved};
+    use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
     let counter = match error {
         Error::Malformed(Malformed::Critical(_)) => Counter::CriticalUnknown,
         Error::Malformed(_) | Error::Peer(Misbehaved::BadAnswer(_)) => Counter::MalformedAuthentic,
@@ -39,8 +39,8 @@ pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
         Error::Mismatch(Incompatible::NotConfigured | Incompatible::NoAddress) => Counter::NoAddress,
         Error::Mismatch(Incompatible::Selectors(_)) => Counter::TsUnacceptable,
         Error::Mismatch(Incompatible::Group(_)) => Counter::InvalidKe,
-        Error::Refused(_) => return,
-        Error::Local(_) => return,
+        Error::Refused(notify::TS_MAX_QUEUE) | Error::Local(Failure::Queues) => Counter::ResourceLimit,
+        Error::Refused(_) | Error::Local(_) => return,
     };
     cx.count(counter);
 }

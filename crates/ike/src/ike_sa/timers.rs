@@ -4,7 +4,7 @@
 //! Writes: tasks. Never: sets a timer (the endpoint asks [`IkeSa::alarm`]).
 
 use super::{Core, Due, Established, IkeSa, Phase, State};
-use crate::child_sa::PairState;
+use crate::child_sa::{ChildPair, PairState};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx, EndpointConfig, SILENT, Transmit};
 use crate::event::ChildSaId;
@@ -116,7 +116,10 @@ impl Established {
             Phase::Deleting => None,
         };
         let pairs = self.children.iter().filter(|p| p.state != PairState::Deleting);
-        let pairs = pairs.map(|p| if p.is_current() { p.rekey_at.min(p.expires_at) } else { p.expires_at });
+        let pairs = pairs.map(|p| {
+            let end = if p.is_current() { p.rekey_at.min(p.expires_at) } else { p.expires_at };
+            p.proof_by.filter(|_| p.is_current()).map_or(end, |by| end.min(by))
+        });
         [task, phase, self.liveness_at(core), self.keepalive_at(core, config)]
             .into_iter()
             .flatten()
@@ -160,7 +163,7 @@ impl Established {
             }
             Phase::Live | Phase::Rekeyed { .. } | Phase::Redundant { .. } | Phase::Deleting => {}
         }
-        self.check_pairs(cx);
+        self.check_pairs(core, cx);
         if self.liveness_at(core).is_some_and(|at| cx.now >= at) {
             self.push(cx, Task::Liveness(liveness::Liveness));
         }
@@ -169,14 +172,20 @@ impl Established {
         None
     }
 
-    fn check_pairs(&mut self, cx: &mut Cx<'_>) {
+    fn check_pairs(&mut self, core: &Core, cx: &mut Cx<'_>) {
         let due = |at: Instant| cx.now >= at;
         let live = self.children.iter().filter(|p| p.state != PairState::Deleting);
         let expired: Vec<ChildSaId> = live.filter(|p| due(p.expires_at)).map(|p| p.id).collect();
         let soft: Vec<ChildSaId> =
             self.children.iter().filter(|p| p.is_current() && due(p.rekey_at)).map(|p| p.id).collect();
+        let waits = |p: &&ChildPair| p.is_current() && p.proof_by.is_some_and(due);
+        let taken: Vec<ChildSaId> = self.children.iter().filter(waits).map(|p| p.id).collect();
         for id in expired {
             self.expire_pair(cx, id);
+            self.refill(core, cx, cx.now);
+        }
+        for id in taken {
+            self.proven(cx, id);
         }
         for id in soft {
             self.rekey_pair(cx, id);

@@ -4,7 +4,7 @@
 
 use super::bytes::{inbound_of, ip_of, spi_of, write_inbound};
 use super::{Clock, Out, flag};
-use crate::child_sa::{ChildPair, PairState, Then};
+use crate::child_sa::{ChildPair, PairState, Place, Then};
 use crate::config::{Child, Connection};
 use crate::error::Malformed;
 use crate::event::ChildSaId;
@@ -28,7 +28,9 @@ pub(super) fn write(e: &Established, connection: &Connection, clock: &Clock, out
         out.u8(u8::from(pair.proposal.is_ah()));
         let proposal = child.proposals.iter().position(|p| *p == pair.proposal)?;
         out.u8(u8::try_from(proposal).ok()?);
-        for bit in [pair.state == PairState::Deleting, pair.replaced, pair.awaits_proof] {
+        out.u16(pair.place.resource);
+        let grouped = pair.place.grouped;
+        for bit in [grouped, pair.state == PairState::Deleting, pair.replaced, pair.awaits_proof] {
             out.u8(u8::from(bit));
         }
         out.time(clock, pair.created);
@@ -89,6 +91,7 @@ fn pair(
     let child = connection.children.iter().find(|c| c.id.0 == child && fingerprint(c) == print);
     let (inbound, outbound, ah) = (spi_of(r)?, spi_of(r)?, flag(r)?);
     let proposal = usize::from(r.u8()?);
+    let place = Place { resource: r.u16()?, grouped: flag(r)? };
     let (deleting, replaced, awaits_proof) = (flag(r)?, flag(r)?, flag(r)?);
     let (created, rekey_at, expires_at) = (clock.read(r)?, clock.read(r)?, clock.read(r)?);
     let path = super::read_path(r)?;
@@ -102,6 +105,7 @@ fn pair(
     let pair = ChildPair {
         id,
         child: child.id,
+        place,
         inbound,
         outbound,
         mode: child.mode,
@@ -110,6 +114,8 @@ fn pair(
         state,
         replaced,
         awaits_proof,
+        // The process before this one was gone for as long.
+        proof_by: (awaits_proof && place.resource > 0).then_some(created),
         created,
         rekey_at,
         expires_at,

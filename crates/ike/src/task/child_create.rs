@@ -3,20 +3,19 @@
 //! Decides: whether the answer is one to what was asked; who wins when both sides created the same child.
 //! Never: sends, retransmits, installs.
 
+use super::child_keys::{ke_payload, shared_as_initiator, shared_as_responder};
 use super::delete::{Delete, Inbound};
 use super::{Collision, Reply, Task, lowest};
 use crate::child_sa::offer::{self, Fit};
-use crate::child_sa::{self, Agreed, ChildPair, Then};
+use crate::child_sa::{self, Agreed, ChildPair, Place, Then, group};
 use crate::config::{Child, ChildId, Group};
 use crate::counters::Counter;
-use crate::crypto::Wiped;
 use crate::crypto::group::KeyExchange;
-use crate::endpoint::{Action, Cx};
-use crate::error::{Error, Failure, Incompatible, Malformed, Misbehaved};
+use crate::endpoint::{Action, Cx, Near};
+use crate::error::{Error, Failure};
 use crate::event::ChildSaId;
 use crate::ike_sa::{Core, Established, count_error, error_payload};
 use crate::message::View;
-use crate::negotiate::algorithm;
 use crate::negotiate::proposal::group_by_number;
 use crate::payload::{Payload, notify};
 use crate::snapshot::Role;
@@ -32,13 +31,25 @@ pub(crate) struct ChildExchange {
     ke: Option<KeyExchange>,
     nonce: Vec<u8>,
     inbound: Spi,
+    place: Place,
 }
 
 #[derive(Debug)]
 pub(crate) struct ChildCreate {
     pub(crate) child: ChildId,
-    beside: bool,
+    kind: Kind,
     pub(crate) exchange: Exchanged,
+}
+
+/// What for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// None is in force.
+    New,
+    /// Though another IKE SA has a pair of it, which is to go.
+    Beside,
+    /// For a resource of ours that has none of its own (RFC 9611).
+    More,
 }
 
 /// Empty until the request is built.
@@ -62,20 +73,28 @@ pub(crate) enum Outcome {
 
 impl Exchanged {
     /// `SA, Ni, [KEi,] TSi, TSr`; `None` when no key can be made.
-    pub(crate) fn request(&mut self, child: Child, cx: &mut Cx<'_>) -> Option<Vec<Payload>> {
+    pub(crate) fn request(
+        &mut self,
+        child: Child,
+        place: Place,
+        near: Option<Near>,
+        cx: &mut Cx<'_>,
+    ) -> Option<Vec<Payload>> {
         let group = self.group.or_else(|| child.proposals.iter().find_map(|p| p.group));
         let ke = match group {
             Some(group) => Some(KeyExchange::new(group, &mut *cx.rng)?),
             None => None,
         };
-        let (nonce, inbound) = (cx.nonce(), cx.inbound_spi(child.id));
-        let trigger = cx.trigger(child.id);
+        let (nonce, inbound) = (cx.nonce(), cx.inbound_spi(child.id, near));
+        // The selectors of a group are settled.
+        let trigger = if place.grouped { None } else { cx.trigger(child.id) };
         let (sa, ts_i, ts_r) = offer::request(&child, inbound, true, trigger.as_ref());
-        let mut payloads: Vec<Payload> = offer::notifies(&child).into_iter().collect();
+        let mut payloads: Vec<Payload> = offer::notifies(&child).collect();
+        payloads.extend(group::info(&child, place.resource));
         payloads.extend([sa, Payload::Nonce(nonce.clone())]);
         payloads.extend(ke.as_ref().map(ke_payload));
         payloads.extend([ts_i, ts_r]);
-        self.running = Some(ChildExchange { child, ke, nonce, inbound });
+        self.running = Some(ChildExchange { child, ke, nonce, inbound, place });
         Some(payloads)
     }
 
@@ -130,8 +149,15 @@ impl Exchanged {
     ) -> Result<ChildPair, Error> {
         view.refuse_errors()?;
         let run = self.running.take().ok_or(Error::Local(Failure::Key))?;
-        offer::still_wanted(&run.child, &core.connection)?;
+        let more = run.place.grouped && replaces.is_none();
+        if !more {
+            offer::still_wanted(&run.child, &core.connection)?;
+        }
         let fit = offer::judge_answer(&run.child, &run.child, view, true)?;
+        if more {
+            sa.fits_group(&fit, run.child.id)?;
+        }
+        let place = Place { grouped: run.place.grouped || fit.grouped, ..run.place };
         let nr = view.nonce()?;
         let shared = shared_as_initiator(run.ke.as_ref(), fit.chosen.ours.group, view)?;
         let lost = self.collision.as_ref().is_some_and(|c| *lowest(&run.nonce, nr) < *c.lowest_nonce);
@@ -151,6 +177,7 @@ impl Exchanged {
             shared: shared.as_ref().map(|s| s.as_slice()),
             fit,
             inbound: run.inbound,
+            place,
             replaces,
             then,
         };
@@ -174,25 +201,43 @@ pub(crate) fn retire(sa: &mut Established, cx: &mut Cx<'_>, id: ChildSaId) {
 
 impl ChildCreate {
     pub(crate) fn new(child: ChildId) -> Box<Self> {
-        Box::new(Self { child, beside: false, exchange: Exchanged::default() })
+        Self::of(child, Kind::New)
     }
 
     /// Though another IKE SA has a pair of it, which is to go.
     pub(crate) fn beside(child: ChildId) -> Box<Self> {
-        Box::new(Self { child, beside: true, exchange: Exchanged::default() })
+        Self::of(child, Kind::Beside)
     }
 
-    pub(super) fn build(&mut self, core: &Core, cx: &mut Cx<'_>) -> Option<Vec<Payload>> {
-        if !self.beside && cx.has_usable(self.child) {
+    /// For the next resource that has none.
+    pub(crate) fn more(child: ChildId) -> Box<Self> {
+        Self::of(child, Kind::More)
+    }
+
+    fn of(child: ChildId, kind: Kind) -> Box<Self> {
+        Box::new(Self { child, kind, exchange: Exchanged::default() })
+    }
+
+    pub(crate) fn is_more(&self) -> bool {
+        self.kind == Kind::More
+    }
+
+    pub(super) fn build(&mut self, core: &Core, sa: &Established, cx: &mut Cx<'_>) -> Option<Vec<Payload>> {
+        if self.kind == Kind::New && cx.has_usable(self.child) {
             return None;
         }
-        let child = core.connection.children.iter().find(|c| c.id == self.child)?.clone();
+        let child = core.connection.children.iter().find(|c| c.id == self.child)?;
         if child.selectors.is_empty() {
             let why = Some("none of its selectors holds the address that the peer gave".to_owned());
             cx.act(Action::ChildMissing { connection: core.connection.id, child: self.child, why });
             return None;
         }
-        self.exchange.request(child, cx)
+        if self.kind != Kind::More {
+            return self.exchange.request(child.clone(), Place::default(), None, cx);
+        }
+        let (like, resource) = (sa.like_leader(child)?, sa.missing(child)?);
+        let near = sa.near(child, resource);
+        self.exchange.request(like, Place { resource, grouped: true }, near, cx)
     }
 
     pub(super) fn process(
@@ -204,12 +249,22 @@ impl ChildCreate {
     ) {
         let undo = self.exchange.inbound();
         match self.exchange.answered(core, sa, cx, view, None) {
-            Outcome::Made(pair) => sa.children.push(pair),
+            Outcome::Made(pair) => {
+                sa.children.push(pair);
+                if self.is_more() {
+                    cx.count(Counter::ResourceSas);
+                    sa.fill(core, cx, self.child, cx.now);
+                }
+            }
             Outcome::OtherGroup => sa.push(cx, Task::ChildCreate(self)),
             Outcome::Later => {
                 let at = retry_at(cx);
-                let again = if self.beside { Self::beside(self.child) } else { Self::new(self.child) };
-                sa.push_at(cx, Task::ChildCreate(again), at);
+                sa.push_at(cx, Task::ChildCreate(Self::of(self.child, self.kind)), at);
+            }
+            // Whatever it has against it: the first pair serves all, and the peer is not pressed.
+            Outcome::Failed(error) if self.is_more() => {
+                failed(core, sa, cx, &error, undo);
+                sa.no_more(self.child);
             }
             Outcome::Failed(error) => {
                 failed(core, sa, cx, &error, undo);
@@ -249,44 +304,6 @@ pub(crate) fn failed(
     }
 }
 
-pub(crate) fn ke_payload(ke: &KeyExchange) -> Payload {
-    Payload::KeyExchange { group: algorithm::group_number(ke.group()), data: ke.public.clone() }
-}
-
-/// As initiator: the peer's public value must be of the group that we offered.
-fn shared_as_initiator(
-    ours: Option<&KeyExchange>,
-    chosen: Option<Group>,
-    view: View<'_>,
-) -> Result<Option<Wiped>, Error> {
-    let Some(chosen) = chosen else { return Ok(None) };
-    let ke = ours.filter(|ke| ke.group() == chosen);
-    let ke = ke.ok_or(Error::Peer(Misbehaved::BadAnswer("key exchange of another group")))?;
-    let (number, public) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
-    if number != algorithm::group_number(chosen) {
-        return Err(Error::Peer(Misbehaved::BadAnswer("key exchange of another group")));
-    }
-    let secret = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
-    Ok(Some(secret))
-}
-
-/// As responder: our public value and the secret, when the chosen proposal asks for one.
-fn shared_as_responder(
-    chosen: Option<Group>,
-    view: View<'_>,
-    cx: &mut Cx<'_>,
-) -> Result<Option<(KeyExchange, Wiped)>, Error> {
-    let Some(chosen) = chosen else { return Ok(None) };
-    let wanted = algorithm::group_number(chosen);
-    let (number, public) = view.ke()?.ok_or(Error::Mismatch(Incompatible::Group(wanted)))?;
-    if number != wanted {
-        return Err(Error::Mismatch(Incompatible::Group(wanted)));
-    }
-    let ke = KeyExchange::new(chosen, &mut *cx.rng).ok_or(Error::Local(Failure::Key))?;
-    let secret = ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
-    Ok(Some((ke, secret)))
-}
-
 /// A new child, asked for by the peer.
 pub(crate) fn respond(
     core: &Core,
@@ -296,13 +313,31 @@ pub(crate) fn respond(
 ) -> Result<Reply, Error> {
     let children = core.connection.clone();
     let (child, fit) = offer::choose(children.children.iter(), view, true)?;
-    let (reply, collision) = accept(core, sa, cx, view, child, fit, None)?;
+    if fit.grouped && sa.children.iter().any(|p| p.child == child.id && p.place.grouped) {
+        sa.fits_group(&fit, child.id)?;
+        let place = sa.place_for_peer(cx, child)?;
+        // Where both ask at once, both get what they ask for: the SAs of a group do not exclude each other.
+        let (reply, _) = accept(core, sa, cx, view, (child, place), fit, None)?;
+        cx.count(Counter::ResourceSas);
+        return Ok(reply);
+    }
+    let place = Place { resource: 0, grouped: fit.grouped };
+    let (reply, collision) = accept(core, sa, cx, view, (child, place), fit, None)?;
     if let Some(Task::ChildCreate(ours)) = &mut sa.active
         && ours.child == child.id
+        && !ours.is_more()
     {
         ours.exchange.collision = Some(collision);
     }
     Ok(reply)
+}
+
+/// A successor stays with the worker of the pair before it (RFC 9611 §4).
+fn place_near(sa: &Established, child: &Child, place: Place, replaces: Option<ChildSaId>) -> Option<Near> {
+    match replaces {
+        Some(old) => sa.children.iter().find(|p| p.id == old).map(ChildPair::beside),
+        None => sa.near(child, place.resource),
+    }
 }
 
 /// Makes the pair that the peer asked for; the answer waits for the data plane.
@@ -311,7 +346,7 @@ pub(crate) fn accept(
     sa: &mut Established,
     cx: &mut Cx<'_>,
     view: View<'_>,
-    child: &Child,
+    (child, place): (&Child, Place),
     fit: Fit,
     replaces: Option<ChildSaId>,
 ) -> Result<(Reply, Collision), Error> {
@@ -320,9 +355,11 @@ pub(crate) fn accept(
     }
     let ni = view.nonce()?;
     let exchange = shared_as_responder(fit.chosen.ours.group, view, cx)?;
-    let (nr, inbound) = (cx.nonce(), cx.inbound_spi(child.id));
+    let near = if place.grouped { place_near(sa, child, place, replaces) } else { None };
+    let (nr, inbound) = (cx.nonce(), cx.inbound_spi(child.id, near));
     let [answer, ts_i, ts_r] = offer::answer(&fit, inbound, true);
-    let mut ok: Vec<Payload> = offer::notifies(child).into_iter().collect();
+    let mut ok: Vec<Payload> = offer::notifies(child).collect();
+    ok.extend(group::info(child, place.resource).filter(|_| fit.grouped));
     ok.extend([answer, Payload::Nonce(nr.clone())]);
     ok.extend(exchange.as_ref().map(|(ke, _)| ke_payload(ke)));
     ok.extend([ts_i, ts_r]);
@@ -333,6 +370,7 @@ pub(crate) fn accept(
         shared: exchange.as_ref().map(|(_, secret)| secret.as_slice()),
         fit,
         inbound,
+        place,
         replaces,
         then: Then::Answer,
     };

@@ -34,11 +34,12 @@ impl ChildRekey {
     ) -> Option<Vec<Payload>> {
         let pair = sa.pair(self.old).filter(|p| p.is_current())?;
         let child = core.connection.children.iter().find(|c| c.id == pair.child)?.clone();
+        let (place, near) = (pair.place, pair.place.grouped.then(|| pair.beside()));
         let spi = pair.inbound.get().to_be_bytes().to_vec();
         let protocol = if pair.proposal.is_ah() { PROTOCOL_AH } else { PROTOCOL_ESP };
         let rekey = Notify { protocol, spi, kind: notify::REKEY_SA, data: Vec::new() };
         let mut payloads = vec![Payload::Notify(rekey)];
-        payloads.extend(self.exchange.request(child, cx)?);
+        payloads.extend(self.exchange.request(child, place, near, cx)?);
         Some(payloads)
     }
 
@@ -74,6 +75,7 @@ impl ChildRekey {
                     cx.remove_pair(&pair, "the peer does not have it any more");
                     let (connection, child) = (core.connection.id, pair.child);
                     cx.act(Action::ChildMissing { connection, child, why: None });
+                    sa.fill(core, cx, child, cx.now);
                 }
             }
             Outcome::Failed(error) => {
@@ -97,10 +99,11 @@ pub(crate) fn respond(
 ) -> Result<Reply, Error> {
     let old = find(sa, which)?;
     let connection = core.connection.clone();
-    let wanted = sa.pair(old).map(|p| p.child);
+    let (wanted, place) = sa.pair(old).map(|p| (p.child, p.place)).unzip();
     let child = connection.children.iter().filter(|c| Some(c.id) == wanted);
     let (child, fit) = offer::choose(child, view, true)?;
-    let (reply, collision) = child_create::accept(core, sa, cx, view, child, fit, Some(old))?;
+    let place = place.unwrap_or_default();
+    let (reply, collision) = child_create::accept(core, sa, cx, view, (child, place), fit, Some(old))?;
     match &mut sa.active {
         // Both at once (RFC 7296 §2.8.1): the nonces decide when our own answer is there.
         Some(Task::ChildRekey(ours)) if ours.old == old => ours.exchange.collision = Some(collision),

@@ -92,7 +92,7 @@ impl InitSent {
         let cookie = self.cookie.clone().map(|c| Payload::Notify(Notify::with_data(notify::COOKIE, c)));
         let mut payloads: Vec<Payload> = cookie.into_iter().collect();
         payloads.push(Payload::Sa(proposal::offer_ike(&core.connection.proposals, None)));
-        payloads.extend([super::child_create::ke_payload(&self.ke), Payload::Nonce(self.nonce.clone())]);
+        payloads.extend([super::child_keys::ke_payload(&self.ke), Payload::Nonce(self.nonce.clone())]);
         payloads.extend(core.path.detection(&cx.config, core.spis()));
         payloads.extend(core.connection.fragment_size.map(|_| fragmentation_supported()));
         payloads
@@ -341,7 +341,7 @@ pub(crate) fn respond(
     core.trace(cx, || format!("chosen: {}", proposal::describe_ike(&chosen.ours)));
     let mut payloads = vec![
         Payload::Sa(proposal::answer_ike(&chosen, None)),
-        super::child_create::ke_payload(&ke),
+        super::child_keys::ke_payload(&ke),
         Payload::Nonce(nr.clone()),
     ];
     payloads.extend(core.path.detection(&cx.config, core.spis()));

@@ -2,7 +2,8 @@
 //!
 //! Decides: whether it can be rekeyed now; which of two new ones stays. Never: moves children itself (it asks for it).
 
-use super::child_create::{ke_payload, retry_at};
+use super::child_create::retry_at;
+use super::child_keys::ke_payload;
 use super::{Reply, Task, delete, lowest};
 use crate::child_sa::{PairState, Then};
 use crate::config::{Group, IkeProposal};

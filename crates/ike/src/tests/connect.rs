@@ -291,7 +291,7 @@ fn busy_endpoint(seed: u64) -> crate::endpoint::Endpoint {
     use rand_core::SeedableRng;
     struct Spis(u32);
     impl crate::endpoint::SpiSource for Spis {
-        fn inbound_spi(&mut self, _: ChildId) -> ravelin_wire::Spi {
+        fn inbound_spi(&mut self, _: ChildId, _: Option<crate::endpoint::Near>) -> ravelin_wire::Spi {
             self.0 += 1;
             ravelin_wire::Spi::try_from(self.0).unwrap()
         }

@@ -3,7 +3,7 @@
 use crate::command::{Command, Status};
 use crate::config::*;
 use crate::counters::Counter;
-use crate::endpoint::{Endpoint, EndpointConfig, Record, SpiSource, Taken, Transmit};
+use crate::endpoint::{Endpoint, EndpointConfig, Near, Record, SpiSource, Taken, Transmit};
 use crate::event::{ChildSa, ChildSaId, Event, RevocationToken};
 use crate::record::{Clock, PairRef};
 use crate::snapshot::{IkeSaInfo, Snapshot};
@@ -34,7 +34,7 @@ pub(super) const ESP: EspProposal =
 pub(crate) struct Spis(pub(crate) u32);
 
 impl SpiSource for Spis {
-    fn inbound_spi(&mut self, _: ChildId) -> Spi {
+    fn inbound_spi(&mut self, _: ChildId, _: Option<Near>) -> Spi {
         self.0 += 1;
         Spi::try_from(self.0).unwrap()
     }
@@ -68,6 +68,8 @@ pub(super) struct Node {
     pub(super) addr: IpAddr,
     pub(super) sas: BTreeMap<ChildSaId, Recorded>,
     pub(super) outbound: BTreeMap<ChildId, ChildSaId>,
+    /// By which pair each resource sends that has one of its own.
+    pub(super) lanes: BTreeMap<(ChildId, u16), ChildSaId>,
     pub(super) log: Vec<String>,
     pub(super) events: Vec<Event>,
     pub(super) idle: bool,
@@ -149,6 +151,7 @@ pub(super) fn child(local: &str, remote: &str) -> Child {
         lifetime: Duration::from_secs(3600),
         hard_lifetime: Duration::from_secs(4000),
         jitter: Duration::ZERO,
+        resources: 1,
     }
 }
 
@@ -204,6 +207,7 @@ impl Node {
             addr: addr.parse().unwrap(),
             sas: BTreeMap::new(),
             outbound: BTreeMap::new(),
+            lanes: BTreeMap::new(),
             log: Vec::new(),
             events: Vec::new(),
             idle: false,
@@ -355,13 +359,14 @@ impl Pair {
         let rng = Box::new(ChaCha20Rng::seed_from_u64(seed + 5000));
         let before = core::mem::replace(&mut node.ep, Endpoint::new(config, rng));
         drop(before);
-        let (sas, outbound) = (&node.sas, &node.outbound);
+        let (sas, outbound, lanes) = (&node.sas, &node.outbound, &node.lanes);
         let records: Vec<Vec<u8>> = core::mem::take(&mut node.records).into_values().collect();
         let in_force = |p: &PairRef| {
             let found = sas.iter().find(|(_, r)| {
                 r.sa.inbound_spi == p.inbound && r.sa.outbound_spi == p.outbound && r.removed.is_none()
             })?;
-            found.1.in_force.then(|| outbound.get(&p.child) == Some(found.0))
+            let used = || outbound.get(&p.child).into_iter().chain(lanes.values()).any(|id| id == found.0);
+            found.1.in_force.then(used)
         };
         let taken = node.ep.restore(now, connections, records.iter().map(Vec::as_slice), in_force);
         // The data plane's SAs under their new numbers; what nobody knows any more goes.
@@ -373,10 +378,12 @@ impl Pair {
             if node.outbound.get(&pair.child) == Some(&at) {
                 node.outbound.insert(pair.child, pair.id);
             }
+            node.lanes.values_mut().filter(|id| **id == at).for_each(|id| *id = pair.id);
             node.sas.insert(pair.id, rec);
         }
         let known = node.sas.keys().copied().collect::<BTreeSet<_>>();
         node.outbound.retain(|_, id| known.contains(id));
+        node.lanes.retain(|_, id| known.contains(id));
         self.drain(side);
         taken
     }
@@ -457,19 +464,28 @@ impl Pair {
                 node.sas.insert(id, Recorded { sa: (**sa).clone(), in_force: false, removed: None });
                 self.push(INSTALL, Item::Installed { at: side, sa: id, ok });
             }
-            Event::UseOutbound { child, sa } => {
+            Event::UseOutbound { child, sa, resource } => {
                 let rec = &node.sas[sa];
                 assert!(rec.in_force && rec.removed.is_none(), "{side:?} uses what is not in force");
-                node.outbound.insert(*child, *sa);
+                if *resource == 0 {
+                    node.outbound.insert(*child, *sa);
+                } else {
+                    node.lanes.insert((*child, *resource), *sa);
+                }
                 let spi = rec.sa.outbound_spi;
                 if self.traffic {
                     self.push(LATENCY, Item::Esp { to: side.other(), spi });
                 }
             }
+            Event::StopOutbound { sa, .. } => node.lanes.retain(|_, used| used != sa),
             Event::Remove { sa, grace, .. } => {
                 let rec = node.sas.get_mut(sa).unwrap();
                 assert!(rec.removed.is_none(), "{side:?} removes twice");
                 rec.removed = Some(now + *grace);
+                assert!(
+                    !node.lanes.values().any(|used| used == sa),
+                    "{side:?} removes what a resource sends by"
+                );
                 node.outbound.retain(|_, used| used != sa);
             }
             Event::Moved { sa, local, remote } => {
@@ -575,13 +591,16 @@ impl Pair {
         let (tx, rx) = (self.see(from), self.see(from.other()));
         // A peer of a connection for any address has a number of its own.
         let child = tx.outbound.get(&CHILD).or_else(|| tx.outbound.values().next());
-        let Some(out) = child.and_then(|id| tx.sas.get(id)) else { return false };
-        rx.sas.values().any(|r| {
-            r.sa.inbound_spi == out.sa.outbound_spi
-                && r.sa.inbound_keys.0 == out.sa.outbound_keys.0
-                && r.in_force
-                && r.removed.is_none_or(|until| until > self.now)
-        })
+        let arrives = |id: &ChildSaId| {
+            let Some(out) = tx.sas.get(id) else { return false };
+            rx.sas.values().any(|r| {
+                r.sa.inbound_spi == out.sa.outbound_spi
+                    && r.sa.inbound_keys.0 == out.sa.outbound_keys.0
+                    && r.in_force
+                    && r.removed.is_none_or(|until| until > self.now)
+            })
+        };
+        child.is_some_and(arrives) && tx.lanes.values().all(arrives)
     }
 
     pub(super) fn assert_works(&self) {

@@ -8,8 +8,7 @@ use super::judge::Known;
 use super::{Init, judge, our_id};
 use crate::auth::ppk::{self, Mixed};
 use crate::auth::{self, Proven, Prover, Signed, bad};
-use crate::child_sa::offer;
-use crate::child_sa::{self, Agreed, Then};
+use crate::child_sa::{self, Agreed, Place, Then, group, offer};
 use crate::config::{Child, ChildId, Connection, LocalAuth, RemoteAuth};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
@@ -70,7 +69,7 @@ impl AuthSent {
         }
         let child = child.filter(|_| !init.childless);
         let wanted = connection.children.iter().find(|c| Some(c.id) == child);
-        let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id)));
+        let child = wanted.map(|c| (c.clone(), cx.inbound_spi(c.id, None)));
         let had = cx.given.get(&connection.id).map(|(had, _)| had);
         let asks = address::request(&connection, had);
         if let Some((child, spi)) = &child {
@@ -78,6 +77,7 @@ impl AuthSent {
             let trigger = cx.trigger(child.id).filter(|_| asks.is_none());
             let (sa, ts_i, ts_r) = offer::request(child, *spi, false, trigger.as_ref());
             payloads.extend(offer::notifies(child));
+            payloads.extend(group::info(child, 0));
             payloads.extend([sa, ts_i, ts_r]);
         }
         payloads.extend(asks);
@@ -282,6 +282,7 @@ fn first_child(
         .and_then(|()| offer::judge_answer(child, own, view, false));
     match judged {
         Ok(fit) => {
+            let place = Place { resource: 0, grouped: fit.grouped };
             let agreed = Agreed {
                 role: Role::Initiator,
                 ni: nonces.0,
@@ -289,6 +290,7 @@ fn first_child(
                 shared: None,
                 fit,
                 inbound,
+                place,
                 replaces: None,
                 then: Then::Use,
             };

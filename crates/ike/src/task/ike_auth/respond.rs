@@ -6,8 +6,7 @@ use super::judge::Known;
 use super::{Init, eap_server, judge, our_id};
 use crate::auth::ppk::{self, Choice};
 use crate::auth::{self, Proven, Prover, bad};
-use crate::child_sa::offer;
-use crate::child_sa::{self, Agreed, Then};
+use crate::child_sa::{self, Agreed, Place, Then, group, offer};
 use crate::config::{Connection, Ppk};
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed};
@@ -280,8 +279,10 @@ fn respond_child(
 ) -> Result<(ChildSaId, Vec<Payload>), Error> {
     let connection = core.connection.clone();
     let (child, fit) = offer::choose(connection.children.iter(), view, false)?;
-    let inbound = cx.inbound_spi(child.id);
-    let mut payloads: Vec<Payload> = offer::notifies(child).into_iter().collect();
+    let inbound = cx.inbound_spi(child.id, None);
+    let place = Place { resource: 0, grouped: fit.grouped };
+    let mut payloads: Vec<Payload> = offer::notifies(child).collect();
+    payloads.extend(group::info(child, 0).filter(|_| fit.grouped));
     payloads.extend(offer::answer(&fit, inbound, false));
     let agreed = Agreed {
         role: Role::Responder,
@@ -290,6 +291,7 @@ fn respond_child(
         shared: None,
         fit,
         inbound,
+        place,
         replaces: None,
         then: Then::Answer,
     };
