@@ -305,6 +305,9 @@ pub(crate) fn learn(
             continue;
         };
         let known = Known { epoch: low(epoch), came: *came, way };
+        if meta.fleeting {
+            continue;
+        }
         if place.key != Key::default() {
             flows.put(*place, known);
         } else if let Ok(found) = keys_v6.binary_search_by_key(at, |(at, _)| *at)

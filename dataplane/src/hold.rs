@@ -92,7 +92,7 @@ impl Hold {
         self.waiting.push_back(Held {
             want,
             frame: packet.frame.take(),
-            door: packet.door,
+            door: packet.next_door(),
             hops: packet.origin.hops(),
             until: now.ms.saturating_add(PATIENCE_MS),
         });

@@ -14,6 +14,7 @@ mod reassembly;
 mod flow;
 mod inbound;
 mod outbound;
+mod nat;
 mod spd;
 mod route;
 mod source;
@@ -25,6 +26,7 @@ pub mod tables;
 pub mod stats;
 
 pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
+pub use nat::{NatSteering, port_ranges};
 pub use packet::{Door, Origin, Packet};
 pub use probe::{Point, Probe, View};
 pub use stats::Stats;

@@ -79,6 +79,7 @@ impl Packet {
         let meta = &mut self.meta;
         meta.tag = None;
         (meta.opened, meta.made_here, meta.aged) = (false, false, false);
+        (meta.translated, meta.fleeting) = (false, false);
     }
 
     /// Source and destination of a clear IPv6 packet, whose header is at the front of the frame.
@@ -120,6 +121,11 @@ impl Packet {
         } else {
             Ipv4Addr::from_bits(self.meta.ip.dst).into()
         }
+    }
+
+    /// The door by which it comes again, here or at another worker: what was translated has been judged as it came.
+    pub(crate) fn next_door(&self) -> Door {
+        if self.meta.translated { Door::Sa } else { self.door }
     }
 
     #[inline]
@@ -166,6 +172,10 @@ pub(crate) struct Meta {
     pub(crate) made_here: bool,
     /// The TTL was counted down.
     pub(crate) aged: bool,
+    /// NAT changed its source or destination.
+    pub(crate) translated: bool,
+    /// What is decided about it is not remembered for its flow.
+    pub(crate) fleeting: bool,
 }
 
 impl Default for Meta {
@@ -187,6 +197,8 @@ impl Default for Meta {
             opened: false,
             made_here: false,
             aged: false,
+            translated: false,
+            fleeting: false,
         }
     }
 }
@@ -195,8 +207,8 @@ impl Meta {
     /// For a further fragment of the packet: what was decided holds for it too.
     pub(crate) fn part(&self, total_len: u16, header_len: u8) -> Self {
         let ip = Ip { total_len, header_len, fragment: true, portless: true, ..self.ip };
-        let Self { tag, sa, hop, limit, port, mac, made_here, aged, .. } = *self;
-        Self { ip, tag, sa, hop, limit, port, mac, made_here, aged, ..Self::default() }
+        let Self { tag, sa, hop, limit, port, mac, made_here, aged, translated, .. } = *self;
+        Self { ip, tag, sa, hop, limit, port, mac, made_here, aged, translated, ..Self::default() }
     }
 }
 

@@ -6,14 +6,16 @@
 use anyhow::{Context as _, anyhow};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
+use ravelin_dataplane::port_ranges;
 use ravelin_ebpf::{AttachMode, PortConfig, Steering};
 use ravelin_ring::counters::SocketCounter;
 use ravelin_ring::msg::PortId;
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
 use ravelin_ring::{BindMode, PortReport};
-use ravelin_wire::Prefix;
+use ravelin_wire::{PortRange, Prefix};
 use ravelin_xsk::{Meter, Mode, Socket, SocketConfig, Statistics, Umem};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +29,10 @@ const BUSY_POLL_BUDGET: u16 = 64;
 pub(crate) struct Steered {
     pub(crate) gateways: Vec<IpAddr>,
     pub(crate) protected: Vec<Prefix>,
+    /// Sources that are translated.
+    pub(crate) inside: Vec<Prefix>,
+    /// Of the host's own addresses: ports that are for translation.
+    pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
 }
 
 #[derive(Debug)]
@@ -199,7 +205,9 @@ fn in_order(s: Statistics) -> SocketCounts {
 
 fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
     steering.set_gateway_addresses(&steered.gateways)?;
-    Ok(steering.set_protected(&steered.protected)?)
+    steering.set_protected(&steered.protected)?;
+    let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
+    Ok(steering.set_translated(&steered.inside, &ports)?)
 }
 
 fn prepare(

@@ -6,28 +6,39 @@
 //! flows are kept by port, and no longer than the routes.
 
 use crate::batch::Batch;
+use crate::nat::Before;
 use crate::packet::{Door, Packet};
 use crate::route::Hop;
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::setup::ReversePath;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// After the policies: what ought to have come by a tunnel is dropped under that name.
-pub(crate) fn check(batch: &mut Batch, places: &[u16], tables: &Tables) {
-    batch.each(places, |packet| match plausible(packet, tables) {
-        _ if packet.source() == packet.destination() => Err(Drop::Land),
-        true => Ok(()),
-        false => Err(Drop::ReversePath),
-    });
+pub(crate) fn check(batch: &mut Batch, places: &[u16], tables: &Tables, before: &Before) {
+    for &at in places {
+        let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { continue };
+        let (mut source, mut destination) = (packet.source(), packet.destination());
+        if let Some(came) = before.get(at) {
+            source = Ipv4Addr::from_bits(came.ip.src).into();
+            destination = Ipv4Addr::from_bits(came.ip.dst).into();
+        }
+        if source == destination {
+            packet.drop(Drop::Land);
+        } else if !plausible(packet, source, tables) {
+            packet.drop(Drop::ReversePath);
+        }
+    }
 }
 
-fn plausible(packet: &Packet, tables: &Tables) -> bool {
+/// `source`: as it came, before NAT.
+fn plausible(packet: &Packet, source: IpAddr, tables: &Tables) -> bool {
     let Door::Port(door) = packet.door else { return true };
     let rule = tables.port(door).map_or(ReversePath::Strict, |link| link.reverse_path);
     if rule == ReversePath::Off {
         return true;
     }
-    match tables.hop(tables.fib.lookup_ip(packet.source())) {
+    match tables.hop(tables.fib.lookup_ip(source)) {
         Hop::Port { port, .. } => rule == ReversePath::Loose || port == door,
         Hop::Kernel => rule == ReversePath::Loose,
         // Nobody; one of our own addresses; nobody that may be answered; or the far side of a tunnel.

@@ -4,8 +4,11 @@
 //! what did not change since the last one is shared with it. Never: touches packets. `TableStore` lives on the main
 //! thread; a `Tables` is immutable and shared by all workers.
 
+mod addresses;
+mod nat;
 mod steer;
 
+use crate::nat::{NatSteering, Rules};
 use crate::neighbour::Neighbours;
 use crate::route::{Fib, Hop};
 use crate::spd::Spd;
@@ -23,6 +26,8 @@ pub struct Tables {
     pub(crate) spd: Arc<Spd>,
     pub(crate) fib: Arc<Fib>,
     pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) nat: Rules,
+    translated: NatSteering,
     ports: Vec<Link>,
     /// Sorted, in host order.
     gateways: Vec<u32>,
@@ -56,6 +61,8 @@ impl Tables {
             spd: Arc::default(),
             fib: Arc::new(Fib::build(std::iter::empty())),
             neighbours: Arc::new(Neighbours::build(std::iter::empty())),
+            nat: Rules::default(),
+            translated: NatSteering::default(),
             ports: vec![],
             gateways: vec![],
             gateways_v6: vec![],
@@ -120,6 +127,7 @@ pub struct TableStore {
     reverse_paths: Vec<ReversePath>,
     gateways: Vec<IpAddr>,
     protected: Vec<AddrRange>,
+    nat: nat::Gathered,
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
@@ -160,6 +168,7 @@ impl TableStore {
             reverse_paths,
             gateways: vec![],
             protected: vec![],
+            nat: nat::Gathered::default(),
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
@@ -173,6 +182,7 @@ impl TableStore {
         self.policies.clone_from(&self.kept.policies);
         self.gateways.clone_from(&self.kept.gateways);
         self.protected.clone_from(&self.kept.protected);
+        self.nat.restore();
         self.changed.policies = false;
     }
 
@@ -194,6 +204,7 @@ impl TableStore {
         if self.kept.protected != self.protected {
             self.kept.protected.clone_from(&self.protected);
         }
+        self.nat.keep();
     }
 
     /// Gathers one change. `Some(generation)` when the command was `Commit`: call [`Self::compile`] then.
@@ -222,6 +233,12 @@ impl TableStore {
             TableCommand::ClearGatewayAddresses => self.gateways.clear(),
             TableCommand::AddProtectedRange(range) => push(&mut self.protected, range, MAX_POLICIES)?,
             TableCommand::ClearProtectedRanges => self.protected.clear(),
+            TableCommand::ClearNat => self.nat.clear(),
+            TableCommand::AddNat(rule) => {
+                rule.port.map_or(Ok(()), |port| self.port(port).map(|_| ()))?;
+                self.nat.add(rule)?;
+            }
+            TableCommand::SetNat(settings) => self.nat.set(settings),
             TableCommand::Commit { generation } => return Ok(Some(generation)),
         }
         Ok(None)
@@ -271,6 +288,8 @@ impl TableStore {
         let (locals, locals_v6) = (self.locals(), self.locals_v6());
         let tables = Tables {
             generation,
+            nat: self.nat.compile(|port| self.address(port, &locals)),
+            translated: self.nat_steering(),
             spd: if changed.policies {
                 Arc::new(Spd::compile(&self.policies))
             } else {
@@ -306,30 +325,6 @@ impl TableStore {
         let list: Vec<_> =
             self.neighbours.iter().map(|((port, addr), mac)| (*port, *addr, MacAddr(*mac))).collect();
         Neighbours::build(list.into_iter())
-    }
-
-    fn locals(&self) -> Vec<u32> {
-        let local = |(prefix, hops): (&Prefix, &Vec<NextHop>)| {
-            let addr = v4(&prefix.addr())?;
-            (prefix.len() == 32 && hops.contains(&NextHop::Local) && addr >> 24 != 127).then_some(addr)
-        };
-        self.routes.iter().filter_map(local).collect()
-    }
-
-    /// Neither of a link alone, nor the anycast address of the routers in a network (RFC 4291 §2.6.1).
-    fn locals_v6(&self) -> Vec<u128> {
-        let network = |addr: u128| {
-            let begins = Ipv6Addr::from_bits(addr).into();
-            let networks = (0..127).filter_map(|len| Prefix::new(begins, len).ok());
-            networks.filter_map(|p| self.routes.get(&p)).any(|hops| hops.iter().any(is_connected))
-        };
-        let local = |(prefix, hops): (&Prefix, &Vec<NextHop>)| {
-            let addr = v6(&prefix.addr())?;
-            let a = Ipv6Addr::from_bits(addr);
-            let wide = !a.is_loopback() && !a.is_unicast_link_local() && !a.is_multicast();
-            (prefix.len() == 128 && hops.contains(&NextHop::Local) && wide && !network(addr)).then_some(addr)
-        };
-        self.routes.iter().filter_map(local).collect()
     }
 
     fn link(&self, port: &Port, locals: &[u32], locals_v6: &[u128]) -> Link {

@@ -6,11 +6,11 @@
 //! Never: frees a snapshot that a worker may still use.
 
 use crate::ports::{Port, Steered};
-use ravelin_dataplane::{TableStore, Tables};
+use ravelin_dataplane::{NatSteering, TableStore, Tables};
 use ravelin_ring::msg::{Generation, TableCommand, TableEvent};
 use ravelin_ring::setup::Setup;
 use ravelin_ring::{Consumer, Sender};
-use ravelin_wire::{AddrRange, Prefix};
+use ravelin_wire::{AddrRange, MAX_PORT_RANGES, Prefix};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -134,20 +134,33 @@ impl Publisher {
             self.store.restore();
             anyhow::bail!("a command before it was refused");
         }
-        let goal = Steered {
-            gateways: self.store.gateway_addresses().to_vec(),
-            protected: unique(self.store.protected_ranges().iter().flat_map(|r| prefixes(*r)).collect()),
-        };
-        let both = Steered {
-            gateways: unique([&self.steered.gateways[..], &goal.gateways].concat()),
-            protected: unique([&self.steered.protected[..], &goal.protected].concat()),
-        };
+        let goal = self.goal()?;
+        let both = self.steered.and(&goal);
         for port in &mut *ports {
             port.steer(&both)?; // what was added to other ports stays steered: the safe side
         }
         let tables = self.store.compile(generation)?;
         self.steered = both;
         Ok((tables, goal))
+    }
+
+    fn goal(&self) -> anyhow::Result<Steered> {
+        let NatSteering { inside, outside, own } = self.store.nat_steering();
+        let protected = self.store.protected_ranges().iter().chain(&outside);
+        for (addr, list) in &own {
+            anyhow::ensure!(
+                list.len() <= MAX_PORT_RANGES,
+                "{} ranges of ports of {addr} are for NAT; at most {MAX_PORT_RANGES} of one address of this host can be: \
+                 use an address that is for NAT alone",
+                list.len()
+            );
+        }
+        Ok(Steered {
+            gateways: self.store.gateway_addresses().to_vec(),
+            protected: unique(protected.flat_map(|r| prefixes(*r)).collect()),
+            inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
+            ports: own,
+        })
     }
 
     /// `taken`: the number of the tables that every worker has. Finishes a commit that all have.
@@ -190,6 +203,23 @@ impl Publisher {
             self.outbox.pop_front();
         }
         events.notify();
+    }
+}
+
+impl Steered {
+    /// What either steers. Of ports of one address the new ones come first: there is a bound.
+    fn and(&self, new: &Self) -> Self {
+        let mut ports = new.ports.clone();
+        for (addr, old) in &self.ports {
+            let list = ports.entry(*addr).or_default();
+            list.extend(old.iter().filter(|range| !new.ports.get(addr).is_some_and(|n| n.contains(range))));
+        }
+        Self {
+            gateways: unique([&self.gateways[..], &new.gateways].concat()),
+            protected: unique([&self.protected[..], &new.protected].concat()),
+            inside: unique([&self.inside[..], &new.inside].concat()),
+            ports,
+        }
     }
 }
 

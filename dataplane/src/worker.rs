@@ -8,6 +8,7 @@ use crate::batch::{Batch, Places};
 use crate::classify::{self, Classes};
 use crate::flow::{Flows, Sorted, Unknown};
 use crate::hold::Hold;
+use crate::nat::Nat;
 use crate::neighbour::{Requests, Resolver};
 use crate::outbound::modes::Means;
 use crate::packet::{Origin, Packet};
@@ -58,6 +59,7 @@ struct Way {
     requests: Requests,
     hold: Hold,
     reassembly: Reassembly,
+    nat: Nat,
     unknown_spi: Throttle,
     icmp: icmp::Rate,
     stats: Stats,
@@ -94,6 +96,7 @@ impl Worker {
             requests: Requests::new(),
             hold: Hold::new(),
             reassembly: Reassembly::default(),
+            nat: Nat::new(config.id, config.workers),
             unknown_spi: Throttle::default(),
             icmp: icmp::Rate::default(),
             stats: Stats::default(),
@@ -171,6 +174,7 @@ impl Worker {
         if tables.spd.protects_v6() {
             self.way.flows.carry_v6(self.way.db.max_sas());
         }
+        self.way.nat.follow(&tables.nat);
         self.way.hold.resolved(&tables.neighbours);
         self.way.tables = tables;
         self.way.epoch += 1;
@@ -243,7 +247,6 @@ impl Way {
             let say = &mut Resolver { requests, events, now };
             inbound::ah::run(batch, &lists.classes.ah, db, engine, stats, unknown_spi, say);
         }
-        // NAT of what came out of tunnels belongs here: selectors speak of translated addresses.
         classify::join(batch, &mut lists.classes);
         probe.stage("join", lists.classes.clear.len());
     }
@@ -299,17 +302,18 @@ impl Way {
 
     /// Where the packets of flows go that are not known yet. True: one is larger than its way takes.
     fn decide(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) -> bool {
-        let Self { db, flows, events, requests, hold, tables, epoch, .. } = self;
+        let Self { db, flows, events, requests, hold, nat, tables, stats, epoch, .. } = self;
         let Lists { protect, bypass, unknown, new_protect, new_bypass, .. } = lists;
         let clear = &unknown.places;
         inbound::policy::check(batch, clear, db);
         probe.stage("in-policy", clear.len());
+        nat.arrive(batch, clear, tables, stats, now);
         route::resolve(batch, clear, tables);
         probe.stage("route-resolve", clear.len());
-        // NAT of what leaves belongs here, before the policies.
-        outbound::policy::run(batch, clear, tables, new_protect, new_bypass);
-        source::check(batch, new_protect, tables);
-        source::check(batch, new_bypass, tables);
+        nat.depart(batch, clear, tables, stats, now);
+        outbound::policy::run(batch, clear, tables, &nat.before, new_protect, new_bypass);
+        source::check(batch, new_protect, tables, &nat.before);
+        source::check(batch, new_bypass, tables, &nat.before);
         probe.stage("out-policy", clear.len());
         outbound::select::run(
             batch,

@@ -1,7 +1,7 @@
 //! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
 
 /// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Function and section of the program.
 pub const PROGRAM: &str = "ravelin";
@@ -14,6 +14,10 @@ pub const GATEWAYS_V6: &str = "GATEWAYS_V6";
 /// Protected prefixes, a set with longest-prefix match.
 pub const PROTECTED_V4: &str = "PROTECTED_V4";
 pub const PROTECTED_V6: &str = "PROTECTED_V6";
+/// Sources that are translated, a set with longest-prefix match.
+pub const INSIDE_V4: &str = "INSIDE_V4";
+/// Addresses of the host that stand for others → ranges of ports, first and last in turns.
+pub const TRANSLATED_V4: &str = "TRANSLATED_V4";
 /// One [`Config`].
 pub const CONFIG: &str = "CONFIG";
 /// One counter per `Counted`, per processor.
@@ -26,6 +30,11 @@ pub const MAX_GATEWAYS: u32 = 4096;
 /// Bound of each set of protected prefixes. Entries are allocated as they come, so the bound itself costs nothing.
 pub const MAX_PROTECTED: u32 = 65536;
 
+/// Bound of the prefixes that are translated.
+pub const MAX_INSIDE: u32 = 4096;
+/// Bound of the host's addresses that stand for others.
+pub const MAX_TRANSLATED: u32 = 64;
+
 /// Scalars. Each field is read and written whole (aligned words).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,6 +43,8 @@ pub struct Config {
     pub version: u32,
     /// Destination port of UDP-encapsulated ESP besides 4500; 0: none.
     pub udp_port: u32,
+    /// 1: the two maps of translation are to be asked.
+    pub translates: u32,
 }
 
 /// Index into [`COUNTERS`]: the order of `ravelin_ring`'s `XdpCounter`, on which this crate may not depend; a test of

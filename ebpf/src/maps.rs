@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::pin::PinDir;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap};
+use ravelin_wire::PortRanges;
 use std::fmt;
 
 /// Refuses pinned maps of another layout before anything is changed.
@@ -24,12 +25,14 @@ pub(crate) fn check_version(name: &str, pins: &PinDir) -> Result<(), Error> {
 }
 
 /// Names of all maps; each is pinned under its own.
-pub(crate) const ALL: [&str; 7] = [
+pub(crate) const ALL: [&str; 9] = [
     abi::SOCKETS,
     abi::GATEWAYS_V4,
     abi::GATEWAYS_V6,
     abi::PROTECTED_V4,
     abi::PROTECTED_V6,
+    abi::INSIDE_V4,
+    abi::TRANSLATED_V4,
     abi::CONFIG,
     abi::COUNTERS,
 ];
@@ -40,11 +43,13 @@ pub(crate) struct Maps {
     pub(crate) gateways_v6: HashMap<MapData, [u8; 16], u32>,
     pub(crate) protected_v4: LpmTrie<MapData, [u8; 4], u32>,
     pub(crate) protected_v6: LpmTrie<MapData, [u8; 16], u32>,
+    pub(crate) inside_v4: LpmTrie<MapData, [u8; 4], u32>,
+    pub(crate) translated_v4: HashMap<MapData, [u8; 4], PortRanges>,
     pub(crate) config: Array<MapData, Config>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
 }
 
-// SAFETY: `repr(C)`, two words, no padding, any bits are a value.
+// SAFETY: `repr(C)`, words alone, no padding, any bits are a value.
 unsafe impl aya::Pod for Config {}
 
 /// The library's map types do not print themselves.
@@ -62,6 +67,8 @@ impl Maps {
             gateways_v6: typed(name, ebpf, abi::GATEWAYS_V6)?,
             protected_v4: typed(name, ebpf, abi::PROTECTED_V4)?,
             protected_v6: typed(name, ebpf, abi::PROTECTED_V6)?,
+            inside_v4: typed(name, ebpf, abi::INSIDE_V4)?,
+            translated_v4: typed(name, ebpf, abi::TRANSLATED_V4)?,
             config: typed(name, ebpf, abi::CONFIG)?,
             counters: typed(name, ebpf, abi::COUNTERS)?,
         })

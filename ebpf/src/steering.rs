@@ -8,9 +8,10 @@ use crate::pin::PinDir;
 use crate::program::Program;
 use crate::tables;
 use aya::maps::MapError;
-use ravelin_wire::Prefix;
+use ravelin_wire::{PortRanges, Prefix};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 
@@ -131,13 +132,29 @@ impl Steering {
         tables::set_protected(&self.name, &mut self.maps.protected_v4, &mut self.maps.protected_v6, prefixes)
     }
 
+    /// What is translated, instead of what was before: sources, and ports of the host's own addresses.
+    pub fn set_translated(
+        &mut self,
+        inside: &[Prefix],
+        ports: &BTreeMap<Ipv4Addr, PortRanges>,
+    ) -> Result<(), Error> {
+        tables::set_inside(&self.name, &mut self.maps.inside_v4, inside)?;
+        tables::set_ports(&self.name, &mut self.maps.translated_v4, ports)?;
+        let translates = u32::from(!inside.is_empty() || !ports.is_empty());
+        self.configure(|config| config.translates = translates)
+    }
+
     /// Destination port of UDP-encapsulated ESP besides 4500. Port 0 is none.
     pub fn set_udp_port(&mut self, port: Option<u16>) -> Result<(), Error> {
-        let config = Config { version: abi::VERSION, udp_port: port.map_or(0, u32::from) };
-        self.maps
-            .config
-            .set(0, config, 0)
-            .map_err(Error::bpf(&self.name, "set the UDP port of the XDP program"))
+        self.configure(|config| config.udp_port = port.map_or(0, u32::from))
+    }
+
+    fn configure(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
+        let why = Error::bpf(&self.name, "configure the XDP program");
+        let mut config = self.maps.config.get(&0, 0).map_err(why)?;
+        config.version = abi::VERSION;
+        change(&mut config);
+        self.maps.config.set(0, config, 0).map_err(Error::bpf(&self.name, "configure the XDP program"))
     }
 
     pub fn counters(&self) -> Result<XdpCounts, Error> {

@@ -5,10 +5,10 @@ use crate::abi;
 use crate::error::{Error, os_error};
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, MapData, MapError};
-use ravelin_wire::Prefix;
-use std::collections::HashSet;
+use ravelin_wire::{PortRanges, Prefix};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A set kept in a map.
 trait Set {
@@ -94,6 +94,40 @@ pub(crate) fn set_protected(
     }
     replace(table, v4, &want4)?;
     replace(table, v6, &want6)
+}
+
+/// Prefixes of IPv4 whose sources are translated.
+pub(crate) fn set_inside(
+    port: &str,
+    v4: &mut LpmTrie<MapData, [u8; 4], u32>,
+    prefixes: &[Prefix],
+) -> Result<(), Error> {
+    let table = Table { port, what: "prefixes that are translated", max: abi::MAX_INSIDE };
+    let octets = |p: &Prefix| match p.addr() {
+        IpAddr::V4(a) => Some((u32::from(p.len()), a.octets())),
+        IpAddr::V6(_) => None,
+    };
+    replace(table, v4, &prefixes.iter().filter_map(octets).collect())
+}
+
+/// Ports of the host's own addresses: an address that stays is never without.
+pub(crate) fn set_ports(
+    port: &str,
+    map: &mut HashMap<MapData, [u8; 4], PortRanges>,
+    want: &BTreeMap<Ipv4Addr, PortRanges>,
+) -> Result<(), Error> {
+    if want.len() > abi::MAX_TRANSLATED as usize {
+        return Err(Error::TableFull { what: "addresses that are translated", max: abi::MAX_TRANSLATED });
+    }
+    let have: Result<Vec<[u8; 4]>, MapError> = map.keys().collect();
+    let have = have.map_err(Error::bpf(port, "read a table of the XDP program"))?;
+    for old in have.into_iter().filter(|old| !want.contains_key(&Ipv4Addr::from(*old))) {
+        map.remove(&old).map_err(Error::bpf(port, "empty a table of the XDP program"))?;
+    }
+    for (addr, ports) in want {
+        map.insert(addr.octets(), ports, 0).map_err(Error::bpf(port, "fill a table of the XDP program"))?;
+    }
+    Ok(())
 }
 
 /// 1. what is new goes in, 2. what is old goes out. When 1. fails, the additions are taken back.

@@ -9,7 +9,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use frames::{Random, corpus, generated};
 use ravelin_ebpf::abi::{self, Config, Counted};
-use ravelin_wire::{Class, Prefix, Steer, Tables, classify};
+use ravelin_wire::{Class, PortRanges, Prefix, Steer, Tables, classify};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -65,8 +65,17 @@ impl Kernel {
                 IpAddr::V6(a) => p6.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap(),
             }
         }
+        let mut inside: LpmTrie<_, [u8; 4], u32> = self.map(abi::INSIDE_V4);
+        for p in frames::inside() {
+            let IpAddr::V4(a) = p.addr() else { continue };
+            inside.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap();
+        }
+        let mut translated: HashMap<_, [u8; 4], PortRanges> = self.map(abi::TRANSLATED_V4);
+        for (addr, ports) in frames::translated() {
+            translated.insert(addr.octets(), ports, 0).unwrap();
+        }
         let mut config: aya::maps::Array<_, Config> = self.map(abi::CONFIG);
-        config.set(0, Config { version: abi::VERSION, udp_port: UDP_PORT.into() }, 0).unwrap();
+        config.set(0, Config { version: abi::VERSION, udp_port: UDP_PORT.into(), translates: 1 }, 0).unwrap();
     }
 
     /// A map of its own descriptor, so that several can be open.
@@ -102,8 +111,13 @@ impl Kernel {
     }
 
     fn user_space(&self, frame: &[u8]) -> Steer {
-        let tables =
-            Tables { gateways: &self.gateways, protected: &self.protected, udp_port: Some(UDP_PORT) };
+        let tables = Tables {
+            gateways: &self.gateways,
+            protected: &self.protected,
+            udp_port: Some(UDP_PORT),
+            inside: &frames::inside(),
+            translated: &frames::translated(),
+        };
         classify(frame, &tables)
     }
 

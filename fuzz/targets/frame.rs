@@ -9,7 +9,7 @@ use std::net::IpAddr;
 fuzz_target!(|frame: &[u8]| {
     let gateways: [IpAddr; 2] = [[198, 18, 0, 1].into(), [0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1].into()];
     let protected = ["10.2.0.0/24", "2001:db8:2::/64"].map(|p| p.parse().expect("a prefix"));
-    let tables = Tables { gateways: &gateways, protected: &protected, udp_port: Some(4565) };
+    let tables = Tables { gateways: &gateways, protected: &protected, udp_port: Some(4565), ..Tables::default() };
     let _ = classify(frame, &tables);
     let _ = Link::parse(frame);
     let Some((_, packet)) = Ethernet::parse(frame) else { return };

@@ -40,7 +40,7 @@ pub enum Request {
     Version,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum What {
     Tunnels,
@@ -48,6 +48,7 @@ pub enum What {
     Ports,
     Workers,
     Drops,
+    Nat,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,7 @@ pub enum Answer {
     Ports(Vec<PortStatus>),
     Workers(Vec<WorkerStatus>),
     Drops(DropStatus),
+    Nat(NatStatus),
     /// What came of `Up` or `Down`.
     Outcome(Outcome),
     Traced {
@@ -318,6 +320,34 @@ pub struct DropStatus {
     pub ports: Vec<PortDrops>,
     pub total: BTreeMap<String, u64>,
     pub conservation: Conservation,
+}
+
+/// Address translation: the rules in their order, and what each worker makes of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatStatus {
+    pub rules: Vec<NatRuleStatus>,
+    pub workers: Vec<NatWorker>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatRuleStatus {
+    pub line: u32,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatWorker {
+    pub worker: u16,
+    /// Sessions there are now, and the room for them.
+    pub open: u64,
+    pub room: u64,
+    pub opened: u64,
+    /// Gave way to others.
+    pub evicted: u64,
+    /// Packets; one with both ends translated counts twice.
+    pub translated: u64,
+    /// By the names of the drop counters that begin with `nat_`.
+    pub drops: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //! Never: changes the gateway itself, except `release`, which works on what a stopped one left.
 #![forbid(unsafe_code)]
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use core::time::Duration;
 use ravelin_control::api::client::{self, ClientError, PATIENCE};
 use ravelin_control::api::{self, Answer, Outcome, Reloaded, Request, What};
@@ -74,7 +74,7 @@ enum Command {
   ravelin show drops                why packets were dropped
   ravelin show drops wan0 --json")]
     Show {
-        what: Shown,
+        what: What,
         /// Only this tunnel (tunnels, sas), port (ports, drops) or worker (workers, drops).
         name: Option<String>,
         /// Print JSON with stable keys.
@@ -136,27 +136,6 @@ struct Switch {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Shown {
-    Tunnels,
-    Sas,
-    Ports,
-    Workers,
-    Drops,
-}
-
-impl From<Shown> for What {
-    fn from(shown: Shown) -> Self {
-        match shown {
-            Shown::Tunnels => Self::Tunnels,
-            Shown::Sas => Self::Sas,
-            Shown::Ports => Self::Ports,
-            Shown::Workers => Self::Workers,
-            Shown::Drops => Self::Drops,
-        }
-    }
 }
 
 /// Why the command ends with another code than 0; the message goes to standard error.

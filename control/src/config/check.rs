@@ -23,6 +23,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     peers(config, findings);
     identical_selectors(config, findings);
     covered_selectors(config, findings);
+    super::nat::check(config, findings);
     for tunnel in &config.tunnels {
         mtu(config, tunnel, findings);
         ipv6_needs(tunnel, findings);

@@ -3,18 +3,21 @@
 //! Decides: which difference touches which tunnel. Reads: two configurations. Writes: nothing.
 //! Never: calls a tunnel changed that is only at another line of the file.
 
+mod plane;
+
 use core::fmt;
 use ravelin_ike::config::{EspProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
-use ravelin_ring::setup::{Attach, ReversePath};
 
 use super::auth::method_text;
 use super::check::text as selector_text;
 use super::child::{encapsulation_text, mode_text};
 use super::identity::IdText;
-use super::model::{Config, Control, Dataplane, DefaultPolicy, Port, Tunnel, TunnelAuth, Way};
+use super::model::{Config, Control, DefaultPolicy, Tunnel, TunnelAuth, Way};
+use super::nat::nat_fields;
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
+use plane::{control_fields, plane_fields};
 use std::path::PathBuf;
 
 /// From an old configuration to a new one. Prints one line per change; nothing when there is none.
@@ -28,6 +31,8 @@ pub struct Difference {
     pub changed: Vec<TunnelChange>,
     /// The tunnels that are in both stand in another order: policies are published anew, no SA is touched.
     pub reordered: bool,
+    /// Rules by their place, and what bounds them; in force at once.
+    pub nat: Vec<FieldChange>,
     /// In force at once.
     pub default_policy: Option<FieldChange>,
     /// Of ports and data plane: in force when `ravelin-dataplane` is started anew.
@@ -68,6 +73,7 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
         removed: old.tunnels.iter().filter(|t| new.tunnel(&t.name).is_none()).map(ids).collect(),
         changed: changed.collect(),
         reordered: common_order(old, new) != common_order(new, old),
+        nat: fields(&nat_fields(old), &nat_fields(new)),
         default_policy: fields(&policy(&old.control), &policy(&new.control)).pop(),
         needs_dataplane_restart: fields(&plane_fields(old), &plane_fields(new)),
         needs_control_restart: fields(&control_fields(&old.control), &control_fields(&new.control)),
@@ -119,6 +125,9 @@ impl fmt::Display for Difference {
         }
         if self.reordered {
             writeln!(f, "~ order of tunnels")?;
+        }
+        for field in &self.nat {
+            writeln!(f, "~ nat: {field}")?;
         }
         for field in self.default_policy.iter().chain(&self.secrets) {
             writeln!(f, "~ control: {field}")?;
@@ -289,63 +298,7 @@ const fn way_text(way: Way) -> &'static str {
     }
 }
 
-fn plane_fields(config: &Config) -> Vec<(String, String)> {
-    let Dataplane {
-        cores,
-        frames,
-        frame_size,
-        ring_size,
-        huge_pages,
-        busy_poll_us,
-        tun,
-        udp_encapsulation_port,
-        max_sas,
-        line: _,
-    } = &config.dataplane;
-    let order: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
-    let mut all: Vec<(String, String)> = config.ports.iter().map(port_field).collect();
-    // A port's number is its place: another order is another data plane.
-    all.push(("order of ports".to_owned(), order.join(", ")));
-    let fields = [
-        ("cores", format!("{cores:?}")),
-        ("frames", frames.to_string()),
-        ("frame-size", frame_size.to_string()),
-        ("ring-size", ring_size.to_string()),
-        ("huge-pages", huge_pages.to_string()),
-        ("busy-poll", busy_poll_us.to_string()),
-        ("tun", tun.to_string()),
-        ("udp-encapsulation-port", udp_encapsulation_port.map_or_else(String::new, |port| port.to_string())),
-        ("max-sas", max_sas.to_string()),
-    ];
-    all.extend(fields.map(|(key, text)| (key.to_owned(), text)));
-    all
-}
-
-fn port_field(port: &Port) -> (String, String) {
-    let attach = match port.attach {
-        Attach::Auto => "auto",
-        Attach::Native => "native",
-        Attach::Generic => "generic",
-    };
-    let reverse_path = match port.reverse_path {
-        ReversePath::Strict => "",
-        ReversePath::Loose => " reverse-path=loose",
-        ReversePath::Off => " reverse-path=off",
-    };
-    (format!("port {}", port.name), format!("attach={attach}{reverse_path}"))
-}
-
-fn control_fields(control: &Control) -> Vec<(String, String)> {
-    let Control { run_dir, secrets: _, ike_port, natt_port, default_policy: _ } = control;
-    let fields = [
-        ("run-dir", run_dir.display().to_string()),
-        ("ike-port", ike_port.to_string()),
-        ("natt-port", natt_port.to_string()),
-    ];
-    fields.map(|(key, text)| (key.to_owned(), text)).into()
-}
-
-pub(crate) fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
+pub(super) fn list<T>(items: &[T], text: impl Fn(&T) -> String) -> String {
     format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(", "))
 }
 

@@ -22,6 +22,7 @@ mod child;
 mod pool;
 mod request;
 mod tunnel;
+mod nat;
 mod check;
 mod tunnels;
 mod model;
@@ -38,6 +39,7 @@ pub use diff::{Difference, FieldChange, TunnelChange, diff};
 pub use identity::IdText;
 pub(crate) use identity::parse_identity;
 pub use model::*;
+pub use nat::{Nat, nat_text};
 pub use proposal::{esp_text, ike_text};
 pub use tunnels::Tunnels;
 pub(crate) use value::nearest;
@@ -102,12 +104,16 @@ impl Config {
         let control = section("control", "[control]", CONTROL_KEYS, findings);
         let keys = [tunnel::TUNNEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
+        let nat = tables(&root, "nat", "[[nat]]", nat::MAX_NAT, nat::NAT_KEYS, findings);
+        let translation = section("translation", "[translation]", nat::TRANSLATION_KEYS, findings);
         Self {
             file: path.to_owned(),
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),
             dataplane: sections::dataplane(dataplane.as_ref(), findings),
             control: sections::control(control.as_ref(), path, findings),
             tunnels: Self::tunnels(&tunnels, findings),
+            nat: nat.iter().filter_map(|table| nat::nat(table, findings)).collect(),
+            translation: nat::translation(translation.as_ref(), findings),
             warnings: Vec::new(),
         }
     }

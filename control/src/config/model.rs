@@ -7,13 +7,14 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, Start, When};
-use ravelin_ring::msg::{OuterDf, TunnelId};
+use ravelin_ring::msg::{NatSettings, OuterDf, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
+use super::nat::Nat;
 use super::tunnels::Tunnels;
 
 /// One configuration file, parsed and checked.
@@ -27,6 +28,9 @@ pub struct Config {
     pub control: Control,
     /// In file order, which is the order of their policies.
     pub tunnels: Tunnels,
+    /// In file order: the first that matches decides.
+    pub nat: Vec<Nat>,
+    pub translation: NatSettings,
     /// What is lawful but probably not meant.
     pub warnings: Vec<Diagnostic>,
 }

@@ -12,7 +12,7 @@ use super::model::{Control, Dataplane, DefaultPolicy, DeviceName, Port};
 use super::reader::{Table, report};
 use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
-pub(crate) const ROOT_KEYS: &[&str] = &["port", "dataplane", "control", "tunnel"];
+pub(crate) const ROOT_KEYS: &[&str] = &["port", "dataplane", "control", "tunnel", "nat", "translation"];
 pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
 pub(crate) const DATAPLANE_KEYS: &[&str] = &[
     "cores",

@@ -60,3 +60,4 @@ mod children;
 mod errors;
 mod difference;
 mod hostile;
+mod nat;

@@ -5,7 +5,7 @@
 
 mod plane;
 
-pub(super) use plane::{drops, ports, workers};
+pub(super) use plane::{drops, nat, ports, workers};
 
 use super::core::Core;
 use crate::api::{Answer, PeerStatus, SaDirection, SaStatus, Traffic, TunnelState, TunnelStatus};

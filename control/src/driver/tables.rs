@@ -18,6 +18,7 @@ pub(super) fn of_config(config: &Config, peers: &PeerSelectors) -> Vec<TableComm
     let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
+    out.extend(config.nat_commands());
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
     out

@@ -9,6 +9,7 @@ mod tunnels;
 mod sas;
 mod ports;
 mod drops;
+mod nat;
 mod check;
 
 pub use check::{Checked, check};
@@ -26,6 +27,7 @@ pub fn text(answer: &Answer, detail: bool) -> String {
         Answer::Ports(all) => ports::ports(all),
         Answer::Workers(all) => ports::workers(all),
         Answer::Drops(drops) => drops::table(drops, detail),
+        Answer::Nat(status) => nat::text(status),
         Answer::Error(refusal) => format!("{}\n", refusal.message),
         Answer::Outcome(_) | Answer::Traced { .. } | Answer::Reloaded(_) | Answer::Version(_) => {
             String::new()
@@ -41,6 +43,7 @@ pub fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         Answer::Ports(all) => serde_json::to_string_pretty(all),
         Answer::Workers(all) => serde_json::to_string_pretty(all),
         Answer::Drops(drops) => serde_json::to_string_pretty(drops),
+        Answer::Nat(status) => serde_json::to_string_pretty(status),
         Answer::Outcome(outcome) => serde_json::to_string_pretty(outcome),
         Answer::Traced { tunnel, on } => serde_json::to_string_pretty(&(tunnel, on)),
         Answer::Reloaded(reloaded) => serde_json::to_string_pretty(reloaded),
@@ -64,6 +67,10 @@ pub fn only(answer: Answer, name: &str) -> Result<Answer, String> {
         Answer::Ports(all) => Answer::Ports(keep(all, name, "port", |port| port.name.clone())?),
         Answer::Workers(all) => Answer::Workers(keep(all, name, "worker", |worker| worker.id.to_string())?),
         Answer::Drops(all) => Answer::Drops(drops::only(all, name)?),
+        Answer::Nat(mut status) => {
+            status.workers = keep(status.workers, name, "worker", |worker| worker.worker.to_string())?;
+            Answer::Nat(status)
+        }
         other @ (Answer::Outcome(_)
         | Answer::Traced { .. }
         | Answer::Reloaded(_)
@@ -93,6 +100,7 @@ pub(crate) const fn nothing(what: What) -> &'static str {
         What::Ports => "no ports: the data plane is not connected\n",
         What::Workers => "no workers: the data plane is not connected\n",
         What::Drops => "nothing was dropped\n",
+        What::Nat => "no NAT rules are configured\n",
     }
 }
 

@@ -111,6 +111,24 @@ named! {
         FragmentFlood = "frag_flood",
         /// IPv6 extension headers that are cut short or too many, or a source route (RFC 5095).
         BadExtension = "bad_extension",
+        /// To an address that stands for others, but nobody is behind it there.
+        NatNoMapping = "nat_no_mapping",
+        /// Somebody is, who has not spoken to this sender (RFC 4787 §5).
+        NatFiltered = "nat_filtered",
+        /// No room for another NAT session, and none that could give way.
+        NatFull = "nat_full",
+        /// The inside host has as many NAT sessions as it may, all of them in use.
+        NatHostLimit = "nat_host_limit",
+        /// No port of the pool is free for this inside host, or the port that the rule speaks of has no address.
+        NatNoPort = "nat_no_port",
+        /// Of a protocol without ports: another inside host speaks with that host by every address of the pool (R58).
+        NatBusy = "nat_busy",
+        /// A fragment whose first one was not seen, where ports decide about its translation.
+        NatFragment = "nat_fragment",
+        /// An ICMP message that cannot be translated: damaged, or about a packet of no session.
+        NatBadIcmp = "nat_bad_icmp",
+        /// Its two ends belong to two workers.
+        NatOtherWorker = "nat_other_worker",
     }
 }
 
@@ -149,6 +167,12 @@ named! {
         Held = "held",
         /// Packets that waited and go on, or are dropped since their time is over.
         Released = "released",
+        /// Packets whose source or destination was translated; both: counted twice.
+        Translated = "nat_translated",
+        /// NAT sessions opened, closed, and those of the closed that gave way to others: opened less closed are open.
+        NatOpened = "nat_opened",
+        NatClosed = "nat_closed",
+        NatEvicted = "nat_evicted",
     }
 }
 

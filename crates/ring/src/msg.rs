@@ -1,5 +1,9 @@
 //! The messages, as the two sides speak of them. Their bytes in the ring are in `layout`.
 
+mod nat;
+
+pub use nat::{NatKind, NatRule, NatSettings};
+
 use core::net::{IpAddr, SocketAddr};
 use ravelin_wire::{AddrRange, Prefix, Selector, Spi};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -350,6 +354,10 @@ pub enum TableCommand {
     /// What the XDP program steers beside ESP: packets whose source or destination lies in such a range.
     AddProtectedRange(AddrRange),
     ClearProtectedRanges,
+    /// Forgets all NAT rules gathered; their order is that in which they come.
+    ClearNat,
+    AddNat(NatRule),
+    SetNat(NatSettings),
     Commit {
         generation: Generation,
     },

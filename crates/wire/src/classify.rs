@@ -12,7 +12,11 @@
 //!    router forwards them, no tunnel carries them, and routing protocols need them, whatever ranges are protected.
 //! 4. A protected source or destination goes to the worker, fragments too: it has the exact policy and drops what came
 //!    in clear. That includes packets to the gateway's own addresses.
-//! 5. Everything else passes, UDP fragments to a gateway address too: only together do they tell their port, and
+//! 5. Where addresses are translated (IPv4): to an address that stands for others while it is the host's own, too, the ports
+//!    that are for translation, answers to echo requests with such an identifier, and ICMP errors about packets from such a
+//!    port; from an inside network to anywhere but inside or a gateway address. Fragments hide their ports: to an
+//!    address of the host they pass. (Addresses that only stand for others are protected, whole: rule 4.)
+//! 6. Everything else passes, UDP fragments to a gateway address too: only together do they tell their port, and
 //!    long IKE messages come this way. The kernel joins them. (Fragmented UDP-encapsulated ESP is therefore lost.)
 //!
 //! Failing closed: a frame whose addresses cannot be read at the place where the kernel would read them is
@@ -20,11 +24,11 @@
 //! it tags. Nothing lawful is lost, since the kernel drops such IP packets itself. When only what lies behind the
 //! addresses is broken, the addresses decide (4, 5), and worker or kernel reject the packet with their own counter. To a
 //! gateway address, a chain of extension headers that cannot be walked is no IPsec as far as anybody can tell: rules 4
-//! and 5 apply, and the kernel, having no SA, cannot make clear text of it.
+//! to 6 apply, and the kernel, having no SA, cannot make clear text of it.
 
 use crate::ethernet::{self, Link};
 use crate::ipv6::Chain;
-use crate::{Bytes, Prefix, icmpv6, ipv4, ipv6, protocol, udp};
+use crate::{Bytes, Prefix, icmp, icmpv6, ipv4, ipv6, protocol, udp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What becomes of a frame.
@@ -55,7 +59,14 @@ pub enum Class {
     UdpEncap,
     /// A protected range holds its source or destination.
     Protected,
+    /// Its source or destination is to be translated.
+    Translated,
 }
+
+/// Ports of one address: ranges from first to last. What is not used begins behind its end.
+pub type PortRanges = [[u16; 2]; MAX_PORT_RANGES];
+pub const MAX_PORT_RANGES: usize = 8;
+pub const NO_PORTS: PortRanges = [[1, 0]; MAX_PORT_RANGES];
 
 /// What steering depends on: maps in the kernel, slices or snapshots in user space.
 pub trait SteerTables {
@@ -67,6 +78,18 @@ pub trait SteerTables {
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool;
     /// The configured destination port of UDP-encapsulated ESP besides 4500.
     fn udp_encap_port(&self) -> Option<u16>;
+    /// Anything is translated: without it the two below are not asked.
+    fn translates(&self) -> bool {
+        false
+    }
+    /// Sources that are translated.
+    fn is_inside(&self, _addr: Ipv4Addr) -> bool {
+        false
+    }
+    /// Of an address of the host that stands for others: its ports.
+    fn translated_ports(&self, _addr: Ipv4Addr) -> Option<PortRanges> {
+        None
+    }
 }
 
 /// [`SteerTables`] as plain slices, for `explain` and as the oracle of tests.
@@ -75,6 +98,8 @@ pub struct Tables<'a> {
     pub gateways: &'a [IpAddr],
     pub protected: &'a [Prefix],
     pub udp_port: Option<u16>,
+    pub inside: &'a [Prefix],
+    pub translated: &'a [(Ipv4Addr, PortRanges)],
 }
 
 impl SteerTables for Tables<'_> {
@@ -96,6 +121,18 @@ impl SteerTables for Tables<'_> {
 
     fn udp_encap_port(&self) -> Option<u16> {
         self.udp_port
+    }
+
+    fn translates(&self) -> bool {
+        !self.inside.is_empty() || !self.translated.is_empty()
+    }
+
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.inside.iter().any(|p| p.contains(IpAddr::V4(addr)))
+    }
+
+    fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
+        self.translated.iter().find(|(a, _)| *a == addr).map(|(_, ports)| *ports)
     }
 }
 
@@ -122,14 +159,15 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         return Steer::DropUnparsable;
     }
     let (src, dst) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-    if tables.is_gateway_v4(dst) {
-        let upper = Upper {
-            protocol: next,
-            at: at + header_len,
-            end: at + usize::from(u16::from_be_bytes([l0, l1])),
-            // More fragments, or an offset: everything but the reserved bit and DF.
-            fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
-        };
+    let gateway = tables.is_gateway_v4(dst);
+    let upper = Upper {
+        protocol: next,
+        at: at + header_len,
+        end: at + usize::from(u16::from_be_bytes([l0, l1])),
+        // More fragments, or an offset: everything but the reserved bit and DF.
+        fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
+    };
+    if gateway {
         if let Some(steer) = upper.to_gateway(frame, tables) {
             return steer;
         }
@@ -137,6 +175,15 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
     // 224.0.0.0/24 (RFC 5771 §4) and 255.255.255.255 never leave their link.
     if (d0 == 224 && d1 == 0 && d2 == 0) || (d0 & d1 & d2 & d3) == 255 {
         return Steer::Pass;
+    }
+    if tables.translates() {
+        if let Some(ports) = tables.translated_ports(dst) {
+            if upper.is_translated(frame, &ports) {
+                return Steer::ToWorker(Class::Translated);
+            }
+        } else if !gateway && tables.is_inside(src) && !tables.is_inside(dst) {
+            return Steer::ToWorker(Class::Translated);
+        }
     }
     covered(tables.is_protected_v4(dst) || tables.is_protected_v4(src))
 }
@@ -224,10 +271,51 @@ impl Upper {
         }
     }
 
+    /// To a port that is for translation, or what stands for one.
+    #[inline(always)]
+    fn is_translated<B: Bytes + ?Sized>(&self, frame: &B, ports: &PortRanges) -> bool {
+        if self.fragment {
+            return false;
+        }
+        let port = match self.protocol {
+            protocol::TCP | protocol::UDP => {
+                frame.array::<4>(self.at).map(|[_, _, a, b]| u16::from_be_bytes([a, b]))
+            }
+            protocol::ICMP => match frame.array::<8>(self.at) {
+                Some([icmp::ECHO_REPLY | icmp::TIMESTAMP_REPLY, _, _, _, a, b, _, _]) => {
+                    Some(u16::from_be_bytes([a, b]))
+                }
+                Some([icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM, ..]) => {
+                    quoted_port(frame, self.at)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(port) = port else { return false };
+        ports.iter().any(|[first, last]| *first <= port && port <= *last)
+    }
+
     /// Four bytes at `offset` of the payload, where both the frame and the packet's own length hold them.
     #[inline(always)]
     fn word<B: Bytes + ?Sized>(&self, frame: &B, offset: usize) -> Option<u32> {
         if self.at + offset + 4 > self.end { None } else { frame.be32(self.at + offset) }
+    }
+}
+
+/// Source port of the packet that an ICMP error quotes, or the identifier of its echo request. Of packets with options
+/// nothing is known here: one read at one place is what the verifier follows.
+#[inline(always)]
+fn quoted_port<B: Bytes + ?Sized>(frame: &B, at: usize) -> Option<u16> {
+    const ICMP_HEADER: usize = 8;
+    const IP: usize = ICMP_HEADER;
+    const UPPER: usize = IP + ipv4::HEADER;
+    let quote = frame.array::<{ UPPER + 8 }>(at)?;
+    let word = |at: usize| u16::from_be_bytes([quote[at], quote[at + 1]]);
+    match (quote[IP], quote[IP + 9]) {
+        (0x45, protocol::TCP | protocol::UDP) => Some(word(UPPER)),
+        (0x45, protocol::ICMP) => Some(word(UPPER + 4)),
+        _ => None,
     }
 }
 

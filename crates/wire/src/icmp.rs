@@ -16,6 +16,8 @@ pub const REDIRECT: u8 = 5;
 pub const ECHO: u8 = 8;
 pub const TIME_EXCEEDED: u8 = 11;
 pub const PARAMETER_PROBLEM: u8 = 12;
+pub const TIMESTAMP: u8 = 13;
+pub const TIMESTAMP_REPLY: u8 = 14;
 /// Code of [`UNREACHABLE`] (RFC 1191).
 pub const FRAGMENTATION_NEEDED: u8 = 4;
 

@@ -22,7 +22,7 @@ mod selector;
 mod spi;
 
 pub use bytes::{Bytes, Malformed};
-pub use classify::{Class, Steer, SteerTables, Tables, classify};
+pub use classify::{Class, MAX_PORT_RANGES, NO_PORTS, PortRanges, Steer, SteerTables, Tables, classify};
 pub use ethernet::MacAddr;
 pub use selector::{AddrRange, EmptyRange, PortRange, Prefix, PrefixError, Prefixes, Protocol, Selector};
 pub use spi::{ReservedSpi, Spi};

@@ -8,7 +8,8 @@
 //! behind a peer and as one that goes there. Where both have something to say, the policy of lower order does.
 
 use crate::batch::{Batch, Places};
-use crate::packet::{Door, Packet};
+use crate::nat::Before;
+use crate::packet::{Door, Ip, Packet};
 use crate::route::Hop;
 use crate::spd::{Answer, Query, Spd};
 use crate::tables::Tables;
@@ -19,6 +20,7 @@ pub(crate) fn run(
     batch: &mut Batch,
     clear: &[u16],
     tables: &Tables,
+    before: &Before,
     protect: &mut Places,
     bypass: &mut Places,
 ) {
@@ -27,7 +29,7 @@ pub(crate) fn run(
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { continue };
         let stays = tables.hop(packet.meta.hop) == Hop::Local;
-        match judge(packet, &tables.spd, stays) {
+        match judge(packet, &tables.spd, before.get(at).map(|came| &came.ip), stays) {
             Ok(Some(tunnel)) => {
                 packet.meta.sa = tunnel;
                 protect.push(at);
@@ -39,18 +41,24 @@ pub(crate) fn run(
 }
 
 /// What the policies say of it: as one that came, and as one that goes. With the order of the policy that says so.
-pub(crate) fn ask(packet: &Packet, spd: &Spd, stays: bool) -> ((Answer, u64), (Answer, u64)) {
+/// `before`: of a translated packet, what it came as.
+pub(crate) fn ask(
+    packet: &Packet,
+    spd: &Spd,
+    before: Option<&Ip>,
+    stays: bool,
+) -> ((Answer, u64), (Answer, u64)) {
     let nothing = (Answer::Bypass, u64::MAX);
     let came = match packet.door {
-        Door::Port(_) | Door::Sa => spd.lookup(&Query::inbound(packet)),
+        Door::Port(_) | Door::Sa => spd.lookup(&before.map_or_else(|| Query::inbound(packet), Query::came)),
         Door::Tun => nothing,
     };
     (came, if stays { nothing } else { spd.lookup(&Query::outbound(packet)) })
 }
 
 /// The tunnel's place, or `None` for a packet that may go on in clear.
-fn judge(packet: &Packet, spd: &Spd, stays: bool) -> Result<Option<u32>, Drop> {
-    let (came, (goes, goes_order)) = ask(packet, spd, stays);
+fn judge(packet: &Packet, spd: &Spd, before: Option<&Ip>, stays: bool) -> Result<Option<u32>, Drop> {
+    let (came, (goes, goes_order)) = ask(packet, spd, before, stays);
     let (came, came_order) = match packet.door {
         Door::Port(_) => guard(came)?,
         // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.

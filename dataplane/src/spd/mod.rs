@@ -10,7 +10,7 @@ mod table;
 
 pub(crate) use selector::{Fit, SaSelectors};
 
-use crate::packet::Packet;
+use crate::packet::{Ip, Packet};
 use ravelin_ring::msg::{Action, Policy, TunnelId};
 use std::collections::HashMap;
 use table::{Builder, Entry, Table};
@@ -52,6 +52,12 @@ impl Query {
             return Self::V6(Asked { local, remote, protocol: ip.protocol, ports });
         }
         Self::V4(Asked { local: ip.src, remote: ip.dst, protocol: ip.protocol, ports })
+    }
+
+    /// [`Self::inbound`] for an IPv4 packet that was another when it came.
+    pub(crate) fn came(ip: &Ip) -> Self {
+        let ports = if ip.portless { None } else { Some((ip.ports.1, ip.ports.0)) };
+        Self::V4(Asked { local: ip.dst, remote: ip.src, protocol: ip.protocol, ports })
     }
 
     /// For a packet that came from the peer: its destination is the local side.

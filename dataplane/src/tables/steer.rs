@@ -3,8 +3,9 @@
 //! Decides: nothing of its own. Never: asked for a packet on its way.
 
 use super::Tables;
-use ravelin_wire::AddrRange;
+use crate::nat::steer::port_ranges;
 use ravelin_wire::classify::{Steer, SteerTables, classify};
+use ravelin_wire::{AddrRange, PortRanges};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ impl Tables {
     }
 
     fn protects(&self, addr: IpAddr) -> bool {
-        self.protected.iter().any(|range| range.contains(addr))
+        self.protected.iter().chain(&self.translated.outside).any(|range| range.contains(addr))
     }
 }
 
@@ -42,5 +43,17 @@ impl SteerTables for Tables {
 
     fn udp_encap_port(&self) -> Option<u16> {
         self.udp_encap_port
+    }
+
+    fn translates(&self) -> bool {
+        !self.translated.inside.is_empty() || !self.translated.own.is_empty()
+    }
+
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.translated.inside.iter().any(|range| range.contains(addr.into()))
+    }
+
+    fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
+        self.translated.own.get(&addr).map(|list| port_ranges(list))
     }
 }

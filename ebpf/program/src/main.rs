@@ -17,7 +17,7 @@ use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use ravelin_wire::{Bytes, Steer, SteerTables, classify};
+use ravelin_wire::{Bytes, PortRanges, Steer, SteerTables, classify};
 
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 
@@ -31,6 +31,11 @@ static GATEWAYS_V6: HashMap<[u8; 16], u32> = HashMap::with_max_entries(abi::MAX_
 static PROTECTED_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(abi::MAX_PROTECTED, 0);
 #[map]
 static PROTECTED_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(abi::MAX_PROTECTED, 0);
+#[map]
+static INSIDE_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(abi::MAX_INSIDE, 0);
+#[map]
+static TRANSLATED_V4: HashMap<[u8; 4], PortRanges> =
+    HashMap::with_max_entries(abi::MAX_TRANSLATED, NO_PREALLOC);
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
@@ -119,6 +124,24 @@ impl SteerTables for Maps {
             0 => None,
             port => Some(port as u16),
         }
+    }
+
+    #[inline(always)]
+    fn translates(&self) -> bool {
+        CONFIG.get(0).is_some_and(|config| config.translates != 0)
+    }
+
+    #[inline(always)]
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        INSIDE_V4.get(Key::new(32, addr.octets())).is_some()
+    }
+
+    #[inline(always)]
+    fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
+        let ports = TRANSLATED_V4.get_ptr(&addr.octets())?;
+        // SAFETY: the kernel keeps a value where it is until this program has ended; one that changes meanwhile is read
+        // half old and half new, each port whole.
+        Some(unsafe { *ports })
     }
 }
 

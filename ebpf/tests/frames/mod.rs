@@ -5,7 +5,7 @@ use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::Ipv4Header;
 use ravelin_wire::ipv6::Ipv6Header;
 use ravelin_wire::udp::UdpHeader;
-use ravelin_wire::{Class, MacAddr, Prefix, Steer, protocol};
+use ravelin_wire::{Class, MacAddr, NO_PORTS, PortRanges, Prefix, Steer, protocol};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -16,6 +16,8 @@ const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const INSIDE6: Ipv6Addr = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 0x10);
 const REMOTE6: Ipv6Addr = Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, 0, 0x10);
+/// Translated, by the gateway's own address.
+const HIDDEN: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 10);
 const SPI: [u8; 16] = [0, 0, 0x10, 0x01, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
 
 pub(crate) fn gateways() -> Vec<IpAddr> {
@@ -29,7 +31,17 @@ pub(crate) fn protected() -> Vec<Prefix> {
         .to_vec()
 }
 
-pub(crate) const NAMES: [&str; 9] = [
+pub(crate) fn inside() -> Vec<Prefix> {
+    vec!["10.3.0.0/24".parse().unwrap()]
+}
+
+pub(crate) fn translated() -> Vec<(Ipv4Addr, PortRanges)> {
+    let mut ports = NO_PORTS;
+    (ports[0], ports[7]) = ([61000, 65535], [8080, 8080]);
+    vec![(GATEWAY, ports)]
+}
+
+pub(crate) const NAMES: [&str; 10] = [
     "pass",
     "unparsable",
     "esp",
@@ -39,6 +51,7 @@ pub(crate) const NAMES: [&str; 9] = [
     "esp in udp",
     "udp encapsulation",
     "protected",
+    "translated",
 ];
 
 pub(crate) fn name(steer: Steer) -> &'static str {
@@ -53,6 +66,7 @@ pub(crate) fn name(steer: Steer) -> &'static str {
             Class::EspInUdp { .. } => "esp in udp",
             Class::UdpEncap => "udp encapsulation",
             Class::Protected => "protected",
+            Class::Translated => "translated",
         },
     }
 }
@@ -134,6 +148,7 @@ pub(crate) fn corpus() -> Vec<(&'static str, Vec<u8>, Steer)> {
     all.extend(fragments());
     all.extend(dressed());
     all.extend(broken());
+    all.extend(translations());
     all
 }
 
@@ -260,6 +275,51 @@ fn dressed() -> Vec<(&'static str, Vec<u8>, Steer)> {
     ]
 }
 
+// R54, R55: what belongs to translation, and what stays the host's.
+fn translations() -> Vec<(&'static str, Vec<u8>, Steer)> {
+    const OURS: Steer = Steer::ToWorker(Class::Translated);
+    let to = |port: u16| v4(PEER, GATEWAY, 17, &udp(port, &[0; 8]));
+    let echo = |kind, [a, b]: [u8; 2]| v4(PEER, GATEWAY, 1, &[kind, 0, 0, 0, a, b, 0, 1]);
+    let port = |kind: u8, from: u16, words: u8| {
+        let quoted = v4_with((GATEWAY, PEER), 17, &udp(53, &[]), &[], words, (0, false));
+        let mut quoted = quoted[14..].to_vec();
+        let at = 20 + usize::from(words) * 4;
+        quoted[at..at + 2].copy_from_slice(&from.to_be_bytes());
+        v4(PEER, GATEWAY, 1, &[&[kind, 0, 0, 0, 0, 0, 0, 0][..], &quoted].concat())
+    };
+    let probe = v4(GATEWAY, PEER, 1, &[8, 0, 0, 0, 0xf0, 0, 0, 1]);
+    let about_probe = [&[11, 0, 0, 0, 0, 0, 0, 0][..], &probe[14..]].concat();
+    vec![
+        ("from an inside network", v4(HIDDEN, PEER, 6, &[0; 20]), OURS),
+        ("a fragment from there", v4_with((HIDDEN, PEER), 17, &SPI, &[], 0, (1480, false)), OURS),
+        ("within it", v4(HIDDEN, Ipv4Addr::new(10, 3, 0, 1), 6, &[0; 20]), Steer::Pass),
+        ("from there to the gateway", v4(HIDDEN, GATEWAY, 6, &[0; 20]), Steer::Pass),
+        (
+            "from there to another gateway address",
+            v4(HIDDEN, Ipv4Addr::new(10, 1, 0, 1), 6, &[0; 20]),
+            Steer::Pass,
+        ),
+        ("from there to our port by the outside", v4(HIDDEN, GATEWAY, 17, &udp(8080, &[])), OURS),
+        ("to one of its ports", to(61000), OURS),
+        ("to its last port", to(65535), OURS),
+        ("to a forwarded port", to(8080), OURS),
+        ("to a port of the host", to(60999), Steer::Pass),
+        (
+            "a fragment hides its port",
+            v4_with((PEER, GATEWAY), 17, &udp(8080, &[0; 8]), &[], 0, (0, true)),
+            Steer::Pass,
+        ),
+        ("an echo reply of translation", echo(0, [0xf0, 0]), OURS),
+        ("an echo reply of the host", echo(0, [0x10, 0]), Steer::Pass),
+        ("an echo request with such an identifier", echo(8, [0xf0, 0]), Steer::Pass),
+        ("an error about a port of translation", port(11, 61001, 0), OURS),
+        ("the same behind options: the kernel's", port(3, 61001, 10), Steer::Pass),
+        ("an error about the host's", port(3, 500, 0), Steer::Pass),
+        ("an error about a ping", v4(PEER, GATEWAY, 1, &about_probe), OURS),
+        ("a redirect", port(5, 61001, 0), Steer::Pass),
+    ]
+}
+
 fn broken() -> Vec<(&'static str, Vec<u8>, Steer)> {
     let changed = |mut f: Vec<u8>, at: usize, value: u8| {
         f[at] = value;
@@ -358,13 +418,16 @@ fn transport(r: &mut Random) -> (u8, Vec<u8>) {
                 1 => payload = vec![0xff; r.below(3)],
                 _ => {}
             }
-            (protocol::UDP, udp(r.pick(&[500, 4500, 4500, 4500, 4565, 4565, 4566, 53]), &payload))
+            (
+                protocol::UDP,
+                udp(r.pick(&[500, 4500, 4500, 4500, 4565, 4565, 4566, 53, 61234, 8080]), &payload),
+            )
         }
     }
 }
 
 fn any_v4(r: &mut Random, protocol: u8, payload: &[u8], tags: &[u16]) -> Vec<u8> {
-    let others = [PEER, INSIDE, REMOTE, Ipv4Addr::new(172, 20, 1, 1), Ipv4Addr::new(224, 0, 0, 9)];
+    let others = [PEER, INSIDE, REMOTE, HIDDEN, Ipv4Addr::new(172, 20, 1, 1), Ipv4Addr::new(224, 0, 0, 9)];
     let src = r.pick(&others);
     let dst = if r.one_in(2) { GATEWAY } else { r.pick(&others) };
     let words = if r.one_in(3) { 1 + r.byte() % 10 } else { 0 };

@@ -82,6 +82,8 @@ fn reference_and_manual_are_complete() {
         tunnel::TUNNEL_KEYS,
         selectors::SELECTOR_KEYS,
         child::CHILD_KEYS,
+        super::super::nat::NAT_KEYS,
+        super::super::nat::TRANSLATION_KEYS,
     ];
     for key in sections.into_iter().flatten() {
         let assigned = format!("{key} = ");

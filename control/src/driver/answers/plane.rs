@@ -4,7 +4,11 @@
 
 use super::super::core::Core;
 use super::super::plane::Plane;
-use crate::api::{Conservation, DropStatus, PortDrops, PortStatus, WorkerDrops, WorkerStatus};
+use crate::api::{
+    Conservation, DropStatus, NatRuleStatus, NatStatus, NatWorker, PortDrops, PortStatus, WorkerDrops,
+    WorkerStatus,
+};
+use crate::config::nat_text;
 use crate::kernel::Model;
 use ravelin_ring::counters::{Counter, Drop as Reason, SocketCounter, XdpCounter};
 use ravelin_ring::msg::Direction;
@@ -101,6 +105,27 @@ pub(in crate::driver) fn drops(plane: &Plane) -> DropStatus {
         total,
         conservation: conservation(&workers),
     }
+}
+
+/// The rules are told without a data plane, too.
+pub(in crate::driver) fn nat(core: &Core, plane: Option<&Plane>) -> NatStatus {
+    let rules = core.config.nat.iter();
+    let rules = rules.map(|rule| NatRuleStatus { line: rule.line, text: nat_text(rule) }).collect();
+    let workers = plane.map_or(0, Plane::workers);
+    let worker = |id: u16| {
+        let counters = plane?.counters.worker(usize::from(id))?;
+        let reasons = Reason::ALL.iter().filter(|r| r.name().starts_with("nat_"));
+        Some(NatWorker {
+            worker: id,
+            open: counters.get(Counter::NatOpened).saturating_sub(counters.get(Counter::NatClosed)),
+            room: core.config.translation.flows.into(),
+            opened: counters.get(Counter::NatOpened),
+            evicted: counters.get(Counter::NatEvicted),
+            translated: counters.get(Counter::Translated),
+            drops: reasons.map(|r| (r.name().to_owned(), counters.dropped(*r))).collect(),
+        })
+    };
+    NatStatus { rules, workers: (0..workers).filter_map(worker).collect() }
 }
 
 fn dropped(counters: &WorkerCounters) -> u64 {

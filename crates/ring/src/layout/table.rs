@@ -2,7 +2,8 @@
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::{
-    Action, Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand, TableEvent, TunnelId,
+    Action, Generation, NatKind, NatRule, NatSettings, Neighbour, NextHop, Policy, Port, PortId, Route,
+    TableCommand, TableEvent, TunnelId,
 };
 use crate::spsc::Message;
 
@@ -57,6 +58,15 @@ impl Message for TableCommand {
                 to.u8(13);
                 to.u64(generation.0);
             }
+            Self::ClearNat => to.u8(14),
+            Self::AddNat(rule) => {
+                to.u8(15);
+                encode_nat(&rule, to);
+            }
+            Self::SetNat(settings) => {
+                to.u8(16);
+                encode_nat_settings(settings, to);
+            }
         }
     }
 
@@ -84,6 +94,9 @@ impl Message for TableCommand {
             11 => Self::AddProtectedRange(from.range()?),
             12 => Self::ClearProtectedRanges,
             13 => Self::Commit { generation: Generation(from.u64()?) },
+            14 => Self::ClearNat,
+            15 => Self::AddNat(decode_nat(from)?),
+            16 => Self::SetNat(decode_nat_settings(from)?),
             _ => return Err(Malformed("unknown table command")),
         })
     }
@@ -112,6 +125,72 @@ fn decode_policy(from: &mut Reader<'_>) -> Result<Policy, Malformed> {
         _ => return Err(Malformed("unknown policy action")),
     };
     Ok(Policy { order, selector, action, hold: from.bool()?, line: from.u32()? })
+}
+
+fn encode_nat(rule: &NatRule, to: &mut Writer<'_>) {
+    to.u8(rule.kind as u8);
+    to.range(rule.from);
+    to.range(rule.to);
+    to.range(rule.target);
+    to.u8(rule.protocols);
+    to.ports(rule.ports);
+    to.ports(rule.target_ports);
+    to.bool(rule.port.is_some());
+    to.u16(rule.port.map_or(0, |port| port.0));
+    to.bool(rule.tunnel);
+    to.bool(rule.own);
+    to.u32(rule.line);
+}
+
+fn decode_nat(from: &mut Reader<'_>) -> Result<NatRule, Malformed> {
+    let kind = match from.u8()? {
+        1 => NatKind::Exempt,
+        2 => NatKind::Source,
+        3 => NatKind::Destination,
+        4 => NatKind::Static,
+        _ => return Err(Malformed("unknown kind of NAT rule")),
+    };
+    let (sources, to, target) = (from.range()?, from.range()?, from.range()?);
+    let (protocols, ports, target_ports) = (from.u8()?, from.ports()?, from.ports()?);
+    let port = match (from.bool()?, from.u16()?) {
+        (true, port) => Some(PortId(port)),
+        (false, _) => None,
+    };
+    let (tunnel, own, line) = (from.bool()?, from.bool()?, from.u32()?);
+    let rule =
+        NatRule { kind, from: sources, to, target, protocols, ports, target_ports, port, tunnel, own, line };
+    let v4 = |range: &ravelin_wire::AddrRange| range.start().is_ipv4();
+    if !(v4(&rule.from) && v4(&rule.to) && v4(&rule.target)) {
+        return Err(Malformed("a NAT rule of IPv6"));
+    }
+    Ok(rule)
+}
+
+fn encode_nat_settings(settings: NatSettings, to: &mut Writer<'_>) {
+    let NatSettings { flows, per_host, udp_s, tcp_s, tcp_transitory_s, icmp_s, other_s, .. } = settings;
+    for number in [flows, per_host, udp_s, tcp_s, tcp_transitory_s, icmp_s, other_s] {
+        to.u32(number);
+    }
+    to.bool(settings.endpoint_independent_filter);
+}
+
+fn decode_nat_settings(from: &mut Reader<'_>) -> Result<NatSettings, Malformed> {
+    let settings = NatSettings {
+        flows: from.u32()?,
+        per_host: from.u32()?,
+        udp_s: from.u32()?,
+        tcp_s: from.u32()?,
+        tcp_transitory_s: from.u32()?,
+        icmp_s: from.u32()?,
+        other_s: from.u32()?,
+        endpoint_independent_filter: from.bool()?,
+    };
+    // A worker makes room for them all at once.
+    if (1..=NatSettings::MAX_FLOWS).contains(&settings.flows) {
+        Ok(settings)
+    } else {
+        Err(Malformed("room for NAT sessions"))
+    }
 }
 
 fn encode_route(route: Route, to: &mut Writer<'_>) {

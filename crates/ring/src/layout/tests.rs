@@ -22,7 +22,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (5, [32, 16, 16, 4, 19, 45, 4, 5, 116_448, 215_008]));
+    assert_eq!((VERSION, sizes), (6, [32, 16, 16, 4, 23, 54, 4, 5, 116_464, 215_056]));
 }
 
 #[test]
@@ -208,6 +208,46 @@ fn worker_event() -> impl Strategy<Value = WorkerEvent> {
     ]
 }
 
+fn nat_rule() -> impl Strategy<Value = NatRule> {
+    let kind = prop_oneof![
+        Just(NatKind::Exempt),
+        Just(NatKind::Source),
+        Just(NatKind::Destination),
+        Just(NatKind::Static)
+    ];
+    let rest = (any::<u8>(), any::<u16>(), any::<Option<u16>>(), any::<[bool; 2]>(), any::<u32>());
+    (kind, [range(), range(), range()], rest).prop_map(
+        |(kind, [from, to, target], (protocols, port, leaves, [tunnel, own], line))| NatRule {
+            kind,
+            from,
+            to,
+            target,
+            protocols,
+            ports: PortRange::new(port, u16::MAX).unwrap(),
+            target_ports: PortRange::new(0, port).unwrap(),
+            port: leaves.map(PortId),
+            tunnel,
+            own,
+            line,
+        },
+    )
+}
+
+fn nat_settings() -> impl Strategy<Value = NatSettings> {
+    (1..=NatSettings::MAX_FLOWS, any::<[u32; 6]>(), any::<bool>()).prop_map(
+        |(flows, [per_host, udp_s, tcp_s, tcp_transitory_s, icmp_s, other_s], open)| NatSettings {
+            flows,
+            per_host,
+            udp_s,
+            tcp_s,
+            tcp_transitory_s,
+            icmp_s,
+            other_s,
+            endpoint_independent_filter: open,
+        },
+    )
+}
+
 fn table_command() -> impl Strategy<Value = TableCommand> {
     let port = || any::<u16>().prop_map(PortId);
     let prefix = || (addr(), 0u8..=32).prop_map(|(a, len)| Prefix::of(a, len).unwrap());
@@ -240,6 +280,9 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
             .prop_map(|(port, mac, mtu, up)| TableCommand::SetPort(Port { port, mac, mtu, up })),
         addr().prop_map(TableCommand::AddGatewayAddress),
         range().prop_map(TableCommand::AddProtectedRange),
+        nat_rule().prop_map(TableCommand::AddNat),
+        nat_settings().prop_map(TableCommand::SetNat),
+        Just(TableCommand::ClearNat),
         any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
         Just(TableCommand::ClearPolicies),
         Just(TableCommand::ClearRoutes),

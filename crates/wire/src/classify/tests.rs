@@ -19,7 +19,10 @@ const PORT: u16 = 4565;
 fn verdict(frame: &[u8]) -> Steer {
     let protected = ["10.2.0.0/24".parse().unwrap(), "fd02::/16".parse().unwrap()];
     let gateways = [IpAddr::V4(GATEWAY), IpAddr::V6(GATEWAY6)];
-    classify(frame, &Tables { gateways: &gateways, protected: &protected, udp_port: Some(PORT) })
+    classify(
+        frame,
+        &Tables { gateways: &gateways, protected: &protected, udp_port: Some(PORT), ..Tables::default() },
+    )
 }
 
 fn link(ethertype: u16) -> [u8; 14] {
@@ -195,7 +198,9 @@ fn tags_options_and_extension_headers_are_looked_through() {
 #[test]
 fn what_stays_on_its_link_passes_whatever_is_protected() {
     let all = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
-    let verdict = |f: &[u8]| classify(f, &Tables { gateways: &[], protected: &all, udp_port: None });
+    let verdict = |f: &[u8]| {
+        classify(f, &Tables { gateways: &[], protected: &all, udp_port: None, ..Tables::default() })
+    };
     for dst in ["224.0.0.5", "224.0.0.18", "255.255.255.255"] {
         assert_eq!(verdict(&v4(INSIDE, dst.parse().unwrap(), 89, &[0; 20])), Steer::Pass, "{dst}");
     }

@@ -118,7 +118,7 @@ impl Dry {
             ports: (!ip.portless).then_some(ip.ports),
         });
         let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
-        let (came, goes) = outbound::policy::ask(packet, &self.tables.spd, hop == Hop::Local);
+        let (came, goes) = outbound::policy::ask(packet, &self.tables.spd, None, hop == Hop::Local);
         self.step.came = Some(policy(&self.tables.spd, came));
         self.step.goes = Some(policy(&self.tables.spd, goes));
         self.step.route = Some(self.route(hop, packet.destination()));

@@ -1,0 +1,45 @@
+//! Rules of address translation as the data plane is told them.
+
+use crate::config::model::{Config, DeviceName};
+use ravelin_ring::msg::{NatKind, NatRule, PortId, TableCommand};
+use ravelin_wire::AddrRange;
+
+impl Config {
+    /// For the data plane: the list whole. A rule with several networks is one there for each.
+    pub fn nat_commands(&self) -> Vec<TableCommand> {
+        let mut out = vec![TableCommand::ClearNat, TableCommand::SetNat(self.translation)];
+        for rule in &self.nat {
+            let place = |name: &DeviceName| self.ports.iter().position(|p| p.name == *name);
+            let port = rule.port.as_ref().and_then(place).and_then(|n| u16::try_from(n).ok()).map(PortId);
+            let remotes = || {
+                let tunnel = rule.tunnel.as_ref().and_then(|name| self.tunnel(name))?;
+                let v4 = |range: &AddrRange| range.start().is_ipv4();
+                Some(tunnel.selectors.iter().map(|s| s.selector.remote).filter(v4).collect::<Vec<_>>())
+            };
+            // A rule for a tunnel is for what goes there, or comes from there.
+            let (mut from, mut to) = (rule.from.clone(), rule.to.clone());
+            let any = [AddrRange::ANY_V4];
+            match rule.kind {
+                NatKind::Source | NatKind::Static if to == any => to = remotes().unwrap_or(to),
+                NatKind::Destination if from == any => from = remotes().unwrap_or(from),
+                NatKind::Source | NatKind::Static | NatKind::Destination | NatKind::Exempt => {}
+            }
+            for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
+                out.push(TableCommand::AddNat(NatRule {
+                    kind: rule.kind,
+                    from,
+                    to,
+                    target: rule.target.unwrap_or(AddrRange::ANY_V4),
+                    protocols: rule.protocols,
+                    ports: rule.ports,
+                    target_ports: rule.target_ports,
+                    port,
+                    tunnel: rule.tunnel.is_some(),
+                    own: rule.own,
+                    line: rule.line,
+                }));
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,62 @@
+//! Who gives way when there is no room: fair under a scan.
+//!
+//! Decides: which session ends for a new one. One that was answered never does.
+
+use super::{Choice, End, Inside, Store};
+use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::NatSettings;
+
+impl Store {
+    /// What [`Self::outbound`] would say of a session that is not there yet.
+    pub(super) fn would_open(
+        &self,
+        inside: Inside,
+        remote: End,
+        settings: &NatSettings,
+        choice: &Choice<'_>,
+    ) -> Result<End, Drop> {
+        let (host, has) = self.sessions_of(inside.end.addr);
+        let oldest = host.and_then(|at| self.fresh_of.first(at as usize));
+        if has >= settings.per_host && oldest.is_none() {
+            return Err(Drop::NatHostLimit);
+        }
+        if self.sessions.is_full() && self.fresh.first(0).is_none() {
+            return Err(Drop::NatFull);
+        }
+        let mapped = self.mapping_of(inside).and_then(|at| self.mappings.get(at)).map(|m| m.outside);
+        if let Some(outside) = mapped.filter(|outside| choice.allows(*outside, inside.protocol)) {
+            return Ok(outside);
+        }
+        let mut chance = self.chance;
+        choice.pick(inside, &mut chance, |end| self.outside(inside.protocol, end, remote.addr).is_none())
+    }
+
+    fn sessions_of(&self, addr: u32) -> (Option<u32>, u32) {
+        let same = |slot: u32| self.hosts.get(slot).is_some_and(|h| h.addr == addr);
+        let host = self.by_host.find(self.hash(u64::from(addr), 3), same);
+        (host, host.and_then(|at| self.hosts.get(at)).map_or(0, |h| h.sessions))
+    }
+
+    /// Room for one more session of this host.
+    pub(super) fn make_room(&mut self, addr: u32, now: u64, settings: &NatSettings) -> Result<(), Drop> {
+        let (host, has) = self.sessions_of(addr);
+        if has >= settings.per_host {
+            self.expire(now, settings);
+            let oldest = host.and_then(|at| self.fresh_of.first(at as usize));
+            self.evict(oldest, Drop::NatHostLimit)?;
+        }
+        if self.sessions.is_full() {
+            self.expire(now, settings);
+        }
+        if self.sessions.is_full() {
+            self.evict(self.fresh.first(0), Drop::NatFull)?;
+        }
+        Ok(())
+    }
+
+    fn evict(&mut self, session: Option<u32>, why: Drop) -> Result<(), Drop> {
+        self.close(session.ok_or(why)?);
+        self.counts.evicted += 1;
+        Ok(())
+    }
+}

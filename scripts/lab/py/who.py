@@ -1,0 +1,61 @@
+"""Who is calling: a server tells each caller the address and port that it sees, by TCP and by UDP.
+
+    who.py serve PORT
+    who.py ask tcp|udp ADDRESS PORT [BYTES]    prints the answer: ADDRESS PORT
+
+With BYTES a TCP caller sends so many first, and the server tells the number of those that came, too.
+"""
+
+import socket
+import sys
+import threading
+
+TIMEOUT = 5
+
+
+def serve_udp(port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("0.0.0.0", port))
+    while True:
+        _, peer = s.recvfrom(2048)
+        s.sendto(f"{peer[0]} {peer[1]}".encode(), peer)
+
+
+def answer(conn, peer):
+    with conn:
+        conn.settimeout(TIMEOUT)
+        count = 0
+        while data := conn.recv(65536):
+            count += len(data)
+        conn.sendall(f"{peer[0]} {peer[1]} {count}".encode())
+
+
+def serve(port):
+    threading.Thread(target=serve_udp, args=(port,), daemon=True).start()
+    with socket.create_server(("0.0.0.0", port)) as server:
+        while True:
+            threading.Thread(target=answer, args=server.accept(), daemon=True).start()
+
+
+def ask(kind, address, port, size):
+    if kind == "udp":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(TIMEOUT)
+            s.sendto(b"who", (address, port))
+            return s.recv(2048).decode()
+    with socket.create_connection((address, port), TIMEOUT) as s:
+        s.settimeout(TIMEOUT)
+        s.sendall(b"x" * size)
+        s.shutdown(socket.SHUT_WR)
+        return s.recv(2048).decode()
+
+
+def main():
+    if sys.argv[1] == "serve":
+        serve(int(sys.argv[2]))
+    else:
+        print(ask(sys.argv[2], sys.argv[3], int(sys.argv[4]), int((sys.argv[5:] or ["0"])[0])))
+
+
+if __name__ == "__main__":
+    main()
