@@ -12,6 +12,7 @@ pub(crate) use common::common;
 
 use crate::batch::{Batch, Places};
 use crate::packet::{Door, Ip, Origin, Packet};
+use crate::passive;
 use crate::sa::SaDb;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -19,7 +20,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_wire::ethernet::{self, Link};
 use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::udp::{self, Natt, Udp};
-use ravelin_wire::{Bytes, protocol};
+use ravelin_wire::{Bytes, Malformed, protocol};
 
 /// Where the packets of a batch go on.
 #[derive(Debug, Default)]
@@ -58,10 +59,15 @@ pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db:
     classes.fragments.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
-        let class = link(packet, tables).and_then(|family| match family {
-            Family::V4 => network(packet).and_then(|()| transport(packet, tables)),
-            Family::V6 => v6::network(packet).and_then(|()| v6::transport(packet, tables)),
-        });
+        let class = match link(packet, tables) {
+            Ok(family) => match network_of(family, packet) {
+                Ok(Family::V4) => transport(packet, tables),
+                Ok(Family::V6) => v6::transport(packet, tables),
+                Err(_) if passive::take(packet, family == Family::V6, db) => Ok(Class::Clear),
+                Err(why) => Err(why),
+            },
+            Err(why) => Err(why),
+        };
         sort(class, at, packet, classes, db);
     }
 }
@@ -151,19 +157,40 @@ fn stranger(to: [u8; 6]) -> Result<(), Drop> {
 }
 
 #[inline]
+fn network_of(family: Family, packet: &mut Packet) -> Result<Family, Drop> {
+    match family {
+        Family::V4 => network(packet)?,
+        Family::V6 => v6::network(packet)?,
+    }
+    Ok(family)
+}
+
+#[inline]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
-    let fields = match common(packet.frame.data()) {
-        Some(fields) => fields,
-        None => uncommon(packet.frame.data())?,
-    };
-    lawful(&fields, packet.door)?;
+    let fields = judge(packet.frame.data(), packet.door)?;
     packet.meta.ip = fields;
     packet.frame.truncate(usize::from(fields.total_len));
     Ok(())
 }
 
+/// What decisions need of a lawful header.
+#[inline]
+pub(crate) fn judge(bytes: &[u8], door: Door) -> Result<Ip, Drop> {
+    let fields = match common(bytes) {
+        Some(fields) => fields,
+        None => uncommon(bytes)?,
+    };
+    lawful(&fields, door).map(|()| fields)
+}
+
+/// RFC 1812 §5.2.2: each check has a reason of its own (R91).
 fn uncommon(bytes: &[u8]) -> Result<Ip, Drop> {
-    let ip = Ipv4::parse(bytes).map_err(|_| Drop::Malformed)?;
+    let ip = Ipv4::parse(bytes).map_err(|flaw| match flaw {
+        Malformed::Version => Drop::BadIpVersion,
+        Malformed::HeaderLength => Drop::BadIpHeaderLength,
+        Malformed::Length => Drop::BadIpLength,
+        Malformed::Truncated => Drop::Malformed,
+    })?;
     if !ip.checksum_holds() {
         return Err(Drop::BadIpChecksum);
     }

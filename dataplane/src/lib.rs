@@ -10,6 +10,8 @@ pub mod batch;
 pub mod packet;
 pub mod verdict;
 mod classify;
+mod anomaly;
+mod passive;
 mod reassembly;
 mod flow;
 mod inbound;

@@ -10,7 +10,7 @@ use crate::flow::{Flows, Sorted, Unknown};
 use crate::hold::Hold;
 use crate::nat::Nat;
 use crate::neighbour::{Requests, Resolver};
-use crate::outbound::modes::Means;
+use crate::outbound::modes::{Means, Pass};
 use crate::packet::{Origin, Packet};
 use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
@@ -18,10 +18,10 @@ use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, inbound, outbound, route, source};
+use crate::{flow, icmp, inbound, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::{Mode, Outcome, WorkerCommand, WorkerEvent, WorkerId};
+use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
 
@@ -238,14 +238,19 @@ impl Way {
         inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
             inbound::replay::commit(packet, &mut sa, proof, opened, events, now)?;
             match inbound::decap::uncover(packet, opened) {
+                Ok(()) => Ok(()),
                 Err(Drop::WrongEncapsulation) => inbound::transport::maybe(packet, sa.1, opened),
-                other => other,
+                Err(why) => passive::uncovered(packet, sa.1, opened.next_header, why),
             }
         });
         probe.stage("in-decrypt", esp.len());
         if !lists.classes.ah.is_empty() {
             let say = &mut Resolver { requests, events, now };
             inbound::ah::run(batch, &lists.classes.ah, db, engine, stats, unknown_spi, say);
+        }
+        if db.has_rules() {
+            inbound::rules::run(batch, &lists.classes.esp, db);
+            inbound::rules::run(batch, &lists.classes.ah, db);
         }
         classify::join(batch, &mut lists.classes);
         probe.stage("join", lists.classes.clear.len());
@@ -272,19 +277,20 @@ impl Way {
         probe.look(Point::Decided, View { batch, db, places: (protect, bypass) });
         let special = db.has_special();
         if special {
-            // Before anything is cut: transport mode takes whole packets.
+            // Before anything is cut: some SAs take whole packets.
             let means = &mut Means { engine, pool, stats, events, tables, now };
-            outbound::modes::run(batch, protect, db, Mode::Transport, means);
+            outbound::modes::run(batch, protect, db, Pass::Whole, means);
         }
         if large {
             batch.each(&classes.clear, route::age);
+            outbound::fragment::allow(batch, protect, db);
             outbound::fragment::run(batch, protect, pool, stats);
             outbound::fragment::run(batch, bypass, pool, stats);
             probe.stage("out-fragment", classes.clear.len());
         }
         if special {
             let means = &mut Means { engine, pool, stats, events, tables, now };
-            outbound::modes::run(batch, protect, db, Mode::Tunnel, means);
+            outbound::modes::run(batch, protect, db, Pass::Parts, means);
         }
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
@@ -312,6 +318,9 @@ impl Way {
         probe.stage("route-resolve", clear.len());
         nat.depart(batch, clear, tables, stats, now);
         outbound::policy::run(batch, clear, tables, &nat.before, new_protect, new_bypass);
+        if db.has_passive() || db.workers > 1 {
+            passive::sift(batch, clear, new_protect, db);
+        }
         source::check(batch, new_protect, tables, &nat.before);
         source::check(batch, new_bypass, tables, &nat.before);
         probe.stage("out-policy", clear.len());

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use way::*;
 
 fn used(sequence: u64) -> Extras {
-    Extras { sequence }
+    Extras { sequence, ..Extras::default() }
 }
 
 fn soft(events: &[WorkerEvent]) -> usize {

@@ -435,19 +435,17 @@ fn unlawful_packets_have_their_reasons() {
         change(&mut bytes);
         bytes
     };
-    for (n, frame) in [
-        with(&|b| b.truncate(14)),
-        with(&|b| b.truncate(53)),
-        with(&|b| b.truncate(93)),
-        with(&|b| b[14] = 0x45),
-        with(&|b| b[14] = 0x75),
-        with(&|b| b[19] = 41),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        a.one(Origin::Port(INSIDE), frame).lost(Drop::Malformed);
-        assert_eq!(a.dropped(Drop::Malformed), n as u64 + 1);
+    for (frame, why) in [
+        (with(&|b| b.truncate(14)), Drop::Malformed),
+        (with(&|b| b.truncate(53)), Drop::Malformed),
+        (with(&|b| b.truncate(93)), Drop::BadIpLength),
+        (with(&|b| b[14] = 0x45), Drop::BadIpVersion),
+        (with(&|b| b[14] = 0x75), Drop::BadIpVersion),
+        (with(&|b| b[19] = 41), Drop::BadIpLength),
+    ] {
+        let before = a.dropped(why);
+        a.one(Origin::Port(INSIDE), frame).lost(why);
+        assert_eq!(a.dropped(why), before + 1);
     }
     // Link padding is no part of the packet.
     let padded = with(&|b| b.extend([0xaa; 20]));

@@ -28,6 +28,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
         mtu(config, tunnel, findings);
         ipv6_needs(tunnel, findings);
         super::child::check(tunnel, findings);
+        super::travel::check(config, tunnel, findings);
         super::pool::check(tunnel, findings);
         super::request::check(tunnel, findings);
     }

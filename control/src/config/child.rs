@@ -4,7 +4,7 @@
 //! tunnel. Reads: tables. Writes: the model, findings. Never: looks at another tunnel.
 
 use ravelin_ike::config::{EspProposal, IkeProposal, Mode};
-use ravelin_ring::msg::{OuterDf, TunnelId};
+use ravelin_ring::msg::TunnelId;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 
 use super::diagnostic::Findings;
@@ -13,8 +13,9 @@ use super::model::{Encapsulation, Tunnel, TunnelSelector};
 use super::proposal::{parse_ah, parse_esp};
 use super::reader::{Table, tables};
 use super::selectors::selectors;
-use super::tunnel::{name, proposals, replay_window};
-use super::value::{boolean, number16, word};
+use super::travel::{Level, TRAVEL_KEYS};
+use super::tunnel::{name, proposals};
+use super::value::{boolean, word};
 
 pub(crate) const CHILD_KEYS: &[&str] = &[
     "name",
@@ -24,9 +25,6 @@ pub(crate) const CHILD_KEYS: &[&str] = &[
     "ah-proposals",
     "pfs",
     "per-worker",
-    "replay-window",
-    "tunnel-mtu",
-    "df",
     "lifetime",
     "hard-lifetime",
     "rekey-jitter",
@@ -60,9 +58,7 @@ pub(crate) struct Part {
     pub(crate) mode: Mode,
     pub(crate) proposals: Vec<EspProposal>,
     pub(crate) per_worker: bool,
-    pub(crate) replay_window: u32,
-    pub(crate) tunnel_mtu: u16,
-    pub(crate) df: OuterDf,
+    pub(crate) level: Level,
 }
 
 impl Part {
@@ -71,28 +67,15 @@ impl Part {
         table: &Table<'_>,
         ike: &[IkeProposal],
         base: Option<&Tunnel>,
+        above: Level,
         findings: &mut Findings,
     ) -> Self {
         let mode = table.or("mode", base.map_or(Mode::Tunnel, |b| b.mode), findings, |v| {
             word(v, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)])
         });
         let per_worker = table.or("per-worker", base.is_some_and(|b| b.per_worker), findings, boolean);
-        let replay_window =
-            table.or("replay-window", base.map_or(1024, |b| b.replay_window), findings, replay_window);
-        let tunnel_mtu = table.or("tunnel-mtu", base.map_or(1500, |b| b.tunnel_mtu), findings, |v| {
-            number16(v, 576..=3562, "bytes of the largest outer packet")
-        });
-        let df = table.or("df", base.map_or(OuterDf::Copy, |b| b.df), findings, |v| {
-            word(v, &[("copy", OuterDf::Copy), ("clear", OuterDf::Clear), ("set", OuterDf::Set)])
-        });
-        Self {
-            mode,
-            proposals: offered(table, ike, base, findings),
-            per_worker,
-            replay_window,
-            tunnel_mtu,
-            df,
-        }
+        let level = Level::read(table, above, findings);
+        Self { mode, proposals: offered(table, ike, base, findings), per_worker, level }
     }
 }
 
@@ -186,13 +169,14 @@ pub(crate) fn children(
     first: u32,
     findings: &mut Findings,
 ) -> Vec<Tunnel> {
-    let list = tables(table, "child", "[[tunnel.child]]", MAX_CHILDREN, CHILD_KEYS, findings);
+    let keys = [CHILD_KEYS, TRAVEL_KEYS].concat();
+    let list = tables(table, "child", "[[tunnel.child]]", MAX_CHILDREN, &keys, findings);
     (first..).zip(&list).filter_map(|(id, table)| child(table, parent, TunnelId(id), findings)).collect()
 }
 
 fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findings) -> Option<Tunnel> {
     let own = table.required("name", "a name for the child", "\"voice\"", findings, name);
-    let part = Part::read(table, &parent.ike_proposals, Some(parent), findings);
+    let part = Part::read(table, &parent.ike_proposals, Some(parent), Level::of(parent), findings);
     let asks = !parent.exchanges.addresses.is_empty();
     let selectors = traffic(table, part.mode, Some((parent.local, parent.remote)), asks, findings);
     let life = if Life::is_given(table) { Life::read(table, findings) } else { Life::of(parent) };
@@ -204,9 +188,10 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         mode: part.mode,
         esp_proposals: part.proposals,
         per_worker: part.per_worker,
-        replay_window: part.replay_window,
-        tunnel_mtu: part.tunnel_mtu,
-        df: part.df,
+        replay_window: part.level.replay_window,
+        tunnel_mtu: part.level.tunnel_mtu,
+        df: part.level.df,
+        travel: part.level.travel,
         lifetime: life.soft,
         hard_lifetime: life.hard,
         jitter_percent: life.jitter_percent,

@@ -147,6 +147,7 @@ impl Tunnel {
             replay_window: self.replay_window,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
+            travel: self.travel,
             jitter_percent: self.jitter_percent,
             bytes: self.bytes,
             packets: self.packets,

@@ -189,6 +189,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         replay_window,
         tunnel_mtu,
         df,
+        travel,
         ike_fragment_size,
         ike_lifetime,
         lifetime,
@@ -231,7 +232,8 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("hard-lifepackets", count(packets.hard)),
         ("dpd", time_text(*dpd)),
     ];
-    let others = super::exchanges::fields(exchanges).into_iter().chain(auth_fields(auth));
+    let travel = super::travel::fields(*travel);
+    let others = super::exchanges::fields(exchanges).into_iter().chain(auth_fields(auth)).chain(travel);
     fields.into_iter().chain(others).map(|(key, text)| (key.to_owned(), text)).collect()
 }
 

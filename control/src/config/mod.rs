@@ -18,6 +18,7 @@ mod auth;
 mod exchanges;
 mod life;
 mod selectors;
+mod travel;
 mod child;
 mod pool;
 mod request;
@@ -102,7 +103,11 @@ impl Config {
         let ports = tables(&root, "port", "[[port]]", MAX_PORTS, PORT_KEYS, findings);
         let dataplane = section("dataplane", "[dataplane]", DATAPLANE_KEYS, findings);
         let control = section("control", "[control]", CONTROL_KEYS, findings);
-        let keys = [tunnel::TUNNEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
+        let defaults = section("defaults", "[defaults]", travel::TRAVEL_KEYS, findings);
+        let above = travel::Level::default();
+        let above = defaults.map_or(above, |table| travel::Level::read(&table, above, findings));
+        let keys =
+            [tunnel::TUNNEL_KEYS, travel::TRAVEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
         let nat = tables(&root, "nat", "[[nat]]", nat::MAX_NAT, nat::NAT_KEYS, findings);
         let translation = section("translation", "[translation]", nat::TRANSLATION_KEYS, findings);
@@ -111,7 +116,7 @@ impl Config {
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),
             dataplane: sections::dataplane(dataplane.as_ref(), findings),
             control: sections::control(control.as_ref(), path, findings),
-            tunnels: Self::tunnels(&tunnels, findings),
+            tunnels: Self::tunnels(&tunnels, above, findings),
             nat: nat.iter().filter_map(|table| nat::nat(table, findings)).collect(),
             translation: nat::translation(translation.as_ref(), findings),
             warnings: Vec::new(),
@@ -121,11 +126,11 @@ impl Config {
 
 impl Config {
     /// Each with its further children after it.
-    fn tunnels(tables: &[Table<'_>], findings: &mut Findings) -> Tunnels {
+    fn tunnels(tables: &[Table<'_>], above: travel::Level, findings: &mut Findings) -> Tunnels {
         let mut all: Vec<Tunnel> = Vec::new();
         for table in tables {
             let next = |n: usize| TunnelId(u32::try_from(n).unwrap_or(u32::MAX));
-            let Some(tunnel) = tunnel::tunnel(table, next(all.len()), findings) else { continue };
+            let Some(tunnel) = tunnel::tunnel(table, next(all.len()), above, findings) else { continue };
             let children = child::children(table, &tunnel, next(all.len() + 1).0, findings);
             all.push(tunnel);
             all.extend(children);

@@ -7,7 +7,7 @@ use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, Start, When};
-use ravelin_ring::msg::{NatSettings, OuterDf, TunnelId};
+use ravelin_ring::msg::{NatSettings, OuterDf, Rules, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
 use std::borrow::Cow;
@@ -135,6 +135,7 @@ pub struct Tunnel {
     pub replay_window: u32,
     pub tunnel_mtu: u16,
     pub df: OuterDf,
+    pub travel: Travel,
     /// Largest IP packet of IKE; `None`: IKE fragmentation is off.
     pub ike_fragment_size: Option<u16>,
     pub ike_lifetime: Duration,
@@ -253,6 +254,14 @@ pub struct TunnelSelector {
     pub line: u32,
 }
 
+/// How packets travel besides their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Travel {
+    pub rules: Rules,
+    /// UDP port of the peer to which ESP goes with a source port for each flow; 0: plain ESP.
+    pub multipath: u16,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encapsulation {
     /// In UDP where a NAT is found, else plain ESP.
@@ -284,6 +293,7 @@ pub struct ChildSettings {
     pub replay_window: u32,
     pub tunnel_mtu: u16,
     pub outer_df: OuterDf,
+    pub travel: Travel,
     /// Of the soft limits of bytes and packets, as of the times.
     pub jitter_percent: u8,
     pub bytes: Limits,

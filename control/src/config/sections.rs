@@ -12,7 +12,8 @@ use super::model::{Control, Dataplane, DefaultPolicy, DeviceName, Port};
 use super::reader::{Table, report};
 use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
-pub(crate) const ROOT_KEYS: &[&str] = &["port", "dataplane", "control", "tunnel", "nat", "translation"];
+pub(crate) const ROOT_KEYS: &[&str] =
+    &["port", "dataplane", "control", "defaults", "tunnel", "nat", "translation"];
 pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
 pub(crate) const DATAPLANE_KEYS: &[&str] = &[
     "cores",
@@ -129,7 +130,7 @@ fn ring_size(value: &DeValue<'_>) -> Result<u32, Bad> {
 }
 
 /// R98: 1025 to 65535, and never 4500, which NAT traversal has.
-fn encapsulation_port(value: &DeValue<'_>) -> Result<u16, Bad> {
+pub(crate) fn encapsulation_port(value: &DeValue<'_>) -> Result<u16, Bad> {
     let port = number16(value, 1025..=u16::MAX, "a UDP port")?;
     if port == 4500 {
         let expected = "a UDP port, 1025 to 65535 except 4500";

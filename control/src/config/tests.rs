@@ -58,6 +58,7 @@ fn assert_error(text: &str, parts: &[&str]) {
 mod examples;
 mod children;
 mod errors;
+mod levels;
 mod difference;
 mod hostile;
 mod nat;

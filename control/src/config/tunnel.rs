@@ -17,6 +17,7 @@ use super::life::Life;
 use super::model::{Encapsulation, Tunnel};
 use super::proposal::{ageing, parse_ike};
 use super::reader::{Table, report};
+use super::travel::Level;
 use super::value::{Bad, duration, gateway_address, number16, number32, shown, text, word};
 
 pub(crate) const TUNNEL_KEYS: &[&str] = &[
@@ -37,9 +38,6 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "pool",
     "dns",
     "per-worker",
-    "replay-window",
-    "tunnel-mtu",
-    "df",
     "ike-fragment-size",
     "ike-lifetime",
     "lifetime",
@@ -72,13 +70,18 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `None` when a key that has no default is absent or wrong.
-pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -> Option<Tunnel> {
+pub(crate) fn tunnel(
+    table: &Table<'_>,
+    id: TunnelId,
+    above: Level,
+    findings: &mut Findings,
+) -> Option<Tunnel> {
     let name = table.required("name", "a name for commands and logs", "\"office\"", findings, name);
     let ends = ends(table, findings);
     let auth = super::auth::auth(table, findings);
     let ike_proposals =
         proposals(table, "ike-proposals", DEFAULT_IKE, |word| Ok(vec![parse_ike(word)?]), findings);
-    let part = Part::read(table, &ike_proposals, None, findings);
+    let part = Part::read(table, &ike_proposals, None, above, findings);
     let life = Life::read(table, findings);
     let encapsulation = table.or("encapsulation", Encapsulation::Auto, findings, |v| {
         word(v, &[("auto", Encapsulation::Auto), ("udp", Encapsulation::Udp)])
@@ -109,9 +112,10 @@ pub(crate) fn tunnel(table: &Table<'_>, id: TunnelId, findings: &mut Findings) -
         start,
         encapsulation,
         per_worker: part.per_worker,
-        replay_window: part.replay_window,
-        tunnel_mtu: part.tunnel_mtu,
-        df: part.df,
+        replay_window: part.level.replay_window,
+        tunnel_mtu: part.level.tunnel_mtu,
+        df: part.level.df,
+        travel: part.level.travel,
         ike_fragment_size,
         ike_lifetime: life.ike,
         lifetime: life.soft,

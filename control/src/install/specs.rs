@@ -39,7 +39,11 @@ impl Installer {
                 outer_df: settings.outer_df,
                 tfc: 0, // the data plane does not pad
                 // A successor begins at the beginning: its keys are new.
-                extras: Extras { sequence: if sa.replaces.is_some() { 0 } else { self.first_sequence } },
+                extras: Extras {
+                    sequence: if sa.replaces.is_some() { 0 } else { self.first_sequence },
+                    multipath: settings.travel.multipath,
+                    rules: settings.travel.rules,
+                },
                 soft_bytes: bytes,
                 hard_bytes: settings.bytes.hard,
                 soft_packets: packets,

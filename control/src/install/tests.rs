@@ -98,6 +98,7 @@ fn settings() -> ChildSettings {
         replay_window: 1024,
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,
+        travel: crate::config::Travel::default(),
         jitter_percent: 0,
         bytes: crate::config::Limits { soft: 10, hard: 20 },
         packets: crate::config::Limits::default(),

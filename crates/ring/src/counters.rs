@@ -129,6 +129,33 @@ named! {
         NatBadIcmp = "nat_bad_icmp",
         /// Its two ends belong to two workers.
         NatOtherWorker = "nat_other_worker",
+        /// An IP version that its link does not announce.
+        BadIpVersion = "bad_ip_version",
+        /// An IPv4 header shorter than 20 bytes or longer than the packet.
+        BadIpHeaderLength = "bad_ip_header_length",
+        /// A total length below the header's, or beyond what came.
+        BadIpLength = "bad_ip_length",
+        /// Anomalies of `header-integrity-check`: a TTL or hop limit of 0.
+        IpTtlZero = "ip_ttl_zero",
+        /// The reserved flag of IPv4 is set, or "don't fragment" on a fragment.
+        IpFlags = "ip_flags",
+        /// A fragment that is no multiple of eight bytes and not the last, or reaches beyond 65,535.
+        IpFragmentLength = "ip_fragment_length",
+        /// A first fragment without the whole transport header, or one that would overwrite it (RFC 1858, RFC 3128).
+        IpTinyFragment = "ip_tiny_fragment",
+        /// A TCP header cut short, or longer than its segment.
+        TcpHeader = "tcp_header",
+        TcpPortZero = "tcp_port_zero",
+        /// Flags that no TCP sends: none, SYN with FIN, RST or URG, none of SYN, RST and ACK.
+        TcpFlags = "tcp_flags",
+        TcpChecksum = "tcp_checksum",
+        /// A UDP length below 8, or other than the packet's.
+        UdpLength = "udp_length",
+        UdpPortZero = "udp_port_zero",
+        UdpChecksum = "udp_checksum",
+        /// An ICMP message shorter than 8 bytes.
+        IcmpLength = "icmp_length",
+        IcmpChecksum = "icmp_checksum",
     }
 }
 

@@ -1,7 +1,9 @@
 //! The messages, as the two sides speak of them. Their bytes in the ring are in `layout`.
 
+mod extras;
 mod nat;
 
+pub use extras::{Extras, Rules};
 pub use nat::{NatKind, NatRule, NatSettings};
 
 use core::net::{IpAddr, SocketAddr};
@@ -120,13 +122,6 @@ pub enum OuterDf {
     Clear,
     Copy,
     Set,
-}
-
-/// What an SA does beyond the plain way.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Extras {
-    /// Last number that was used under these keys before; 0 for new ones. Outbound only.
-    pub sequence: u64,
 }
 
 /// All that a worker needs for one direction of a child SA.

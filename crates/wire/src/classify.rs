@@ -20,9 +20,9 @@
 //!    long IKE messages come this way. The kernel joins them. (Fragmented UDP-encapsulated ESP is therefore lost.)
 //!
 //! Failing closed: a frame whose addresses cannot be read at the place where the kernel would read them is
-//! `DropUnparsable`: no complete IP header, an impossible version or header length, a third VLAN tag, a tag without what
-//! it tags. Nothing lawful is lost, since the kernel drops such IP packets itself. When only what lies behind the
-//! addresses is broken, the addresses decide (4, 5), and worker or kernel reject the packet with their own counter. To a
+//! `DropUnparsable`: no complete IP header, an impossible version or header length (the worker's, where the addresses lie in a
+//! protected range), a third VLAN tag, a tag without what it tags. Nothing lawful is lost, since the kernel drops such IP
+//! packets itself. When only what lies behind the addresses is broken, the addresses decide (4, 5), and worker or kernel reject the packet with their own counter. To a
 //! gateway address, a chain of extension headers that cannot be walked is no IPsec as far as anybody can tell: rules 4
 //! to 6 apply, and the kernel, having no SA, cannot make clear text of it.
 
@@ -155,10 +155,10 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         return Steer::DropUnparsable;
     };
     let header_len = usize::from(vihl & 0x0f) * 4;
-    if vihl >> 4 != 4 || header_len < ipv4::HEADER {
-        return Steer::DropUnparsable;
-    }
     let (src, dst) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
+    if vihl >> 4 != 4 || header_len < ipv4::HEADER {
+        return impossible(tables.is_protected_v4(dst) || tables.is_protected_v4(src));
+    }
     let gateway = tables.is_gateway_v4(dst);
     let upper = Upper {
         protocol: next,
@@ -194,11 +194,11 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
     let Some(dst) = frame.array::<16>(at + 24) else { return Steer::DropUnparsable };
     let Some(src) = frame.array::<16>(at + 8) else { return Steer::DropUnparsable };
     let Some([version, _, _, _, l0, l1, next, hops]) = frame.array(at) else { return Steer::DropUnparsable };
-    if version >> 4 != 6 {
-        return Steer::DropUnparsable;
-    }
     let [d0, d1, ..] = dst;
     let (src, dst) = (Ipv6Addr::from_octets(src), Ipv6Addr::from_octets(dst));
+    if version >> 4 != 6 {
+        return impossible(tables.is_protected_v6(dst) || tables.is_protected_v6(src));
+    }
     let upper_at = at + ipv6::HEADER;
     if tables.is_gateway_v6(dst) {
         let chain = Chain::walk(frame, upper_at, next);
@@ -223,6 +223,12 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         return Steer::Pass;
     }
     covered(tables.is_protected_v6(dst) || tables.is_protected_v6(src))
+}
+
+/// Of such a packet the worker says what is wrong with it, or has a tunnel that carries it as it is.
+#[inline(always)]
+const fn impossible(protected: bool) -> Steer {
+    if protected { Steer::ToWorker(Class::Protected) } else { Steer::DropUnparsable }
 }
 
 #[inline(always)]

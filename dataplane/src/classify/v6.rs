@@ -10,17 +10,27 @@ use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ipv6::{self, Ipv6};
 use ravelin_wire::udp::{self, Natt, Udp};
-use ravelin_wire::{Bytes, protocol};
+use ravelin_wire::{Bytes, Malformed, protocol};
 use std::net::Ipv6Addr;
 
 /// The header, and everything between it and the transport.
 pub(super) fn network(packet: &mut Packet) -> Result<(), Drop> {
-    let ip = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    let fields = fields(&ip)?;
-    lawful(&ip, packet.door)?;
+    let fields = judge(packet.frame.data(), packet.door)?;
     packet.meta.ip = fields;
     packet.frame.truncate(usize::from(fields.total_len));
     Ok(())
+}
+
+/// What decisions need of a lawful header.
+pub(crate) fn judge(bytes: &[u8], door: Door) -> Result<Ip, Drop> {
+    let ip = Ipv6::parse(bytes).map_err(|flaw| match flaw {
+        Malformed::Version => Drop::BadIpVersion,
+        Malformed::Length => Drop::BadIpLength,
+        Malformed::HeaderLength | Malformed::Truncated => Drop::Malformed,
+    })?;
+    let fields = fields(&ip)?;
+    lawful(&ip, door)?;
+    Ok(fields)
 }
 
 /// Copies what decisions need, once the chain of extension headers has an end.

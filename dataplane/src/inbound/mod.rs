@@ -6,6 +6,7 @@ pub(crate) mod decrypt;
 pub(crate) mod decap;
 pub(crate) mod transport;
 pub(crate) mod ah;
+pub(crate) mod rules;
 mod decap6;
 pub(crate) mod policy;
 

@@ -26,6 +26,7 @@ pub use steer::{NatSteering, port_ranges};
 
 use crate::batch::Batch;
 use crate::packet::{Origin, Packet};
+use crate::passive;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -134,7 +135,7 @@ fn each(
 ) {
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)) else { continue };
-        if !packet.pending() || packet.meta.ip.v6 {
+        if !packet.pending() || packet.meta.ip.v6 || passive::is_odd(&packet.meta.ip) {
             continue;
         }
         // Flows are known without identifiers and quoted packets, which decide here.

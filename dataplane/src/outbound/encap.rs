@@ -3,7 +3,7 @@
 //! Decides: outer DF, identification, TOS. Reads: the SA's template. Writes: Ethernet, IPv4 and UDP headers before the
 //! ESP packet, and in `Meta::skip` how long they are. Never: looks at the payload.
 
-use super::encap6;
+use super::{encap6, multipath};
 use crate::packet::Packet;
 use crate::sa::{OutboundHot, OutboundSa, Outer};
 use ravelin_ring::counters::Drop;
@@ -25,11 +25,19 @@ pub(crate) fn write(packet: &mut Packet, hot: &mut OutboundHot, sa: &Option<Outb
     let skip = size as u16;
     packet.meta.skip = skip;
     let (tos, df) = (packet.meta.ip.tos, packet.meta.ip.df);
+    let source = if hot.multipath {
+        multipath::source_port(packet, size + usize::from(hot.payload_offset))
+    } else {
+        0
+    };
     let front = packet.frame.data_mut();
     if hot.udp {
         let front = front.first_chunk_mut::<{ Outer::MAX }>().ok_or(Drop::FrameTooSmall)?;
         *front = hot.outer.template;
         // The checksum stays 0 (RFC 3948 §2.1).
+        if hot.multipath {
+            front[PLAIN..PLAIN + 2].copy_from_slice(&source.to_be_bytes());
+        }
         let udp_len = len.saturating_sub(20);
         front[UDP_LEN..UDP_LEN + 2].copy_from_slice(&udp_len.to_be_bytes());
     }

@@ -4,6 +4,7 @@
 //! Writes: Ethernet, IPv6 and UDP headers before the ESP packet, in `Meta::skip` how long they are, and the checksum of
 //! UDP once the packet is sealed. Never: lets a router fragment: IPv6 knows no such thing.
 
+use super::multipath;
 use crate::packet::Packet;
 use crate::sa::{OutboundHot, OutboundSa};
 use ravelin_ring::counters::Drop;
@@ -23,6 +24,7 @@ pub(super) fn write(packet: &mut Packet, hot: &OutboundHot, sa: &OutboundSa) -> 
     let payload_len = size - TRANSPORT + packet.frame.len();
     let payload_len = u16::try_from(payload_len).map_err(|_| Drop::FrameTooSmall)?;
     let flow_label = flow_label(packet, hot);
+    let source = hot.multipath.then(|| multipath::source_port(packet, hot.payload_offset.into()));
     if !packet.frame.push_front(size) {
         return Err(Drop::FrameTooSmall);
     }
@@ -43,8 +45,9 @@ pub(super) fn write(packet: &mut Packet, hot: &OutboundHot, sa: &OutboundSa) -> 
     link.copy_from_slice(&hot.outer.template[..NETWORK]);
     network.copy_from_slice(&header.to_bytes());
     if hot.udp {
-        let ports =
-            udp::UdpHeader { src: sa.local.port(), dst: sa.remote.port(), len: payload_len, checksum: 0 };
+        let (src, dst) = sa.ports().unwrap_or((0, 0));
+        let src = source.unwrap_or(src);
+        let ports = udp::UdpHeader { src, dst, len: payload_len, checksum: 0 };
         transport.copy_from_slice(&ports.to_bytes());
     }
     Ok(())

@@ -6,9 +6,11 @@
 
 use crate::batch::{Batch, Places};
 use crate::packet::{Ip, Packet};
+use crate::sa::{OutboundHot, SaDb};
 use crate::stats::Stats;
 use arrayvec::ArrayVec;
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::OuterDf;
 use ravelin_wire::ipv4::{self, Ipv4, Ipv4Mut};
 use ravelin_xsk::{Frame, FramePool};
 
@@ -43,6 +45,25 @@ pub(crate) fn run(batch: &mut Batch, places: &mut Places, pool: &mut FramePool, 
             Err(why) => packet.drop(why),
         }
     }
+}
+
+/// Where the SA clears DF (R84) what is too large may be cut, whatever its sender says. Before [`run`].
+pub(crate) fn allow(batch: &mut Batch, protect: &[u16], db: &mut SaDb) {
+    batch.each(protect, |packet| {
+        let ip = &packet.meta.ip;
+        if !ip.df || ip.v6 || ip.total_len <= packet.meta.limit {
+            return Ok(());
+        }
+        let clears = |hot: &&mut OutboundHot| hot.df == OuterDf::Clear;
+        let Some(hot) = db.outbound.hot(packet.meta.sa).filter(clears) else { return Ok(()) };
+        let mut ip = Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?;
+        ip.set_df(false);
+        // Its sender did not have to tell it from others (RFC 6864 §4.1).
+        ip.set_id(hot.id);
+        hot.id = hot.id.wrapping_add(1);
+        packet.meta.ip.df = false;
+        Ok(())
+    });
 }
 
 /// The fragments after the first one, which `packet` becomes. An error leaves `packet` whole, and no frame is lost.

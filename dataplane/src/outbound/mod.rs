@@ -6,5 +6,6 @@ pub(crate) mod fragment;
 pub(crate) mod sequence;
 pub(crate) mod encrypt;
 pub(crate) mod encap;
+mod multipath;
 pub(crate) mod modes;
 mod encap6;

@@ -1,11 +1,12 @@
-//! Whatever is not ESP in tunnel mode: transport mode (RFC 4301 §4.1), and AH (RFC 4302) in both modes.
+//! Whatever is not ESP in tunnel mode: transport mode (RFC 4301 §4.1), AH (RFC 4302) in both modes; and SAs with rules.
 //!
 //! Decides: the verdict of packets whose SA is of that kind; that transport mode takes whole packets only, and cuts them
-//! after it protected them (RFC 4303 §3.3.4). Reads: keys, numbers, the SA's cold record. Writes: frames, and the further
+//! after it protected them (RFC 4303 §3.3.4), as other SAs do that ask for it. Reads: keys, numbers, the SA's cold record. Writes: frames, and the further
 //! fragments at the end of the batch. Never: touches a packet of an SA of the ordinary kind; runs where there is no
 //! other.
 
-use super::{fragment, sequence};
+use super::{fragment, multipath, sequence};
+use crate::anomaly;
 use crate::batch::Batch;
 use crate::packet::Packet;
 use crate::route;
@@ -17,7 +18,7 @@ use crate::worker::Now;
 use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, Key, SealJob};
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::{Mode, OuterDf, Protocol};
+use ravelin_ring::msg::{Mode, OuterDf, Protocol, Rules};
 use ravelin_wire::ah::{self, AhHeader};
 use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header, Ipv4Mut};
 use ravelin_wire::udp::UdpHeader;
@@ -38,8 +39,17 @@ pub(crate) struct Means<'a> {
     pub(crate) now: Now,
 }
 
-/// Those of `protect` whose SA has this mode.
-pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, mode: Mode, means: &mut Means<'_>) {
+/// Which SAs have their turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pass {
+    /// Before anything is cut: what takes whole packets; and what all SAs with rules ask for.
+    Whole,
+    /// AH in tunnel mode, otherwise.
+    Parts,
+}
+
+/// Those of `protect` whose SA has its turn.
+pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, pass: Pass, means: &mut Means<'_>) {
     let (hots, keys, colds) = db.outbound.rows();
     for &place in protect {
         let room = batch.packets.remaining_capacity();
@@ -51,7 +61,15 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, mode: Mode,
         else {
             continue;
         };
-        if !cold.as_ref().is_some_and(|sa| sa.mode == mode && sa.is_special()) {
+        let Some(sa) = cold.as_ref().filter(|sa| sa.is_special()) else { continue };
+        if pass == Pass::Whole
+            && let Err(why) = obey(packet, sa.rules)
+        {
+            packet.drop(why);
+            continue;
+        }
+        let ordinary = sa.suite.protocol() == Protocol::Esp && sa.mode == Mode::Tunnel;
+        if sa.takes_whole() != (pass == Pass::Whole) || ordinary && !sa.takes_whole() {
             continue;
         }
         match protect_one(packet, hot, cold, key, room, means) {
@@ -59,6 +77,15 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, mode: Mode,
             Err(why) => packet.drop(why),
         }
     }
+}
+
+/// R93 to R95.
+fn obey(packet: &mut Packet, rules: Rules) -> Result<(), Drop> {
+    if rules.check_headers {
+        anomaly::check(packet.frame.data(), packet.meta.ip.v6)?;
+    }
+    packet.meta.aged |= rules.passive || rules.keep_ttl;
+    Ok(())
 }
 
 type Further = ArrayVec<Packet, { fragment::MAX_FRAGMENTS }>;
@@ -100,7 +127,8 @@ fn protect_one(
         }
     }
     match (kind, mode) {
-        (Protocol::Esp, _) => esp_transport(packet, hot, cold, key, means)?,
+        (Protocol::Esp, Mode::Tunnel) => esp_tunnel(packet, hot, cold, key, means)?,
+        (Protocol::Esp, Mode::Transport) => esp_transport(packet, hot, cold, key, means)?,
         (Protocol::Ah, Mode::Transport) => ah_transport(packet, hot, cold, key, means)?,
         (Protocol::Ah, Mode::Tunnel) => ah_tunnel(packet, hot, cold, key, means)?,
     }
@@ -129,12 +157,45 @@ fn esp_transport(
     if means.engine.seal(&mut [job]) > 0 {
         return Err(Drop::NoOutboundSa);
     }
-    let ports = cold.as_ref().filter(|_| hot.udp).map(|sa| (sa.local.port(), sa.remote.port()));
-    if let Some((src, dst)) = ports {
+    if let Some((src, dst)) = cold.as_ref().and_then(OutboundSa::ports) {
         let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
         put(packet, &UdpHeader { src, dst, len, checksum: 0 }.to_bytes())?;
     }
     put_header(packet, &mut header, if hot.udp { protocol::UDP } else { protocol::ESP })
+}
+
+/// As `encrypt` and `encap` do it, for packets that are cut afterwards.
+fn esp_tunnel(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    cold: &mut Option<OutboundSa>,
+    key: &Key,
+    means: &mut Means<'_>,
+) -> Result<(), Drop> {
+    let payload_len = packet.frame.len();
+    sequence::number(packet, hot, cold, means.events, means.now)?;
+    let source = hot.multipath.then(|| multipath::source_port(packet, hot.payload_offset.into()));
+    let job = SealJob {
+        key,
+        spi: hot.spi,
+        seq: packet.meta.seq,
+        esn: hot.esn,
+        next_header: if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 },
+        payload_len,
+        packet: packet.frame.data_mut(),
+    };
+    if means.engine.seal(&mut [job]) > 0 {
+        return Err(Drop::NoOutboundSa);
+    }
+    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
+    if let Some((src, dst)) = sa.ports() {
+        let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
+        put(packet, &UdpHeader { src: source.unwrap_or(src), dst, len, checksum: 0 }.to_bytes())?;
+    }
+    let kind = if hot.udp { protocol::UDP } else { protocol::ESP };
+    let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
+    let mut header = outer(packet, hot, sa, kind, sa.largest(link.mtu))?;
+    put_header(packet, &mut header, kind)
 }
 
 fn ah_transport(
@@ -163,14 +224,24 @@ fn ah_tunnel(
     let inner = if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 };
     put_ah(packet, hot, key, inner)?;
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
-    let mut header = outer(packet, hot, sa)?;
+    let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
+    let mut header = outer(packet, hot, sa, protocol::AH, sa.largest(link.mtu))?;
     put_header(packet, &mut header, protocol::AH)?;
     authenticate(packet, &header, hot, key, means.engine)
 }
 
 /// A new header as `encap` makes it for ESP; lengths and checksum come with [`put_header`].
-fn outer(packet: &Packet, hot: &mut OutboundHot, sa: &OutboundSa) -> Result<Header, Drop> {
+fn outer(
+    packet: &Packet,
+    hot: &mut OutboundHot,
+    sa: &OutboundSa,
+    protocol: u8,
+    largest: u16,
+) -> Result<Header, Drop> {
+    // Fragments that we make are for routers to cut further (RFC 791), whatever the inner packet wants.
+    let whole = ipv4::HEADER + packet.frame.len() <= largest.into();
     let df = match hot.df {
+        _ if !whole => false,
         OuterDf::Clear => false,
         OuterDf::Copy => packet.meta.ip.df,
         OuterDf::Set => true,
@@ -185,7 +256,7 @@ fn outer(packet: &Packet, hot: &mut OutboundHot, sa: &OutboundSa) -> Result<Head
         mf: false,
         fragment_offset: 0,
         ttl: 64,
-        protocol: protocol::AH,
+        protocol,
         src: v4(sa.local)?,
         dst: v4(sa.remote)?,
     };

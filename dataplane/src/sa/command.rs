@@ -92,6 +92,7 @@ impl SaDb {
                     return Outcome::Full;
                 }
                 let sa = InboundSa::new(spec, selectors);
+                self.ruled += usize::from(sa.rules.any());
                 let place = self.inbound.insert(sa.hot(spec), key, sa);
                 match spec.suite.protocol() {
                     Protocol::Esp => _ = self.by_spi.insert(spec.spi.get(), place),
@@ -108,6 +109,7 @@ impl SaDb {
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
         };
+        self.passive += usize::from(spec.extras.rules.passive);
         self.by_id.insert(spec.id, (spec.direction, place));
         Outcome::Ok
     }
@@ -144,11 +146,15 @@ impl SaDb {
                     self.by_spi.remove(hot.spi);
                     self.by_ah_spi.remove(&hot.spi);
                 }
-                self.inbound.remove(place);
+                if let Some(sa) = self.inbound.remove(place) {
+                    self.ruled -= usize::from(sa.rules.any());
+                    self.passive -= usize::from(sa.rules.passive);
+                }
             }
             Some((Direction::Outbound, place)) => {
                 if let Some(sa) = self.outbound.remove(place) {
                     self.special -= usize::from(sa.is_special());
+                    self.passive -= usize::from(sa.rules.passive);
                     if self.tunnels.in_use(sa.tunnel) == Some(place) {
                         self.leave_by(sa.tunnel, Outbound::None);
                     }
@@ -187,7 +193,8 @@ impl SaDb {
                 }
                 (cold.local, cold.remote) = (local, remote);
                 // The header is made anew with the next packet.
-                (hot.epoch, hot.udp, hot.v6) = (0, remote.port() != 0, remote.is_ipv6());
+                (hot.epoch, hot.v6) = (0, remote.is_ipv6());
+                (hot.udp, hot.multipath) = (cold.ports().is_some(), cold.is_multipath());
                 self.outbound.renew(at);
             }
             None => return Outcome::Refused,
@@ -306,9 +313,18 @@ fn lawful(spec: &SaSpec) -> bool {
     if spec.tfc != 0 {
         return false; // not built yet
     }
+    let rules = spec.extras.rules;
+    // What is cut after encryption is cut as IPv4, and transport mode has no inner packet to speak of.
+    let v6 = spec.remote.is_ipv6() && (rules.passive || rules.fragment_after);
+    let plain = !rules.any() && spec.extras.multipath == 0;
+    if v6 || spec.mode == Mode::Transport && !plain || rules.passive && rules.check_headers {
+        return false;
+    }
     let (ah, transport) = (spec.suite.protocol() == Protocol::Ah, spec.mode == Mode::Transport);
     // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1); over IPv6 neither of the two is built yet.
-    if ah && spec.remote.port() != 0 || (ah || transport) && spec.remote.is_ipv6() {
+    if ah && (spec.remote.port() != 0 || spec.extras.multipath != 0)
+        || (ah || transport) && spec.remote.is_ipv6()
+    {
         return false;
     }
     let direction = match spec.direction {

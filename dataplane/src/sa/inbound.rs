@@ -5,7 +5,7 @@ use super::{Limits, Throttle};
 use crate::classify::v6::folded;
 use crate::spd::SaSelectors;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{Mode, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, Rules, SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
 
 /// All that look-up, replay check and commit touch.
@@ -59,6 +59,7 @@ pub(crate) struct InboundSa {
     pub(crate) remote: SocketAddr,
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
     /// `FirstPacket` was said.
     pub(crate) greeted: bool,
     pub(crate) moved: Throttle,
@@ -78,6 +79,7 @@ impl InboundSa {
             remote: spec.remote,
             selectors,
             limits: Limits::new(spec),
+            rules: spec.extras.rules,
             greeted: false,
             moved: Throttle::default(),
             replay_drops: 0,

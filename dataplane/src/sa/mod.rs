@@ -32,8 +32,11 @@ pub(crate) struct SaDb {
     by_spi: IndexMap,
     /// AH's SPIs have a table of their own: a packet of ESP never finds an SA of AH, nor the other way round.
     by_ah_spi: HashMap<u32, u32>,
-    /// Outbound SAs that are not ESP in tunnel mode.
+    /// Outbound SAs that are not ESP in tunnel mode, or have rules.
     special: usize,
+    /// Inbound SAs with rules, and SAs of passive tunnels in both directions.
+    ruled: usize,
+    passive: usize,
     by_id: HashMap<SaId, (Direction, u32)>,
     pub(crate) tunnels: Tunnels,
     /// Selectors that wait for their `InstallSa`; bounded in [`command`].
@@ -108,6 +111,8 @@ impl SaDb {
             by_spi: IndexMap::new(max_sas),
             by_ah_spi: HashMap::new(),
             special: 0,
+            ruled: 0,
+            passive: 0,
             by_id: HashMap::new(),
             tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
             pending: VecDeque::new(),
@@ -129,7 +134,19 @@ impl SaDb {
         self.by_ah_spi.get(&spi).copied()
     }
 
-    /// Some outbound SA is not ESP in tunnel mode.
+    /// Some inbound SA has rules of its own.
+    #[inline]
+    pub(crate) fn has_rules(&self) -> bool {
+        self.ruled > 0
+    }
+
+    /// Some SA carries what is not lawful.
+    #[inline]
+    pub(crate) fn has_passive(&self) -> bool {
+        self.passive > 0
+    }
+
+    /// Some outbound SA is not ESP in tunnel mode, or has rules.
     #[inline]
     pub(crate) fn has_special(&self) -> bool {
         self.special > 0

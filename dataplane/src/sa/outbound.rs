@@ -3,7 +3,7 @@
 use super::Limits;
 use crate::spd::SaSelectors;
 use ravelin_crypto::Suite as Algorithms;
-use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, Rules, SaId, SaSpec, TunnelId};
 use ravelin_wire::ah;
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{self, Ipv4Header};
@@ -26,6 +26,8 @@ pub(crate) struct OutboundHot {
     pub(crate) df: OuterDf,
     pub(crate) esn: bool,
     pub(crate) udp: bool,
+    /// In UDP with a source port for each inner flow.
+    pub(crate) multipath: bool,
     /// Outside is IPv6, whose addresses stand in the cold record.
     pub(crate) v6: bool,
     /// Of the suite: bytes before the payload, bytes of the ICV, and one less than the power of two of which payload and
@@ -69,6 +71,7 @@ impl Default for OutboundHot {
             df: OuterDf::Copy,
             esn: false,
             udp: false,
+            multipath: false,
             v6: false,
             payload_offset: 0,
             icv: 0,
@@ -92,6 +95,9 @@ pub(crate) struct OutboundSa {
     pub(crate) tunnel_mtu: u16,
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
+    pub(crate) rules: Rules,
+    /// See [`ravelin_ring::msg::Extras::multipath`].
+    multipath: u16,
     /// The number that these keys began after.
     pub(crate) first: u64,
     pub(crate) limits: Limits,
@@ -111,6 +117,8 @@ impl OutboundSa {
             remote: spec.remote,
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
+            rules: spec.extras.rules,
+            multipath: spec.extras.multipath,
             first: spec.extras.sequence,
             limits: Limits::new(spec),
             selectors,
@@ -124,7 +132,8 @@ impl OutboundSa {
             spi: spec.spi.get(),
             df: spec.outer_df,
             esn: spec.esn,
-            udp: spec.remote.port() != 0,
+            udp: self.ports().is_some(),
+            multipath: self.is_multipath(),
             v6: spec.remote.is_ipv6(),
             payload_offset: small(self.algorithms.payload_offset()),
             icv: small(self.algorithms.icv_len()),
@@ -136,12 +145,31 @@ impl OutboundSa {
     /// Bytes of the headers between Ethernet and ESP.
     fn headers(&self) -> usize {
         let ip = if self.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
-        ip + if self.remote.port() == 0 { 0 } else { udp::HEADER }
+        ip + if self.ports().is_none() { 0 } else { udp::HEADER }
     }
 
-    /// Not ESP in tunnel mode: `outbound::modes` has its packets.
+    /// Its packets go in UDP from this port to that one; the first is another with each flow where there are several ways.
+    pub(crate) fn ports(&self) -> Option<(u16, u16)> {
+        match (self.remote.port(), self.multipath) {
+            (0, 0) => None,
+            (0, multipath) => Some((0, multipath)),
+            // R99: where a NAT was found there is nothing but what gets through it.
+            (remote, _) => Some((self.local.port(), remote)),
+        }
+    }
+
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.remote.port() == 0 && self.multipath != 0
+    }
+
+    /// Not ESP in tunnel mode, or with rules: `outbound::modes` looks at its packets.
     pub(crate) fn is_special(&self) -> bool {
-        self.mode != Mode::Tunnel || self.suite.protocol() == Protocol::Ah
+        self.mode != Mode::Tunnel || self.suite.protocol() == Protocol::Ah || self.rules.any()
+    }
+
+    /// Takes whole packets, and is cut afterwards where it is too large (RFC 4303 §3.3.4).
+    pub(crate) fn takes_whole(&self) -> bool {
+        self.mode == Mode::Transport || self.rules.passive || self.rules.fragment_after
     }
 
     /// The largest packet outside.
@@ -172,7 +200,7 @@ impl OutboundSa {
             link.copy_from_slice(&Ethernet { dst, src, ethertype: ethernet::IPV6 }.to_bytes());
             return template;
         };
-        let udp = remote.port() != 0;
+        let ports = self.ports();
         let ip = Ipv4Header {
             tos: 0,
             total_len: 0,
@@ -181,11 +209,12 @@ impl OutboundSa {
             mf: false,
             fragment_offset: 0,
             ttl: 64,
-            protocol: if udp { protocol::UDP } else { protocol::ESP },
+            protocol: if ports.is_some() { protocol::UDP } else { protocol::ESP },
             src: *local.ip(),
             dst: *remote.ip(),
         };
-        let ports = UdpHeader { src: local.port(), dst: remote.port(), len: 0, checksum: 0 };
+        let (src_port, dst_port) = ports.unwrap_or((0, 0));
+        let ports = UdpHeader { src: src_port, dst: dst_port, len: 0, checksum: 0 };
         let (network, transport) = rest.split_at_mut(ipv4::HEADER);
         link.copy_from_slice(&Ethernet { dst, src, ethertype: ethernet::IPV4 }.to_bytes());
         network.copy_from_slice(&ip.to_bytes());

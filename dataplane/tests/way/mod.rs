@@ -198,6 +198,12 @@ impl Gate {
         self.furnish();
     }
 
+    /// The same gateway, which takes UDP-encapsulated ESP at another port too.
+    pub(crate) fn take_udp_at(&mut self, port: u16) {
+        self.store = TableStore::new(2, Some(port));
+        self.furnish();
+    }
+
     fn furnish(&mut self) {
         let (net, gate, host, wan, peer) = if self.is_a {
             ("10.1.0.0/24", GATE_A, HOST_A, WAN_A, WAN_B)

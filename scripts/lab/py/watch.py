@@ -58,7 +58,8 @@ def kinds(a, b):
     between = between_hosts(a, b)
     marker = "udp[8:4] = 0"
     keepalive = "(udp[4:2] = 9 and udp[8] = 0xff)"
-    natt = f"udp port 4500 and {between}"
+    # Multipath ESP in UDP goes to 4565 from any port.
+    natt = f"(udp port 4500 or udp dst port 4565) and {between}"
     known = {
         "arp": "arp",
         "ike": f"ip and {between} and ((udp port 500) or (udp port 4500 and {marker} and not {keepalive}))",

@@ -8,9 +8,44 @@ scenario() {
   pair chacha20poly1305 auto 6 '6 4'
   pair aes128gcm16 udp 6 '4 6'
   cold
+  multipath
   worn aes128gcm16 3221225272 1 "a rekey with a quarter of the numbers left"
   worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
   per_worker
+}
+
+# R97, R98: ESP in UDP 4565, from a source port of each flow; both ways of a path with ECMP would be used. R94 beside it.
+multipath() {
+  local more='udp-encapsulate = true
+no-tunnel-in-traceroute = true' ports
+  watch_start
+  ravelin_config A start=immediately "more=$more"
+  ravelin_config B start=respond "more=$more"
+  sed -i 's/^tun = .*/&\nudp-encapsulation-port = 4565/' "$LAB/ravelinA/ravelin.toml" "$LAB/ravelinB/ravelin.toml"
+  ravelin_start B
+  ravelin_start A
+  check "multipath: up on both" both_up
+  wait_path hostA "$HOST_B" 5
+  start_process ports wan tcpdump -i br0 -s 60 -U -w "$LAB/ports.pcap" "udp dst port 4565 and src host $OUT_A"
+  wait_until 5 test -s "$LAB/ports.pcap"
+  flow_start one A B 1 300
+  flow_start two A B 1 300
+  flow_start three A B 1 300
+  for flow in one two three; do check_flow "$flow" "multipath: flow $flow"; done
+  equal "multipath: pings" 10 "$(pings hostA "$HOST_B" 10)"
+  wan_settle
+  stop_process ports
+  ports=$(tcpdump -nr "$LAB/ports.pcap" 2>/dev/null | sed 's/ > .*//; s/.*\.//' | sort | uniq -c | awk '$1 >= 10' | wc -l)
+  at_least "multipath: source ports on the wire, one for each flow" 3 "$ports"
+  equal "no tunnel in traceroute: a TTL of 1 arrives" 1 "$(pings hostA "$HOST_B" 1 -t 1)"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+  watch_stop
+  check_wan
+  at_least "multipath: frames of ESP in UDP" 900 "$(wan_count esp_udp)"
+  equal "multipath: frames of plain ESP" 0 "$(wan_count esp)"
 }
 
 # R124, R302: sequence numbers near where something happens to them. A has so many behind it already; nothing is lost.

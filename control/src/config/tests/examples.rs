@@ -84,6 +84,7 @@ fn reference_and_manual_are_complete() {
         child::CHILD_KEYS,
         super::super::nat::NAT_KEYS,
         super::super::nat::TRANSLATION_KEYS,
+        travel::TRAVEL_KEYS,
     ];
     for key in sections.into_iter().flatten() {
         let assigned = format!("{key} = ");

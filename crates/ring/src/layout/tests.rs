@@ -22,7 +22,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (6, [32, 16, 16, 4, 23, 54, 4, 5, 116_464, 215_056]));
+    assert_eq!((VERSION, sizes), (7, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
 }
 
 #[test]
@@ -121,7 +121,11 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                 tunnel_mtu: mtu,
                 outer_df: OuterDf::Copy,
                 tfc,
-                extras: Extras { sequence: l[4] },
+                extras: Extras {
+                    sequence: l[4],
+                    multipath: mtu,
+                    rules: Rules::from_bits(tfc as u8 & 15).unwrap(),
+                },
                 soft_bytes: l[0],
                 hard_bytes: l[1],
                 soft_packets: l[2],

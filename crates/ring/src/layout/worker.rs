@@ -2,8 +2,8 @@
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::{
-    Direction, Extras, KeyMaterial, Limit, Mode, Outcome, OuterDf, PortId, SaId, SaReport, SaSpec, Suite,
-    Token, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+    Direction, Extras, KeyMaterial, Limit, Mode, Outcome, OuterDf, PortId, Rules, SaId, SaReport, SaSpec,
+    Suite, Token, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use crate::spsc::Message;
 
@@ -107,6 +107,8 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     });
     to.u16(spec.tfc);
     to.u64(spec.extras.sequence);
+    to.u16(spec.extras.multipath);
+    to.u8(spec.extras.rules.to_bits());
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -134,7 +136,11 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
             _ => return Err(Malformed("unknown DF rule")),
         },
         tfc: from.u16()?,
-        extras: Extras { sequence: from.u64()? },
+        extras: Extras {
+            sequence: from.u64()?,
+            multipath: from.u16()?,
+            rules: Rules::from_bits(from.u8()?).ok_or(Malformed("unknown rule"))?,
+        },
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,
         soft_packets: from.u64()?,

@@ -244,6 +244,11 @@ fn impossible_headers_fail_closed() {
     let mut f = v6(PEER6, GATEWAY6, 17, &udp(53, &[0; 20]));
     f[14] = 0x45;
     assert_eq!(verdict(&f), Steer::DropUnparsable);
+    // R90, R91: of what a policy covers a worker says what is wrong, or tunnels it.
+    for mut f in [v4(INSIDE, REMOTE, 17, &udp(53, &[0; 20])), v6(PEER6, REMOTE6, 17, &udp(53, &[0; 20]))] {
+        f[14] = 0x53;
+        assert_eq!(verdict(&f), CLASS_PROTECTED);
+    }
 }
 
 proptest! {

@@ -18,7 +18,7 @@ fn spec(esn: bool, sequence: u64) -> SaSpec {
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,
         tfc: 0,
-        extras: Extras { sequence },
+        extras: Extras { sequence, ..Extras::default() },
         soft_bytes: 0,
         hard_bytes: 0,
         soft_packets: 0,

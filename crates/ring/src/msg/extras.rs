@@ -1,0 +1,51 @@
+//! What an SA does besides what IKE negotiates.
+
+/// What an SA does beyond the plain way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Extras {
+    /// Last number that was used under these keys before; 0 for new ones. Outbound only.
+    pub sequence: u64,
+    /// Where the SA is not in UDP anyway, its packets go to this UDP port of the peer, from a port that each inner flow has
+    /// for itself; 0: plain ESP. Outbound, ESP in tunnel mode only.
+    pub multipath: u16,
+    pub rules: Rules,
+}
+
+/// How packets travel by an SA in tunnel mode.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Rules {
+    /// Packets go as they are, lawful or not, of any size: this tunnel is no hop of theirs.
+    pub passive: bool,
+    /// The TTL is not counted down.
+    pub keep_ttl: bool,
+    /// Inner headers with anomalies are dropped.
+    pub check_headers: bool,
+    /// What is too large is fragmented after its encryption (RFC 4303 §3.3.4), not before.
+    pub fragment_after: bool,
+}
+
+impl Rules {
+    pub const fn to_bits(self) -> u8 {
+        self.passive as u8
+            | (self.keep_ttl as u8) << 1
+            | (self.check_headers as u8) << 2
+            | (self.fragment_after as u8) << 3
+    }
+
+    /// `None`: a rule that nobody knows.
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits >> 4 != 0 {
+            return None;
+        }
+        Some(Self {
+            passive: bits & 1 != 0,
+            keep_ttl: bits & 2 != 0,
+            check_headers: bits & 4 != 0,
+            fragment_after: bits & 8 != 0,
+        })
+    }
+
+    pub const fn any(self) -> bool {
+        self.to_bits() != 0
+    }
+}

@@ -1,0 +1,37 @@
+//! The UDP source port that tells inner flows apart for routers with several ways (R97; RFC 8086 §3 does so for GRE).
+//!
+//! Decides: the port. Reads: the inner flow's addresses, protocol and ports. Never: gives the packets of one flow several
+//! ports: they would overtake each other.
+
+use crate::packet::Packet;
+
+/// RFC 6335 §6: ports that belong to nobody.
+const FIRST: u16 = 0xc000;
+
+/// `inner`: where the frame has the inner packet.
+#[inline(never)]
+pub(super) fn source_port(packet: &Packet, inner: usize) -> u16 {
+    let ip = &packet.meta.ip;
+    let mut hash = Hash(u64::from(ip.protocol));
+    // What is cut here keeps its ports. A later fragment that came as one has none, and takes a way of its own.
+    hash.mix(u64::from(ip.ports.0) << 16 | u64::from(ip.ports.1));
+    if ip.v6 {
+        let addresses = packet.frame.data().get(inner + 8..inner + 40).unwrap_or_default();
+        addresses.as_chunks::<8>().0.iter().for_each(|part| hash.mix(u64::from_be_bytes(*part)));
+    } else {
+        hash.mix(u64::from(ip.src) << 32 | u64::from(ip.dst));
+    }
+    FIRST | (hash.0 >> 48) as u16 & !FIRST
+}
+
+struct Hash(u64);
+
+impl Hash {
+    /// The finaliser of splitmix64: each bit decides about each.
+    fn mix(&mut self, word: u64) {
+        let mut x = (self.0 ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.0 = x ^ x >> 31;
+    }
+}
