@@ -4,7 +4,7 @@
 # Reads the package database, writes it only when something is missing.
 
 # scapy, cryptography and tshark judge our packets in the data plane's tests.
-LAB_PACKAGES="iproute2 nftables ethtool iperf3 tcpdump iputils-ping iputils-tracepath procps jq kmod python3-minimal python3-scapy python3-cryptography tshark util-linux
+LAB_PACKAGES="iproute2 nftables ethtool iperf3 tcpdump iputils-ping iputils-tracepath ike-scan procps jq kmod python3-minimal python3-scapy python3-cryptography tshark util-linux
   strongswan-swanctl charon-systemd libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins"
 
 missing_packages() {
