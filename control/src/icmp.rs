@@ -1,8 +1,11 @@
-//! ICMP errors about our own ESP and AH packets: "fragmentation needed" on the way to a peer (RFC 1191, RFC 4301 §8.2).
+//! ICMP errors about our own ESP and AH packets: "fragmentation needed" on the way to a peer (RFC 1191, RFC 4301 §8.2), and
+//! ICMPv6's "packet too big" ([`v6`]).
 //!
 //! Decides: whether a message can be meant: whole, right checksum, to the source of the packet it quotes, less than that
 //! packet's length. Reads: a raw socket that passes nothing else. Never: believes it yet: it is told of an SPI and two
 //! addresses, and the installer knows whether there is such an SA; goes below what every IPv4 host takes (576).
+
+mod v6;
 
 use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
 use ravelin_wire::ipv4::{self, Ipv4};
@@ -26,10 +29,12 @@ pub struct TooBig {
     pub mtu: u16,
 }
 
-/// A raw socket, read like one of UDP.
+/// Raw sockets, read like those of UDP.
 #[derive(Debug)]
 pub struct Errors {
     socket: UdpSocket,
+    /// `None`: this kernel has no IPv6.
+    six: Option<UdpSocket>,
 }
 
 impl Errors {
@@ -37,19 +42,30 @@ impl Errors {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
         socket.attach_filter(&filter())?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())? })
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, six: v6::open().ok() })
     }
 
     pub async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+        let Some(six) = &self.six else { return self.socket.readable().await };
+        tokio::select! {
+            four = self.socket.readable() => four,
+            six = six.readable() => six,
+        }
     }
 
     pub fn receive(&self, out: &mut Vec<TooBig>) {
-        let mut buffer = [0; 1500];
-        for _ in 0..PER_TURN {
-            let Ok(len) = self.socket.try_recv(&mut buffer) else { return };
-            out.extend(buffer.get(..len).and_then(read));
+        take(&self.socket, read, out);
+        if let Some(six) = &self.six {
+            take(six, v6::read, out);
         }
+    }
+}
+
+fn take(socket: &UdpSocket, read: fn(&[u8]) -> Option<TooBig>, out: &mut Vec<TooBig>) {
+    let mut buffer = [0; 1500];
+    for _ in 0..PER_TURN {
+        let Ok(len) = socket.try_recv(&mut buffer) else { return };
+        out.extend(buffer.get(..len).and_then(read));
     }
 }
 
