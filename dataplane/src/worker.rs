@@ -291,6 +291,7 @@ impl Way {
         if special {
             let means = &mut Means { engine, pool, stats, events, tables, now };
             outbound::modes::run(batch, protect, db, Pass::Parts, means);
+            outbound::tfc::run(batch, protect, db);
         }
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {

@@ -204,6 +204,23 @@ fn scapy_opens_what_the_data_plane_sealed() {
 }
 
 // R200, R219
+// RFC 4303 §2.7: behind the packet lie zeros that its own length does not count.
+#[test]
+fn scapy_finds_the_packet_before_its_padding() {
+    let mut scapy = Scapy::start();
+    for suite in [Suite::Aes256Gcm16, Suite::Aes128CbcSha256] {
+        let pair = Pair { suite, tfc: 700, ..Pair::default() };
+        let (mut a, _) = gates(&pair);
+        let clear = ip(HOST_A, HOST_B, 100);
+        let sealed = a.receive(INSIDE, &clear).forwarded(WAN).to_vec();
+        assert!(sealed.len() > 700);
+        let inner = scapy.open(&Sa::of(&pair), &sealed, 1);
+        assert_eq!(inner.get(..clear.len()), Some(&aged(clear)[..]));
+        assert_eq!(inner.len(), 700);
+        assert!(inner[100..].iter().all(|byte| *byte == 0));
+    }
+}
+
 #[test]
 fn the_data_plane_opens_what_scapy_sealed() {
     let mut scapy = Scapy::start();

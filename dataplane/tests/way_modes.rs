@@ -248,3 +248,34 @@ fn a_narrower_way_counts_from_the_next_packet_on() {
         assert!(size(&mut a, 1400) > 1400);
     }
 }
+
+// RFC 4303 §2.7: all packets look alike outside, and are what they were inside; the largest of the way is the limit.
+#[test]
+fn padding_hides_lengths_and_is_gone_at_the_other_end() {
+    for (tfc, udp, v6) in
+        [(600, false, false), (u16::MAX, false, false), (u16::MAX, true, false), (900, false, true)]
+    {
+        let pair = Pair { tfc, udp, v6, ..Pair::default() };
+        let (mut a, mut b) = gates(&pair);
+        let mut lengths = std::collections::BTreeSet::new();
+        for size in [60, 61, 300, 599, 600] {
+            let clear = ip(HOST_A, HOST_B, size);
+            let wire = a.receive(INSIDE, &clear).forwarded(WAN).to_vec();
+            lengths.insert(wire.len());
+            assert!(wire.len() <= 1500, "{tfc}: {}", wire.len());
+            assert_eq!(b.receive(WAN, &wire).forwarded(INSIDE), edit(clear, |ip| ip.set_ttl(62)));
+        }
+        assert_eq!(lengths.len(), 1, "{tfc}: {lengths:?}");
+        assert!(tfc < u16::MAX || *lengths.first().unwrap() > 1500 - 32, "{lengths:?}");
+        // Longer ones go as they are, and what is cut is padded piece by piece.
+        let long = a.receive(INSIDE, &ip(HOST_A, HOST_B, 1200)).forwarded(WAN).to_vec();
+        assert!(long.len() > 1200);
+        b.receive(WAN, &long).forwarded(INSIDE);
+    }
+    // Where nobody could tell padding from payload, and on the way in, it is refused.
+    let mut a = Gate::new(true);
+    for pair in [mode_pair(Mode::Transport), Pair { suite: Suite::AhSha256, ..mode_pair(Mode::Tunnel) }] {
+        let pair = Pair { tfc: 100, ..pair };
+        assert_eq!(a.install_one(&pair, Direction::Outbound), Outcome::Refused);
+    }
+}

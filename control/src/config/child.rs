@@ -6,6 +6,7 @@
 use ravelin_ike::config::{EspProposal, IkeProposal, Mode};
 use ravelin_ring::msg::TunnelId;
 use ravelin_wire::{AddrRange, PortRange, Selector};
+use toml::de::DeValue;
 
 use super::diagnostic::Findings;
 use super::life::Life;
@@ -15,7 +16,7 @@ use super::reader::{Table, tables};
 use super::selectors::selectors;
 use super::travel::{Level, TRAVEL_KEYS};
 use super::tunnel::{name, proposals};
-use super::value::{boolean, word};
+use super::value::{Bad, boolean, number16, shown, word};
 
 pub(crate) const CHILD_KEYS: &[&str] = &[
     "name",
@@ -25,6 +26,7 @@ pub(crate) const CHILD_KEYS: &[&str] = &[
     "ah-proposals",
     "pfs",
     "per-worker",
+    "tfc-padding",
     "lifetime",
     "hard-lifetime",
     "rekey-jitter",
@@ -58,6 +60,7 @@ pub(crate) struct Part {
     pub(crate) mode: Mode,
     pub(crate) proposals: Vec<EspProposal>,
     pub(crate) per_worker: bool,
+    pub(crate) tfc: u16,
     pub(crate) level: Level,
 }
 
@@ -74,8 +77,9 @@ impl Part {
             word(v, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)])
         });
         let per_worker = table.or("per-worker", base.is_some_and(|b| b.per_worker), findings, boolean);
+        let tfc = table.or("tfc-padding", base.map_or(0, |b| b.tfc), findings, padding);
         let level = Level::read(table, above, findings);
-        Self { mode, proposals: offered(table, ike, base, findings), per_worker, level }
+        Self { mode, proposals: offered(table, ike, base, findings), per_worker, tfc, level }
     }
 }
 
@@ -137,6 +141,16 @@ fn exchanging(given: Vec<EspProposal>, ike: &[IkeProposal], pfs: Pfs) -> Vec<Esp
     out
 }
 
+/// How long packets are made (RFC 4303 §2.7): by a number of bytes, or as long as the way takes.
+fn padding(value: &DeValue<'_>) -> Result<u16, Bad> {
+    match value.as_str() {
+        Some("mtu") => Ok(u16::MAX),
+        Some("off") => Ok(0),
+        Some(_) => Err(Bad::new(shown(value), "\"off\", \"mtu\" or a number of bytes", "write \"mtu\"")),
+        None => number16(value, 0..=9000, "bytes of the shortest inner packet"),
+    }
+}
+
 /// In transport mode the ends of the packets are the gateways: without `selectors`, all between them.
 pub(crate) fn traffic(
     table: &Table<'_>,
@@ -188,6 +202,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         mode: part.mode,
         esp_proposals: part.proposals,
         per_worker: part.per_worker,
+        tfc: part.tfc,
         replay_window: part.level.replay_window,
         tunnel_mtu: part.level.tunnel_mtu,
         df: part.level.df,
@@ -222,6 +237,11 @@ pub(crate) fn check(tunnel: &Tunnel, findings: &mut Findings) {
     if ah && tunnel.encapsulation == Encapsulation::Udp {
         let cure = "use esp-proposals, or remove encapsulation";
         findings.error(tunnel.line, "`ah-proposals` with encapsulation = \"udp\"", "AH as it is", cure);
+    }
+    if tunnel.tfc != 0 && (ah || tunnel.mode == Mode::Transport || tunnel.travel.rules.any()) {
+        let cure = "remove it, or use ESP in tunnel mode, without keys that change how packets travel";
+        let found = "`tfc-padding` with AH, in transport mode, or with rules of how packets travel";
+        findings.error(tunnel.line, found, "no padding", cure);
     }
     if tunnel.mode == Mode::Tunnel {
         return;

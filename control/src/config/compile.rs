@@ -145,6 +145,7 @@ impl Tunnel {
         ChildSettings {
             tunnel: self.id,
             replay_window: self.replay_window,
+            tfc: self.tfc,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
             travel: self.travel,

@@ -133,6 +133,8 @@ pub struct Tunnel {
     pub per_worker: bool,
     /// Packets; 0: no replay check.
     pub replay_window: u32,
+    /// Inner packets shorter than this are padded to it; 0: none.
+    pub tfc: u16,
     pub tunnel_mtu: u16,
     pub df: OuterDf,
     pub travel: Travel,
@@ -291,6 +293,7 @@ impl ChildSettings {
 pub struct ChildSettings {
     pub tunnel: TunnelId,
     pub replay_window: u32,
+    pub tfc: u16,
     pub tunnel_mtu: u16,
     pub outer_df: OuterDf,
     pub travel: Travel,

@@ -37,7 +37,8 @@ impl Installer {
                 replay_window: settings.replay_window,
                 tunnel_mtu: settings.tunnel_mtu,
                 outer_df: settings.outer_df,
-                tfc: 0, // the data plane does not pad
+                // RFC 7296 §1.3.1: never where the peer said ESP_TFC_PADDING_NOT_SUPPORTED.
+                tfc: if sa.pads && direction == Direction::Outbound { settings.tfc } else { 0 },
                 // A successor begins at the beginning: its keys are new.
                 extras: Extras {
                     sequence: if sa.replaces.is_some() { 0 } else { self.first_sequence },

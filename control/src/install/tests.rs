@@ -96,6 +96,7 @@ fn settings() -> ChildSettings {
     ChildSettings {
         tunnel: TunnelId(3),
         replay_window: 1024,
+        tfc: 600,
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,
         travel: crate::config::Travel::default(),
@@ -275,6 +276,21 @@ fn use_outbound_goes_to_all_workers_and_names_the_owner() {
     assert!(
         commands.iter().all(|(_, c)| matches!(c, WorkerCommand::UseOutbound { owner: o, .. } if *o == owner))
     );
+}
+
+/// RFC 4303 §2.7, RFC 7296 §1.3.1: the outbound SA pads, unless the peer cannot take it.
+#[test]
+fn only_a_peer_that_takes_padding_gets_it() {
+    for (pads, wanted) in [(true, [0, 600]), (false, [0, 0])] {
+        let mut bed = Bed::new(1);
+        let sa = ChildSa { pads, ..bed.pair(1) };
+        bed.installer.install(bed.now, InstallToken(1), &sa, &settings());
+        let specs = bed.commands().into_iter().filter_map(|(_, c)| match c {
+            WorkerCommand::InstallSa { spec, .. } => Some(spec.tfc),
+            _ => None,
+        });
+        assert_eq!(specs.collect::<Vec<_>>(), wanted);
+    }
 }
 
 /// R301, R308: RFC 9611. A worker with an SA of its own sends by no other one, and no other worker by that.

@@ -3,6 +3,7 @@
 pub(crate) mod policy;
 pub(crate) mod select;
 pub(crate) mod fragment;
+pub(crate) mod tfc;
 pub(crate) mod sequence;
 pub(crate) mod encrypt;
 pub(crate) mod encap;

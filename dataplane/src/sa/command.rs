@@ -105,7 +105,7 @@ impl SaDb {
                     return Outcome::Full;
                 }
                 let sa = OutboundSa::new(spec, key.suite(), selectors);
-                self.special += usize::from(sa.is_special());
+                self.special += usize::from(sa.needs_more());
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
         };
@@ -153,7 +153,7 @@ impl SaDb {
             }
             Some((Direction::Outbound, place)) => {
                 if let Some(sa) = self.outbound.remove(place) {
-                    self.special -= usize::from(sa.is_special());
+                    self.special -= usize::from(sa.needs_more());
                     self.passive -= usize::from(sa.rules.passive);
                     if self.tunnels.in_use(sa.tunnel) == Some(place) {
                         self.leave_by(sa.tunnel, Outbound::None);
@@ -310,9 +310,6 @@ fn algorithms(suite: Suite) -> Algorithms {
 }
 
 fn lawful(spec: &SaSpec) -> bool {
-    if spec.tfc != 0 {
-        return false; // not built yet
-    }
     let rules = spec.extras.rules;
     // What is cut after encryption is cut as IPv4, and transport mode has no inner packet to speak of.
     let v6 = spec.remote.is_ipv6() && (rules.passive || rules.fragment_after);
@@ -321,6 +318,11 @@ fn lawful(spec: &SaSpec) -> bool {
         return false;
     }
     let (ah, transport) = (spec.suite.protocol() == Protocol::Ah, spec.mode == Mode::Transport);
+    // Behind a payload without a length of its own nobody could tell padding from it (RFC 4303 §2.7).
+    // Nor does a way of its own pad.
+    if spec.tfc != 0 && (ah || transport || rules.any() || spec.direction == Direction::Inbound) {
+        return false;
+    }
     // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1); over IPv6 neither of the two is built yet.
     if ah && (spec.remote.port() != 0 || spec.extras.multipath != 0)
         || (ah || transport) && spec.remote.is_ipv6()

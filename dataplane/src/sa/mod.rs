@@ -32,7 +32,7 @@ pub(crate) struct SaDb {
     by_spi: IndexMap,
     /// AH's SPIs have a table of their own: a packet of ESP never finds an SA of AH, nor the other way round.
     by_ah_spi: HashMap<u32, u32>,
-    /// Outbound SAs that are not ESP in tunnel mode, or have rules.
+    /// Outbound SAs that are not ESP in tunnel mode, have rules, or pad.
     special: usize,
     /// Inbound SAs with rules, and SAs of passive tunnels in both directions.
     ruled: usize,
@@ -146,7 +146,7 @@ impl SaDb {
         self.passive > 0
     }
 
-    /// Some outbound SA is not ESP in tunnel mode, or has rules.
+    /// Some outbound SA is not ESP in tunnel mode, has rules, or pads.
     #[inline]
     pub(crate) fn has_special(&self) -> bool {
         self.special > 0

@@ -100,6 +100,8 @@ pub(crate) struct OutboundSa {
     multipath: u16,
     /// The number that these keys began after.
     pub(crate) first: u64,
+    /// Inner packets shorter than this are padded to it, as far as their way takes that; 0: none.
+    pub(crate) tfc: u16,
     pub(crate) limits: Limits,
     /// As negotiated: the peer may have narrowed what the policy asks for (RFC 7296 §2.9).
     pub(crate) selectors: SaSelectors,
@@ -120,6 +122,7 @@ impl OutboundSa {
             rules: spec.extras.rules,
             multipath: spec.extras.multipath,
             first: spec.extras.sequence,
+            tfc: spec.tfc,
             limits: Limits::new(spec),
             selectors,
         }
@@ -170,6 +173,11 @@ impl OutboundSa {
     /// Takes whole packets, and is cut afterwards where it is too large (RFC 4303 §3.3.4).
     pub(crate) fn takes_whole(&self) -> bool {
         self.mode == Mode::Transport || self.rules.passive || self.rules.fragment_after
+    }
+
+    /// Stages of its own have its packets too.
+    pub(crate) fn needs_more(&self) -> bool {
+        self.is_special() || self.tfc != 0
     }
 
     /// The largest packet outside.

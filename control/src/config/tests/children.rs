@@ -39,6 +39,15 @@ fn sas_per_worker_are_asked_for_by_a_key() {
     assert_error(&with("per-worker = 2"), &["`per-worker`", "true or false"]);
 }
 
+// RFC 4303 §2.7
+#[test]
+fn padding_is_a_length_or_all_that_fits() {
+    let tfc = |value: &str| good(&with(&format!("tfc-padding = {value}"))).tunnels[0].tfc;
+    assert_eq!([tfc("\"off\""), tfc("0"), tfc("600"), tfc("\"mtu\"")], [0, 0, 600, u16::MAX]);
+    assert_error(&with("tfc-padding = \"most\""), &["`tfc-padding`", "mtu"]);
+    assert_error(&with("tfc-padding = 600\nah-proposals = [\"sha256\"]"), &["tfc-padding", "AH"]);
+}
+
 // RFC 4303 §2.2.1: either
 #[test]
 fn both_kinds_of_numbers_are_two_proposals() {

@@ -62,6 +62,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("dns", road),
         ("per-worker", with("per-worker = true")),
         ("replay-window", with("replay-window = 64")),
+        ("tfc-padding", with("tfc-padding = \"mtu\"")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),
         ("ike-fragment-size", with("ike-fragment-size = 0")),
         ("df", with("df = \"set\"")),
