@@ -138,13 +138,11 @@ impl Batch {
     /// a time.
     #[inline]
     pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = &mut Packet> {
-        let mut rest = &mut *self.packets;
+        let mut rest = self.packets.iter_mut();
         let mut passed = 0;
         places.iter().filter_map(move |&at| {
-            let skip = usize::from(at).checked_sub(passed)?;
-            let (_, tail) = core::mem::take(&mut rest).split_at_mut_checked(skip)?;
-            let (packet, tail) = tail.split_first_mut()?;
-            (rest, passed) = (tail, passed + skip + 1);
+            let packet = rest.nth(usize::from(at).checked_sub(passed)?)?;
+            passed = usize::from(at) + 1;
             packet.pending().then_some(packet)
         })
     }

@@ -3,7 +3,10 @@
 //! Decides: ESP (plain or in UDP) or AH, to a gateway address, from a port; or clear; whether the header is lawful.
 //! Reads: Ethernet and IP headers, the gateway's addresses. Writes: `Meta`, and strips everything before the IP header
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
-//! asks the memory for the place where an SPI stands.
+//! asks the memory for the place where an SPI or a flow stands.
+//!
+//! What nearly every packet is (untagged IPv4 for the port's own address, clear or plain ESP) is told in one piece of
+//! code without a call; everything else is put out of its way.
 
 mod common;
 pub(crate) mod v6;
@@ -11,13 +14,14 @@ pub(crate) mod v6;
 pub(crate) use common::common;
 
 use crate::batch::{Batch, Places};
+use crate::flow::Flows;
 use crate::packet::{Door, Ip, Origin, Packet};
 use crate::passive;
 use crate::sa::SaDb;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
-use ravelin_wire::ethernet::{self, Link};
+use ravelin_wire::ethernet::{self, Link, Tag};
 use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::udp::{self, Natt, Udp};
 use ravelin_wire::{Bytes, Malformed, protocol};
@@ -53,41 +57,70 @@ enum Family {
     V6,
 }
 
-pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb) {
+pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb, flows: &Flows) {
     classes.esp.clear();
     classes.ah.clear();
     classes.fragments.clear();
     classes.clear.clear();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
-        let class = match link(packet, tables) {
-            Ok(family) => match network_of(family, packet) {
-                Ok(Family::V4) => transport(packet, tables),
-                Ok(Family::V6) => v6::transport(packet, tables),
-                Err(_) if passive::take(packet, family == Family::V6, db) => Ok(Class::Clear),
-                Err(why) => Err(why),
+        let class = link(packet, tables).and_then(|family| match family {
+            Family::V4 => match network(packet) {
+                Ok(()) => transport(packet, tables),
+                Err(why) => unlawful(packet, false, why, db),
             },
-            Err(why) => Err(why),
-        };
-        sort(class, at, packet, classes, db);
+            Family::V6 => family_v6(packet, tables, db),
+        });
+        sort(class, at, packet, classes, db, flows);
     }
 }
 
 /// What was joined from fragments takes its place among the others.
 #[cold]
-pub(crate) fn again(batch: &mut Batch, at: u16, tables: &Tables, classes: &mut Classes, db: &SaDb) {
+pub(crate) fn again(
+    batch: &mut Batch,
+    at: u16,
+    tables: &Tables,
+    classes: &mut Classes,
+    db: &SaDb,
+    flows: &Flows,
+) {
     let Some(packet) = batch.packets.get_mut(usize::from(at)) else { return };
     let class = network(packet).and_then(|()| transport(packet, tables));
-    sort(class, at, packet, classes, db);
+    sort(class, at, packet, classes, db, flows);
     classes.esp.sort_unstable();
     classes.ah.sort_unstable();
     classes.clear.sort_unstable();
 }
 
-#[inline]
-fn sort(class: Result<Class, Drop>, at: u16, packet: &mut Packet, classes: &mut Classes, db: &SaDb) {
+#[inline(never)]
+fn family_v6(packet: &mut Packet, tables: &Tables, db: &SaDb) -> Result<Class, Drop> {
+    match v6::network(packet) {
+        Ok(()) => v6::transport(packet, tables),
+        Err(why) => unlawful(packet, true, why, db),
+    }
+}
+
+/// Clear all the same where a passive tunnel may have it.
+#[cold]
+fn unlawful(packet: &mut Packet, v6: bool, why: Drop, db: &SaDb) -> Result<Class, Drop> {
+    if passive::take(packet, v6, db) { Ok(Class::Clear) } else { Err(why) }
+}
+
+#[inline(always)]
+fn sort(
+    class: Result<Class, Drop>,
+    at: u16,
+    packet: &mut Packet,
+    classes: &mut Classes,
+    db: &SaDb,
+    flows: &Flows,
+) {
     match class {
         // No list can be full: each holds what a batch holds.
-        Ok(Class::Clear) => classes.clear.push(at),
+        Ok(Class::Clear) => {
+            flows.note(packet);
+            classes.clear.push(at);
+        }
         Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
             true => {
                 db.touch_spi(packet.meta.spi);
@@ -103,20 +136,23 @@ fn sort(class: Result<Class, Drop>, at: u16, packet: &mut Packet, classes: &mut 
 }
 
 /// What came out of SAs joins what came clear; the list rises.
-pub(crate) fn join(batch: &mut Batch, classes: &mut Classes) {
+pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows) {
     if classes.esp.is_empty() && classes.ah.is_empty() {
         return;
     }
     classes.clear.clear();
-    for (at, packet) in (0u16..).zip(batch.packets.iter()) {
+    for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
         if packet.pending() {
             classes.clear.push(at);
+            if packet.meta.opened {
+                flows.note(packet);
+            }
         }
     }
 }
 
 /// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
-#[inline]
+#[inline(always)]
 fn link(packet: &mut Packet, tables: &Tables) -> Result<Family, Drop> {
     let Origin::Port(port) = packet.origin else {
         let v6 = packet.frame.data().first().is_some_and(|b| b >> 4 == 6);
@@ -129,19 +165,25 @@ fn link(packet: &mut Packet, tables: &Tables) -> Result<Family, Drop> {
     }
     let (mut payload, mut family) = (ethernet::HEADER, Family::V4);
     if [header[12], header[13]] != ethernet::IPV4.to_be_bytes() {
-        let link = Link::parse(bytes).ok_or(Drop::Malformed)?;
-        match link.ethertype {
-            ethernet::IPV4 => {}
-            ethernet::IPV6 => family = Family::V6,
-            _ => return Err(Drop::Malformed),
-        }
-        (packet.meta.tag, payload) = (link.tags[0], link.payload);
+        (packet.meta.tag, payload, family) = tagged(bytes)?;
     }
     let [to @ .., _, _, _, _, _, _, _, _] = *header;
     if tables.port(port).is_none_or(|link| link.mac.0 != to) {
         stranger(to)?;
     }
     if packet.frame.pull_front(payload) { Ok(family) } else { Err(Drop::Malformed) }
+}
+
+/// Not IPv4 right behind the addresses.
+#[inline(never)]
+fn tagged(bytes: &[u8]) -> Result<(Option<Tag>, usize, Family), Drop> {
+    let link = Link::parse(bytes).ok_or(Drop::Malformed)?;
+    let family = match link.ethertype {
+        ethernet::IPV4 => Family::V4,
+        ethernet::IPV6 => Family::V6,
+        _ => return Err(Drop::Malformed),
+    };
+    Ok((link.tags[0], link.payload, family))
 }
 
 /// A frame that was not sent to the port's own address.
@@ -156,35 +198,31 @@ fn stranger(to: [u8; 6]) -> Result<(), Drop> {
     }
 }
 
-#[inline]
-fn network_of(family: Family, packet: &mut Packet) -> Result<Family, Drop> {
-    match family {
-        Family::V4 => network(packet)?,
-        Family::V6 => v6::network(packet)?,
-    }
-    Ok(family)
-}
-
-#[inline]
+#[inline(always)]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
-    let fields = judge(packet.frame.data(), packet.door)?;
-    packet.meta.ip = fields;
-    packet.frame.truncate(usize::from(fields.total_len));
+    let total_len = match common(packet.frame.data(), &mut packet.meta.ip) {
+        Some(len) => len,
+        None => uncommon(packet)?,
+    };
+    lawful(&packet.meta.ip, packet.door)?;
+    packet.frame.truncate(total_len.into());
     Ok(())
 }
 
+#[inline(never)]
+fn uncommon(packet: &mut Packet) -> Result<u16, Drop> {
+    packet.meta.ip = read(packet.frame.data())?;
+    Ok(packet.meta.ip.total_len)
+}
+
 /// What decisions need of a lawful header.
-#[inline]
 pub(crate) fn judge(bytes: &[u8], door: Door) -> Result<Ip, Drop> {
-    let fields = match common(bytes) {
-        Some(fields) => fields,
-        None => uncommon(bytes)?,
-    };
+    let fields = read(bytes)?;
     lawful(&fields, door).map(|()| fields)
 }
 
 /// RFC 1812 §5.2.2: each check has a reason of its own (R91).
-fn uncommon(bytes: &[u8]) -> Result<Ip, Drop> {
+fn read(bytes: &[u8]) -> Result<Ip, Drop> {
     let ip = Ipv4::parse(bytes).map_err(|flaw| match flaw {
         Malformed::Version => Drop::BadIpVersion,
         Malformed::HeaderLength => Drop::BadIpHeaderLength,
@@ -272,6 +310,13 @@ fn ports(ip: &Ipv4<'_>) -> ((u16, u16), bool) {
 /// Sources nobody can answer and destinations nobody can be reached by (RFC 1812 §5.3.7, RFC 6890).
 #[inline]
 pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
+    // From 1.0.0.0 on and below 224.0.0.0, without 127/8: most packets need no more than that.
+    let ordinary = |addr: u32| addr.wrapping_sub(1 << 24) < 0xdf << 24 && addr >> 24 != 127;
+    if ordinary(ip.src) && ordinary(ip.dst) && door != Door::Tun { Ok(()) } else { unusual(ip, door) }
+}
+
+#[inline(never)]
+fn unusual(ip: &Ip, door: Door) -> Result<(), Drop> {
     let never = |addr: u32| matches!(addr >> 24, 0 | 127);
     if never(ip.src) || never(ip.dst) || ip.src >> 28 >= 0xe {
         return Err(Drop::BadAddress);
@@ -285,7 +330,7 @@ pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
 }
 
 /// ESP and ESP in UDP for a gateway address end here; everything else is clear.
-#[inline]
+#[inline(always)]
 fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
     let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH);
@@ -309,6 +354,7 @@ fn ah(packet: &mut Packet) -> Result<Class, Drop> {
 }
 
 /// UDP for a gateway address.
+#[inline(never)]
 fn datagram(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
     let parsed = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;

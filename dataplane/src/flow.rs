@@ -17,26 +17,28 @@ use ravelin_wire::MacAddr;
 
 /// Flows that meet in one bucket; a fifth takes the place of one of them.
 const WAYS: usize = 4;
-/// So many buckets are asked for before the first of them is read.
-const AHEAD: usize = 16;
+/// The bucket of a packet that has no flow, or whose flow nobody asked for yet.
+pub(crate) const NONE: u32 = u32::MAX;
 /// Buckets: at least so many, since one SA may carry many flows, and at most so many (12 MiB).
 const BUCKETS: (usize, usize) = (1 << 14, 1 << 16);
 
 /// Buckets of a hash table. Which bucket a flow has, nobody outside knows.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    keys: Box<[Keys]>,
-    ways: Box<[[Known; WAYS]]>,
+    buckets: Box<[Bucket]>,
     seed: (u64, u64),
     v6: v6::Flows,
     /// Whose turn it is to be replaced.
     turn: usize,
 }
 
-/// The keys of a bucket: one cache line.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Keys([Key; WAYS]);
+/// Keys in the first cache line, and what is known of them in two more.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Bucket {
+    keys: [Key; WAYS],
+    ways: [Known; WAYS],
+}
 
 /// What a packet is known by, and where.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +47,7 @@ pub(crate) struct Place {
     bucket: u32,
 }
 
-const _: () = assert!(size_of::<Keys>() == 64);
-const _: () = assert!(size_of::<[Known; WAYS]>() == 128);
+const _: () = assert!(size_of::<Bucket>() == 192 && core::mem::offset_of!(Bucket, ways) == 64);
 
 /// 0 is the key of no packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,12 +108,10 @@ impl Flows {
         // Without chance a stranger may know which flows displace each other; that costs time, no more.
         let _ = getrandom::fill(seed.as_flattened_mut());
         let nothing = Known { epoch: 0, came: 0, way: Way::Protect { sa: u32::MAX, stamp: 0, limit: 0 } };
-        let (mut keys, mut ways) = (ravelin_xsk::with_room(buckets), ravelin_xsk::with_room(buckets));
-        keys.resize(buckets, Keys::default());
-        ways.resize(buckets, [nothing; WAYS]);
+        let mut room = ravelin_xsk::with_room(buckets);
+        room.resize(buckets, Bucket { keys: [Key::default(); WAYS], ways: [nothing; WAYS] });
         Self {
-            keys: keys.into_boxed_slice(),
-            ways: ways.into_boxed_slice(),
+            buckets: room.into_boxed_slice(),
             seed: (u64::from_ne_bytes(seed[0]), u64::from_ne_bytes(seed[1])),
             v6: v6::Flows::default(),
             turn: 0,
@@ -121,7 +120,7 @@ impl Flows {
 
     /// Policies protect IPv6, for a worker with room for so many SAs of a direction.
     pub(crate) fn carry_v6(&mut self, max_sas: u32) {
-        if self.v6.is_empty() && !self.keys.is_empty() {
+        if self.v6.is_empty() && !self.buckets.is_empty() {
             self.v6 = v6::Flows::new(max_sas);
         }
     }
@@ -129,16 +128,22 @@ impl Flows {
     /// For when the low half of the epoch begins again.
     pub(crate) fn forget(&mut self) {
         self.v6.forget();
-        self.keys.fill(Keys::default());
+        for bucket in &mut self.buckets {
+            bucket.keys = [Key::default(); WAYS];
+        }
     }
 
-    /// Asks for a bucket.
+    /// Asks the memory for the packet's flow, long before [`find`] looks there. Who changes addresses, ports or the door
+    /// of a packet afterwards asks again; otherwise its flow is not found, which costs time, no more.
     #[inline]
-    fn touch(&self, place: Place) {
-        let at = place.bucket as usize;
-        if let (Some(keys), Some(ways)) = (self.keys.get(at), self.ways.get(at)) {
-            ravelin_xsk::prefetch(keys);
-            ravelin_xsk::prefetch(ways); // the front ones
+    pub(crate) fn note(&self, packet: &mut Packet) {
+        packet.meta.flow = NONE;
+        let Some(key) = Key::of(packet) else { return };
+        let Place { bucket, .. } = self.place(key);
+        packet.meta.flow = bucket;
+        if let Some(bucket) = self.buckets.get(bucket as usize) {
+            ravelin_xsk::prefetch(&bucket.keys);
+            ravelin_xsk::prefetch(&bucket.ways); // the front ones
         }
     }
 
@@ -147,24 +152,36 @@ impl Flows {
     fn place(&self, key: Key) -> Place {
         let product = u128::from(key.addresses ^ self.seed.0) * u128::from(key.rest ^ self.seed.1);
         let hash = (product >> 64) as u64 ^ product as u64;
-        Place { key, bucket: hash as u32 & (self.keys.len() as u32).wrapping_sub(1) }
+        Place { key, bucket: hash as u32 & (self.buckets.len() as u32).wrapping_sub(1) }
     }
 
     #[inline]
     fn get(&self, Place { key, bucket }: Place) -> Option<&Known> {
+        let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
         // The key of what has no flow is that of the table's empty places.
         if key.rest == 0 {
             return None;
         }
-        let keys = self.keys.get(bucket as usize)?;
         // Buckets fill from the front, so it is the first one nearly always.
-        let way = keys.0.iter().position(|k| *k == key)?;
-        self.ways.get(bucket as usize)?.get(way)
+        ways.get(keys.iter().position(|k| *k == key)?)
+    }
+
+    /// What is known of the packet's flow and holds still.
+    #[inline]
+    fn way(&self, packet: &Packet, came: u32, epoch: u64, db: &SaDb) -> Option<Way> {
+        let six;
+        let known = if packet.meta.ip.v6 {
+            six = self.v6.of(packet)?;
+            &six
+        } else {
+            self.get(Place { key: Key::of(packet)?, bucket: packet.meta.flow })?
+        };
+        known.holds(came, epoch, db).then_some(known.way)
     }
 
     fn put(&mut self, Place { key, bucket }: Place, known: Known) {
         let at = bucket as usize;
-        let (Some(Keys(keys)), Some(ways)) = (self.keys.get_mut(at), self.ways.get_mut(at)) else { return };
+        let Some(Bucket { keys, ways }) = self.buckets.get_mut(at) else { return };
         let same = keys.iter().position(|k| *k == key);
         let stale = || ways.iter().position(|w| w.epoch != known.epoch);
         let way = same.or_else(stale).unwrap_or_else(|| {
@@ -217,55 +234,45 @@ pub(crate) fn find(
     unknown.keys_v6.clear();
     let (mut large, mut last) = (false, u32::MAX);
     let packets = &mut *batch.packets;
-    let mut places = [Place::default(); AHEAD];
-    for part in clear.chunks(AHEAD) {
-        for (place, &at) in places.iter_mut().zip(part) {
-            *place = packets
-                .get(usize::from(at))
-                .and_then(Key::of)
-                .map(|key| flows.place(key))
-                .unwrap_or_default();
-            flows.touch(*place);
-        }
-        for (&place, &at) in places.iter().zip(part) {
-            let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
-            let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-            let mut known =
-                flows.get(place).filter(|known| known.holds(came, epoch, db)).map(|known| known.way);
-            let mut six = None;
-            if packet.meta.ip.v6 && !flows.v6.is_empty() {
-                six = v6::Key::of(packet);
-                let found = six.and_then(|key| flows.v6.get(&key));
-                known = found.filter(|known| known.holds(came, epoch, db)).map(|known| known.way);
+    for &at in clear {
+        let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
+        let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
+        let way = flows.way(packet, came, epoch, db);
+        let meta = &mut packet.meta;
+        match way {
+            Some(Way::Protect { sa, limit, .. }) => {
+                (meta.sa, meta.limit) = (sa, limit);
+                if sa != last {
+                    db.outbound.prefetch(sa, usize::from(meta.ip.total_len) <= SHORT);
+                    last = sa;
+                }
+                prefetch_rest(packet);
+                protect.push(at);
             }
-            let meta = &mut packet.meta;
-            match known {
-                Some(Way::Protect { sa, limit, .. }) => {
-                    (meta.sa, meta.limit) = (sa, limit);
-                    if sa != last {
-                        db.outbound.prefetch(sa, usize::from(meta.ip.total_len) <= SHORT);
-                        last = sa;
-                    }
-                    prefetch_rest(packet);
-                    protect.push(at);
-                }
-                Some(Way::Bypass { port, mac, limit }) => {
-                    (meta.port, meta.mac, meta.limit) = (port, mac, limit);
-                    bypass.push(at);
-                }
-                None => {
-                    unknown.places.push(at);
-                    unknown.keys.push((place, came));
-                    if let Some(key) = six {
-                        unknown.keys_v6.push((at, key));
-                    }
-                    continue;
-                }
+            Some(Way::Bypass { port, mac, limit }) => {
+                (meta.port, meta.mac, meta.limit) = (port, mac, limit);
+                bypass.push(at);
             }
-            large |= packet.meta.ip.total_len > packet.meta.limit;
+            None => {
+                unknown.add(at, packet, came, flows);
+                continue;
+            }
         }
+        large |= packet.meta.ip.total_len > packet.meta.limit;
     }
     large
+}
+
+impl Unknown {
+    #[inline(never)]
+    fn add(&mut self, at: u16, packet: &Packet, came: u32, flows: &Flows) {
+        let place = Key::of(packet).map(|key| flows.place(key)).unwrap_or_default();
+        self.places.push(at);
+        self.keys.push((place, came));
+        if let Some(key) = v6::Key::of(packet).filter(|_| !flows.v6.is_empty()) {
+            self.keys_v6.push((at, key));
+        }
+    }
 }
 
 impl Known {

@@ -1,5 +1,6 @@
 //! A packet on its way: the frame, where it came from, and what the stages found out.
 
+use crate::flow;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
@@ -77,7 +78,7 @@ impl Packet {
         (self.frame, self.origin, self.door) = (frame, origin, origin.door());
         self.verdict = Verdict::Pending;
         let meta = &mut self.meta;
-        meta.tag = None;
+        (meta.tag, meta.flow) = (None, flow::NONE);
         (meta.opened, meta.made_here, meta.aged) = (false, false, false);
         (meta.translated, meta.fleeting) = (false, false);
     }
@@ -157,6 +158,8 @@ pub(crate) struct Meta {
     pub(crate) spi: u32,
     /// Place of the SA in its slab.
     pub(crate) sa: u32,
+    /// Where the packet's flow is looked for ([`flow::Flows::note`]).
+    pub(crate) flow: u32,
     /// ESP sequence number: inferred inbound, assigned outbound.
     pub(crate) seq: u64,
     /// Place of the next hop in the FIB.
@@ -189,6 +192,7 @@ impl Default for Meta {
             outer_tos: 0,
             spi: 0,
             sa: 0,
+            flow: flow::NONE,
             seq: 0,
             hop: 0,
             limit: 0,

@@ -122,7 +122,7 @@ impl Worker {
         way.enter(batch);
         probe.look(Point::Received, View { batch, db: &mut way.db, places: (&[], &[]) });
         probe.stage("enter", batch.packets.len());
-        classify::run(batch, &way.tables, &mut lists.classes, &way.db);
+        classify::run(batch, &way.tables, &mut lists.classes, &way.db, &way.flows);
         if !lists.classes.fragments.is_empty() {
             way.join(batch, pool, lists, now);
         }
@@ -219,17 +219,17 @@ impl Way {
     /// Outer fragments of ESP and AH become whole packets, or wait.
     #[cold]
     fn join(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
-        let Self { reassembly, tables, db, stats, .. } = self;
+        let Self { reassembly, tables, db, flows, stats, .. } = self;
         for at in std::mem::take(&mut lists.classes.fragments) {
             batch.each(&[at], |packet| reassembly.take(packet, pool, stats, now));
             if batch.packets.get(usize::from(at)).is_some_and(Packet::pending) {
-                classify::again(batch, at, tables, &mut lists.classes, db);
+                classify::again(batch, at, tables, &mut lists.classes, db, flows);
             }
         }
     }
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
-        let Self { db, engine, events, requests, stats, unknown_spi, .. } = self;
+        let Self { db, flows, engine, events, requests, stats, unknown_spi, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
@@ -252,7 +252,7 @@ impl Way {
             inbound::rules::run(batch, &lists.classes.esp, db);
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
-        classify::join(batch, &mut lists.classes);
+        classify::join(batch, &mut lists.classes, flows);
         probe.stage("join", lists.classes.clear.len());
     }
 
@@ -296,8 +296,8 @@ impl Way {
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
             route::age(packet)?;
-            outbound::sequence::number(packet, hot, sa, events, now)?;
-            outbound::encap::write(packet, hot, sa)
+            outbound::encap::write(packet, hot, sa)?;
+            outbound::sequence::take(packet, hot, sa, events, now)
         });
         probe.stage("out-encrypt", protect.len());
         batch.each(bypass, |packet| {

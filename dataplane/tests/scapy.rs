@@ -417,7 +417,7 @@ fn burst(
     engine.open(&mut jobs);
     for (job, inner) in jobs.iter().zip(&inner) {
         let opened = job.outcome.unwrap();
-        assert_eq!(&job.packet[opened.offset..][..opened.len], inner, "{suite:?} {engine:?}");
+        assert_eq!(&job.packet[opened.offset.into()..][..opened.len.into()], inner, "{suite:?} {engine:?}");
         assert_eq!(opened.next_header, 4);
     }
 }

@@ -174,7 +174,7 @@ impl Reader {
         self.engine.open(&mut job);
         let [job] = job;
         let opened = job.outcome.ok()?;
-        let inner = job.packet.get(opened.offset..opened.offset + opened.len)?;
+        let inner = job.packet.get(opened.offset.into()..)?.get(..opened.len.into())?;
         stamp_of(Ipv4::parse(inner).ok()?.payload().get(8..)?)
     }
 }
@@ -298,7 +298,7 @@ mod tests {
             let mut job = [OpenJob::new(&which.inn.key, esp.seq.into(), true, packet)];
             Engine::new().open(&mut job);
             let opened = job[0].outcome.unwrap();
-            let inner = Ipv4::parse(&job[0].packet[opened.offset..opened.offset + opened.len]).unwrap();
+            let inner = Ipv4::parse(&job[0].packet[opened.offset.into()..][..opened.len.into()]).unwrap();
             assert!(inner.checksum_holds());
             assert_eq!((inner.src(), inner.dst()), (which.remote, HOST_A));
             assert_eq!(stamp_of(&inner.payload()[8..]), Some(Seen { number, stamp: 5 }));

@@ -6,6 +6,8 @@
 use core::fmt;
 
 use crate::frame;
+use crate::group::Groups;
+pub(crate) use crate::group::{ByRounds, Group, all, members};
 use crate::mac;
 use crate::portable;
 use crate::suite::{Cipher, HEADER, Integrity};
@@ -142,7 +144,7 @@ impl Engine {
         let mut refused = 0;
         for (n, job) in jobs.iter_mut().enumerate() {
             if frame::prepare(job) {
-                groups.add(n, job.key.cipher, job.key.integrity);
+                groups.add(n, job.key);
             } else {
                 refused += 1;
             }
@@ -150,7 +152,7 @@ impl Engine {
         if self.frames_only {
             return refused;
         }
-        self.seal_gcm(jobs, groups.gcm);
+        self.seal_gcm(jobs, &groups.gcm);
         self.seal_gmac(jobs, groups.gmac);
         self.seal_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
@@ -168,7 +170,7 @@ impl Engine {
         for (n, job) in jobs.iter_mut().enumerate() {
             if frame::body_end(job.key.suite(), job.packet.len()).is_some() {
                 job.outcome = Err(OpenError::BadIcv);
-                groups.add(n, job.key.cipher, job.key.integrity);
+                groups.add(n, job.key);
             } else {
                 job.outcome = Err(OpenError::BadEsp);
             }
@@ -178,7 +180,7 @@ impl Engine {
             authentic = groups.all();
             groups = Groups::default();
         }
-        authentic |= self.open_gcm(jobs, groups.gcm);
+        authentic |= self.open_gcm(jobs, &groups.gcm);
         authentic |= self.open_gmac(jobs, groups.gmac);
         authentic |= self.open_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
@@ -196,25 +198,25 @@ impl Engine {
         }
     }
 
-    fn seal_gcm(&self, jobs: &mut [SealJob], group: Group) {
-        if group == 0 {
+    fn seal_gcm(&self, jobs: &mut [SealJob], groups: &ByRounds) {
+        if all(groups) == 0 {
             return;
         }
         match self.gcm {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::seal_gcm(self.gcm, jobs, group),
-            _ => members(group).for_each(|n| portable::seal_aead(&mut jobs[n])),
+            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::seal_gcm(self.gcm, jobs, groups),
+            _ => members(all(groups)).for_each(|n| portable::seal_aead(&mut jobs[n])),
         }
     }
 
-    fn open_gcm(&self, jobs: &mut [OpenJob], group: Group) -> Group {
-        if group == 0 {
+    fn open_gcm(&self, jobs: &mut [OpenJob], groups: &ByRounds) -> Group {
+        if all(groups) == 0 {
             return 0;
         }
         match self.gcm {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::open_gcm(self.gcm, jobs, group),
-            _ => open_each(jobs, group, portable::open_aead),
+            Kernel::Vaes512 | Kernel::Vaes256 | Kernel::AesNi => crate::x86::open_gcm(self.gcm, jobs, groups),
+            _ => open_each(jobs, all(groups), portable::open_aead),
         }
     }
 
@@ -318,79 +320,6 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// A set of jobs of one burst: bit n stands for job n.
-pub(crate) type Group = u64;
-
-const _: () = assert!(BURST <= Group::BITS as usize);
-
-/// The jobs of a group, in order.
-#[inline]
-pub(crate) fn members(mut group: Group) -> impl Iterator<Item = usize> {
-    core::iter::from_fn(move || {
-        if group == 0 {
-            return None;
-        }
-        let n = group.trailing_zeros() as usize;
-        group &= group - 1;
-        Some(n)
-    })
-}
-
 fn open_each(jobs: &mut [OpenJob], group: Group, open: impl Fn(&mut OpenJob) -> bool) -> Group {
     members(group).filter(|&n| open(&mut jobs[n])).fold(0, |set, n| set | 1 << n)
-}
-
-/// A job is in exactly one of `gcm`, `gmac`, `chacha`, `unprotected` and the four hash groups; in `cbc` or `ctr` besides
-/// a hash group.
-#[derive(Default)]
-struct Groups {
-    gcm: Group,
-    gmac: Group,
-    chacha: Group,
-    cbc: Group,
-    ctr: Group,
-    sha1: Group,
-    sha256: Group,
-    sha384: Group,
-    sha512: Group,
-    unprotected: Group,
-}
-
-impl Groups {
-    #[inline]
-    fn add(&mut self, n: usize, cipher: Cipher, integrity: Integrity) {
-        let bit = 1 << n;
-        match cipher {
-            Cipher::Gcm => return self.gcm |= bit,
-            Cipher::Gmac => return self.gmac |= bit,
-            Cipher::ChaCha => return self.chacha |= bit,
-            Cipher::Cbc => self.cbc |= bit,
-            Cipher::Ctr => self.ctr |= bit,
-            Cipher::Null => {}
-        }
-        match integrity {
-            Integrity::Sha1 => self.sha1 |= bit,
-            Integrity::Sha256 => self.sha256 |= bit,
-            Integrity::Sha384 => self.sha384 |= bit,
-            Integrity::Sha512 => self.sha512 |= bit,
-            Integrity::None => self.unprotected |= bit,
-        }
-    }
-
-    fn all(&self) -> Group {
-        self.gcm | self.gmac | self.chacha | self.unprotected | self.macs()
-    }
-
-    fn macs(&self) -> Group {
-        self.sha1 | self.sha256 | self.sha384 | self.sha512
-    }
-
-    fn by_integrity(&self) -> [(Integrity, Group); 4] {
-        [
-            (Integrity::Sha1, self.sha1),
-            (Integrity::Sha256, self.sha256),
-            (Integrity::Sha384, self.sha384),
-            (Integrity::Sha512, self.sha512),
-        ]
-    }
 }

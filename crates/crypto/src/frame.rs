@@ -14,7 +14,12 @@ pub(crate) const MAX_PACKET: usize = 65_535;
 #[inline]
 pub(crate) fn prepare(job: &mut SealJob) -> bool {
     let suite = job.key.suite();
-    if job.packet.len() != suite.sealed_len(job.payload_len) || job.packet.len() > MAX_PACKET {
+    // Looked at first, no sum below it can overflow.
+    if job.packet.len() > MAX_PACKET || job.payload_len > MAX_PACKET {
+        job.packet.fill(0);
+        return false;
+    }
+    if job.packet.len() != suite.sealed_len(job.payload_len) {
         job.packet.fill(0);
         return false;
     }
@@ -54,9 +59,12 @@ pub(crate) fn body_end(suite: Suite, received: usize) -> Option<usize> {
 #[inline]
 pub(crate) fn finish(job: &mut OpenJob, end: usize) {
     let offset = job.key.suite().payload_offset();
-    job.outcome = read_trailer(&job.packet[offset..end])
-        .map(|(len, next_header)| Opened { offset, len, next_header })
-        .ok_or(OpenError::BadPadding);
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "both lie within the packet, which is at most MAX_PACKET long"
+    )]
+    let opened = |(len, next_header)| Opened { offset: offset as u16, len: len as u16, next_header };
+    job.outcome = read_trailer(&job.packet[offset..end]).map(opened).ok_or(OpenError::BadPadding);
 }
 
 /// Associated data of an AEAD: SPI and sequence number, the latter whole with ESN (RFC 4106 §5, RFC 7634 §2.1).

@@ -36,11 +36,11 @@ impl<'a> OpenJob<'a> {
     }
 }
 
-/// Where the payload of an opened packet lies.
+/// Where the payload of an opened packet lies. No packet is longer than 16 bits say, and what is short stays in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opened {
-    pub offset: usize,
-    pub len: usize,
+    pub offset: u16,
+    pub len: u16,
     pub next_header: u8,
 }
 

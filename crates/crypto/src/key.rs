@@ -16,8 +16,8 @@ use crate::suite::{Cipher, Integrity};
 /// An AEAD uses the first 512 bytes at most (AES-256-GCM: 8 cache lines); CBC with HMAC uses all of it.
 #[repr(C, align(64))]
 pub struct Key {
-    /// Round keys of the cipher's forward direction; for ChaCha20 the 32 bytes of its key; else zero.
-    pub(crate) schedule: [[u8; 16]; 15],
+    /// What only the portable kernels need; the others never follow this pointer.
+    cold: Box<Cold>,
     /// Implicit part of a nonce.
     pub(crate) salt: [u8; 4],
     suite: Suite,
@@ -25,8 +25,9 @@ pub struct Key {
     pub(crate) rounds: u8,
     pub(crate) cipher: Cipher,
     pub(crate) integrity: Integrity,
-    /// What only the portable kernels need; the others never follow this pointer.
-    cold: Box<Cold>,
+    /// Round keys of the cipher's forward direction; for ChaCha20 the 32 bytes of its key; else zero. Those of AES-128 end
+    /// with the third cache line.
+    pub(crate) schedule: [[u8; 16]; 15],
     /// GCM, GMAC: H^16 … H^1, as the carry-less multiplier wants them.
     /// CBC: round keys of the inverse cipher in order of their use; the last entry is the secret of the IVs.
     pub(crate) table: [[u8; 16]; 16],
@@ -45,6 +46,7 @@ pub(crate) enum Pad {
 }
 
 const _: () = assert!(size_of::<Key>() == 640);
+const _: () = assert!(core::mem::offset_of!(Key, schedule) == 16);
 const _: () = assert!(core::mem::offset_of!(Key, table) == 256 && core::mem::offset_of!(Key, pads) == 512);
 
 /// Index of the IV secret in [`Key::table`] of a CBC key.
@@ -79,6 +81,11 @@ impl Key {
     /// No suite that can be configured or negotiated leads here.
     pub fn no_protection_for_benches() -> Self {
         Self::build(Suite::NoProtectionForBenches, &[], [0; 16])
+    }
+
+    /// AES-128-GCM, whose round keys are all in the first three cache lines.
+    pub fn is_short(&self) -> bool {
+        self.cipher == Cipher::Gcm && self.rounds == 10
     }
 
     pub fn suite(&self) -> Suite {

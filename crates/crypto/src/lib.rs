@@ -19,6 +19,7 @@
 mod suite;
 mod job;
 mod key;
+mod group;
 mod engine;
 mod frame;
 mod mac;

@@ -84,21 +84,17 @@ pub fn holds(bytes: &[u8]) -> bool {
     of(bytes) == 0
 }
 
-/// [`holds`] for an IPv4 header without options, which every packet is asked for: twenty bytes in three additions.
+/// [`holds`] for an IPv4 header without options, which every packet is asked for.
 #[inline]
-#[allow(clippy::cast_possible_truncation)] // halves
 pub fn header_holds(header: &[u8; 20]) -> bool {
     let (words, last) = header.as_chunks::<8>();
     let [first, second] = [words[0], words[1]].map(u64::from_ne_bytes);
     let last = last.first_chunk().map_or(0, |last| u64::from(u32::from_ne_bytes(*last)));
-    // Nothing is lost: each carry out of 64 bits counts as one (RFC 1071 §2).
-    let (sum, carry) = first.overflowing_add(second);
-    let (sum, more) = sum.overflowing_add(last + u64::from(carry));
-    let sum = u128::from(sum) + u128::from(more);
-    let sum = (sum as u64 & 0xffff_ffff) + (sum >> 32) as u64;
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (sum & 0xffff) + (sum >> 16) == 0xffff
+    let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
+    // Five numbers of 32 bits. 2^16 is 1 modulo 2^16 - 1, so that carries come round by themselves (RFC 1071 §2), and
+    // the sum of all words is one of its multiples, but not 0.
+    let sum = halves(first) + halves(second) + last;
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 /// The checksum after one word changed from `old` to `new` (RFC 1624 eqn. 3); all in host order.

@@ -1,7 +1,8 @@
 //! The shape of nearly every packet, read at one go.
 //!
 //! Decides: whether an IPv4 packet is TCP, UDP or ESP without options and no fragment, with lengths and a checksum that
-//! hold. Reads: 24 bytes. Writes: nothing. Never: says what another packet is; the long way does.
+//! hold. Reads: 24 bytes. Writes: the fields, where they stay: made elsewhere and copied, they would be read as a whole
+//! right after they were written in parts, which stalls. Never: says what another packet is; the long way does.
 
 use crate::packet::Ip;
 use ravelin_wire::{checksum, ipv4, protocol};
@@ -9,8 +10,9 @@ use ravelin_wire::{checksum, ipv4, protocol};
 /// The header and the first word behind it.
 const READ: usize = ipv4::HEADER + 4;
 
-#[inline]
-pub(crate) fn common(bytes: &[u8]) -> Option<Ip> {
+/// The packet's length, which is wanted at once; `None`, and nothing is written, when it is another packet.
+#[inline(always)]
+pub(crate) fn common(bytes: &[u8], ip: &mut Ip) -> Option<u16> {
     let head = bytes.first_chunk::<READ>()?;
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let long = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -20,24 +22,15 @@ pub(crate) fn common(bytes: &[u8]) -> Option<Ip> {
         && flags & !DF == 0
         && (ported || protocol == protocol::ESP)
         && (READ..=bytes.len()).contains(&usize::from(total_len));
-    if !shape || !checksum::header_holds(head.first_chunk()?) {
+    if !shape || !head.first_chunk().is_some_and(checksum::header_holds) {
         return None;
     }
-    let ports = if ported { (word(20), word(22)) } else { (0, 0) };
-    Some(Ip {
-        src: long(12),
-        dst: long(16),
-        ports,
-        total_len,
-        protocol,
-        header_len: 20,
-        tos: head[1],
-        ttl: head[8],
-        df: flags & DF != 0,
-        fragment: false,
-        portless: false,
-        v6: false,
-    })
+    (ip.src, ip.dst) = (long(12), long(16));
+    ip.ports = if ported { (word(20), word(22)) } else { (0, 0) };
+    (ip.total_len, ip.protocol, ip.header_len) = (total_len, protocol, 20);
+    (ip.tos, ip.ttl, ip.df) = (head[1], head[8], flags & DF != 0);
+    (ip.fragment, ip.portless, ip.v6) = (false, false, false);
+    Some(total_len)
 }
 
 const DF: u16 = 0x4000;
@@ -45,10 +38,16 @@ const DF: u16 = 0x4000;
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation)] // test data
 mod tests {
-    use super::*;
     use crate::classify::fields;
+    use crate::packet::Ip;
     use proptest::prelude::*;
     use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
+
+    fn common(bytes: &[u8]) -> Option<Ip> {
+        let mut ip = Ip::default();
+        let len = super::common(bytes, &mut ip)?;
+        (len == ip.total_len).then_some(ip)
+    }
 
     fn long_way(bytes: &[u8]) -> Option<Ip> {
         Ipv4::parse(bytes).ok().filter(Ipv4::checksum_holds).map(|ip| fields(&ip))

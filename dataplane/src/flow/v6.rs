@@ -92,7 +92,15 @@ impl Flows {
         hash as usize & self.sets.len().wrapping_sub(1)
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<Known> {
+    #[inline(never)]
+    pub(super) fn of(&self, packet: &Packet) -> Option<Known> {
+        if self.is_empty() {
+            return None;
+        }
+        self.get(&Key::of(packet)?)
+    }
+
+    fn get(&self, key: &Key) -> Option<Known> {
         let set = self.sets.get(self.place(key))?;
         let Entry { epoch, came, way, .. } = *set.iter().find(|entry| entry.key == *key)?;
         Some(Known { epoch, came, way })

@@ -75,7 +75,8 @@ fn open(
     let layout = layout(packet, sa.0, key)?;
     let proof = verify(packet, layout, sa.0.esn, key, engine)?;
     let len = packet.frame.len().saturating_sub(layout.end);
-    let opened = Opened { offset: layout.end, len, next_header: layout.next_header };
+    let short = |n: usize| u16::try_from(n).map_err(|_| Drop::BadEsp);
+    let opened = Opened { offset: short(layout.end)?, len: short(len)?, next_header: layout.next_header };
     replay::commit(packet, &mut sa, proof, opened, say.events, say.now)?;
     match mode {
         Mode::Tunnel => decap::uncover(packet, opened),

@@ -11,7 +11,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::protocol;
 
-#[inline]
+#[inline(always)]
 pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
     let v6 = match opened.next_header {
         protocol::IPV4 => false,
@@ -20,35 +20,48 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
         // A transport-mode payload in a tunnel-mode SA.
         _ => return Err(Drop::WrongEncapsulation),
     };
-    if !packet.frame.pull_front(opened.offset) {
+    if !packet.frame.pull_front(opened.offset.into()) {
         return Err(Drop::BadInner);
     }
-    packet.frame.truncate(opened.len);
+    packet.frame.truncate(opened.len.into());
     if v6 { decap6::inner(packet) } else { inner(packet) }
 }
 
-#[inline]
+#[inline(always)]
 fn inner(packet: &mut Packet) -> Result<(), Drop> {
-    let data = packet.frame.data();
-    let mut fields = match classify::common(data) {
-        Some(fields) => fields,
-        None => {
-            let ip = Ipv4::parse(data).map_err(|_| Drop::BadInner)?;
-            ip.checksum_holds().then(|| classify::fields(&ip)).ok_or(Drop::BadInner)?
-        }
+    let total_len = match classify::common(packet.frame.data(), &mut packet.meta.ip) {
+        Some(len) => len,
+        None => uncommon(packet)?,
     };
     // What follows the packet is padding for traffic-flow confidentiality (RFC 4303 §2.7).
-    packet.frame.truncate(fields.total_len.into());
-    let ecn = congestion(packet.meta.outer_tos & 3, fields.tos & 3)?;
-    if ecn != fields.tos & 3 {
-        fields.tos = fields.tos & !3 | ecn;
-        Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::BadInner)?.set_ecn(ecn);
+    packet.frame.truncate(total_len.into());
+    // What was not marked on its way is as it was.
+    if (packet.meta.outer_tos ^ packet.meta.ip.tos) & 3 != 0 {
+        mark(packet)?;
     }
-    packet.meta.ip = fields;
     packet.meta.tag = None;
     packet.meta.opened = true;
     packet.door = Door::Sa;
     classify::lawful(&packet.meta.ip, Door::Sa)
+}
+
+#[inline(never)]
+fn uncommon(packet: &mut Packet) -> Result<u16, Drop> {
+    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::BadInner)?;
+    packet.meta.ip = ip.checksum_holds().then(|| classify::fields(&ip)).ok_or(Drop::BadInner)?;
+    Ok(packet.meta.ip.total_len)
+}
+
+/// The ECN bits of inner and outer header differ.
+#[inline(never)]
+fn mark(packet: &mut Packet) -> Result<(), Drop> {
+    let tos = packet.meta.ip.tos;
+    let ecn = congestion(packet.meta.outer_tos & 3, tos & 3)?;
+    if ecn != tos & 3 {
+        packet.meta.ip.tos = tos & !3 | ecn;
+        Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::BadInner)?.set_ecn(ecn);
+    }
+    Ok(())
 }
 
 const NOT_ECT: u8 = 0;

@@ -57,13 +57,13 @@ pub(crate) fn run(
             packet.drop(Drop::NoSa); // cannot be: it had a key
             continue;
         };
-        let result = match (outcome.refused, NonZero::new(packet.meta.seq)) {
-            (None, Some(number)) => {
+        let result = match (*outcome, NonZero::new(packet.meta.seq)) {
+            (Ok(opened), Some(number)) => {
                 decrypted += 1;
-                after(packet, (hot, &mut *sa), Authentic(number), outcome.opened)
+                after(packet, (hot, &mut *sa), Authentic(number), opened)
             }
-            (None, None) => Err(Drop::ReplayOld), // cannot be: 0 is refused before
-            (Some(why), _) => Err(why),
+            (Ok(_), None) => Err(Drop::ReplayOld), // cannot be: 0 is refused before
+            (Err(error), _) => Err(reason(error)),
         };
         if let Err(why) = result {
             refuse(packet, sa, why);
@@ -72,14 +72,7 @@ pub(crate) fn run(
     stats.add(Counter::Decrypted, decrypted);
 }
 
-/// Taken over field by field: what was just written in parts stalls when it is read as a whole.
-#[derive(Clone, Copy, Debug)]
-struct Outcome {
-    opened: Opened,
-    refused: Option<Drop>,
-}
-
-type Outcomes = ArrayVec<Outcome, MAX_BATCH>;
+type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
 
 fn open(
     batch: &mut Batch,
@@ -103,19 +96,7 @@ fn open(
         }
     }
     engine.open(&mut jobs);
-    jobs.iter().map(|job| outcome(job)).collect()
-}
-
-#[inline]
-fn outcome(job: &OpenJob<'_>) -> Outcome {
-    match job.outcome {
-        Ok(Opened { offset, len, next_header }) => {
-            Outcome { opened: Opened { offset, len, next_header }, refused: None }
-        }
-        Err(error) => {
-            Outcome { opened: Opened { offset: 0, len: 0, next_header: 0 }, refused: Some(reason(error)) }
-        }
-    }
+    jobs.iter().map(|job| job.outcome).collect()
 }
 
 #[cold]

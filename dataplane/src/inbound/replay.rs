@@ -26,7 +26,7 @@ pub(crate) fn check(packet: &mut Packet, hot: &InboundHot) -> Result<(), Drop> {
 }
 
 /// After decryption.
-#[inline]
+#[inline(always)]
 pub(crate) fn commit(
     packet: &mut Packet,
     (hot, sa): &mut Sa<'_>,
@@ -36,7 +36,7 @@ pub(crate) fn commit(
     now: Now,
 ) -> Result<(), Drop> {
     hot.window.commit(proof)?;
-    let bytes = hot.bytes + opened.len as u64;
+    let bytes = hot.bytes + u64::from(opened.len);
     let gate = hot.packets >= hot.gates.0 || bytes > hot.gates.1;
     if gate || hot.attention || is_elsewhere(packet, hot) {
         attend(packet, hot, sa, bytes, events, now)?;

@@ -31,8 +31,8 @@ pub(super) fn restore(packet: &mut Packet, before: usize, opened: Opened) -> Res
     }
     let len = usize::from(packet.meta.ip.header_len);
     let mut header: ArrayVec<u8, { ipv4::MAX_HEADER }> = ArrayVec::new();
-    let start = (before + opened.offset).checked_sub(len).ok_or(Drop::BadInner)?;
-    let whole = u16::try_from(len + opened.len).map_err(|_| Drop::BadInner)?;
+    let start = (before + usize::from(opened.offset)).checked_sub(len).ok_or(Drop::BadInner)?;
+    let whole = u16::try_from(len + usize::from(opened.len)).map_err(|_| Drop::BadInner)?;
     if !packet.frame.push_front(before) {
         return Err(Drop::BadInner);
     }

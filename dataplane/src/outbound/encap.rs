@@ -3,24 +3,24 @@
 //! Decides: outer DF, identification, TOS. Reads: the SA's template. Writes: Ethernet, IPv4 and UDP headers before the
 //! ESP packet, and in `Meta::skip` how long they are. Never: looks at the payload.
 
-use super::{encap6, multipath};
+use super::{encap6, multipath, sequence};
 use crate::packet::Packet;
 use crate::sa::{OutboundHot, OutboundSa, Outer};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::OuterDf;
 use ravelin_wire::{ethernet, ipv4, udp};
 
-#[inline]
+/// Makes room for all that comes around the payload at once.
+#[inline(always)]
 pub(crate) fn write(packet: &mut Packet, hot: &mut OutboundHot, sa: &Option<OutboundSa>) -> Result<(), Drop> {
     if hot.v6 {
+        sequence::make_room(packet, hot, 0)?;
         return encap6::write(packet, hot, sa.as_ref().ok_or(Drop::NoOutboundSa)?);
     }
     let size = if hot.udp { Outer::MAX } else { PLAIN };
-    let whole = size + packet.frame.len();
-    let len = u16::try_from(whole - ethernet::HEADER).map_err(|_| Drop::FrameTooSmall)?;
-    if !packet.frame.push_front(size) {
-        return Err(Drop::FrameTooSmall);
-    }
+    sequence::make_room(packet, hot, size)?;
+    let len = packet.frame.len() - ethernet::HEADER;
+    let len = u16::try_from(len).map_err(|_| Drop::FrameTooSmall)?;
     #[allow(clippy::cast_possible_truncation)] // 42 at most
     let skip = size as u16;
     packet.meta.skip = skip;

@@ -1,4 +1,4 @@
-//! A sequence number for every packet (RFC 4303 §3.3.3), and the room for its ESP header and trailer.
+//! A sequence number for every packet (RFC 4303 §3.3.3), and the room for its headers and trailer.
 //!
 //! Decides: whether the SA may send one more. Reads and writes: the SA's hot record; `Meta::seq`; the frame's ends.
 //! Never: gives a number twice: it rises before the packet exists, and never falls.
@@ -8,21 +8,20 @@ use crate::sa::{Events, OutboundHot, OutboundSa};
 use crate::worker::Now;
 use ravelin_ring::counters::Drop;
 
-#[inline]
-pub(crate) fn number(
+pub(super) fn number(
     packet: &mut Packet,
     hot: &mut OutboundHot,
     sa: &mut Option<OutboundSa>,
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
-    make_room(packet, hot)?;
+    make_room(packet, hot, 0)?;
     take(packet, hot, sa, events, now)
 }
 
 /// A number, without room for ESP.
 #[inline]
-pub(super) fn take(
+pub(crate) fn take(
     packet: &mut Packet,
     hot: &mut OutboundHot,
     sa: &mut Option<OutboundSa>,
@@ -50,15 +49,15 @@ fn next(sequence: u64, esn: bool) -> Result<u64, Drop> {
     if sequence >= last { Err(Drop::SequenceExhausted) } else { Ok(sequence + 1) }
 }
 
-/// The frame grows to the whole ESP packet; its payload stays where it is.
+/// The frame grows to the whole ESP packet and `before` bytes more at its front; its payload stays where it is.
 #[inline]
-fn make_room(packet: &mut Packet, hot: &OutboundHot) -> Result<(), Drop> {
+pub(super) fn make_room(packet: &mut Packet, hot: &OutboundHot, before: usize) -> Result<(), Drop> {
     const TRAILER: usize = 2;
     let payload = packet.frame.len();
     let mask = usize::from(hot.block_mask);
     let body = (payload + TRAILER + mask) & !mask;
-    let back = body - payload + usize::from(hot.icv);
-    if packet.frame.grow(hot.payload_offset.into(), back) { Ok(()) } else { Err(Drop::FrameTooSmall) }
+    let (front, back) = (before + usize::from(hot.payload_offset), body - payload + usize::from(hot.icv));
+    if packet.frame.grow(front, back) { Ok(()) } else { Err(Drop::FrameTooSmall) }
 }
 
 #[cfg(test)]

@@ -96,11 +96,15 @@ pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
     packet.meta.ip.ttl -= 1;
     packet.meta.aged = true;
     if packet.meta.ip.v6 {
-        let header = packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?;
-        ipv6::count_down(header);
-        return Ok(());
+        return age_v6(packet);
     }
     ipv4::count_down(packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?);
+    Ok(())
+}
+
+#[inline(never)]
+fn age_v6(packet: &mut Packet) -> Result<(), Drop> {
+    ipv6::count_down(packet.frame.data_mut().first_chunk_mut().ok_or(Drop::Malformed)?);
     Ok(())
 }
 
@@ -112,14 +116,21 @@ pub(crate) fn leave(packet: &mut Packet, tables: &Tables) -> Result<(), Drop> {
     // A packet that turns round on its port stays in its VLAN.
     let tag = packet.meta.tag.filter(|_| packet.door == Door::Port(port));
     let network = if packet.meta.ip.v6 { ethernet::IPV6 } else { ethernet::IPV4 };
-    if let Some(Tag { tci, .. }) = tag {
-        let ([a, b], [c, d]) = (tci.to_be_bytes(), network.to_be_bytes());
-        put(packet, &[a, b, c, d])?;
-    }
-    let ethertype = tag.map_or(network, |t| t.tpid);
+    let ethertype = match tag {
+        None => network,
+        Some(tag) => put_tag(packet, tag, network)?,
+    };
     put(packet, &Ethernet { dst: packet.meta.mac, src, ethertype }.to_bytes())?;
     packet.verdict = Verdict::Forward { port };
     Ok(())
+}
+
+/// Returns what announces it.
+#[inline(never)]
+fn put_tag(packet: &mut Packet, Tag { tpid, tci }: Tag, network: u16) -> Result<u16, Drop> {
+    let ([a, b], [c, d]) = (tci.to_be_bytes(), network.to_be_bytes());
+    put(packet, &[a, b, c, d])?;
+    Ok(tpid)
 }
 
 /// `bytes` before what is there.

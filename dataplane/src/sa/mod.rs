@@ -54,6 +54,8 @@ pub(crate) struct Slab<H, C> {
     /// Per place, from 1: rises with every command that changes what may be done with the SA there.
     stamps: Vec<u32>,
     free: Vec<u32>,
+    /// There was a key of more than AES-128-GCM.
+    long_keys: bool,
 }
 
 /// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table; around an ESP packet
@@ -224,7 +226,8 @@ impl<H: Default, C> Slab<H, C> {
     /// Rows with room for so many SAs never move: a key leaves no copy behind.
     fn new(max_sas: usize) -> Self {
         let (hot, keys) = (ravelin_xsk::with_room(max_sas), ravelin_xsk::with_room(max_sas));
-        Self { hot, keys, cold: vec![], stamps: ravelin_xsk::with_room(max_sas), free: vec![] }
+        let stamps = ravelin_xsk::with_room(max_sas);
+        Self { hot, keys, cold: vec![], stamps, free: vec![], long_keys: false }
     }
 
     fn len(&self) -> usize {
@@ -232,6 +235,7 @@ impl<H: Default, C> Slab<H, C> {
     }
 
     fn insert(&mut self, hot: H, key: Key, cold: C) -> u32 {
+        self.long_keys |= !key.is_short();
         match self.free.pop() {
             Some(place) => {
                 let at = place as usize;
@@ -284,18 +288,24 @@ impl<H: Default, C> Slab<H, C> {
     pub(crate) fn prefetch(&self, place: u32, short: bool) {
         if let (Some(hot), Some(key)) = (self.hot.get(place as usize), self.keys.get(place as usize)) {
             ravelin_xsk::prefetch_lines(hot, 0..2);
-            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 3, 6, 7]);
+            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 6, 7]);
+            if self.long_keys {
+                ravelin_xsk::prefetch_lines(key, [3]);
+            }
             if !short {
                 ravelin_xsk::prefetch_lines(key, [4, 5, 8]);
             }
         }
     }
 
-    /// The rows of hot records, keys and cold records, for a stage that holds many keys at once.
+    /// The rows of hot records, keys and cold records, equally long, for a stage that holds many keys at once.
     #[inline]
     #[allow(clippy::type_complexity)] // three slices
     pub(crate) fn rows(&mut self) -> (&mut [H], &[Option<Key>], &mut [Option<C>]) {
-        (&mut self.hot, &self.keys, &mut self.cold)
+        // Said to the compiler, so that it compares a place with one length instead of three.
+        let len = self.hot.len();
+        let keys = self.keys.get(..len).unwrap_or_default();
+        (&mut self.hot, keys, self.cold.get_mut(..len).unwrap_or_default())
     }
 
     /// Both records at once.

@@ -139,7 +139,7 @@ fn padding_is_checked_once_the_packet_is_authentic() {
         packet[12..].copy_from_slice(&icv[..16]);
         let mut job = [OpenJob::new(&key, 0, false, &mut packet)];
         engine.open(&mut job);
-        assert_eq!(job[0].outcome.map(|o| (o.len, o.next_header)), expected, "{body:?}");
+        assert_eq!(job[0].outcome.map(|o| (usize::from(o.len), o.next_header)), expected, "{body:?}");
     }
     // 255 bytes of padding are legal.
     let mut packet = vec![0; 8 + 260 + 16];

@@ -111,7 +111,7 @@ pub(super) fn open_all(
 }
 
 pub(super) fn payload(packet: &[u8], opened: Opened) -> &[u8] {
-    &packet[opened.offset..][..opened.len]
+    &packet[opened.offset.into()..][..opened.len.into()]
 }
 
 pub(super) fn any_suite() -> impl Strategy<Value = Suite> {

@@ -28,9 +28,9 @@ fn check(vector: &EspVector) {
         Engine::with_tier(tier).open(&mut job);
         let opened = job[0].outcome.unwrap();
         let pad = usize::from(vector.body[vector.body.len() - 2]);
-        assert_eq!(opened.len, vector.body.len() - 2 - pad);
+        assert_eq!(usize::from(opened.len), vector.body.len() - 2 - pad);
         assert_eq!(opened.next_header, vector.body[vector.body.len() - 1]);
-        assert_eq!(packet[opened.offset..][..vector.body.len()], vector.body);
+        assert_eq!(packet[opened.offset.into()..][..vector.body.len()], vector.body);
     }
 }
 

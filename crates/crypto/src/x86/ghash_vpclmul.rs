@@ -66,6 +66,22 @@ impl Products {
         reduce_second(reduce_first(low), high)
     }
 
+    /// What the tag is masked with belongs to the sum from now on: reduction leaves the high half as it is.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn masked(mut self, mask: __m128i) -> Self {
+        let mask = _mm512_maskz_shuffle_epi8(0xffff, _mm512_castsi128_si512(mask), reversal());
+        self.high = _mm512_xor_si512(self.high, mask);
+        self
+    }
+
+    /// The tag, of a masked sum.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn tag(self) -> __m128i {
+        _mm_shuffle_epi8(self.reduce(), _mm512_castsi512_si128(reversal()))
+    }
+
     /// The sum of all lanes: low and high 128 bits.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
@@ -74,6 +90,103 @@ impl Products {
         let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle));
         (fold(low), fold(high))
     }
+}
+
+/// The masked sums of up to four packets, which are reduced together.
+pub(super) struct Four {
+    low: [__m512i; Self::SIZE],
+    middle: [__m512i; Self::SIZE],
+    high: [__m512i; Self::SIZE],
+    len: usize,
+}
+
+/// The tags of up to four packets.
+#[derive(Clone, Copy)]
+pub(super) struct Tags {
+    tags: [__m128i; Four::SIZE],
+    len: usize,
+}
+
+impl Four {
+    pub(super) const SIZE: usize = 4;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn new() -> Self {
+        let zero = [_mm512_setzero_si512(); Self::SIZE];
+        Self { low: zero, middle: zero, high: zero, len: 0 }
+    }
+
+    /// How many sums are in here.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// There is room for one more.
+    #[inline]
+    pub(super) fn push(&mut self, products: Products) {
+        let at = self.len;
+        (self.low[at], self.middle[at], self.high[at]) = (products.low, products.middle, products.high);
+        self.len = at + 1;
+    }
+
+    /// Takes all out.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) fn take(&mut self) -> Tags {
+        let [low, middle, high] = [sums(&self.low), sums(&self.middle), sums(&self.high)];
+        let low = _mm512_xor_si512(low, _mm512_bslli_epi128::<8>(middle));
+        let high = _mm512_xor_si512(high, _mm512_bsrli_epi128::<8>(middle));
+        let poly = _mm512_broadcast_i32x4(polynomial());
+        let swapped = |v| _mm512_shuffle_epi32::<0x4e>(v);
+        let once = _mm512_xor_si512(swapped(low), _mm512_clmulepi64_epi128::<0x10>(low, poly));
+        let twice = _mm512_clmulepi64_epi128::<0x10>(once, poly);
+        let hashes = _mm512_ternarylogic_epi64::<0x96>(high, swapped(once), twice);
+        let tags = _mm512_shuffle_epi8(hashes, reversal());
+        let tags = [
+            _mm512_castsi512_si128(tags),
+            _mm512_extracti32x4_epi32::<1>(tags),
+            _mm512_extracti32x4_epi32::<2>(tags),
+            _mm512_extracti32x4_epi32::<3>(tags),
+        ];
+        Tags { tags, len: core::mem::take(&mut self.len) }
+    }
+}
+
+impl Tags {
+    /// # Safety
+    /// As many of `places` as there are tags point to 16 bytes each that nobody else touches.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn store(self, places: &[*mut u8; Four::SIZE]) {
+        for (tag, place) in self.tags.iter().zip(places).take(self.len) {
+            // SAFETY: the caller's promise.
+            unsafe { _mm_storeu_si128(place.cast(), *tag) };
+        }
+    }
+
+    /// Whether tag `n` is what stands there, in constant time.
+    ///
+    /// # Safety
+    /// `icv` points to 16 readable bytes.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn is(&self, n: usize, icv: *const u8) -> bool {
+        // SAFETY: the caller's promise.
+        let difference = _mm_xor_si128(unsafe { _mm_loadu_si128(icv.cast()) }, self.tags[n]);
+        _mm_testz_si128(difference, difference) == 1
+    }
+}
+
+/// In lane n the sum of the lanes of vector n.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn sums([a, b, c, d]: &[__m512i; 4]) -> __m512i {
+    let halves =
+        |a, b| _mm512_xor_si512(_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0xee>(a, b));
+    let (ab, cd) = (halves(*a, *b), halves(*c, *d));
+    _mm512_xor_si512(_mm512_shuffle_i64x2::<0x88>(ab, cd), _mm512_shuffle_i64x2::<0xdd>(ab, cd))
 }
 
 /// The hash of a group of 16 blocks under way: a step of it for each round of the AES beside it, so that the multiplier
@@ -178,4 +291,11 @@ pub(super) fn power(key: &Key, n: usize) -> *const u8 {
 fn fold(lanes: __m512i) -> __m128i {
     let half = _mm256_xor_si256(_mm512_castsi512_si256(lanes), _mm512_extracti64x4_epi64::<1>(lanes));
     _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+}
+
+/// Turns every block's bytes round.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+pub(super) fn reversal() -> __m512i {
+    _mm512_broadcast_i32x4(_mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0))
 }

@@ -23,7 +23,7 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use arrayvec::ArrayVec;
 
-use crate::engine::{BURST, Group, Kernel, Tier, members};
+use crate::engine::{BURST, ByRounds, Group, Kernel, Tier, all, members};
 use crate::frame::Aad;
 use crate::mac::Message;
 use crate::portable::{Digest, header, same};
@@ -120,9 +120,9 @@ pub(crate) fn prefetch(key: &Key) {
     match key.cipher {
         Cipher::Gcm | Cipher::Gmac => (0..8).for_each(fetch),
         Cipher::Ctr => (0..4).for_each(fetch),
-        Cipher::ChaCha => [0, 3].into_iter().for_each(fetch),
+        Cipher::ChaCha => fetch(0),
         Cipher::Cbc => (0..8).for_each(fetch),
-        Cipher::Null => fetch(3),
+        Cipher::Null => fetch(0),
     }
     if key.integrity != Integrity::None {
         fetch(8);
@@ -148,32 +148,32 @@ pub(crate) fn fill_tables(key: &mut Key, cipher_key: &[u8]) {
     }
 }
 
-/// Seals the jobs of `group`, which are prepared AES-GCM jobs.
+/// Seals the jobs of the groups, which are prepared AES-GCM jobs.
 #[inline]
-pub(crate) fn seal_gcm(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
+pub(crate) fn seal_gcm(kernel: Kernel, jobs: &mut [SealJob], groups: &ByRounds) {
     // SAFETY: the engine has a kernel other than the portable one only where `gcm_kernel` answered it.
     unsafe {
         if kernel == Kernel::Vaes512 {
-            gcm_vaes::seal(jobs, group)
+            gcm_vaes::seal(jobs, groups)
         } else if kernel == Kernel::Vaes256 {
-            gcm_vaes256::seal(jobs, group)
+            gcm_vaes256::seal(jobs, all(groups))
         } else {
-            gcm_aes_ni::seal(jobs, group)
+            gcm_aes_ni::seal(jobs, all(groups))
         }
     }
 }
 
-/// Opens the jobs of `group`, AES-GCM packets of possible length; returns the authentic ones.
+/// Opens the jobs of the groups, AES-GCM packets of possible length; returns the authentic ones.
 #[inline]
-pub(crate) fn open_gcm(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
+pub(crate) fn open_gcm(kernel: Kernel, jobs: &mut [OpenJob], groups: &ByRounds) -> Group {
     // SAFETY: as in `seal_gcm`.
     unsafe {
         if kernel == Kernel::Vaes512 {
-            gcm_vaes::open(jobs, group)
+            gcm_vaes::open(jobs, groups)
         } else if kernel == Kernel::Vaes256 {
-            gcm_vaes256::open(jobs, group)
+            gcm_vaes256::open(jobs, all(groups))
         } else {
-            gcm_aes_ni::open(jobs, group)
+            gcm_aes_ni::open(jobs, all(groups))
         }
     }
 }

@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use super::aes::{encrypt, encrypt_beside};
 use super::{GROUP, VECTOR};
 use crate::x86::gcm::Unit;
-use crate::x86::ghash_vpclmul::{Pending, Products, power};
+use crate::x86::ghash_vpclmul::{Pending, Products, power, reversal};
 
 /// The state of one packet under way.
 pub(super) struct Run<'a> {
@@ -198,15 +198,31 @@ impl<'a> Run<'a> {
         self.hash = products.reduce();
     }
 
+    /// Hashes the end of the packet, and moves on.
+    ///
     /// # Safety
     /// `bytes` bytes of the packet lie ahead; they fill `N` vectors, the last perhaps in part.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn hash_last<const N: usize, const FIRST: bool>(&mut self, bytes: usize) {
+    pub(super) unsafe fn hash_last<const N: usize, const FIRST: bool>(&mut self, bytes: usize) -> Products {
         // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.blocks_ahead::<N, FIRST>(bytes) };
+        unsafe { self.read_last::<N, FIRST>(bytes).1 }
+    }
+
+    /// As [`Self::hash_last`]; returns what was read, too.
+    ///
+    /// # Safety
+    /// As [`Self::hash_last`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn read_last<const N: usize, const FIRST: bool>(
+        &mut self,
+        bytes: usize,
+    ) -> ([__m512i; N], Products) {
+        // SAFETY: the caller's promise, passed on.
+        let (data, blocks) = unsafe { self.data_ahead::<N, FIRST>(bytes) };
         self.at = self.at.wrapping_add(bytes);
-        self.finish_hash(&blocks, bytes);
+        (data, self.finish_hash(&blocks, bytes))
     }
 
     /// What lies ahead, as hash blocks.
@@ -216,19 +232,34 @@ impl<'a> Run<'a> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     unsafe fn blocks_ahead<const N: usize, const FIRST: bool>(&self, bytes: usize) -> [__m512i; N] {
-        let mut blocks = [_mm512_setzero_si512(); N];
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.data_ahead::<N, FIRST>(bytes).1 }
+    }
+
+    /// What lies ahead, zero behind its end, and the same as hash blocks.
+    ///
+    /// # Safety
+    /// As [`Self::hash_last`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    unsafe fn data_ahead<const N: usize, const FIRST: bool>(
+        &self,
+        bytes: usize,
+    ) -> ([__m512i; N], [__m512i; N]) {
+        let mut data = [_mm512_setzero_si512(); N];
+        let mut blocks = data;
         for (v, block) in blocks.iter_mut().enumerate() {
             // Block 0 is not read where other associated data takes its place.
             let hidden = FIRST && v == 0 && !self.unit.plain_aad;
             let part = part(bytes, v, N) & if hidden { !0xffff } else { !0 };
             // SAFETY: `part` masks what lies behind the `bytes` that the caller promised.
-            let data = unsafe { _mm512_maskz_loadu_epi8(part, self.at.wrapping_add(v * VECTOR).cast()) };
-            *block = _mm512_shuffle_epi8(data, reversal());
+            data[v] = unsafe { _mm512_maskz_loadu_epi8(part, self.at.wrapping_add(v * VECTOR).cast()) };
+            *block = _mm512_shuffle_epi8(data[v], reversal());
         }
         if FIRST {
             blocks[0] = self.with_associated_data(blocks[0]);
         }
-        blocks
+        (data, blocks)
     }
 
     #[inline]
@@ -242,11 +273,11 @@ impl<'a> Run<'a> {
         _mm512_mask_mov_epi64(block, LANE_0, _mm512_castsi128_si512(aad))
     }
 
-    /// Hashes the last group and the block of lengths. Blocks behind `bytes` are zero, so it does not matter which
-    /// power they meet.
+    /// Hashes the last group and the block of lengths, all but the reduction, and masks the sum. Blocks behind `bytes` are
+    /// zero, so it does not matter which power they meet.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn finish_hash<const N: usize>(&mut self, blocks: &[__m512i; N], bytes: usize) {
+    pub(super) fn finish_hash<const N: usize>(&self, blocks: &[__m512i; N], bytes: usize) -> Products {
         let key = self.unit.key;
         let aad_bits = _mm512_set1_epi64(self.unit.aad_bits.cast_signed());
         let lengths = _mm512_mask_set1_epi64(aad_bits, 0x55, self.unit.text_bits.cast_signed());
@@ -275,13 +306,7 @@ impl<'a> Run<'a> {
             // SAFETY: power 1, and three lanes behind the table that meet zeros.
             unsafe { products.add(&[lengths], so_far, power(key, 1)) };
         }
-        self.hash = products.reduce();
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn tag(&self) -> __m128i {
-        _mm_xor_si128(_mm_shuffle_epi8(self.hash, _mm512_castsi512_si128(reversal())), self.mask)
+        products.masked(self.mask)
     }
 
     /// Makes the keystream of `bytes` in `N` vectors and applies it.
@@ -329,7 +354,7 @@ const LANE_0: __mmask8 = 0b11;
 /// Which bytes of vector `v` of `n` are data, when `bytes` fill them up to somewhere in the last.
 #[inline]
 #[target_feature(enable = "bmi2")]
-fn part(bytes: usize, v: usize, n: usize) -> __mmask64 {
+pub(super) fn part(bytes: usize, v: usize, n: usize) -> __mmask64 {
     if v + 1 < n {
         return !0;
     }
@@ -361,11 +386,4 @@ const fn offsets(shift: u32) -> [[u32; 16]; 4] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 fn swap() -> __m512i {
     _mm512_broadcast_i32x4(_mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 15, 14, 13, 12))
-}
-
-/// Turns every block's bytes round.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-fn reversal() -> __m512i {
-    _mm512_broadcast_i32x4(_mm_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0))
 }
