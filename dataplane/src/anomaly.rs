@@ -122,6 +122,7 @@ fn icmp(message: &[u8], pseudo: Sum) -> Result<(), Drop> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // numbers of tests are small
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -92,10 +92,9 @@ fn contradictions(table: &Table<'_>, level: &Level, findings: &mut Findings) {
 
 /// `true`, `false`, or the peer's port.
 fn multipath(value: &DeValue<'_>) -> Result<u16, Bad> {
-    match value {
-        DeValue::Boolean(true) => Ok(USUAL_PORT),
-        DeValue::Boolean(false) => Ok(0),
-        _ => encapsulation_port(value),
+    match value.as_bool() {
+        Some(on) => Ok(if on { USUAL_PORT } else { 0 }),
+        None => encapsulation_port(value),
     }
 }
 

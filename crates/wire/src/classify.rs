@@ -167,10 +167,8 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         // More fragments, or an offset: everything but the reserved bit and DF.
         fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
     };
-    if gateway {
-        if let Some(steer) = upper.to_gateway(frame, tables) {
-            return steer;
-        }
+    if gateway && let Some(steer) = upper.to_gateway(frame, tables) {
+        return steer;
     }
     // 224.0.0.0/24 (RFC 5771 §4) and 255.255.255.255 never leave their link.
     if (d0 == 224 && d1 == 0 && d2 == 0) || (d0 & d1 & d2 & d3) == 255 {

@@ -240,12 +240,12 @@ fn outer(
 ) -> Result<Header, Drop> {
     // Fragments that we make are for routers to cut further (RFC 791), whatever the inner packet wants.
     let whole = ipv4::HEADER + packet.frame.len() <= largest.into();
-    let df = match hot.df {
-        _ if !whole => false,
+    let wanted = match hot.df {
         OuterDf::Clear => false,
         OuterDf::Copy => packet.meta.ip.df,
         OuterDf::Set => true,
     };
+    let df = wanted && whole;
     let id = if df { 0 } else { hot.id };
     hot.id = hot.id.wrapping_add(u16::from(!df));
     let ip = Ipv4Header {

@@ -10,6 +10,7 @@ const FIRST: u16 = 0xc000;
 
 /// `inner`: where the frame has the inner packet.
 #[inline(never)]
+#[allow(clippy::cast_possible_truncation)] // sixteen bits are left
 pub(super) fn source_port(packet: &Packet, inner: usize) -> u16 {
     let ip = &packet.meta.ip;
     let mut hash = Hash(u64::from(ip.protocol));

@@ -124,7 +124,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                 extras: Extras {
                     sequence: l[4],
                     multipath: mtu,
-                    rules: Rules::from_bits(tfc as u8 & 15).unwrap(),
+                    rules: Rules::from_bits(tfc.to_be_bytes()[1] & 15).unwrap(),
                 },
                 soft_bytes: l[0],
                 hard_bytes: l[1],
