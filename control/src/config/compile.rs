@@ -196,6 +196,8 @@ fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<C
             redirect: tunnel.exchanges.redirect,
             childless: tunnel.exchanges.childless,
             addresses: tunnel.exchanges.addresses.clone(),
+            redirect_to: tunnel.exchanges.redirect_to,
+            own_addresses: tunnel.locals().collect(),
         },
     })
 }

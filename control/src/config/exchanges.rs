@@ -9,10 +9,10 @@ use super::diff::list;
 use super::identity::{IdText, parse_identity};
 use super::model::{Backup, Tunnel, TunnelExchanges};
 use super::reader::{Table, report};
-use super::value::{boolean, duration, gateway_address, text, time_text};
+use super::value::{boolean, duration, gateway_address, text, time_text, word};
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_ike::config::Identity;
+use ravelin_ike::config::{Identity, RedirectAt, RedirectTo};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -25,6 +25,8 @@ pub(crate) const EXCHANGE_KEYS: &[&str] = &[
     "mobike",
     "redirect",
     "one-way-after",
+    "redirect-to",
+    "redirect-at",
     "request-address",
     "address-device",
 ];
@@ -65,6 +67,7 @@ pub(crate) fn exchanges(
         address_device: super::request::device(table, &addresses, findings),
         addresses,
         local_backups,
+        redirect_to: redirect_to(table, ends.0, findings),
         redirect: table.or("redirect", false, findings, boolean),
         mobike: table.or("mobike", false, findings, boolean),
         backups,
@@ -73,6 +76,28 @@ pub(crate) fn exchanges(
         childless: table.or("childless", false, findings, boolean),
         one_way_after: table.or("one-way-after", 30 * SECOND, findings, |v| duration(v, SECOND..=DAY, true)),
     }
+}
+
+/// RFC 5685, as gateway: where peers go, and what they have to show before they are told.
+fn redirect_to(table: &Table<'_>, local: IpAddr, findings: &mut Findings) -> Option<RedirectTo> {
+    let at = table.optional("redirect-at", findings, |v| {
+        word(v, &[("init", RedirectAt::Init), ("auth", RedirectAt::Auth)])
+    });
+    let Some(gateway) = table.optional("redirect-to", findings, gateway_address) else {
+        if at.is_some() && table.get("redirect-to").is_none() {
+            let line = table.line_of("redirect-at", findings);
+            let cure = "add redirect-to = \"198.18.0.3\"";
+            findings.error(line, "`redirect-at` without `redirect-to`", "another gateway's address", cure);
+        }
+        return None;
+    };
+    if gateway == local || gateway.is_ipv4() != local.is_ipv4() {
+        let line = table.line_of("redirect-to", findings);
+        let found = format!("`redirect-to` is {gateway}, `local` is {local}");
+        let expected = "another gateway's address, of the same family";
+        findings.error(line, found, expected, "write the address of the gateway that serves in our place");
+    }
+    Some(RedirectTo { gateway, at: at.unwrap_or(RedirectAt::Init) })
 }
 
 /// R14: every gateway once, each with an address like the first one's.
@@ -134,7 +159,7 @@ impl Tunnel {
 }
 
 /// Each key, and its text.
-pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 10] {
+pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 12] {
     let TunnelExchanges {
         backups,
         return_to_first,
@@ -144,6 +169,7 @@ pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 10
         mobike,
         redirect,
         one_way_after,
+        redirect_to,
         addresses,
         address_device,
     } = exchanges;
@@ -156,9 +182,18 @@ pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 10
         ("mobike", mobike.to_string()),
         ("redirect", redirect.to_string()),
         ("one-way-after", time_text(*one_way_after)),
+        ("redirect-to", redirect_to.map(|r| r.gateway.to_string()).unwrap_or_default()),
+        ("redirect-at", redirect_to.map(|r| at_text(r.at).to_owned()).unwrap_or_default()),
         ("request-address", list(addresses, super::request::text)),
         ("address-device", address_device.as_ref().map(ToString::to_string).unwrap_or_default()),
     ]
+}
+
+const fn at_text(at: RedirectAt) -> &'static str {
+    match at {
+        RedirectAt::Init => "init",
+        RedirectAt::Auth => "auth",
+    }
 }
 
 fn backup_text(b: &Backup) -> String {

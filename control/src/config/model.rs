@@ -6,7 +6,9 @@
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
-use ravelin_ike::config::{EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, Start, When};
+use ravelin_ike::config::{
+    EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, RedirectTo, Start, When,
+};
 use ravelin_ring::msg::{NatSettings, OuterDf, Rules, TunnelId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
@@ -172,6 +174,8 @@ pub struct TunnelExchanges {
     pub mobike: bool,
     /// RFC 5685, as client.
     pub redirect: bool,
+    /// RFC 5685, as gateway.
+    pub redirect_to: Option<RedirectTo>,
     /// Asked of the peer; unspecified: any of its family (RFC 7296 §2.19).
     pub addresses: Vec<IpAddr>,
     /// Which device gets them; `None`: the TUN device.

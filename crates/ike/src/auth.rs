@@ -38,8 +38,6 @@ pub(crate) const NO_SCHEME: &str = "the peer takes no signature that our key can
 /// What the signer of an AUTH payload covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signed<'a> {
-    /// Who signs.
-    pub(crate) signer: Role,
     /// The signer's IKE_SA_INIT message, header included.
     pub(crate) message: &'a [u8],
     /// The other side's nonce.

@@ -74,6 +74,8 @@ counters! {
     PeerDead "peer_dead" "Peers that did not answer any more",
     PeerMoved "peer_moved" "Changes of a peer's address or port",
     Redirected "redirected" "Redirects to another gateway that were followed",
+    RedirectsSent "redirects_sent" "Peers that were sent to another gateway",
+    OtherAddress "other_address" "Peers tried at another of their addresses (MOBIKE)",
     RedirectsIgnored "redirects_ignored" "Redirects that were not allowed or of no use",
     Keepalives "keepalives" "NAT keepalives sent",
     InstallFailed "install_failed" "Child SAs that the data plane could not take",

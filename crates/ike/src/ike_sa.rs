@@ -31,8 +31,9 @@ use crate::task::ike_auth::{AuthSent, Judging, LoggingIn};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
 use crate::task::mobike::Mobility;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,6 +63,9 @@ pub(crate) struct Core {
     pub(crate) fragmentation: bool,
     pub(crate) fragments: Fragments,
     pub(crate) mobility: Mobility,
+    /// Other addresses of the peer, the next to be tried first, and how many were since it last answered (RFC 4555).
+    pub(crate) others: VecDeque<IpAddr>,
+    pub(crate) others_tried: u8,
     /// As initiator: what we asked the peer for and got.
     pub(crate) assigned: Assigned,
     /// How often it was asked whether certificates are revoked.
@@ -142,6 +146,8 @@ impl Core {
             fragmentation: false,
             fragments: Fragments::default(),
             mobility: Mobility::Off,
+            others: VecDeque::new(),
+            others_tried: 0,
             assigned: Assigned::default(),
             questions: 0,
         }
@@ -182,7 +188,7 @@ impl Core {
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         let jitter = self.jitter(cx, 0);
         self.window.sent(cx.now, datagrams.clone(), &cx.config.timers, jitter);
-        if !self.connection.exchanges.backups.is_empty() {
+        if !self.connection.exchanges.backups.is_empty() || !self.others.is_empty() {
             self.window.shorten(TRIES_OF_SEVERAL);
         }
         self.send(cx, datagrams);

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -99,6 +99,8 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
         out.u8(u8::try_from(list.len()).ok()?);
         list.iter().for_each(|ip| out.ip(*ip));
     }
+    out.u8(u8::try_from(core.others.len()).ok()?);
+    core.others.iter().for_each(|ip| out.ip(*ip));
     core.window.write(&mut out);
     out.u8(u8::try_from(proposal).ok()?);
     out.u8(u8::from(kem.is_none()));
@@ -147,6 +149,7 @@ pub(crate) fn read<'c>(
         _ => return Err(Refused::Malformed),
     };
     let assigned = Assigned { addresses: read_ips(&mut r)?, dns: read_ips(&mut r)? };
+    let others = read_ips(&mut r)?;
     if assigned.is_empty() != connection.exchanges.addresses.is_empty() {
         return Err(Refused::Connection);
     }
@@ -173,7 +176,7 @@ pub(crate) fn read<'c>(
     }
     let mut core = Core::new(IkeSaId(fresh()), role, (our_spi, peer_spi), connection, path, now);
     (core.window, core.created, core.fragmentation) = (window, created, fragmentation);
-    core.assigned = assigned;
+    (core.assigned, core.others) = (assigned, others.into());
     core.mobility = mobility;
     let e = Established {
         keys,

@@ -1,5 +1,5 @@
 # Our address changes under a tunnel that is up (R59; MOBIKE, RFC 4555): traffic with a second Ravelin, signalling with
-# strongSwan, whose data path in user space does not follow
+# strongSwan, whose data path in user space does not follow. Redirects (RFC 5685): strongSwan goes where we send it
 scenario() {
   in_ns gwA sysctl -qw net.ipv4.conf.all.promote_secondaries=1 net.ipv4.conf.wan0.promote_secondaries=1
   ipn gwA addr add "$OTHER/24" dev wan0
@@ -30,11 +30,42 @@ local-backups = [\"$OTHER\"]"
   moves "strongSwan" ike_spis # it makes its child SAs anew
   check "strongSwan: it was told" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(UPD_SA_ADDR)'
   check "strongSwan: it has the new address" wait_until 5 told_address
+  strongswan_stop B
+  ipn gwA addr add "$OUT_A/24" dev wan0 2>/dev/null
+  redirected init
+  redirected auth
   watch_stop
   equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
 }
 
 OTHER=198.18.0.4
+
+# We are two gateways: the first sends whoever comes to the second.
+redirected() { # AT
+  ravelin_config A start=respond "more=mobike = false"
+  sed -i "s/^local = .*/local = \"$OTHER\"/" "$LAB/ravelinA/ravelin.toml"
+  cat >>"$LAB/ravelinA/ravelin.toml" <<CONF
+[[tunnel]]
+name = "door"
+local = "$OUT_A"
+remote = "$OUT_B"
+local-id = "a.lab"
+remote-id = "b.lab"
+ike-proposals = ["aes256gcm16-prfsha384-x25519"]
+selectors = [{ local = "10.9.1.0/24", remote = "10.9.2.0/24" }]
+start = "respond"
+redirect-to = "$OTHER"
+redirect-at = "$1"
+CONF
+  check "redirect ($1): reloaded" ravelin_do A reload
+  strongswan_start B role=initiator
+  check "redirect ($1): strongSwan is up with the second gateway" wait_until 15 is "$OTHER" tunnel_value A local
+  check "redirect ($1): by that tunnel" wait_until 5 tunnel_up A
+  check "redirect ($1): it was sent there" told "redirect"
+  wait_path hostB "$HOST_A" 5
+  equal "redirect ($1): pings" 5 "$(pings hostB "$HOST_A" 5)"
+  strongswan_stop B
+}
 is() { local wanted=$1; shift; [ "$("$@" | sed 's/:.*//')" = "$wanted" ]; }
 told() { strongswan_log B | grep -q "$1"; }
 told_address() { swanctl_do B --list-sas | grep -q "remote 'a.lab' @ $OTHER"; }

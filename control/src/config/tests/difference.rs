@@ -83,6 +83,8 @@ fn every_key_of_a_tunnel_is_seen() {
         ("redirect", with("redirect = true")),
         ("mobike", with("mobike = true")),
         ("one-way-after", with("one-way-after = \"off\"")),
+        ("redirect-to", with("redirect-to = \"198.18.0.3\"")),
+        ("redirect-at", with("redirect-to = \"198.18.0.3\"\nredirect-at = \"auth\"")),
         ("request-address", with("request-address = [\"ipv4\"]")),
         ("address-device", with("request-address = [\"ipv4\"]\naddress-device = \"dummy0\"")),
     ];

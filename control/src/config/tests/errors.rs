@@ -361,6 +361,19 @@ fn missing_and_unreadable_files() {
     assert_eq!(Config::load(&path).unwrap().control.secrets, folder.path().join("secrets.toml"));
 }
 
+// RFC 5685, as gateway
+#[test]
+fn peers_are_sent_to_another_gateway() {
+    assert_error(&with("redirect-to = \"198.18.0.1\""), &["`redirect-to` is 198.18.0.1"]);
+    assert_error(&with("redirect-to = \"2001:db8::1\""), &["of the same family"]);
+    assert_error(&with("redirect-at = \"auth\""), &["without `redirect-to`"]);
+    assert_error(
+        &with("redirect-to = \"198.18.0.3\"\nredirect-at = \"later\""),
+        &["`redirect-at`: \"later\""],
+    );
+    good(&with("redirect-to = \"198.18.0.3\"\nredirect-at = \"auth\""));
+}
+
 // RFC 7296 §2.19
 #[test]
 fn an_address_is_asked_of_a_peer_that_can_be_asked() {

@@ -22,7 +22,26 @@ pub struct Exchanges {
     pub redirect: bool,
     /// IKE_AUTH without a child, where the peer knows that (RFC 6023): each child then has a key exchange of its own.
     pub childless: bool,
+    /// A peer that begins is sent there, if it knows redirects (RFC 5685).
+    pub redirect_to: Option<RedirectTo>,
+    /// With [`Self::mobike`]: all addresses of ours that the peer may reach us at (RFC 4555 §3.4).
+    pub own_addresses: Vec<IpAddr>,
     /// Addresses to ask the peer for, at most one of each family; unspecified: whichever it gives (RFC 7296 §2.19).
     /// What it gives is then the local side of all selectors that hold it.
     pub addresses: Vec<IpAddr>,
+}
+
+/// Another gateway, which serves in our place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectTo {
+    pub gateway: IpAddr,
+    pub at: RedirectAt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectAt {
+    /// In the answer to IKE_SA_INIT: cheap, and told to whoever asks.
+    Init,
+    /// In the answer to IKE_AUTH: told to those only who have proven who they are.
+    Auth,
 }

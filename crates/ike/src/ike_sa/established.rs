@@ -131,6 +131,7 @@ impl Established {
     /// An authentic, new message came: the peer lives, and is where it came from (RFC 7296 §2.23).
     pub(crate) fn heard(&mut self, core: &mut Core, cx: &mut Cx<'_>, via: Via) {
         self.last_heard = cx.now;
+        core.others_tried = 0;
         core.path.local.get_or_insert_with(|| via.local.ip());
         let natt = via.local.port() == cx.config.natt_port;
         self.move_peer(core, cx, via.remote, natt);

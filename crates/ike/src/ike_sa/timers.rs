@@ -59,6 +59,11 @@ impl IkeSa {
     fn retransmit(&mut self, cx: &mut Cx<'_>) {
         let timers = cx.config.timers;
         let jitter = cx.random_up_to(timers.retransmit_first / 10);
+        if self.core.window.is_exhausted(cx.now, &timers)
+            && let Some((core, e)) = self.parts()
+        {
+            e.try_other_address(core, cx);
+        }
         match self.core.window.due(cx.now, &timers, jitter) {
             Due::Nothing => {}
             Due::Again(datagrams) => {

@@ -94,6 +94,13 @@ impl Window {
         self.outstanding.as_ref().map(|o| o.at)
     }
 
+    /// [`Self::due`] would give up.
+    pub(crate) fn is_exhausted(&self, now: Instant, timers: &Timers) -> bool {
+        self.outstanding
+            .as_ref()
+            .is_some_and(|o| o.at <= now && o.tries >= timers.retransmit_tries.min(o.most))
+    }
+
     /// `jitter` is added to the next pause.
     pub(crate) fn due(&mut self, now: Instant, timers: &Timers, jitter: Duration) -> Due {
         let Some(o) = self.outstanding.as_mut().filter(|o| o.at <= now) else { return Due::Nothing };

@@ -18,6 +18,7 @@ use crate::crypto::keys::IkeKeys;
 use crate::ike_sa::Core;
 use crate::payload::{Cert, Id};
 use crate::snapshot::Role;
+use crate::task::redirect::Can;
 
 /// What IKE_SA_INIT left.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct Init {
     pub(crate) ppk: bool,
     /// As responder: the peer's proof rests on one.
     pub(crate) ppk_used: bool,
+    /// As responder: what the peer said of them.
+    pub(crate) redirects: Can,
     /// As initiator: the CERTREQ payloads of the answer.
     pub(crate) wanted: Vec<Cert>,
 }
@@ -49,7 +52,6 @@ impl Init {
             Role::Responder => (&self.response, &self.ni),
         };
         Signed {
-            signer,
             message: message.as_slice(),
             nonce: nonce.as_slice(),
             id,

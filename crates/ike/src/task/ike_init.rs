@@ -3,13 +3,14 @@
 //! Decides: the IKE proposal, the group, whether a NAT is on the way. Reads: unauthenticated messages, so it believes
 //! little. Never: keeps state for a peer before its request is good.
 
+mod extensions;
 mod half_open;
 
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
 use super::{lowest, redirect};
 use crate::auth::{self, ppk};
-use crate::config::{Connection, IkeProposal, Kem};
+use crate::config::{Connection, IkeProposal, Kem, RedirectAt};
 use crate::counters::Counter;
 use crate::crypto::group::KeyExchange;
 use crate::crypto::keys::{self, IkeKeys, Ingredients};
@@ -24,6 +25,7 @@ use crate::negotiate::proposal::{self, group_by_number};
 use crate::payload::{self, Notify, Payload, notify};
 use crate::snapshot::Role;
 use core::net::IpAddr;
+use extensions::{fragmentation_supported, intermediate_supported, knows_fragments};
 use half_open::{exchange, half_open};
 use std::sync::Arc;
 
@@ -65,6 +67,7 @@ pub(crate) struct InitAnswered {
     pub(crate) response: Vec<u8>,
     pub(crate) hashes: Option<auth::Hashes>,
     pub(crate) ppk: bool,
+    pub(crate) redirects: redirect::Can,
 }
 
 /// Sends the first request. `None`: no key can be made.
@@ -284,6 +287,7 @@ impl InitSent {
                 && view.notify(notify::CHILDLESS_IKEV2_SUPPORTED).is_some(),
             ppk,
             ppk_used: false,
+            redirects: redirect::Can::default(),
             wanted: view.cert_requests().cloned().collect(),
         };
         match exchange.proposal.kem {
@@ -323,6 +327,11 @@ pub(crate) fn respond(
         let ours: Vec<IkeProposal> = candidates.iter().flat_map(|c| c.proposals.iter().copied()).collect();
         return Err(Error::Mismatch(Incompatible::Proposal(proposal::explain_ike(&ours, offered))));
     };
+    let can = redirect::Can::of(view);
+    if let Some(to) = can.target(connection, RedirectAt::Init) {
+        cx.count(Counter::RedirectsSent);
+        return Ok(stateless(header, redirect::send(to, ni)));
+    }
     if number != algorithm::group_number(chosen.ours.group) {
         return Err(Error::Mismatch(Incompatible::Group(algorithm::group_number(chosen.ours.group))));
     }
@@ -370,22 +379,9 @@ pub(crate) fn respond(
         response,
         hashes,
         ppk,
+        redirects: can,
     };
     Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
-}
-
-/// RFC 7383 §2.3
-const fn fragmentation_supported() -> Payload {
-    Payload::Notify(Notify::new(notify::IKEV2_FRAGMENTATION_SUPPORTED))
-}
-
-/// RFC 9242 §3.1
-const fn intermediate_supported() -> Payload {
-    Payload::Notify(Notify::new(notify::INTERMEDIATE_EXCHANGE_SUPPORTED))
-}
-
-fn knows_fragments(core: &Core, view: View<'_>) -> bool {
-    core.connection.fragment_size.is_some() && view.notify(notify::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
 }
 
 /// An unprotected answer that keeps no state.

@@ -240,7 +240,7 @@ fn successor(
     );
     new.lowest_nonce = lowest(parts.ni, parts.nr).to_vec();
     (new.fragmentation, new.mobility) = (core.fragmentation, core.mobility);
-    new.assigned = core.assigned.clone();
+    (new.assigned, new.others) = (core.assigned.clone(), core.others.clone());
     let (initiator_spi, responder_spi) = new.spis();
     let seed = keys::rekey_seed(&sa.keys, parts.ni, parts.nr, parts.shared);
     let from = Ingredients { ni: parts.ni, nr: parts.nr, initiator_spi, responder_spi };

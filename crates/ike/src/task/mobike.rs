@@ -11,11 +11,15 @@ use crate::event::Event;
 use crate::ike_sa::{Core, Established, Path, Via};
 use crate::message::View;
 use crate::payload::{Notify, Payload, notify};
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use rand_core::Rng;
+use std::collections::VecDeque;
 
 /// RFC 4555 §4.2.5: 8 to 64 bytes.
 const COOKIE: core::ops::RangeInclusive<usize> = 8..=64;
+
+/// Far more than a gateway has.
+const MAX_OTHERS: usize = 8;
 
 /// What both sides agreed on in IKE_AUTH; rekeys do not change it, though they may change who is the initiator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,9 +43,41 @@ impl Mobility {
         }
     }
 
-    pub(crate) fn offer(core: &Core) -> Option<Payload> {
-        let wanted = core.connection.exchanges.mobike;
-        wanted.then(|| Payload::Notify(Notify::new(notify::MOBIKE_SUPPORTED)))
+    /// And where else we are (§3.4).
+    pub(crate) fn offer(core: &Core) -> Vec<Payload> {
+        let exchanges = &core.connection.exchanges;
+        if !exchanges.mobike {
+            return Vec::new();
+        }
+        let others = exchanges.own_addresses.iter().filter(|own| Some(**own) != core.path.local);
+        let others = others.take(MAX_OTHERS).map(|own| match own {
+            IpAddr::V4(a) => Notify::with_data(notify::ADDITIONAL_IP4_ADDRESS, a.octets().to_vec()),
+            IpAddr::V6(a) => Notify::with_data(notify::ADDITIONAL_IP6_ADDRESS, a.octets().to_vec()),
+        });
+        let supported = core::iter::once(Notify::new(notify::MOBIKE_SUPPORTED));
+        supported.chain(others).map(Payload::Notify).collect()
+    }
+}
+
+/// Where else a peer says that it is; `None`: it says nothing of it. Such an address is only ever asked whether the peer
+/// is there, and by messages that nobody else can answer.
+pub(crate) fn others(core: &Core, view: View<'_>) -> Option<VecDeque<IpAddr>> {
+    let about =
+        [notify::ADDITIONAL_IP4_ADDRESS, notify::ADDITIONAL_IP6_ADDRESS, notify::NO_ADDITIONAL_ADDRESSES];
+    view.notifies().find(|n| about.contains(&n.kind))?;
+    let remote = core.path.remote.ip();
+    let read = view.notifies().filter_map(address).filter(|a| {
+        let host = !(a.is_unspecified() || a.is_multicast() || a.is_loopback());
+        host && *a != IpAddr::V4(Ipv4Addr::BROADCAST) && a.is_ipv4() == remote.is_ipv4() && *a != remote
+    });
+    Some(read.take(MAX_OTHERS).collect())
+}
+
+fn address(n: &Notify) -> Option<IpAddr> {
+    match n.kind {
+        notify::ADDITIONAL_IP4_ADDRESS => <[u8; 4]>::try_from(n.data.as_slice()).ok().map(IpAddr::from),
+        notify::ADDITIONAL_IP6_ADDRESS => <[u8; 16]>::try_from(n.data.as_slice()).ok().map(IpAddr::from),
+        _ => None,
     }
 }
 
@@ -124,6 +160,9 @@ pub(crate) fn respond(
     if core.mobility == Mobility::Off {
         return answer;
     }
+    if let Some(others) = others(core, view) {
+        core.others = others;
+    }
     if view.notify(notify::UPDATE_SA_ADDRESSES).is_some() && core.mobility == Mobility::Follows {
         if !allowed(view, via) {
             answer.push(Payload::Notify(Notify::new(notify::UNEXPECTED_NAT_DETECTED)));
@@ -188,6 +227,29 @@ impl Established {
         self.queue
             .push_front(crate::ike_sa::Waiting { task: Task::Update(Update::new()), not_before: cx.now });
         core.window.hurry(cx.now);
+    }
+
+    /// The peer does not answer where it was (we lead): the next of its other addresses is tried, each once. False: there
+    /// is none left.
+    pub(crate) fn try_other_address(&mut self, core: &mut Core, cx: &mut Cx<'_>) -> bool {
+        if core.mobility != Mobility::Leads || self.phase != crate::ike_sa::Phase::Live {
+            return false;
+        }
+        if usize::from(core.others_tried) >= core.others.len() {
+            return false;
+        }
+        let Some(to) = core.others.pop_front() else { return false };
+        core.others.push_back(core.path.remote.ip());
+        core.others_tried = core.others_tried.saturating_add(1);
+        cx.count(Counter::OtherAddress);
+        core.trace(cx, || format!("the peer does not answer: its address {to} is tried"));
+        core.path.remote.set_ip(to);
+        self.follow_path(core, cx);
+        self.queue.retain(|w| !matches!(w.task, Task::Update(_)));
+        self.queue
+            .push_front(crate::ike_sa::Waiting { task: Task::Update(Update::new()), not_before: cx.now });
+        core.window.hurry(cx.now);
+        true
     }
 
     /// The children go by the path of their IKE SA.

@@ -1,9 +1,10 @@
-//! Redirect (RFC 5685), as client: the gateway names another one.
+//! Redirect (RFC 5685), in both roles: the gateway names another one.
 //!
-//! Decides: what is taken for a redirect. Reads: notifies. Writes: nothing; the endpoint begins anew, within bounds.
-//! Never: resolves a name; goes anywhere where the configuration does not allow redirects; believes the other gateway
+//! Decides: what is taken for a redirect, and who is sent away. Reads: notifies. Writes: nothing; the endpoint begins
+//! anew, within bounds. Never: resolves a name; sends a peer back where it was sent from; goes anywhere where the configuration does not allow redirects; believes the other gateway
 //! without the identity and the proof that the configuration wants of the first.
 
+use crate::config::{Connection, RedirectAt};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::ike_sa::Core;
@@ -64,6 +65,33 @@ pub(crate) fn follow(core: &Core, cx: &mut Cx<'_>, to: IpAddr) {
     cx.count(Counter::Redirected);
     let (connection, from) = (core.connection.clone(), core.path.remote.ip());
     cx.act(Action::Redirect { connection, ike: core.id, from, to });
+}
+
+/// What a peer that begins says of redirects in IKE_SA_INIT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Can {
+    follows: bool,
+    from: Option<IpAddr>,
+}
+
+impl Can {
+    pub(crate) fn of(view: View<'_>) -> Self {
+        // §4: who was sent here knows redirects, and says whence it came in place of that.
+        let from = view.notify(notify::REDIRECTED_FROM);
+        let follows = from.is_some() || view.notify(notify::REDIRECT_SUPPORTED).is_some();
+        Self { follows, from: from.and_then(|n| parse(&n.data)).map(|(from, _)| from) }
+    }
+
+    /// Where the peer is to go instead. Two gateways that send peers to each other serve them in the end.
+    pub(crate) fn target(self, connection: &Connection, at: RedirectAt) -> Option<IpAddr> {
+        let to = connection.exchanges.redirect_to.filter(|to| to.at == at && self.follows)?;
+        (self.from != Some(to.gateway)).then_some(to.gateway)
+    }
+}
+
+/// N(REDIRECT); `nonce`: the peer's, where nothing else shows that we have seen its request (IKE_SA_INIT).
+pub(crate) fn send(to: IpAddr, nonce: &[u8]) -> Notify {
+    Notify::with_data(notify::REDIRECT, [identity(to).as_slice(), nonce].concat())
 }
 
 #[cfg(test)]

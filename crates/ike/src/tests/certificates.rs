@@ -380,32 +380,27 @@ fn an_altered_auth_proves_nothing() {
     let from = Ingredients { ni: b"ni", nr: b"nr", initiator_spi: 1, responder_spi: 2 };
     let keys = keys::ike_keys(&GCM, b"seed", from);
     let id = Id::of(&Identity::Fqdn("a.lab".into())).unwrap();
-    let signed = Signed {
-        signer: crate::snapshot::Role::Initiator,
-        message: b"message",
-        nonce: b"nonce",
-        id: &id,
-        int_auth: &[],
-    };
+    let signed = Signed { message: b"message", nonce: b"nonce", id: &id, int_auth: &[] };
+    let (mine, other) = (crate::snapshot::Role::Initiator, crate::snapshot::Role::Responder);
     let local = LocalAuth::Key(Arc::new(own(&lab.a, &[])));
     let mut rng = <rand_chacha::ChaCha20Rng as rand_core::SeedableRng>::seed_from_u64(1);
     let all = crate::auth::Hashes::of(View(&[crate::auth::notify()]));
-    let Some(Payload::Auth { method, data }) =
-        payload(keys.proof(signed.signer), &local, signed, all, &mut rng)
+    let Some(Payload::Auth { method, data }) = payload(keys.proof(mine), &local, signed, all, &mut rng)
     else {
         panic!()
     };
     let shown = [Payload::Cert(Cert { encoding: cert::X509, data: lab.a.cert.der().to_vec() })];
     let by = trust(&[&lab.root]);
-    let judge = |signed: Signed<'_>, method: u8, data: &[u8]| {
-        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&shown), all, TODAY)
+    let judge_as = |signer, signed: Signed<'_>, method: u8, data: &[u8]| {
+        Prover::new(keys.proof(signer), signed, (method, data.to_vec()), View(&shown), all, TODAY)
             .prove(&by)
             .is_ok()
     };
+    let judge = |signed: Signed<'_>, method: u8, data: &[u8]| judge_as(mine, signed, method, data);
     assert!(method == 14 && judge(signed, method, &data));
     assert!(!judge(Signed { message: b"massage", ..signed }, method, &data));
     assert!(!judge(Signed { nonce: b"nunce", ..signed }, method, &data));
-    assert!(!judge(Signed { signer: crate::snapshot::Role::Responder, ..signed }, method, &data));
+    assert!(!judge_as(other, signed, method, &data));
     for other in (0..=255u8).filter(|m| *m != method) {
         assert!(!judge(signed, other, &data), "{other}");
     }
@@ -417,14 +412,13 @@ fn an_altered_auth_proves_nothing() {
     }
     // Encodings that nobody asked for (RFC 7296 §3.6).
     let address = [Payload::Cert(Cert { encoding: 12, data: vec![0; 60] })];
-    let why =
-        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&address), all, TODAY)
-            .prove(&by)
-            .unwrap_err();
+    let why = Prover::new(keys.proof(mine), signed, (method, data.to_vec()), View(&address), all, TODAY)
+        .prove(&by)
+        .unwrap_err();
     assert!(why.to_string().contains("which we did not ask for"));
     let many: Vec<Payload> = (0..17).flat_map(|_| shown.clone()).collect();
     assert!(
-        Prover::new(keys.proof(signed.signer), signed, (method, data.to_vec()), View(&many), all, TODAY)
+        Prover::new(keys.proof(mine), signed, (method, data.to_vec()), View(&many), all, TODAY)
             .prove(&by)
             .is_err()
     );
@@ -432,7 +426,7 @@ fn an_altered_auth_proves_nothing() {
     let sha1 =
         crate::payload::Notify::with_data(crate::payload::notify::SIGNATURE_HASH_ALGORITHMS, vec![0, 1]);
     let none = crate::auth::Hashes::of(View(&[Payload::Notify(sha1)]));
-    assert!(none.is_some() && payload(keys.proof(signed.signer), &local, signed, none, &mut rng).is_none());
+    assert!(none.is_some() && payload(keys.proof(mine), &local, signed, none, &mut rng).is_none());
 }
 
 // Bounds: many certificates, long ones, chains that branch

@@ -251,3 +251,80 @@ fn moves_with_loss_rekeys_and_a_crash_end_with_one_pair_at_the_last_address() {
         assert_eq!(outer(&pair, Side::B).1, pair.a.addr, "seed {seed}");
     }
 }
+
+/// B is at .2, .3 and .4.
+fn many_homed(seed: u64) -> Pair {
+    let mut pair = Pair::empty(seed);
+    pair.aliases = vec![ip(3), ip(4)];
+    for side in [Side::B, Side::A] {
+        let mut c = mobile(side);
+        if side == Side::B {
+            c.local = None;
+            c.exchanges.own_addresses = vec![ip(2), ip(3), ip(4)];
+        }
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(2);
+    pair.assert_one_pair();
+    pair
+}
+
+// RFC 4555 §3.4: the side that leads tries the other addresses that its peer named, when the one in use is silent
+#[test]
+fn a_peer_that_is_silent_is_looked_for_at_its_other_addresses() {
+    let mut pair = many_homed(720);
+    let before = spis(&pair);
+    pair.dead.insert(ip(2));
+    pair.run_secs(60);
+    assert_eq!(spis(&pair), before, "{:#?}", pair.a.log);
+    assert_eq!((outer(&pair, Side::A), outer(&pair, Side::B)), ((ip(1), ip(3)), (ip(3), ip(1))));
+    pair.assert_one_pair();
+    // Then that one, and across a rekey; the first is the next again.
+    pair.rekey_ike(Side::A);
+    pair.run_secs(5);
+    pair.dead = [ip(3), ip(4)].into();
+    pair.run_secs(90);
+    assert_eq!(outer(&pair, Side::A), (ip(1), ip(2)));
+    pair.assert_one_pair();
+    assert_eq!((setups(&pair), pair.a.count(Counter::PeerDead)), (1, 0));
+}
+
+#[test]
+fn a_peer_that_is_nowhere_is_given_up_in_bounded_time() {
+    let mut pair = many_homed(721);
+    let moves = |pair: &Pair| pair.a.count(Counter::OtherAddress);
+    pair.dead = [ip(2), ip(3), ip(4)].into();
+    pair.run_secs(120);
+    assert_eq!((moves(&pair), pair.a.count(Counter::PeerDead)), (2, 1), "each once");
+    // The next process knows them too.
+    let mut pair = many_homed(722);
+    pair.crash_into(Side::A, 1, vec![mobile(Side::A)]);
+    pair.run_secs(5);
+    pair.dead = [ip(2), ip(3)].into();
+    pair.run_secs(90);
+    assert_eq!((outer(&pair, Side::A), moves(&pair)), ((ip(1), ip(4)), 2));
+    pair.assert_one_pair();
+}
+
+// Without MOBIKE, or where the peer names what is no host of the family, there is nowhere to look.
+#[test]
+fn only_lawful_addresses_are_taken() {
+    let mut pair = net(723, [true, true]);
+    let named = |kind, data: &[u8]| Payload::Notify(Notify::with_data(kind, data.to_vec()));
+    let (core, _) = pair.a.ep.first_established().unwrap();
+    let payloads = [
+        named(notify::ADDITIONAL_IP4_ADDRESS, &[0, 0, 0, 0]),
+        named(notify::ADDITIONAL_IP4_ADDRESS, &[127, 0, 0, 1]),
+        named(notify::ADDITIONAL_IP4_ADDRESS, &[10, 0, 0]),
+        named(notify::ADDITIONAL_IP4_ADDRESS, &[198, 18, 0, 2]),
+        named(notify::ADDITIONAL_IP6_ADDRESS, &[1; 16]),
+        named(notify::ADDITIONAL_IP4_ADDRESS, &[198, 18, 0, 7]),
+    ];
+    let read = crate::task::mobike::others(core, crate::message::View(&payloads)).unwrap();
+    assert_eq!(read, [ip(7)]);
+    let many: Vec<_> = (0..100).map(|n| named(notify::ADDITIONAL_IP4_ADDRESS, &[10, 9, 0, n])).collect();
+    assert_eq!(crate::task::mobike::others(core, crate::message::View(&many)).unwrap().len(), 8);
+    assert_eq!(crate::task::mobike::others(core, crate::message::View(&[])), None);
+    let none = [named(notify::NO_ADDITIONAL_ADDRESSES, &[])];
+    assert!(crate::task::mobike::others(core, crate::message::View(&none)).unwrap().is_empty());
+}

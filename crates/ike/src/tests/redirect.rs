@@ -2,7 +2,7 @@
 
 use super::pair::*;
 use crate::command::Command;
-use crate::config::{ChildId, ConnectionId, Start};
+use crate::config::{ChildId, Connection, ConnectionId, Pool, RedirectAt, RedirectTo, Start};
 use crate::counters::Counter;
 use crate::event::Event;
 use crate::header::{Exchange, Header};
@@ -180,4 +180,78 @@ fn a_gateway_that_is_not_the_peer_is_left_again() {
     pair.dead.clear();
     pair.run_secs(10);
     assert_eq!(up_with(&pair), [ip(2)]);
+}
+
+/// B answers as .2, which sends peers to .3, and as .3, which sends them back.
+fn sent(seed: u64, at: RedirectAt, follow: bool, change: impl Fn(Side, u8, &mut Connection)) -> Pair {
+    let mut pair = Pair::empty(seed);
+    pair.aliases = vec![ip(3)];
+    for n in [2, 3] {
+        let mut c = Pair::connection(Side::B);
+        (c.id, c.local) = (ConnectionId(n.into()), Some(ip(n)));
+        c.children[0].id = ChildId(n.into());
+        c.exchanges.redirect_to = Some(RedirectTo { gateway: ip(5 - n), at });
+        change(Side::B, n, &mut c);
+        pair.command(Side::B, Command::Configure(Box::new(c)));
+    }
+    let mut c = Pair::connection(Side::A);
+    c.exchanges.redirect = follow;
+    change(Side::A, 1, &mut c);
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+    pair.run_secs(3);
+    pair
+}
+
+// RFC 5685 §4 and §6, as the gateway: by both kinds of answer, and served in the end though both gateways send away
+#[test]
+fn a_peer_that_knows_redirects_is_sent_away_once() {
+    for (seed, at) in [(610, RedirectAt::Init), (611, RedirectAt::Auth)] {
+        let mut pair = sent(seed, at, true, |_, _, _| {});
+        assert_eq!(up_with(&pair), [ip(3)], "{at:?} {:#?}", pair.a.log);
+        assert_eq!(pair.b.count(Counter::RedirectsSent), 1);
+        pair.run_secs(60);
+        assert_eq!(
+            (up_with(&pair), pair.live(Side::B).len()),
+            (vec![ip(3)], 1),
+            "nothing of the first is left"
+        );
+        pair.assert_same_tables();
+        // One that does not know them is served where it comes.
+        let pair = sent(seed + 10, at, false, |_, _, _| {});
+        assert_eq!((up_with(&pair), pair.b.count(Counter::RedirectsSent)), (vec![ip(2)], 0));
+    }
+}
+
+// Nobody learns of the other gateway before it has proven who it is.
+#[test]
+fn who_proves_nothing_is_told_nothing_by_ike_auth() {
+    let pair = sent(630, RedirectAt::Auth, true, |side, _, c| {
+        if side == Side::A {
+            psk(c, b"not the secret");
+        }
+    });
+    assert!(up_with(&pair).is_empty());
+    assert_eq!((pair.b.count(Counter::RedirectsSent), pair.a.count(Counter::Redirected)), (0, 0));
+}
+
+// An IKE SA that goes on is not ended by a peer's redirect of another, and a pool gives nothing to who is sent away.
+#[test]
+fn who_is_sent_away_takes_no_address() {
+    let pair = sent(631, RedirectAt::Auth, true, |side, n, c| match side {
+        Side::A => {
+            c.exchanges.addresses = vec!["0.0.0.0".parse().unwrap()];
+            let any = ravelin_wire::AddrRange::ANY_V4;
+            c.children[0].selectors =
+                vec![ravelin_wire::Selector { local: any, ..c.children[0].selectors[0] }];
+        }
+        Side::B => {
+            c.remote = None;
+            c.pool = Some(Pool { addresses: vec![prefix("10.1.0.0/24").into()], dns: vec![] });
+            c.children[0].selectors = vec![selector("10.2.0.0/24", "10.1.0.0/24")];
+            c.exchanges.redirect_to = c.exchanges.redirect_to.filter(|_| n == 2);
+        }
+    });
+    assert_eq!(up_with(&pair), [ip(3)]);
+    let leased = pair.b.events.iter().filter(|e| matches!(e, Event::Leased { .. })).count();
+    assert_eq!(leased, 1, "by the second gateway alone");
 }

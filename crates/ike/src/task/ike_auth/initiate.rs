@@ -18,7 +18,7 @@ use crate::ike_sa::{Asked, Core, Established, IkeSa, State, count_error};
 use crate::message::View;
 use crate::payload::{Id, Notify, Payload, notify};
 use crate::snapshot::Role;
-use crate::task::{Task, address, delete, mobike::Mobility, redirect};
+use crate::task::{Task, address, delete, mobike, mobike::Mobility, redirect};
 use ravelin_wire::Spi;
 use std::sync::Arc;
 
@@ -222,10 +222,13 @@ pub(super) fn stand(
     view: View<'_>,
 ) -> State {
     core.mobility = Mobility::agreed(core, view, true);
+    core.others = mobike::others(core, view).unwrap_or_default();
     let configured = Arc::clone(&core.connection);
-    let given = address::take(core, view);
+    // Whoever is sent elsewhere gets nothing here.
+    let away = if core.doomed { None } else { redirect::wanted(core, cx, view, None) };
+    let given = if away.is_some() { Ok(()) } else { address::take(core, view) };
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
-    if let (Some((child, inbound)), Ok(())) = (child, &given) {
+    if let (Some((child, inbound)), Ok(()), None) = (child, &given, away) {
         let nonces = (init.ni.as_slice(), init.nr.as_slice());
         first_child(core, &mut e, cx, (&child, inbound), nonces, view, &configured);
     }
@@ -235,7 +238,7 @@ pub(super) fn stand(
         e.begin_delete(core, cx, &error.to_string());
     } else if core.doomed {
         e.begin_delete(core, cx, "taken down");
-    } else if let Some(to) = redirect::wanted(core, cx, view, None) {
+    } else if let Some(to) = away {
         redirect::follow(core, cx, to);
         e.begin_delete(core, cx, "redirected");
     } else {

@@ -7,17 +7,20 @@ use super::{Init, eap_server, judge, our_id};
 use crate::auth::ppk::{self, Choice};
 use crate::auth::{self, Proven, Prover, bad};
 use crate::child_sa::{self, Agreed, Place, Then, group, offer};
-use crate::config::{Connection, Ppk};
+use crate::config::{Connection, Ppk, RedirectAt};
+use crate::counters::Counter;
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed};
 use crate::event::ChildSaId;
 use crate::header::Exchange;
-use crate::ike_sa::{Asked, Core, Established, Held, State, count_error, error_payload};
+use crate::ike_sa::{Asked, Core, Established, Held, Phase, State, count_error, error_payload};
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use crate::task::ike_init::InitAnswered;
 use crate::task::mobike::Mobility;
+use crate::task::redirect;
+use core::net::IpAddr;
 use std::sync::Arc;
 
 /// Keys that one peer's proof is held against: connections with the same key count once.
@@ -50,6 +53,7 @@ impl InitAnswered {
             childless: false,
             ppk: self.ppk,
             ppk_used: false,
+            redirects: self.redirects,
             wanted: Vec::new(),
         };
         if in_place && matches!(view.auth(), Ok(None)) {
@@ -235,10 +239,15 @@ pub(super) fn stand(
     peer: Id,
     mut head: Vec<Payload>,
 ) -> State {
+    if let Some(to) = init.redirects.target(&core.connection, RedirectAt::Auth) {
+        return send_away(init, core, cx, (asked, to), peer, head);
+    }
     let admitted = cx.admit(&core.connection, &peer, view);
     core.connection = admitted.connection;
     core.mobility = Mobility::agreed(core, view, false);
-    head.extend(Mobility::offer(core).filter(|_| core.mobility != Mobility::Off));
+    if core.mobility != Mobility::Off {
+        head.extend(Mobility::offer(core));
+    }
     head.extend(admitted.reply);
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
     let initial_contact = view.notify(notify::INITIAL_CONTACT).is_some();
@@ -267,6 +276,25 @@ pub(super) fn stand(
             core.answer(cx, &mut e.keys, asked, &payloads);
         }
     }
+    State::Established(e)
+}
+
+/// `HDR, SK {IDr, AUTH, N(REDIRECT)}`: both are who they say, and the peer ends this IKE SA (RFC 5685 §6). It gets no
+/// address, no child, and is no reason to end another IKE SA.
+fn send_away(
+    init: Init,
+    core: &mut Core,
+    cx: &mut Cx<'_>,
+    (asked, to): (Asked, IpAddr),
+    peer: Id,
+    mut head: Vec<Payload>,
+) -> State {
+    cx.count(Counter::RedirectsSent);
+    core.trace(cx, || format!("the peer is sent to {to}"));
+    head.push(Payload::Notify(redirect::send(to, &[])));
+    let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
+    e.phase = Phase::Redundant { until: cx.now + cx.config.timers.linger };
+    core.answer(cx, &mut e.keys, asked, &head);
     State::Established(e)
 }
 
