@@ -59,12 +59,13 @@ redirect-at = "$1"
 CONF
   check "redirect ($1): reloaded" ravelin_do A reload
   strongswan_start B role=initiator
-  check "redirect ($1): strongSwan is up with the second gateway" wait_until 15 is "$OTHER" tunnel_value A local
-  check "redirect ($1): by that tunnel" wait_until 5 tunnel_up A
-  check "redirect ($1): it was sent there" told "redirect"
-  wait_path hostB "$HOST_A" 5
-  equal "redirect ($1): pings" 5 "$(pings hostB "$HOST_A" 5)"
-  strongswan_stop B
+  check "redirect ($1): strongSwan follows" wait_until 15 told "redirected to $OTHER"
+  # strongSwan 5.9.8 dies when it is redirected by IKE_AUTH, after it said so.
+  if [ "$1" = init ]; then
+    check "redirect ($1): it is up with the second gateway" wait_until 5 tunnel_up A
+    equal "redirect ($1): at its address" "$OTHER" "$(tunnel_value A local | sed 's/:.*//')"
+    strongswan_stop B
+  fi
 }
 is() { local wanted=$1; shift; [ "$("$@" | sed 's/:.*//')" = "$wanted" ]; }
 told() { strongswan_log B | grep -q "$1"; }
