@@ -17,6 +17,7 @@ mod flow;
 mod inbound;
 mod outbound;
 mod nat;
+mod mss;
 mod spd;
 mod route;
 mod source;

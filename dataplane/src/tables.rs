@@ -239,6 +239,7 @@ impl TableStore {
                 self.nat.add(rule)?;
             }
             TableCommand::SetNat(settings) => self.nat.set(settings),
+            TableCommand::AddMss { tunnel, mss } => self.nat.bound(tunnel, mss)?,
             TableCommand::Commit { generation } => return Ok(Some(generation)),
         }
         Ok(None)

@@ -18,7 +18,7 @@ use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, inbound, outbound, passive, route, source};
+use crate::{flow, icmp, inbound, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
@@ -253,6 +253,7 @@ impl Way {
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
         classify::join(batch, &mut lists.classes, flows);
+        mss::inbound(batch, &lists.classes.clear, &mut self.db, &self.tables);
         probe.stage("join", lists.classes.clear.len());
     }
 
@@ -275,6 +276,7 @@ impl Way {
         let Self { db, engine, events, stats, tables, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
         probe.look(Point::Decided, View { batch, db, places: (protect, bypass) });
+        mss::outbound(batch, protect, db, tables);
         let special = db.has_special();
         if special {
             // Before anything is cut: some SAs take whole packets.

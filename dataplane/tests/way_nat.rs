@@ -417,6 +417,44 @@ fn protocols_without_ports() {
     }
 }
 
+// An address that is on a port, so that ARP is answered for it, is translation's alone all the same.
+#[test]
+fn an_address_on_a_port_serves_all_protocols() {
+    let mut a = gate(&[masquerade()]);
+    let prefix = Prefix::new(POOL.into(), 32).unwrap();
+    a.set(TableCommand::AddRoute(Route { prefix, next_hop: NextHop::Local }));
+    a.commit();
+    assert_eq!(out(&mut a, &build(47, HOST_A, INTERNET, (0, 0), &[1; 24])).src, POOL);
+    assert_eq!(back(&mut a, &build(47, INTERNET, POOL, (0, 0), &[1; 24])).dst, HOST_A);
+    a.receive(WAN, &build(6, INTERNET, POOL, (1, 22), b"")).lost(Drop::NatNoMapping);
+    let port = out(&mut a, &build(17, HOST_A, INTERNET, (4000, 53), b"q")).ports.0;
+    assert_eq!(back(&mut a, &build(17, INTERNET, POOL, (53, port), b"a")).dst, HOST_A);
+    let steering = a.store.nat_steering();
+    assert_eq!((steering.outside, steering.own.len()), (vec![one(POOL)], 0));
+}
+
+// The address that a port has is the host's, too: what no rule and no session has goes on to the host.
+#[test]
+fn the_ports_own_address_stays_the_hosts() {
+    let ports = PortRange::new(61_000, 65_535).unwrap();
+    let own = NatRule { own: true, target: AddrRange::ANY_V4, target_ports: ports, ..masquerade() };
+    let mut a = gate(&[own]);
+    let there = out(&mut a, &build(17, HOST_A, INTERNET, (4000, 53), b"q"));
+    assert_eq!(there.src, WAN_A);
+    assert!(there.ports.0 >= 61_000);
+    assert_eq!(back(&mut a, &build(17, INTERNET, WAN_A, (53, there.ports.0), b"a")).dst, HOST_A);
+    a.receive(WAN, &build(17, INTERNET, WAN_A, (53, there.ports.0 ^ 1), b"a")).lost(Drop::NatNoMapping);
+    for packet in [
+        build(6, INTERNET, WAN_A, (3000, 22), b"ssh"),
+        echo(INTERNET, WAN_A, true, 65_000),
+        echo(INTERNET, WAN_A, false, 1),
+    ] {
+        assert_eq!(a.receive(WAN, &packet).verdict, Verdict::Punt);
+    }
+    let steering = a.store.nat_steering();
+    assert_eq!((steering.outside, steering.own), (vec![], [(WAN_A, vec![ports])].into()));
+}
+
 // R58: of protocols without ports one inside host speaks with one outside, by each address of the pool.
 #[test]
 fn one_inside_peer_for_each_outside_pair() {

@@ -266,6 +266,8 @@ pub struct Travel {
     pub rules: Rules,
     /// UDP port of the peer to which ESP goes with a source port for each flow; 0: plain ESP.
     pub multipath: u16,
+    /// Bound of TCP's MSS, or [`ravelin_ring::msg::NatRule::MSS_OF_PATH`].
+    pub tcp_mss: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

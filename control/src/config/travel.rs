@@ -4,7 +4,7 @@
 //! (R82, R83, R87, R89). Reads: tables. Writes: findings. Never: looks at another tunnel.
 
 use ravelin_ike::config::Mode;
-use ravelin_ring::msg::{OuterDf, Rules};
+use ravelin_ring::msg::{NatRule, OuterDf, Rules};
 use toml::de::DeValue;
 
 use super::diagnostic::Findings;
@@ -17,6 +17,7 @@ use super::value::{Bad, boolean, number16, word};
 pub(crate) const TRAVEL_KEYS: &[&str] = &[
     "replay-window",
     "tunnel-mtu",
+    "tcp-mss",
     "df",
     "fragment",
     "passive-mode-tunneling",
@@ -70,6 +71,7 @@ impl Level {
                     }),
                 },
                 multipath: table.or("udp-encapsulate", above.travel.multipath, findings, multipath),
+                tcp_mss: table.or("tcp-mss", above.travel.tcp_mss, findings, tcp_mss),
             },
         };
         contradictions(table, &level, findings);
@@ -98,9 +100,26 @@ fn multipath(value: &DeValue<'_>) -> Result<u16, Bad> {
     }
 }
 
+/// A number, "path" (as much as the tunnel takes), or "off".
+fn tcp_mss(value: &DeValue<'_>) -> Result<Option<u16>, Bad> {
+    match value.as_str() {
+        Some("off") => Ok(None),
+        Some("path") => Ok(Some(NatRule::MSS_OF_PATH)),
+        _ => number16(value, 536..=9000, "bytes of a TCP segment (or \"path\", or \"off\")").map(Some),
+    }
+}
+
+fn tcp_mss_text(mss: Option<u16>) -> String {
+    match mss {
+        None => "off".to_owned(),
+        Some(NatRule::MSS_OF_PATH) => "path".to_owned(),
+        Some(number) => number.to_string(),
+    }
+}
+
 /// What does not go together within one tunnel.
 pub(crate) fn check(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
-    let Travel { rules, multipath } = tunnel.travel;
+    let Travel { rules, multipath, .. } = tunnel.travel;
     let ah = tunnel.esp_proposals.iter().any(ravelin_ike::config::EspProposal::is_ah);
     let mut refuse = |found: &str, expected: &str, cure: &str| {
         findings.error(tunnel.line, found.to_owned(), expected.to_owned(), cure.to_owned());
@@ -130,12 +149,13 @@ pub(crate) fn check(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
 }
 
 /// For the differences that a reload finds.
-pub(crate) fn fields(Travel { rules, multipath }: Travel) -> [(&'static str, String); 5] {
+pub(crate) fn fields(Travel { rules, multipath, tcp_mss }: Travel) -> [(&'static str, String); 6] {
     [
         ("fragment", if rules.fragment_after { "after" } else { "before" }.to_owned()),
         ("passive-mode-tunneling", rules.passive.to_string()),
         ("no-tunnel-in-traceroute", rules.keep_ttl.to_string()),
         ("header-integrity-check", rules.check_headers.to_string()),
+        ("tcp-mss", tcp_mss_text(tcp_mss)),
         ("udp-encapsulate", if multipath == 0 { "off".to_owned() } else { multipath.to_string() }),
     ]
 }

@@ -18,16 +18,16 @@ pub(super) fn of_config(config: &Config, peers: &PeerSelectors) -> Vec<TableComm
     let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
-    out.extend(config.nat_commands());
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
     out
 }
 
-/// The policies alone.
+/// The policies, NAT rules and bounds of MSS alone.
 pub(super) fn policies(config: &Config, peers: &PeerSelectors) -> Vec<TableCommand> {
     let all = config.policies_with(peers).into_iter().map(TableCommand::AddPolicy);
-    core::iter::once(TableCommand::ClearPolicies).chain(all).collect()
+    let clear = core::iter::once(TableCommand::ClearPolicies);
+    clear.chain(all).chain(config.nat_commands(peers)).collect()
 }
 
 /// The routes of table 4500. `addresses` are the host's; `given` those that a tunnel got from its peer: who asks for

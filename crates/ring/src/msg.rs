@@ -353,6 +353,12 @@ pub enum TableCommand {
     ClearNat,
     AddNat(NatRule),
     SetNat(NatSettings),
+    /// TCP through this tunnel announces no larger segments, both ways; gathered and forgotten with the NAT rules.
+    AddMss {
+        tunnel: TunnelId,
+        /// Or [`NatRule::MSS_OF_PATH`].
+        mss: u16,
+    },
     Commit {
         generation: Generation,
     },

@@ -5,8 +5,9 @@
 
 use super::tuple::{End, Tuple, has_ends};
 use crate::packet::Door;
-use ravelin_ring::msg::{NatKind, NatRule, NatSettings, PortId, WorkerId};
+use ravelin_ring::msg::{NatKind, NatRule, NatSettings, PortId, TunnelId, WorkerId};
 use ravelin_wire::{AddrRange, PortRange, protocol};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Fibonacci hashing: every worker has the same answer, and neighbours are spread.
@@ -18,6 +19,8 @@ pub(crate) struct Rules {
     /// By their first address; none overlaps another.
     pools: Vec<Pool>,
     pub(crate) settings: NatSettings,
+    /// Bounds of TCP's MSS, by tunnel.
+    mss: BTreeMap<TunnelId, u16>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +123,7 @@ impl Rules {
     pub(crate) fn compile(
         rules: &[NatRule],
         settings: NatSettings,
+        mss: &BTreeMap<TunnelId, u16>,
         address: impl Fn(PortId) -> Option<u32>,
     ) -> Self {
         let mut pools = Vec::new();
@@ -142,11 +146,20 @@ impl Rules {
         }
         pools.sort_by_key(|pool: &Pool| pool.first);
         pools.dedup();
-        Self { rules: compiled, pools, settings }
+        Self { rules: compiled, pools, settings, mss: mss.clone() }
     }
 
     pub(crate) fn is_on(&self) -> bool {
         !self.rules.is_empty()
+    }
+
+    /// Some tunnel bounds the MSS.
+    pub(crate) fn bounds_mss(&self) -> bool {
+        !self.mss.is_empty()
+    }
+
+    pub(crate) fn mss(&self, tunnel: TunnelId) -> Option<u16> {
+        self.mss.get(&tunnel).copied()
     }
 
     pub(crate) fn pool_of(&self, addr: u32) -> Option<&Pool> {

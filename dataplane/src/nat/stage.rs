@@ -47,7 +47,7 @@ impl Turn<'_> {
         match shape(packet) {
             Shape::Later(key) => self.later(at, packet, key),
             _ if !rules.is_outside(dst) => Ok(false),
-            Shape::Odd if self.is_local(dst) => Ok(false),
+            Shape::Odd if self.is_shared(dst) => Ok(false),
             Shape::Odd => Err(Drop::NatBadIcmp.into()),
             Shape::Flow(tuple) => {
                 let seen = Seen { now: self.now.ms, flags: flags(packet) };
@@ -99,7 +99,7 @@ impl Turn<'_> {
             return Ok(Some(end));
         }
         let Tuple { protocol, src, dst } = *tuple;
-        let local = self.is_local(dst.addr);
+        let local = self.is_shared(dst.addr);
         // What nothing is behind is the host's, where the address is; otherwise nobody's.
         let nobody = || if local { Ok(None) } else { Err(Stop::Drop(Drop::NatNoMapping)) };
         let Some(pool) = rules.pool_of(dst.addr) else { return nobody() };
@@ -165,7 +165,7 @@ impl Turn<'_> {
             NatKind::Source => {}
         }
         let pool = *rule.pool(rules).ok_or(Drop::NatNoPort)?;
-        if !has_ends(tuple.protocol) && self.is_local(pool.first) {
+        if !has_ends(tuple.protocol) && self.is_shared(pool.first) {
             return Ok(None); // of the host's own address only ports can be told apart
         }
         let owner = owner_of_host(Rule::anchor(tuple), self.workers);
@@ -207,7 +207,7 @@ impl Turn<'_> {
         let header = packet.meta.ip.header_len.into();
         requote(packet.frame.data_mut(), header, Side::Destination, end)?;
         // RFC 5508 REQ-5: a router inside is not known outside either; we are.
-        if self.is_local(packet.meta.ip.src) {
+        if self.tables.locals().contains(&packet.meta.ip.src) {
             self.before.put(at, packet.meta.ip, true);
             (packet.meta.translated, packet.meta.fleeting) = (true, true);
             return Ok(true);
@@ -265,7 +265,7 @@ impl Turn<'_> {
                 let (src, dst) = (End { addr: ip.src, port: 0 }, End { addr: ip.dst, port: 0 });
                 match self.tables.nat.forward(&Tuple { protocol: ip.protocol, src, dst }) {
                     Some(end) => self.put(at, packet, Side::Destination, end),
-                    None if self.is_local(ip.dst) => Ok(false),
+                    None if self.is_shared(ip.dst) => Ok(false),
                     None => Err(Drop::NatFragment.into()),
                 }
             }
@@ -321,8 +321,9 @@ impl Turn<'_> {
         stop
     }
 
-    fn is_local(&self, addr: u32) -> bool {
-        self.tables.locals().contains(&addr)
+    /// What translation has no use for is the host's.
+    fn is_shared(&self, addr: u32) -> bool {
+        self.tables.is_shared(addr)
     }
 }
 

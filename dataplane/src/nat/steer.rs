@@ -1,7 +1,7 @@
 //! What the XDP program steers for translation.
 //!
 //! Decides: whole addresses where the address is translation's alone; ports of an address that is the host's too.
-//! Reads: rules, the host's addresses. Never: takes a port from the host's own sockets but those a rule names.
+//! Reads: rules, the addresses by which the host is reached. Never: takes a port from the host's own sockets but those a rule names.
 
 use ravelin_ring::msg::{NatKind, NatRule, PortId};
 use ravelin_wire::{AddrRange, NO_PORTS, PortRange, PortRanges};
@@ -28,14 +28,14 @@ pub fn port_ranges(list: &[PortRange]) -> PortRanges {
 }
 
 impl NatSteering {
-    pub(crate) fn of(rules: &[NatRule], locals: &[u32], address: impl Fn(PortId) -> Option<u32>) -> Self {
+    pub(crate) fn of(rules: &[NatRule], shared: &[u32], address: impl Fn(PortId) -> Option<u32>) -> Self {
         let mut all = Self::default();
         for rule in rules {
             match rule.kind {
                 NatKind::Exempt => {}
                 NatKind::Source => {
                     all.inside.push(rule.from);
-                    let address = all.outside_of(rule, rule.target, locals, &address);
+                    let address = all.outside_of(rule, rule.target, shared, &address);
                     all.enter(address, rule.target_ports);
                 }
                 NatKind::Static => {
@@ -44,7 +44,7 @@ impl NatSteering {
                 }
                 NatKind::Destination => {
                     all.inside.push(rule.target);
-                    let address = all.outside_of(rule, rule.to, locals, &address);
+                    let address = all.outside_of(rule, rule.to, shared, &address);
                     all.enter(address, rule.ports);
                 }
             }
@@ -57,14 +57,14 @@ impl NatSteering {
         &mut self,
         rule: &NatRule,
         range: AddrRange,
-        locals: &[u32],
+        shared: &[u32],
         address: &impl Fn(PortId) -> Option<u32>,
     ) -> Option<Ipv4Addr> {
         if rule.own {
             return rule.port.and_then(address).map(Ipv4Addr::from_bits);
         }
         match (range.start(), range.end()) {
-            (IpAddr::V4(first), IpAddr::V4(last)) if first == last && locals.contains(&first.to_bits()) => {
+            (IpAddr::V4(first), IpAddr::V4(last)) if first == last && shared.contains(&first.to_bits()) => {
                 Some(first)
             }
             _ => {

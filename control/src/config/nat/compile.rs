@@ -1,13 +1,21 @@
 //! Rules of address translation as the data plane is told them.
 
+use crate::config::PeerSelectors;
 use crate::config::model::{Config, DeviceName};
 use ravelin_ring::msg::{NatKind, NatRule, PortId, TableCommand};
 use ravelin_wire::AddrRange;
 
 impl Config {
-    /// For the data plane: the list whole. A rule with several networks is one there for each.
-    pub fn nat_commands(&self) -> Vec<TableCommand> {
+    /// For the data plane: the list whole, and the bounds of MSS. A rule with several networks is one there for each.
+    pub fn nat_commands(&self, peers: &PeerSelectors) -> Vec<TableCommand> {
         let mut out = vec![TableCommand::ClearNat, TableCommand::SetNat(self.translation)];
+        for tunnel in &self.tunnels {
+            let Some(mss) = tunnel.travel.tcp_mss else { continue };
+            let own = peers.get(&tunnel.id).into_iter().flatten().map(|(peer, _)| *peer);
+            out.extend(
+                core::iter::once(tunnel.id).chain(own).map(|tunnel| TableCommand::AddMss { tunnel, mss }),
+            );
+        }
         for rule in &self.nat {
             let place = |name: &DeviceName| self.ports.iter().position(|p| p.name == *name);
             let port = rule.port.as_ref().and_then(place).and_then(|n| u16::try_from(n).ok()).map(PortId);

@@ -64,6 +64,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("replay-window", with("replay-window = 64")),
         ("tfc-padding", with("tfc-padding = \"mtu\"")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),
+        ("tcp-mss", with("tcp-mss = \"path\"")),
         ("ike-fragment-size", with("ike-fragment-size = 0")),
         ("df", with("df = \"set\"")),
         ("ike-lifetime", with("ike-lifetime = \"3h\"")),

@@ -10,7 +10,7 @@ fn rules(config: &Config) -> Vec<NatRule> {
         TableCommand::AddNat(rule) => Some(*rule),
         _ => None,
     };
-    config.nat_commands().iter().filter_map(rule).collect()
+    config.nat_commands(&PeerSelectors::new()).iter().filter_map(rule).collect()
 }
 
 #[test]
@@ -62,6 +62,23 @@ fn each_mistake_has_its_line_and_its_cure() {
     }
     assert_error(&with("[translation]\nudp-timeout = 30"), &["`udp-timeout`", "\"30s\""]);
     assert_error(&with("[translation]\nflows = 1"), &["`flows`", "16"]);
+}
+
+// The bound of a tunnel's MSS goes with its peers, which have numbers of their own.
+#[test]
+fn a_bound_of_segments_is_told_for_each_peer() {
+    let config = good(&with("tcp-mss = \"path\""));
+    let tunnel = config.tunnels[0].id;
+    let peer = ravelin_ring::msg::TunnelId(77);
+    let peers = PeerSelectors::from([(tunnel, vec![(peer, config.tunnels[0].selectors[0].selector)])]);
+    let bound = |command: &TableCommand| match *command {
+        TableCommand::AddMss { tunnel, mss } => Some((tunnel, mss)),
+        _ => None,
+    };
+    let all: Vec<_> = config.nat_commands(&peers).iter().filter_map(bound).collect();
+    assert_eq!(all, [(tunnel, NatRule::MSS_OF_PATH), (peer, NatRule::MSS_OF_PATH)]);
+    assert_error(&with("tcp-mss = \"big\""), &["`tcp-mss`", "536 to 9000"]);
+    assert_error(&with("tcp-mss = 100"), &["`tcp-mss`"]);
 }
 
 // An outside end must tell which rule it came from.

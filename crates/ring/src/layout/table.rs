@@ -67,6 +67,11 @@ impl Message for TableCommand {
                 to.u8(16);
                 encode_nat_settings(settings, to);
             }
+            Self::AddMss { tunnel, mss } => {
+                to.u8(17);
+                to.u32(tunnel.0);
+                to.u16(mss);
+            }
         }
     }
 
@@ -97,6 +102,7 @@ impl Message for TableCommand {
             14 => Self::ClearNat,
             15 => Self::AddNat(decode_nat(from)?),
             16 => Self::SetNat(decode_nat_settings(from)?),
+            17 => Self::AddMss { tunnel: TunnelId(from.u32()?), mss: from.u16()? },
             _ => return Err(Malformed("unknown table command")),
         })
     }

@@ -22,7 +22,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (7, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
+    assert_eq!((VERSION, sizes), (8, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
 }
 
 #[test]
@@ -287,6 +287,8 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         nat_rule().prop_map(TableCommand::AddNat),
         nat_settings().prop_map(TableCommand::SetNat),
         Just(TableCommand::ClearNat),
+        (any::<u32>(), any::<u16>())
+            .prop_map(|(tunnel, mss)| TableCommand::AddMss { tunnel: TunnelId(tunnel), mss }),
         any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
         Just(TableCommand::ClearPolicies),
         Just(TableCommand::ClearRoutes),

@@ -46,6 +46,9 @@ impl NatRule {
     /// All protocols without ports, or with others than TCP's and UDP's.
     pub const OTHERS: u8 = 8;
     pub const ALL: u8 = 15;
+
+    /// As a bound of MSS: as much as the tunnel takes in one packet.
+    pub const MSS_OF_PATH: u16 = u16::MAX;
 }
 
 /// Bounds and times of address translation, for every worker.
