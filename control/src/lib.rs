@@ -1,5 +1,5 @@
 //! Process 2: what both programs of this crate are made of. `ravelin-control` is `main.rs`, the command `ravelin` is
-//! `bin/ravelin.rs`.
+//! `bin/ravelin/`.
 //!
 //! Decides: what the gateway is configured to be, which SAs and tables the data plane is given.
 //! Reads: configuration, secrets, the kernel's routes and neighbours, the ring's events.
@@ -10,6 +10,8 @@ pub mod config;
 pub mod secrets;
 pub mod api;
 pub mod show;
+pub mod explain;
+pub mod capture;
 pub mod net;
 pub mod icmp;
 mod fetch;

@@ -27,6 +27,7 @@ mod sa;
 mod hold;
 pub mod tables;
 pub mod stats;
+mod tap;
 
 pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
 pub use nat::{NatSteering, port_ranges};
@@ -34,5 +35,6 @@ pub use packet::{Door, Origin, Packet};
 pub use probe::{Point, Probe, View};
 pub use stats::Stats;
 pub use tables::{TableStore, Tables};
+pub use tap::{Filter, Records, Tap};
 pub use verdict::Verdict;
 pub use worker::{Handed, Now, Subject, Worker, WorkerConfig};

@@ -12,6 +12,7 @@ mod plane;
 mod ports;
 mod tables_io;
 mod runner;
+mod inspect;
 mod rx;
 mod tx;
 mod punt;

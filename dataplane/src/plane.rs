@@ -4,7 +4,7 @@
 
 use crate::handoff::{Mailbox, Mesh};
 use crate::ports::{Common, Port};
-use crate::runner::{Handle, Order, Parts};
+use crate::runner::{Handle, Line, Order, Parts};
 use crate::tables_io::Publisher;
 use crate::tx::Egress;
 use crate::{config, hygiene};
@@ -104,6 +104,12 @@ impl Plane {
             crypto: crypto_kernels(),
         };
         Ok((setup, workers, egress, bells, welcome))
+    }
+
+    /// By which workers are asked, and the names of the ports.
+    pub(crate) fn lines(&self) -> (Vec<Arc<Line>>, Vec<String>) {
+        let ports = self.ports.iter().map(|port| port.name().to_owned());
+        (self.workers.iter().map(Handle::line).collect(), ports.collect())
     }
 
     /// What a control process is told now. `fresh`: it is the first one.

@@ -4,6 +4,8 @@
 
 use crate::batch::Batch;
 use crate::sa::SaDb;
+use crate::worker::{Now, Worker};
+use ravelin_xsk::FramePool;
 
 /// Places of the way at which [`Probe::look`] is asked, in their order. After an ICMP error was made, `Decided` and `Seal`
 /// come once more, for the error.
@@ -47,10 +49,24 @@ impl Probe for () {}
 
 /// A probe that is chosen at run time: one copy of the way serves all of them.
 #[derive(Debug)]
-pub(crate) struct Watched<'a, P: ?Sized>(pub(crate) &'a mut P);
+struct Watched<'a, P: ?Sized>(&'a mut P);
 
 impl Probe for Watched<'_, dyn Probe + '_> {
     fn look(&mut self, point: Point, view: View<'_>) {
         self.0.look(point, view);
+    }
+}
+
+impl Worker {
+    /// [`Self::process`], watched by whatever is there to watch it.
+    #[cold]
+    pub fn process_watched(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        now: Now,
+        probe: &mut dyn Probe,
+    ) {
+        self.process_probed(batch, pool, now, &mut Watched(probe));
     }
 }

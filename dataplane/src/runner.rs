@@ -6,12 +6,13 @@
 
 use crate::handoff::{Mailbox, Mesh};
 use crate::hygiene;
+use crate::inspect::Ask;
 use crate::punt::Punt;
 use crate::rx::Rx;
 use crate::tx::{Egress, Ports, Tx};
 use crossbeam::queue::ArrayQueue;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tables, Worker};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tables, Tap, Worker};
 use ravelin_ring::Bell;
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
@@ -52,6 +53,10 @@ pub(crate) enum Order {
     RemovePort {
         port: PortId,
     },
+    /// What would become of a packet?
+    Explain(Box<Ask>),
+    /// From the next batch on packets are copied; or no more.
+    Tap(Option<Box<Tap>>),
     Stop,
 }
 
@@ -95,6 +100,27 @@ pub(crate) struct Parts {
     pub(crate) started: Instant,
 }
 
+impl Line {
+    /// Waits for a place in the queue, which the worker empties every turn.
+    fn order(&self, order: Order) {
+        let mut order = order;
+        while let Err(back) = self.orders.push(order) {
+            order = back;
+            self.bell.ring();
+            thread::yield_now();
+        }
+        self.bell.ring();
+    }
+
+    pub(crate) fn ask(&self, ask: Box<Ask>) {
+        self.order(Order::Explain(ask));
+    }
+
+    pub(crate) fn tap(&self, tap: Option<Box<Tap>>) {
+        self.order(Order::Tap(tap));
+    }
+}
+
 impl Handle {
     pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Self> {
         let line = Arc::new(Line {
@@ -110,15 +136,13 @@ impl Handle {
         Ok(Self { line, thread })
     }
 
-    /// Waits for a place in the queue, which the worker empties every turn.
     pub(crate) fn order(&self, order: Order) {
-        let mut order = order;
-        while let Err(back) = self.line.orders.push(order) {
-            order = back;
-            self.line.bell.ring();
-            thread::yield_now();
-        }
-        self.line.bell.ring();
+        self.line.order(order);
+    }
+
+    /// For whoever else may ask it.
+    pub(crate) fn line(&self) -> Arc<Line> {
+        self.line.clone()
     }
 
     /// Number of the last tables that the worker has taken.
@@ -147,6 +171,8 @@ struct Runner {
     rx: Rx,
     tx: Tx,
     link: Option<Box<WorkerLink>>,
+    /// Somebody captures.
+    tap: Option<Box<Tap>>,
     started: Instant,
     anomalies: u64,
     stop: bool,
@@ -166,6 +192,7 @@ impl Runner {
             rx: Rx::default(),
             tx: Tx { me: parts.id, mesh: parts.mesh, egress: parts.egress },
             link: None,
+            tap: None,
             started: parts.started,
             anomalies: 0,
             stop: false,
@@ -239,6 +266,11 @@ impl Runner {
                         tracing::debug!(port = port.0, lost, "frames lost with the port's sockets");
                     }
                 }
+                Order::Explain(ask) => {
+                    let now = self.now(Instant::now());
+                    ask.answer(&mut self.worker, &mut self.batch, &mut self.pool, now);
+                }
+                Order::Tap(tap) => self.tap = tap,
                 Order::Stop => self.stop = true,
             }
         }
@@ -273,7 +305,7 @@ impl Runner {
     }
 
     fn packets(&mut self, mailbox: &Mailbox, now: Now) -> bool {
-        let Self { worker, batch, pool, ports, punt, rx, tx, .. } = self;
+        let Self { worker, batch, pool, ports, punt, rx, tx, tap, .. } = self;
         let mut sent = false;
         worker.release(batch, ports.tx_room(MAX_RECEIVED), pool, now);
         // What waited goes by itself: nothing else may take the room that was asked for it.
@@ -286,7 +318,10 @@ impl Runner {
         }
         let busy = !batch.packets.is_empty();
         if busy {
-            worker.process(batch, pool, now);
+            match tap {
+                None => worker.process(batch, pool, now),
+                Some(tap) => worker.process_watched(batch, pool, now, &mut **tap),
+            }
             tx.carry_out(batch, ports, punt, pool, worker.stats_mut());
         }
         if busy || sent || ports.in_flight() > 0 {

@@ -4,10 +4,12 @@
 //! Never: touches packets, or waits for a control process longer than a moment.
 
 use crate::config;
+use crate::inspect;
 use crate::plane::{Plane, TICK};
 use anyhow::{Context as _, anyhow};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ravelin_ring::Bell;
+use ravelin_ring::inspect::SOCKET;
 use ravelin_ring::server::{Listener, Session, Visitor};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs;
@@ -25,6 +27,7 @@ pub(crate) struct Service {
     signals: UnixStream,
     bell: Arc<Bell>,
     pin_dir: PathBuf,
+    run_dir: PathBuf,
     plane: Option<Plane>,
     session: Option<Session>,
     /// No control process was welcomed yet.
@@ -48,7 +51,8 @@ impl Service {
         let bell = Arc::new(Bell::new()?);
         let pin_dir = pin_dir(run_dir)?;
         tracing::info!(socket = %path.display(), "waiting for the control process");
-        Ok(Self { listener, signals, bell, pin_dir, plane: None, session: None, fresh: true })
+        let run_dir = run_dir.to_owned();
+        Ok(Self { listener, signals, bell, pin_dir, run_dir, plane: None, session: None, fresh: true })
     }
 
     pub(crate) fn serve(mut self) -> anyhow::Result<()> {
@@ -63,6 +67,7 @@ impl Service {
         }
         tracing::info!("stopping");
         drop(self.session.take());
+        let _ = fs::remove_file(self.run_dir.join(SOCKET)); // its thread ends with the process
         if let Some(plane) = self.plane.take() {
             plane.stop();
         }
@@ -118,7 +123,13 @@ impl Service {
             }
         } else {
             match Plane::start(visitor.setup().clone(), self.bell.clone(), &self.pin_dir) {
-                Ok(plane) => self.plane = Some(plane),
+                Ok(plane) => {
+                    let (workers, ports) = plane.lines();
+                    if let Err(error) = inspect::serve(&self.run_dir, workers, ports) {
+                        tracing::warn!("`ravelin explain` and `capture` cannot ask: {error:#}");
+                    }
+                    self.plane = Some(plane);
+                }
                 Err(error) => {
                     visitor.refuse(format!("{error:#}"));
                     return Err(error.context("cannot start"));

@@ -378,7 +378,10 @@ impl Bed {
             && real[0].verdict != Verdict::Drop(Drop::TooBig)
         {
             let on = |o: &&Out| matches!(o.verdict, Verdict::Forward { .. } | Verdict::Punt);
-            let errors = said.icmp.iter().filter(|v| matches!(v, inspect::Verdict::Forward { .. })).count();
+            let on_its_way = |v: &&inspect::Verdict| {
+                matches!(v, inspect::Verdict::Forward { .. } | inspect::Verdict::Punt)
+            };
+            let errors = said.icmp.iter().filter(on_its_way).count();
             let pieces = real.iter().filter(on).count() - errors;
             assert_eq!(usize::from(size.pieces), pieces, "{said:?}");
             assert!(pieces < 2 || size.length > size.limit);

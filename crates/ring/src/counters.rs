@@ -1,5 +1,7 @@
 //! Names of what is counted. The data plane writes, the control process reads, both by these numbers.
 
+mod cure;
+
 /// Generates an enum whose variants index counters and carry the name that operators see.
 macro_rules! named {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {

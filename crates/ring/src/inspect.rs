@@ -89,6 +89,8 @@ pub struct Step {
     pub opens: Option<Sa>,
     /// In clear.
     pub flow: Option<Flow>,
+    /// What address translation makes of it, if anything (R53).
+    pub translated: Option<Flow>,
     /// What the policies say of it as of one that came from behind a peer.
     pub came: Option<Policy>,
     /// And as of one that goes there.

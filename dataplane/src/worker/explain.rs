@@ -13,7 +13,6 @@ mod dry;
 use super::{Now, Worker};
 use crate::batch::Batch;
 use crate::packet::{Origin, Packet};
-use crate::probe::{Probe, Watched};
 use crate::verdict::Verdict;
 use aside::Aside;
 use dry::Dry;
@@ -65,8 +64,7 @@ impl Worker {
         batch.receive(frame, subject.origin).map_err(|frame| pool.free(frame)).ok()?;
         let aside = Aside::take(&mut self.way);
         let mut dry = Dry::new(self.way.tables.clone(), self.way.db.worker);
-        let probe: &mut dyn Probe = &mut dry;
-        self.process_probed(batch, pool, now, &mut Watched(probe));
+        self.process_watched(batch, pool, now, &mut dry);
         let handed = batch.packets.first().and_then(handed);
         let step = dry.finish(&mut self.way.db);
         for packet in batch.packets.iter_mut() {

@@ -9,7 +9,7 @@ mod modes;
 
 pub(crate) use modes::*;
 use ravelin_dataplane::{
-    Batch, Door, Handed, MAX_RECEIVED, Now, Origin, Packet, Subject, TableStore, Verdict, Worker,
+    Batch, Door, Handed, MAX_RECEIVED, Now, Origin, Packet, Subject, TableStore, Tap, Verdict, Worker,
     WorkerConfig,
 };
 use ravelin_ring::counters::{Counter, Drop};
@@ -156,6 +156,8 @@ pub(crate) struct Gate {
     pub(crate) pool: FramePool,
     pub(crate) store: TableStore,
     pub(crate) now: Now,
+    /// Somebody captures.
+    pub(crate) tap: Option<Tap>,
     batch: Batch,
     frames: usize,
     generation: u64,
@@ -185,6 +187,7 @@ impl Gate {
             pool,
             store: TableStore::new(2, None),
             now: Now { ms: 10_000 },
+            tap: None,
             batch: Batch::new(),
             frames: frames as usize,
             generation: 0,
@@ -351,7 +354,10 @@ impl Gate {
     }
 
     fn process(&mut self, all: &mut Vec<Out>) {
-        self.worker.process(&mut self.batch, &mut self.pool, self.now);
+        match &mut self.tap {
+            None => self.worker.process(&mut self.batch, &mut self.pool, self.now),
+            Some(tap) => self.worker.process_watched(&mut self.batch, &mut self.pool, self.now, tap),
+        }
         for packet in self.batch.packets.drain(..) {
             let stats = self.worker.stats_mut();
             match packet.verdict {

@@ -45,6 +45,7 @@ impl Dry {
             spi: None,
             opens: None,
             flow: None,
+            translated: None,
             came: None,
             goes: None,
             route: None,
@@ -111,12 +112,16 @@ impl Dry {
     /// Its addresses, what the policies say of them, and where the routes lead.
     fn asked(&mut self, packet: &Packet) {
         let ip = &packet.meta.ip;
-        self.step.flow = Some(Flow {
+        let flow = Flow {
             source: packet.source(),
             destination: packet.destination(),
             protocol: ip.protocol,
             ports: (!ip.portless).then_some(ip.ports),
-        });
+        };
+        match &self.step.flow {
+            None => self.step.flow = Some(flow),
+            Some(before) => self.step.translated = (flow != *before).then_some(flow),
+        }
         let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
         let (came, goes) = outbound::policy::ask(packet, &self.tables.spd, None, hop == Hop::Local);
         self.step.came = Some(policy(&self.tables.spd, came));

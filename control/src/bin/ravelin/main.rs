@@ -5,11 +5,14 @@
 //! Never: changes the gateway itself, except `release`, which works on what a stopped one left.
 #![forbid(unsafe_code)]
 
+mod explain;
+mod capture;
+mod release;
+
 use clap::{Args, Parser, Subcommand};
 use core::time::Duration;
 use ravelin_control::api::client::{self, ClientError, PATIENCE};
 use ravelin_control::api::{self, Answer, Outcome, Reloaded, Request, What};
-use ravelin_control::kernel;
 use ravelin_control::show;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -87,14 +90,28 @@ enum Command {
     /// Take a tunnel down; it stays down until `up` or the peer brings it up.
     #[command(after_help = "Examples:\n  ravelin down office")]
     Down(Switch),
-    /// Log every IKE message, state and decision of a tunnel (no secrets), until it is turned off.
-    #[command(after_help = "Examples:\n  ravelin trace office on\n  ravelin trace office off")]
+    /// Log every IKE message, state and decision of a tunnel (no secrets), until it is turned off; or print packets on
+    /// their way, stage by stage.
+    #[command(after_help = "Examples:\n  ravelin trace office on\n  ravelin trace office off\n  \
+        ravelin trace --packets 1/100 --seconds 10\n  ravelin trace --packets all --host 10.2.0.7")]
     Trace {
-        tunnel: String,
+        #[arg(required_unless_present = "packets")]
+        tunnel: Option<String>,
         /// on or off
-        #[arg(action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
-        on: bool,
+        #[arg(action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new(), requires = "tunnel")]
+        on: Option<bool>,
+        /// Lines for one packet of N.
+        #[arg(long, value_name = "1/N", value_parser = capture::sample, conflicts_with_all = ["tunnel", "on"])]
+        packets: Option<u32>,
+        #[command(flatten)]
+        conditions: capture::Conditions,
     },
+    /// What would become of a packet, and why; or what is the matter with a tunnel.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Explain),
+    /// Copy packets before or after any stage of their way into a pcapng file.
+    #[command(after_help = capture::EXAMPLES)]
+    Capture(capture::Capture),
     /// Read the configuration again and apply what changed; an invalid file changes nothing.
     #[command(after_help = "Examples:
   ravelin reload
@@ -158,9 +175,14 @@ fn main() -> ExitCode {
         Command::Show { what, name, json } => show_state(&socket, what.into(), name, json),
         Command::Up(switch) => turn(&socket, switch, true),
         Command::Down(switch) => turn(&socket, switch, false),
-        Command::Trace { tunnel, on } => trace(&socket, tunnel, on),
+        Command::Trace { packets: Some(sample), conditions, .. } => {
+            capture::trace(&cli.reach.run_dir, &socket, sample, &conditions)
+        }
+        Command::Trace { tunnel, on, .. } => trace(&socket, tunnel.unwrap_or_default(), on.unwrap_or(true)),
+        Command::Explain(question) => explain::run(&cli.reach.run_dir, &socket, question),
+        Command::Capture(asked) => capture::capture(&cli.reach.run_dir, &socket, &asked),
         Command::Reload { json } => reload(&socket, json),
-        Command::Release { tun } => release(&cli.reach.run_dir, &tun),
+        Command::Release { tun } => release::run(&cli.reach.run_dir, &tun),
         Command::Version { json } => version(&socket, json),
     };
     match result {
@@ -348,31 +370,5 @@ fn version(socket: &Path, json: bool) -> Result<(), Failure> {
         }
         None => print(&format!("ravelin-control is not running ({})\n", socket.display())),
     }
-    Ok(())
-}
-
-fn release(run_dir: &Path, tun: &str) -> Result<(), Failure> {
-    for (process, socket) in [("ravelin-dataplane", "dataplane.sock"), ("ravelin-control", "control.sock")] {
-        if api::listens(&run_dir.join(socket)) {
-            return Err(Failure::Refused(format!(
-                "{process} is running in {}: its traffic would leave in clear\n    cure: stop it first",
-                run_dir.display()
-            )));
-        }
-    }
-    let refuse = |why: String| Failure::Refused(format!("{why}\n    cure: run this command as root"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| refuse(why.to_string()))?;
-    let released = runtime
-        .block_on(kernel::release(tun, &api::instance(run_dir)))
-        .map_err(|why| refuse(format!("not everything could be removed: {why}")))?;
-    let device = if released.tun { format!(", device {tun}") } else { String::new() };
-    print(&format!(
-        "removed: {} routes and rules, {} pinned XDP objects{device}\n",
-        released.routes_and_rules,
-        released.pins.len()
-    ));
     Ok(())
 }
