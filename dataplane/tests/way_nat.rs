@@ -399,6 +399,20 @@ fn fragments_follow_their_first_one() {
     a.receive(WAN, &rest).lost(Drop::NatFragment);
 }
 
+// As they come from a wire: all parts in one batch.
+#[test]
+fn fragments_of_one_batch() {
+    let mut a = gate(&[masquerade()]);
+    let both = |port, parts: &[Vec<u8>; 2]| parts.clone().map(|part| (Origin::Port(port), ether(&part)));
+    let parts = cut(&build(17, HOST_A, INTERNET, (4000, 53), &[7; 64]));
+    let went: Vec<Seen> = a.run(&both(INSIDE, &parts)).iter().map(|out| seen(out.forwarded(WAN))).collect();
+    assert_eq!((went[0].src, went[1].src), (POOL, POOL));
+    let port = u16::from_be_bytes([went[0].payload[0], went[0].payload[1]]);
+    let parts = cut(&build(17, INTERNET, POOL, (53, port), &[8; 64]));
+    let came: Vec<Seen> = a.run(&both(WAN, &parts)).iter().map(|out| seen(out.forwarded(INSIDE))).collect();
+    assert_eq!((came[0].dst, came[1].dst), (HOST_A, HOST_A));
+}
+
 // R53: what no rule names leaves as it is; R56: with "others" it works both ways, without it one way at most.
 #[test]
 fn protocols_without_ports() {

@@ -52,7 +52,11 @@ impl Turn<'_> {
             Shape::Flow(tuple) => {
                 let seen = Seen { now: self.now.ms, flags: flags(packet) };
                 match self.inward(&tuple, packet.door, Some(seen)) {
-                    Ok(Some(end)) => self.put(at, packet, Side::Destination, end),
+                    Ok(Some(end)) => {
+                        self.put(at, packet, Side::Destination, end)?;
+                        self.remember(at, packet);
+                        Ok(true)
+                    }
                     Ok(None) => Ok(false),
                     Err(stop) => Err(self.remember_hand(packet, stop)),
                 }
@@ -77,7 +81,7 @@ impl Turn<'_> {
         let done = match shape {
             Shape::Error(tuple) => self.depart_error(at, packet, &tuple)?,
             _ if self.tables.nat.is_outside(packet.meta.ip.src) => false,
-            Shape::Later(_) => self.depart_later(at, packet)?,
+            Shape::Later(key) => self.depart_later(at, packet, key)?,
             Shape::Odd => self.depart_odd(at, packet)?,
             Shape::Flow(tuple) => match self.outward(at, packet, &tuple, true) {
                 Ok(Some(end)) => self.put(at, packet, Side::Source, end)?,
@@ -220,7 +224,18 @@ impl Turn<'_> {
         self.by_addresses(at, packet, Drop::NatBadIcmp)
     }
 
-    fn depart_later(&mut self, at: u16, packet: &mut Packet) -> Result<bool, Stop> {
+    /// The first one may have gone just before it, in the same batch.
+    fn depart_later(&mut self, at: u16, packet: &mut Packet, key: Key) -> Result<bool, Stop> {
+        let came = self.before.get(at).map_or(packet.meta.ip, |came| came.ip);
+        let key = Key { src: came.src, dst: came.dst, ..key };
+        match self.state.fragments.get(key, self.now.ms) {
+            Some(Fate::Handed(worker)) => return Err(Stop::Hand(worker)),
+            Some(Fate::Went { src, .. }) if src == packet.meta.ip.src => return Ok(false),
+            Some(Fate::Went { src, .. }) => {
+                return self.put(at, packet, Side::Source, End { addr: src, port: 0 });
+            }
+            None => {}
+        }
         self.by_addresses(at, packet, Drop::NatFragment)
     }
 
@@ -249,16 +264,9 @@ impl Turn<'_> {
     fn later(&mut self, at: u16, packet: &mut Packet, key: Key) -> Result<bool, Stop> {
         match self.state.fragments.get(key, self.now.ms) {
             Some(Fate::Handed(worker)) => Err(Stop::Hand(worker)),
-            Some(Fate::Went { src, dst }) => {
-                let ip = packet.meta.ip;
-                self.before.put(at, ip, true);
-                let mut translated = false;
-                for (side, old, new) in [(Side::Source, ip.src, src), (Side::Destination, ip.dst, dst)] {
-                    if old != new {
-                        translated |= self.put(at, packet, side, End { addr: new, port: 0 })?;
-                    }
-                }
-                Ok(translated)
+            Some(Fate::Went { dst, .. }) if dst == packet.meta.ip.dst => Ok(false),
+            Some(Fate::Went { dst, .. }) => {
+                self.put(at, packet, Side::Destination, End { addr: dst, port: 0 })
             }
             None if self.tables.nat.is_outside(packet.meta.ip.dst) => {
                 let ip = &packet.meta.ip;

@@ -1,6 +1,6 @@
 """Who is calling: a server tells each caller the address and port that it sees, by TCP and by UDP.
 
-    who.py serve PORT
+    who.py serve PORT [ADDRESS]             by UDP at this address alone
     who.py ask tcp|udp ADDRESS PORT [BYTES]    prints the answer: ADDRESS PORT
 
 With BYTES a TCP caller sends so many first, and the server tells the number of those that came, too.
@@ -13,9 +13,9 @@ import threading
 TIMEOUT = 5
 
 
-def serve_udp(port):
+def serve_udp(port, address):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind(("0.0.0.0", port))
+    s.bind((address, port))
     while True:
         _, peer = s.recvfrom(2048)
         s.sendto(f"{peer[0]} {peer[1]}".encode(), peer)
@@ -30,8 +30,8 @@ def answer(conn, peer):
         conn.sendall(f"{peer[0]} {peer[1]} {count}".encode())
 
 
-def serve(port):
-    threading.Thread(target=serve_udp, args=(port,), daemon=True).start()
+def serve(port, address):
+    threading.Thread(target=serve_udp, args=(port, address), daemon=True).start()
     with socket.create_server(("0.0.0.0", port)) as server:
         while True:
             threading.Thread(target=answer, args=server.accept(), daemon=True).start()
@@ -52,7 +52,7 @@ def ask(kind, address, port, size):
 
 def main():
     if sys.argv[1] == "serve":
-        serve(int(sys.argv[2]))
+        serve(int(sys.argv[2]), (sys.argv[3:] or ["0.0.0.0"])[0])
     else:
         print(ask(sys.argv[2], sys.argv[3], int(sys.argv[4]), int((sys.argv[5:] or ["0"])[0])))
 

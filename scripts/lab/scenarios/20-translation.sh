@@ -9,7 +9,7 @@ scenario() {
   ravelin_config B start=respond tunnels=2
   ravelin_start B
   ravelin_start A
-  start_process who-b hostB "$PY" "$LAB_HERE/py/who.py" serve 7000
+  start_process who-b hostB "$PY" "$LAB_HERE/py/who.py" serve 7000 10.9.2.10
   start_process who-inet inet "$PY" "$LAB_HERE/py/who.py" serve 7000
   start_process who-a hostA "$PY" "$LAB_HERE/py/who.py" serve 7000
   check "both tunnels come up" wait_until 20 both_up
