@@ -5,8 +5,10 @@
 mod common;
 
 use common::{in_namespace, run};
-use ravelin_control::kernel::{FailClosed, Mirror, ProtectedRoute, ProtectedRoutes, release};
-use ravelin_ring::msg::{NextHop, PortId, TableCommand};
+use ravelin_control::kernel::{
+    FailClosed, Mirror, ProtectedRoute, ProtectedRoutes, TunnelDevice, release, set_devices,
+};
+use ravelin_ring::msg::{InterfaceId, NextHop, PortId, TableCommand};
 use std::net::IpAddr;
 
 fn make_ports() {
@@ -307,5 +309,47 @@ fn ipv6_is_mirrored_and_protected_alike() {
         assert!(refused(), "the device is gone");
         release("ravelin0", "drv-test-none").await.unwrap();
         assert!(run("ip -6 route get 2001:db8:2::10").contains("dev wan0"));
+    });
+}
+
+// R60, R307: a tunnel's device gets what the configuration says and no more; a route into it becomes a next hop of its
+// own; without the device its routes lead nowhere.
+#[test]
+fn devices_of_tunnels_have_their_routes_and_blackholes_behind_them() {
+    in_namespace(async || {
+        make_ports();
+        run("ip link add tun-a type veth peer name tun-z");
+        run("ip link set tun-z up");
+        run("ip addr add 192.0.2.1/32 dev tun-a");
+        let mut m = mirror().await;
+        m.name_interfaces([("tun-a".to_owned(), InterfaceId(5))].into());
+        let device = TunnelDevice {
+            name: "tun-a".into(),
+            mtu: 1415,
+            addresses: vec![("172.16.0.1".parse().unwrap(), 30), ("fd00:16::1".parse().unwrap(), 64)],
+            routes: vec!["10.2.0.0/16".parse().unwrap(), "fd00:2::/64".parse().unwrap()],
+        };
+        let into = NextHop::Interface(InterfaceId(5));
+        set_devices(std::slice::from_ref(&device), m.model()).await.unwrap();
+        let told = until(&mut m, |c| matches!(c, TableCommand::AddRoute(r) if r.next_hop == into)).await;
+        let blackhole = ("10.2.0.0/16".to_owned(), NextHop::Blackhole);
+        assert!(told.iter().filter_map(route).any(|r| r == blackhole), "it was down when it was set up");
+        let link = run("ip -o link show tun-a");
+        assert!(link.contains("mtu 1415") && link.contains("UP"), "{link}");
+        let addresses = run("ip -o addr show dev tun-a");
+        assert!(addresses.contains("172.16.0.1/30") && addresses.contains("fd00:16::1/64"), "{addresses}");
+        assert!(!addresses.contains("192.0.2.1"), "an address that is not configured goes: {addresses}");
+        // It is up now.
+        set_devices(std::slice::from_ref(&device), m.model()).await.unwrap();
+        until(&mut m, |c| route(c) == Some(("10.2.0.0/16".to_owned(), into))).await;
+        let routes = run("ip route show proto 82") + &run("ip -6 route show proto 82");
+        assert_eq!(routes.lines().count(), 4, "{routes}");
+        // Somebody deletes it.
+        run("ip link del tun-a");
+        until(&mut m, |c| route(c) == Some(blackhole.clone())).await;
+        let routes = run("ip route show proto 82");
+        assert_eq!(routes.trim(), "blackhole 10.2.0.0/16 metric 9999");
+        set_devices(&[], m.model()).await.unwrap();
+        assert_eq!(run("ip route show proto 82"), "");
     });
 }

@@ -323,6 +323,9 @@ fn unusual(ip: &Ip, door: Door) -> Result<(), Drop> {
     }
     if ip.dst >> 28 >= 0xe {
         let multicast = ip.dst >> 28 == 0xe || ip.dst == u32::MAX;
+        if multicast && matches!(door, Door::Device(_)) {
+            return Ok(()); // its tunnel is a link, over which routers speak with each other
+        }
         return Err(if multicast { Drop::MulticastPolicyMode } else { Drop::BadAddress });
     }
     // A packet of the host's own may come from any address of the host, but not claim to be to itself.

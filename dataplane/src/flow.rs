@@ -119,8 +119,8 @@ impl Flows {
     }
 
     /// Policies protect IPv6, for a worker with room for so many SAs of a direction.
-    pub(crate) fn carry_v6(&mut self, max_sas: u32) {
-        if self.v6.is_empty() && !self.buckets.is_empty() {
+    pub(crate) fn carry_v6(&mut self, max_sas: u32, some: bool) {
+        if some && self.v6.is_empty() && !self.buckets.is_empty() {
             self.v6 = v6::Flows::new(max_sas);
         }
     }
@@ -210,7 +210,7 @@ fn rest(packet: &Packet) -> Option<u64> {
         Door::Port(port) => 1 << 22 | u32::from(port.0),
         // Places of SAs have 22 bits at most.
         Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
-        Door::Sa | Door::Tun => return None,
+        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => return None,
     };
     let low = door << 8 | u32::from(ip.protocol);
     let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);

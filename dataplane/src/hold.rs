@@ -8,12 +8,12 @@
 //! it is released: tables may have changed meanwhile.
 
 use crate::batch::Batch;
+use crate::clock::Now;
 use crate::neighbour::Neighbours;
 use crate::packet::{Door, Origin, Packet};
 use crate::sa::{Tunnel, Tunnels};
 use crate::stats::Stats;
 use crate::verdict::Verdict;
-use crate::worker::Now;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{PortId, TunnelId};
 use ravelin_xsk::{Frame, FramePool};

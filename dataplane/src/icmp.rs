@@ -8,12 +8,12 @@ mod v6;
 
 use crate::batch::{Batch, Places};
 use crate::classify;
+use crate::clock::Now;
 use crate::packet::{Door, Origin, Packet};
 use crate::spd::{Answer, Asked, Query};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::worker::Now;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_wire::icmp::{Error, Icmp, MAX_MESSAGE};
 use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header};
@@ -116,20 +116,20 @@ fn answerable<'p>(packet: &'p Packet, tables: &Tables) -> Option<(&'p [u8], u32)
 fn source(packet: &Packet, tables: &Tables) -> Option<u32> {
     match packet.door {
         // The host would not believe a packet from one of its own addresses; the path to the destination speaks.
-        Door::Tun => Some(packet.meta.ip.dst),
+        Door::Tun | Door::Device(_) => Some(packet.meta.ip.dst),
         Door::Port(port) => {
             let near = tables.port(port).and_then(|p| p.address);
             near.or_else(|| tables.locals().first().copied())
         }
         // What came protected is answered protected, or not at all.
-        Door::Sa => tables.locals().iter().copied().find(|local| {
+        Door::Sa | Door::Inner(_) => tables.locals().iter().copied().find(|local| {
             let query = Query::V4(Asked {
                 local: *local,
                 remote: packet.meta.ip.src,
                 protocol: protocol::ICMP,
                 ports: None,
             });
-            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _))
+            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _)) || tables.leads_into_tunnel(packet)
         }),
     }
 }

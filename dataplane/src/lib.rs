@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod worker;
+pub mod clock;
 mod probe;
 pub mod batch;
 pub mod packet;
@@ -20,6 +21,7 @@ mod nat;
 mod mss;
 mod spd;
 mod route;
+mod interface;
 mod source;
 mod neighbour;
 mod icmp;
@@ -30,6 +32,7 @@ pub mod stats;
 mod tap;
 
 pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
+pub use clock::Now;
 pub use nat::{NatSteering, port_ranges};
 pub use packet::{Door, Origin, Packet};
 pub use probe::{Point, Probe, View};
@@ -37,4 +40,4 @@ pub use stats::Stats;
 pub use tables::{TableStore, Tables};
 pub use tap::{Filter, Records, Tap};
 pub use verdict::Verdict;
-pub use worker::{Handed, Now, Subject, Worker, WorkerConfig};
+pub use worker::{Handed, Subject, Worker, WorkerConfig};

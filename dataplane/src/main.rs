@@ -10,6 +10,7 @@ mod hygiene;
 mod service;
 mod plane;
 mod ports;
+mod devices;
 mod tables_io;
 mod runner;
 mod inspect;

@@ -3,8 +3,8 @@
 //! Decides: to which link address a packet goes, and when to ask the control process for one. Never: sends ARP or
 //! neighbour solicitations.
 
+use crate::clock::Now;
 use crate::sa::{Events, Throttle};
-use crate::worker::Now;
 use ravelin_ring::msg::{PortId, WorkerEvent};
 use ravelin_wire::MacAddr;
 use std::collections::HashMap;

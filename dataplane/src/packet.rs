@@ -3,7 +3,7 @@
 use crate::flow;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::PortId;
+use ravelin_ring::msg::{InterfaceId, PortId};
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::Tag;
 use ravelin_xsk::Frame;
@@ -18,6 +18,10 @@ pub enum Door {
     Tun,
     /// Out of an SA, which has checked it.
     Sa,
+    /// The host's own, or forwarded by it, sent into the device of a route-based tunnel.
+    Device(InterfaceId),
+    /// Out of the tunnel behind this device.
+    Inner(InterfaceId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,8 @@ pub enum Origin {
     Port(PortId),
     /// An IP packet from the TUN device.
     Tun,
+    /// An IP packet from the device of a route-based tunnel.
+    Device(InterfaceId),
     /// An IP packet from another worker, which took it in by `door`.
     HandedIn { door: Door, hops: u8 },
     /// An IP packet that waited here for an outbound SA.
@@ -37,13 +43,14 @@ impl Origin {
         match self {
             Self::Port(port) => Door::Port(port),
             Self::Tun => Door::Tun,
+            Self::Device(interface) => Door::Device(interface),
             Self::HandedIn { door, .. } | Self::Released { door, .. } => door,
         }
     }
 
     pub(crate) fn hops(self) -> u8 {
         match self {
-            Self::Port(_) | Self::Tun => 0,
+            Self::Port(_) | Self::Tun | Self::Device(_) => 0,
             Self::HandedIn { hops, .. } | Self::Released { hops, .. } => hops,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Decides: which worker gets which queue; what to do when a device goes or comes back. Never: sees packets.
 
+use crate::devices::Devices;
 use crate::handoff::{Mailbox, Mesh};
 use crate::ports::{Common, Port};
 use crate::runner::{Handle, Line, Order, Parts};
@@ -31,6 +32,7 @@ pub(crate) struct Plane {
     workers: Vec<Handle>,
     egress: Egress,
     publisher: Publisher,
+    devices: Devices,
     pub(crate) bells: Bells,
     /// Without what changes from one control process to the next.
     welcome: Welcome,
@@ -52,8 +54,20 @@ impl Plane {
         match Self::assemble(setup, main, &umem, &common, &mut ports) {
             Ok((setup, workers, egress, bells, welcome)) => {
                 let publisher = Publisher::new(&setup);
+                let devices = Devices::new(workers.len());
                 let last_tick = Instant::now();
-                Ok(Self { setup, common, ports, workers, egress, publisher, bells, welcome, last_tick })
+                Ok(Self {
+                    setup,
+                    common,
+                    ports,
+                    workers,
+                    egress,
+                    publisher,
+                    devices,
+                    bells,
+                    welcome,
+                    last_tick,
+                })
             }
             Err(error) => {
                 if inherited {
@@ -134,8 +148,10 @@ impl Plane {
         let taken = self.workers.iter().map(Handle::tables).min().unwrap_or(0);
         self.publisher.finish(taken, &mut self.ports);
         if let Some(session) = session.as_deref_mut()
-            && let Some(publish) = self.publisher.gather(&mut session.commands, &mut self.ports)
+            && let Some(publish) =
+                self.publisher.gather(&mut session.commands, &mut self.ports, &mut self.devices)
         {
+            self.lend_devices();
             for worker in &self.workers {
                 let (number, tables) = (publish.number, publish.tables.clone());
                 worker.order(Order::Tables { number, tables });
@@ -150,6 +166,19 @@ impl Plane {
         }
         if let Some(session) = session {
             self.publisher.deliver(&mut session.events);
+        }
+    }
+
+    /// Queues of new devices; and those go that no worker's tables name any more.
+    fn lend_devices(&mut self) {
+        for (interface, queues) in self.devices.fresh() {
+            for (worker, queue) in self.workers.iter().zip(queues) {
+                worker.order(Order::AddDevice { interface, queue });
+            }
+        }
+        let gone = self.publisher.settled().map(|wanted| self.devices.settle(wanted));
+        for interface in gone.into_iter().flatten() {
+            self.workers.iter().for_each(|worker| worker.order(Order::RemoveDevice { interface }));
         }
     }
 
@@ -168,6 +197,8 @@ impl Plane {
 
     /// Devices that went, and devices that came back.
     fn watch(&mut self) {
+        self.devices.watch();
+        self.lend_devices();
         for port in &mut self.ports {
             if port.is_lost() {
                 tracing::warn!(port = port.name(), "the device is gone; waiting for it to come back");

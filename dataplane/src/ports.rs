@@ -33,6 +33,8 @@ pub(crate) struct Steered {
     pub(crate) inside: Vec<Prefix>,
     /// Of the host's own addresses: ports that are for translation.
     pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
+    /// Inside of them, and the kernel's all the same.
+    pub(crate) exempt: Vec<Prefix>,
 }
 
 #[derive(Debug)]
@@ -205,7 +207,7 @@ fn in_order(s: Statistics) -> SocketCounts {
 
 fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
     steering.set_gateway_addresses(&steered.gateways)?;
-    steering.set_protected(&steered.protected)?;
+    steering.set_protected_but(&steered.protected, &steered.exempt)?;
     let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
     Ok(steering.set_translated(&steered.inside, &ports)?)
 }

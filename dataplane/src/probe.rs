@@ -3,8 +3,9 @@
 //! Decides: nothing. Never: changes what becomes of a packet.
 
 use crate::batch::Batch;
+use crate::clock::Now;
 use crate::sa::SaDb;
-use crate::worker::{Now, Worker};
+use crate::worker::Worker;
 use ravelin_xsk::FramePool;
 
 /// Places of the way at which [`Probe::look`] is asked, in their order. After an ICMP error was made, `Decided` and `Seal`

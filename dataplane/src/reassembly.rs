@@ -7,10 +7,10 @@
 //!
 //! A fragment that waits is `Held`; when its datagram ends it is `Released`, and `Consumed` or dropped for a reason.
 
+use crate::clock::Now;
 use crate::packet::Packet;
 use crate::stats::Stats;
 use crate::verdict::Verdict;
-use crate::worker::Now;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_xsk::{Frame, FramePool};

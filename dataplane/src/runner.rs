@@ -4,28 +4,26 @@
 //! without work it sleeps in poll(2) on its sockets, its TUN queue and its bell.
 //! Never: blocks while there is work; frees tables; logs per packet.
 
-use crate::handoff::{Mailbox, Mesh};
+mod handle;
+
+pub(crate) use handle::{Handle, Line, Order, Parts, Stopped};
+
+use crate::handoff::Mailbox;
 use crate::hygiene;
-use crate::inspect::Ask;
 use crate::punt::Punt;
 use crate::rx::Rx;
-use crate::tx::{Egress, Ports, Tx};
-use crossbeam::queue::ArrayQueue;
+use crate::tx::{Ports, Tx};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tables, Tap, Worker};
-use ravelin_ring::Bell;
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tap, Worker};
 use ravelin_ring::counters::Counter;
-use ravelin_ring::msg::{PortId, WorkerId};
+use ravelin_ring::msg::InterfaceId;
 use ravelin_ring::server::WorkerLink;
-use ravelin_xsk::{FramePool, Socket};
-use std::os::fd::{AsFd, OwnedFd};
+use ravelin_xsk::FramePool;
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Orders that may wait for a worker: all sockets of a large NIC, and then some.
-const ORDERS: usize = 256;
 /// Commands per turn: an install costs some microseconds, packets should not wait for a burst of them.
 const COMMANDS_PER_TURN: usize = 16;
 const EVENTS_PER_TURN: usize = 64;
@@ -36,128 +34,14 @@ const SLEEP_MS: u16 = 100;
 /// While frames are on their way out, look sooner for their return.
 const SLEEP_IN_FLIGHT_MS: u16 = 5;
 
-/// From the main thread.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// In force from the next batch; acknowledged by the number.
-    Tables {
-        number: u64,
-        tables: Arc<Tables>,
-    },
-    /// A new control process: its rings take the place of the old ones.
-    Session(Box<WorkerLink>),
-    AddSocket {
-        port: PortId,
-        socket: Box<Socket>,
-    },
-    RemovePort {
-        port: PortId,
-    },
-    /// What would become of a packet?
-    Explain(Box<Ask>),
-    /// From the next batch on packets are copied; or no more.
-    Tap(Option<Box<Tap>>),
-    Stop,
-}
-
-/// What the main thread and a worker share.
-#[derive(Debug)]
-pub(crate) struct Line {
-    orders: ArrayQueue<Order>,
-    /// Things that the worker is done with and that take a system call to drop.
-    returns: ArrayQueue<Box<WorkerLink>>,
-    tables: AtomicU64,
-    bell: Arc<Bell>,
-    main: Arc<Bell>,
-}
-
-/// The main thread's handle of a worker.
-#[derive(Debug)]
-pub(crate) struct Handle {
-    line: Arc<Line>,
-    thread: JoinHandle<Stopped>,
-}
-
-/// What is left of a worker after it stopped; the main thread lets go of it.
-#[derive(Debug)]
-pub(crate) struct Stopped {
-    _ports: Ports,
-    _pool: FramePool,
-}
-
-/// What a worker is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) id: WorkerId,
-    pub(crate) core: usize,
-    pub(crate) worker: Worker,
-    pub(crate) pool: FramePool,
-    pub(crate) tun: OwnedFd,
-    pub(crate) mesh: Mesh,
-    pub(crate) egress: Egress,
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) main: Arc<Bell>,
-    pub(crate) started: Instant,
-}
-
-impl Line {
-    /// Waits for a place in the queue, which the worker empties every turn.
-    fn order(&self, order: Order) {
-        let mut order = order;
-        while let Err(back) = self.orders.push(order) {
-            order = back;
-            self.bell.ring();
-            thread::yield_now();
-        }
-        self.bell.ring();
-    }
-
-    pub(crate) fn ask(&self, ask: Box<Ask>) {
-        self.order(Order::Explain(ask));
-    }
-
-    pub(crate) fn tap(&self, tap: Option<Box<Tap>>) {
-        self.order(Order::Tap(tap));
-    }
-}
-
-impl Handle {
-    pub(crate) fn spawn(parts: Parts) -> anyhow::Result<Self> {
-        let line = Arc::new(Line {
-            orders: ArrayQueue::new(ORDERS),
-            returns: ArrayQueue::new(ORDERS),
-            tables: AtomicU64::new(0),
-            bell: parts.bell.clone(),
-            main: parts.main.clone(),
-        });
-        let name = format!("worker-{}", parts.id.0);
-        let theirs = line.clone();
-        let thread = thread::Builder::new().name(name).spawn(move || Runner::new(parts, theirs).run())?;
-        Ok(Self { line, thread })
-    }
-
-    pub(crate) fn order(&self, order: Order) {
-        self.line.order(order);
-    }
-
-    /// For whoever else may ask it.
-    pub(crate) fn line(&self) -> Arc<Line> {
-        self.line.clone()
-    }
-
-    /// Number of the last tables that the worker has taken.
-    pub(crate) fn tables(&self) -> u64 {
-        self.line.tables.load(Ordering::Acquire)
-    }
-
-    /// Drops what the worker has returned.
-    pub(crate) fn clean_up(&self) {
-        while self.line.returns.pop().is_some() {}
-    }
-
-    pub(crate) fn join(self) -> Option<Stopped> {
-        self.thread.join().ok()
-    }
+/// What poll(2) said of the TUN devices.
+#[derive(Default)]
+struct Woken {
+    /// One of them has packets.
+    tun_ready: bool,
+    tun_lost: bool,
+    /// Someone deleted them: the main thread makes them again, where they are wanted.
+    devices_lost: Vec<InterfaceId>,
 }
 
 struct Runner {
@@ -271,6 +155,8 @@ impl Runner {
                     ask.answer(&mut self.worker, &mut self.batch, &mut self.pool, now);
                 }
                 Order::Tap(tap) => self.tap = tap,
+                Order::AddDevice { interface, queue } => self.punt.add(interface, queue),
+                Order::RemoveDevice { interface } => self.punt.remove(interface),
                 Order::Stop => self.stop = true,
             }
         }
@@ -358,17 +244,18 @@ impl Runner {
     fn sleep(&mut self, mailbox: &Mailbox) {
         self.show();
         if !mailbox.about_to_sleep() {
-            let (tun_ready, tun_lost) = self.wait();
-            self.rx.tun_ready |= tun_ready;
-            if tun_lost {
+            let woken = self.wait();
+            self.rx.tun_ready |= woken.tun_ready;
+            if woken.tun_lost {
                 self.punt.lost();
             }
+            woken.devices_lost.into_iter().for_each(|id| self.punt.remove(id));
         }
         mailbox.awake();
     }
 
-    /// Until there is something to do. Whether the TUN device has packets, and whether it is gone.
-    fn wait(&self) -> (bool, bool) {
+    /// Until there is something to do.
+    fn wait(&self) -> Woken {
         let waiting = self.ports.in_flight() > 0;
         let timeout = PollTimeout::from(if waiting { SLEEP_IN_FLIGHT_MS } else { SLEEP_MS });
         let tun = self.punt.fd();
@@ -377,14 +264,23 @@ impl Runner {
         fds.extend(tun.map(|tun| PollFd::new(tun, PollFlags::POLLIN)));
         let sockets = self.ports.sockets.iter();
         fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
+        let devices = fds.len();
+        fds.extend(self.punt.fds().map(|(_, queue)| PollFd::new(queue, PollFlags::POLLIN)));
+        let mut woken = Woken::default();
         if poll(&mut fds, timeout).is_err() {
-            return (false, false); // interrupted: look around
+            return woken; // interrupted: look around
         }
         let events = |at: usize| fds.get(at).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
         if events(0).contains(PollFlags::POLLIN) {
             self.line.bell.clear();
         }
         let tun = if tun.is_some() { events(1) } else { PollFlags::empty() };
-        (tun.contains(PollFlags::POLLIN), tun.intersects(PollFlags::POLLERR | PollFlags::POLLHUP))
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        (woken.tun_ready, woken.tun_lost) = (tun.contains(PollFlags::POLLIN), tun.intersects(gone));
+        for (at, (id, _)) in self.punt.fds().enumerate() {
+            woken.tun_ready |= events(devices + at).contains(PollFlags::POLLIN);
+            woken.devices_lost.extend(events(devices + at).intersects(gone).then_some(id));
+        }
+        woken
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides: `reverse_path` for a source that no way leads back to, by the port's rule; `land` for one that is the
 //! destination too. Reads: routes, the port's rule.
-//! Never: asked of what came out of an SA, whose selectors speak for it, of the host's own, or of a flow that is known:
+//! Never: asked of what came out of an SA without a device, whose selectors speak for it, of the host's own, or of a flow that is known:
 //! flows are kept by port, and no longer than the routes.
 
 use crate::batch::Batch;
@@ -33,13 +33,21 @@ pub(crate) fn check(batch: &mut Batch, places: &[u16], tables: &Tables, before: 
 
 /// `source`: as it came, before NAT.
 fn plausible(packet: &Packet, source: IpAddr, tables: &Tables) -> bool {
-    let Door::Port(door) = packet.door else { return true };
-    let rule = tables.port(door).map_or(ReversePath::Strict, |link| link.reverse_path);
+    let rule = match packet.door {
+        Door::Port(door) => tables.port(door).map_or(ReversePath::Strict, |link| link.reverse_path),
+        Door::Inner(id) => tables.interfaces.reverse_path(id),
+        Door::Tun | Door::Sa | Door::Device(_) => return true,
+    };
     if rule == ReversePath::Off {
         return true;
     }
     match tables.hop(tables.fib.lookup_ip(source)) {
-        Hop::Port { port, .. } => rule == ReversePath::Loose || port == door,
+        Hop::Port { port, .. } => rule == ReversePath::Loose || packet.door == Door::Port(port),
+        // What a tunnel is for never comes in clear, whatever the port's rule.
+        Hop::Interface(id) => match packet.door {
+            Door::Inner(door) => rule == ReversePath::Loose || door == id,
+            Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) => false,
+        },
         Hop::Kernel => rule == ReversePath::Loose,
         // Nobody; one of our own addresses; nobody that may be answered; or the far side of a tunnel.
         Hop::None | Hop::Local | Hop::Blackhole | Hop::Tunnel => false,

@@ -7,16 +7,20 @@
 mod addresses;
 mod nat;
 mod steer;
+mod hosts;
 
+use crate::interface::{self, Interfaces};
 use crate::nat::{NatSteering, Rules};
 use crate::neighbour::Neighbours;
 use crate::route::{Fib, Hop};
 use crate::spd::Spd;
-use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
+use ravelin_ring::msg::{
+    Generation, Interface, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand,
+};
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One generation of policies, routes, neighbours, ports and addresses.
@@ -28,6 +32,7 @@ pub struct Tables {
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) nat: Rules,
     translated: NatSteering,
+    pub(crate) interfaces: Interfaces,
     ports: Vec<Link>,
     /// Sorted, in host order.
     gateways: Vec<u32>,
@@ -39,6 +44,8 @@ pub struct Tables {
     udp_encap_port: Option<u16>,
     /// What the XDP program steers here beside IPsec: for [`Self::steer`].
     protected: Arc<[AddrRange]>,
+    /// See [`TableStore::routed_ranges`].
+    routed: Arc<(Vec<Prefix>, Vec<Prefix>)>,
 }
 
 /// A port as packets see it.
@@ -63,6 +70,7 @@ impl Tables {
             neighbours: Arc::new(Neighbours::build(std::iter::empty())),
             nat: Rules::default(),
             translated: NatSteering::default(),
+            interfaces: Interfaces::default(),
             ports: vec![],
             gateways: vec![],
             gateways_v6: vec![],
@@ -70,6 +78,7 @@ impl Tables {
             locals_v6: vec![],
             udp_encap_port: None,
             protected: Arc::default(),
+            routed: Arc::default(),
         }
     }
 
@@ -108,6 +117,8 @@ pub enum TableError {
     UnknownPort(u16),
     #[error("more than {0} entries")]
     TooMany(usize),
+    #[error("interface {0} stands twice, or is one too many")]
+    Interface(u16),
 }
 
 /// Bounds of what one gathering may hold, against a control process gone wild: a full Internet table fits.
@@ -128,6 +139,7 @@ pub struct TableStore {
     gateways: Vec<IpAddr>,
     protected: Vec<AddrRange>,
     nat: nat::Gathered,
+    devices: interface::Store,
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
@@ -169,6 +181,7 @@ impl TableStore {
             gateways: vec![],
             protected: vec![],
             nat: nat::Gathered::default(),
+            devices: interface::Store::default(),
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
@@ -183,6 +196,7 @@ impl TableStore {
         self.gateways.clone_from(&self.kept.gateways);
         self.protected.clone_from(&self.kept.protected);
         self.nat.restore();
+        self.devices.restore();
         self.changed.policies = false;
     }
 
@@ -221,6 +235,7 @@ impl TableStore {
             TableCommand::ClearRoutes => {
                 self.changed.routes = true;
                 self.routes.clear();
+                self.devices.forget_routes();
             }
             TableCommand::AddRoute(route) => self.add_route(route)?,
             TableCommand::RemoveRoute(route) => self.remove_route(route),
@@ -240,6 +255,9 @@ impl TableStore {
             }
             TableCommand::SetNat(settings) => self.nat.set(settings),
             TableCommand::AddMss { tunnel, mss } => self.nat.bound(tunnel, mss)?,
+            TableCommand::ClearInterfaces => self.devices.clear(),
+            TableCommand::AddInterface(it) if self.devices.add(it) => {}
+            TableCommand::AddInterface(it) => return Err(TableError::Interface(it.id.0)),
             TableCommand::Commit { generation } => return Ok(Some(generation)),
         }
         Ok(None)
@@ -260,6 +278,7 @@ impl TableStore {
         if !hops.contains(&route.next_hop) && hops.len() < 64 {
             hops.push(route.next_hop);
             self.changed.routes = true;
+            self.route_changed(route.prefix);
         }
         Ok(())
     }
@@ -271,7 +290,13 @@ impl TableStore {
                 self.routes.remove(&route.prefix);
             }
             self.changed.routes = true;
+            self.route_changed(route.prefix);
         }
+    }
+
+    fn route_changed(&mut self, prefix: Prefix) {
+        let first = self.routes.get(&prefix).and_then(|hops| hops.first());
+        self.devices.route(prefix, matches!(first, Some(NextHop::Interface(_))));
     }
 
     fn set_neighbour(&mut self, n: Neighbour) -> Result<(), TableError> {
@@ -287,15 +312,14 @@ impl TableStore {
     pub fn compile(&mut self, generation: Generation) -> Result<Arc<Tables>, TableError> {
         let changed = std::mem::take(&mut self.changed);
         let (locals, locals_v6) = (self.locals(), self.locals_v6());
+        let spd =
+            if changed.policies { Arc::new(Spd::compile(&self.policies)) } else { self.last.spd.clone() };
         let tables = Tables {
             generation,
             nat: self.nat.compile(|port| self.address(port, &locals)),
             translated: self.nat_steering(),
-            spd: if changed.policies {
-                Arc::new(Spd::compile(&self.policies))
-            } else {
-                self.last.spd.clone()
-            },
+            interfaces: Interfaces::compile(self.devices.list(), spd.tunnels().len()),
+            spd,
             fib: if changed.routes { Arc::new(self.fib()) } else { self.last.fib.clone() },
             neighbours: if changed.neighbours {
                 Arc::new(self.links())
@@ -309,45 +333,22 @@ impl TableStore {
             locals_v6,
             udp_encap_port: self.udp_encap_port,
             protected: steer::shared(&self.last.protected, &self.protected),
+            routed: if changed.routes { Arc::new(self.routed_ranges()) } else { self.last.routed.clone() },
         };
         self.keep(changed.policies);
+        self.devices.keep();
         self.last = Arc::new(tables);
         Ok(self.last.clone())
-    }
-
-    fn fib(&self) -> Fib {
-        Fib::build(self.routes.iter().filter_map(|(prefix, hops)| {
-            let local = hops.iter().find(|h| **h == NextHop::Local);
-            Some((*prefix, *local.or_else(|| hops.first())?))
-        }))
-    }
-
-    fn links(&self) -> Neighbours {
-        let list: Vec<_> =
-            self.neighbours.iter().map(|((port, addr), mac)| (*port, *addr, MacAddr(*mac))).collect();
-        Neighbours::build(list.into_iter())
-    }
-
-    fn link(&self, port: &Port, locals: &[u32], locals_v6: &[u128]) -> Link {
-        let here = NextHop::Port { port: port.port, gateway: None };
-        let connected: Vec<&Prefix> =
-            self.routes.iter().filter(|(_, hops)| hops.contains(&here)).map(|(p, _)| p).collect();
-        let on_port = |addr: &&u32| connected.iter().any(|p| p.contains(Ipv4Addr::from_bits(**addr).into()));
-        let on_port_v6 =
-            |addr: &&u128| connected.iter().any(|p| p.contains(Ipv6Addr::from_bits(**addr).into()));
-        Link {
-            mac: MacAddr(port.mac),
-            mtu: port.mtu,
-            up: port.up,
-            reverse_path: self.reverse_paths.get(usize::from(port.port.0)).copied().unwrap_or_default(),
-            address: locals.iter().find(on_port).copied(),
-            address_v6: locals_v6.iter().find(on_port_v6).copied(),
-        }
     }
 
     /// For the XDP program: addresses at which ESP is ours.
     pub fn gateway_addresses(&self) -> &[IpAddr] {
         &self.gateways
+    }
+
+    /// The devices of route-based tunnels, as gathered, and as they were compiled last.
+    pub fn interfaces(&self) -> (&[Interface], &[Interface]) {
+        (self.devices.list(), self.devices.kept())
     }
 
     /// For the XDP program: what is steered beside ESP.

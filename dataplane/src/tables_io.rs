@@ -5,9 +5,10 @@
 //! 3. XDP lets go of what only the old ones protected.
 //! Never: frees a snapshot that a worker may still use.
 
+use crate::devices::Devices;
 use crate::ports::{Port, Steered};
 use ravelin_dataplane::{NatSteering, TableStore, Tables};
-use ravelin_ring::msg::{Generation, TableCommand, TableEvent};
+use ravelin_ring::msg::{Generation, Interface, TableCommand, TableEvent};
 use ravelin_ring::setup::Setup;
 use ravelin_ring::{Consumer, Sender};
 use ravelin_wire::{AddrRange, MAX_PORT_RANGES, Prefix};
@@ -87,6 +88,7 @@ impl Publisher {
         &mut self,
         commands: &mut Consumer<TableCommand>,
         ports: &mut [Port],
+        devices: &mut Devices,
     ) -> Option<Publish> {
         if self.pending.is_some() || self.outbox.len() >= OUTBOX {
             return None;
@@ -98,7 +100,7 @@ impl Publisher {
             };
             match result {
                 Ok(None) => {}
-                Ok(Some(generation)) => return self.commit(generation, ports),
+                Ok(Some(generation)) => return self.commit(generation, ports, devices),
                 Err(why) if self.spoilt => tracing::trace!(why, "table command refused"),
                 Err(why) => {
                     tracing::warn!(why, "table command refused; so will be its commit");
@@ -109,8 +111,14 @@ impl Publisher {
         None
     }
 
-    fn commit(&mut self, generation: Generation, ports: &mut [Port]) -> Option<Publish> {
-        match self.prepare(ports, generation) {
+    fn commit(
+        &mut self,
+        generation: Generation,
+        ports: &mut [Port],
+        devices: &mut Devices,
+    ) -> Option<Publish> {
+        let devices = devices.follow(self.store.interfaces().0);
+        match devices.and_then(|()| self.prepare(ports, generation)) {
             Ok((tables, steered)) => {
                 self.number += 1;
                 let old = std::mem::replace(&mut self.current, tables.clone());
@@ -147,6 +155,9 @@ impl Publisher {
     fn goal(&self) -> anyhow::Result<Steered> {
         let NatSteering { inside, outside, own } = self.store.nat_steering();
         let protected = self.store.protected_ranges().iter().chain(&outside);
+        let policies = unique(protected.flat_map(|r| prefixes(*r)).collect());
+        let (routed, mut exempt) = self.store.routed_ranges();
+        exempt.retain(|p| !wider(p).any(|wide| policies.binary_search(&wide).is_ok()));
         for (addr, list) in &own {
             anyhow::ensure!(
                 list.len() <= MAX_PORT_RANGES,
@@ -157,7 +168,8 @@ impl Publisher {
         }
         Ok(Steered {
             gateways: self.store.gateway_addresses().to_vec(),
-            protected: unique(protected.flat_map(|r| prefixes(*r)).collect()),
+            protected: unique([policies, routed].concat()),
+            exempt,
             inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
             ports: own,
         })
@@ -180,6 +192,11 @@ impl Publisher {
         if pending.announce {
             self.outbox.push_back(TableEvent::Committed { generation: pending.generation });
         }
+    }
+
+    /// The devices of the tables that all workers have; `None` while some have not.
+    pub(crate) fn settled(&self) -> Option<&[Interface]> {
+        self.pending.is_none().then(|| self.store.interfaces().1)
     }
 
     /// Waiting for workers to take the tables.
@@ -217,10 +234,16 @@ impl Steered {
         Self {
             gateways: unique([&self.gateways[..], &new.gateways].concat()),
             protected: unique([&self.protected[..], &new.protected].concat()),
+            exempt: new.exempt.iter().filter(|p| self.exempt.binary_search(p).is_ok()).copied().collect(),
             inside: unique([&self.inside[..], &new.inside].concat()),
             ports,
         }
     }
+}
+
+/// The prefix itself and those that hold it.
+fn wider(prefix: &Prefix) -> impl Iterator<Item = Prefix> {
+    (0..=prefix.len()).filter_map(|len| Prefix::of(prefix.addr(), len).ok())
 }
 
 fn unique<T: Ord>(mut list: Vec<T>) -> Vec<T> {
@@ -303,7 +326,7 @@ mod tests {
             for command in commands.iter().chain([&commit]) {
                 to.push(command).unwrap();
             }
-            let published = publisher.gather(&mut from, &mut []).is_some();
+            let published = publisher.gather(&mut from, &mut [], &mut Devices::new(1)).is_some();
             publisher.finish(u64::MAX, &mut []);
             (published, publisher.steered.protected.clone())
         };

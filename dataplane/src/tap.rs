@@ -116,7 +116,9 @@ impl Tap {
             self.received += 1;
             let port = match packet.origin {
                 Origin::Port(port) => port.0,
-                Origin::Tun | Origin::HandedIn { .. } | Origin::Released { .. } => Record::NONE,
+                Origin::Tun | Origin::Device(_) | Origin::HandedIn { .. } | Origin::Released { .. } => {
+                    Record::NONE
+                }
             };
             let sampled = self.filter.samples(self.received);
             let seen = self.filter.begin(port);
@@ -303,7 +305,7 @@ fn outbound(packet: &Packet, db: &mut SaDb) -> Option<Named> {
 fn ending(verdict: Verdict) -> (u8, u16) {
     match verdict {
         Verdict::Forward { port } => (Record::FORWARD, port.0),
-        Verdict::Punt => (Record::PUNT, Record::NONE),
+        Verdict::Punt | Verdict::Deliver { .. } => (Record::PUNT, Record::NONE),
         Verdict::HandOff { .. } => (Record::HAND_OFF, Record::NONE),
         Verdict::Held => (Record::HELD, Record::NONE),
         Verdict::Consumed | Verdict::Pending => (Record::CONSUMED, Record::NONE),

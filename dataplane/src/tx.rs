@@ -131,8 +131,12 @@ impl Tx {
         for packet in batch.packets.drain(..) {
             match packet.verdict {
                 Verdict::Forward { port } => self.forward(packet.frame, port, ports, pool, stats),
-                Verdict::Punt => {
-                    if punt.give(&packet.frame) {
+                Verdict::Punt | Verdict::Deliver { .. } => {
+                    let taken = match packet.verdict {
+                        Verdict::Deliver { interface } => punt.deliver(interface, &packet.frame),
+                        _ => punt.give(&packet.frame),
+                    };
+                    if taken {
                         stats.count(Counter::Punted);
                     } else {
                         stats.drop(Drop::PuntFull);

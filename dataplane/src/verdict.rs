@@ -1,7 +1,7 @@
 //! How a packet ends. Decides nothing itself: stages write it, `io` acts on it.
 
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{PortId, WorkerId};
+use ravelin_ring::msg::{InterfaceId, PortId, WorkerId};
 
 /// After [`crate::Worker::process`] no packet of the batch is `Pending`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +12,8 @@ pub enum Verdict {
     Forward { port: PortId },
     /// For the kernel, through the TUN device: the frame begins at the IP header.
     Punt,
+    /// For the kernel, by the device of a route-based tunnel.
+    Deliver { interface: InterfaceId },
     /// For the worker that owns the SA: the frame begins at the IP header; it goes on there with the origin
     /// [`crate::Origin::HandedIn`].
     HandOff { worker: WorkerId },
@@ -27,6 +29,6 @@ impl Verdict {
     /// The packet itself goes somewhere, and nothing is left to be said about it.
     #[inline]
     pub(crate) fn goes_on(self) -> bool {
-        matches!(self, Self::Forward { .. } | Self::Punt | Self::HandOff { .. })
+        matches!(self, Self::Forward { .. } | Self::Punt | Self::Deliver { .. } | Self::HandOff { .. })
     }
 }

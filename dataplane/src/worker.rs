@@ -6,6 +6,7 @@ pub use explain::{Handed, Subject};
 
 use crate::batch::{Batch, Places};
 use crate::classify::{self, Classes};
+use crate::clock::Now;
 use crate::flow::{Flows, Sorted, Unknown};
 use crate::hold::Hold;
 use crate::nat::Nat;
@@ -18,18 +19,12 @@ use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, inbound, mss, outbound, passive, route, source};
+use crate::{flow, icmp, inbound, interface, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
-
-/// Monotonic milliseconds, read once per batch by the caller.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Now {
-    pub ms: u64,
-}
 
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -170,10 +165,8 @@ impl Worker {
 
     /// In force from the next batch on.
     pub fn set_tables(&mut self, tables: Arc<Tables>) {
-        self.way.db.tunnels.follow(tables.spd.tunnels());
-        if tables.spd.protects_v6() {
-            self.way.flows.carry_v6(self.way.db.max_sas());
-        }
+        self.way.db.tunnels.follow(tables.spd.tunnels(), tables.interfaces.tunnels());
+        self.way.flows.carry_v6(self.way.db.max_sas(), tables.carries_v6());
         self.way.nat.follow(&tables.nat);
         self.way.hold.resolved(&tables.neighbours);
         self.way.tables = tables;
@@ -229,7 +222,7 @@ impl Way {
     }
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
-        let Self { db, flows, engine, events, requests, stats, unknown_spi, .. } = self;
+        let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
@@ -240,7 +233,8 @@ impl Way {
             match inbound::decap::uncover(packet, opened) {
                 Ok(()) => Ok(()),
                 Err(Drop::WrongEncapsulation) => inbound::transport::maybe(packet, sa.1, opened),
-                Err(why) => passive::uncovered(packet, sa.1, opened.next_header, why),
+                Err(why) => interface::admit(packet, sa.1, tables, why)
+                    .or_else(|why| passive::uncovered(packet, sa.1, opened.next_header, why)),
             }
         });
         probe.stage("in-decrypt", esp.len());
@@ -314,7 +308,7 @@ impl Way {
         let Self { db, flows, events, requests, hold, nat, tables, stats, epoch, .. } = self;
         let Lists { protect, bypass, unknown, new_protect, new_bypass, .. } = lists;
         let clear = &unknown.places;
-        inbound::policy::check(batch, clear, db);
+        inbound::policy::check(batch, clear, db, tables);
         probe.stage("in-policy", clear.len());
         nat.arrive(batch, clear, tables, stats, now);
         route::resolve(batch, clear, tables);
@@ -371,7 +365,7 @@ impl Way {
                     received += 1;
                     bytes += packet.frame.len() as u64;
                 }
-                Origin::Tun => self.stats.count(Counter::Injected),
+                Origin::Tun | Origin::Device(_) => self.stats.count(Counter::Injected),
                 Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
                 Origin::Released { .. } => self.stats.count(Counter::Released),
             }
@@ -392,7 +386,11 @@ impl Way {
                 Verdict::Drop(why) => self.stats.drop(why),
                 Verdict::Consumed => self.stats.count(Counter::Consumed),
                 Verdict::Held => self.stats.count(Counter::Held),
-                Verdict::Forward { .. } | Verdict::Punt | Verdict::HandOff { .. } | Verdict::Pending => {}
+                Verdict::Forward { .. }
+                | Verdict::Punt
+                | Verdict::Deliver { .. }
+                | Verdict::HandOff { .. }
+                | Verdict::Pending => {}
             }
         }
     }

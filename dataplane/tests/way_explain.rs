@@ -20,6 +20,7 @@ fn told(verdict: Verdict) -> inspect::Verdict {
     match verdict {
         Verdict::Forward { port } => inspect::Verdict::Forward { port: port.0 },
         Verdict::Punt => inspect::Verdict::Punt,
+        Verdict::Deliver { interface } => inspect::Verdict::Deliver { interface: interface.0 },
         Verdict::HandOff { worker } => inspect::Verdict::HandOff { worker: worker.0 },
         Verdict::Drop(why) => inspect::Verdict::Drop { reason: why.name().into() },
         Verdict::Held => inspect::Verdict::Held,

@@ -1,7 +1,7 @@
 //! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
 
 /// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Function and section of the program.
 pub const PROGRAM: &str = "ravelin";
@@ -11,9 +11,12 @@ pub const SOCKETS: &str = "SOCKETS";
 /// Gateway addresses, a set.
 pub const GATEWAYS_V4: &str = "GATEWAYS_V4";
 pub const GATEWAYS_V6: &str = "GATEWAYS_V6";
-/// Protected prefixes, a set with longest-prefix match.
+/// Protected prefixes and those exempt from it, with longest-prefix match: one of the two values below.
 pub const PROTECTED_V4: &str = "PROTECTED_V4";
 pub const PROTECTED_V6: &str = "PROTECTED_V6";
+/// Value of a protected prefix, and of one inside such a one that is not.
+pub const PROTECTED: u32 = 1;
+pub const EXEMPT: u32 = 0;
 /// Sources that are translated, a set with longest-prefix match.
 pub const INSIDE_V4: &str = "INSIDE_V4";
 /// Addresses of the host that stand for others → ranges of ports, first and last in turns.

@@ -129,7 +129,14 @@ impl Steering {
 
     /// What policies cover, by source or destination, instead of what they covered before.
     pub fn set_protected(&mut self, prefixes: &[Prefix]) -> Result<(), Error> {
-        tables::set_protected(&self.name, &mut self.maps.protected_v4, &mut self.maps.protected_v6, prefixes)
+        self.set_protected_but(prefixes, &[])
+    }
+
+    /// [`Self::set_protected`], but for `exempt`: what lies in one of them is the kernel's, unless a longer prefix
+    /// protects it.
+    pub fn set_protected_but(&mut self, prefixes: &[Prefix], exempt: &[Prefix]) -> Result<(), Error> {
+        let Maps { protected_v4, protected_v6, .. } = &mut self.maps;
+        tables::set_protected(&self.name, protected_v4, protected_v6, prefixes, exempt)
     }
 
     /// What is translated, instead of what was before: sources, and ports of the host's own addresses.

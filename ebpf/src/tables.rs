@@ -16,6 +16,11 @@ trait Set {
     fn items(&self) -> Result<HashSet<Self::Item>, MapError>;
     fn add(&mut self, item: Self::Item) -> Result<(), MapError>;
     fn take(&mut self, item: Self::Item) -> Result<(), MapError>;
+
+    /// The same entry with another value, if `of` has it: it took the place of `item`, or would.
+    fn other(_item: Self::Item, _of: &HashSet<Self::Item>) -> Option<Self::Item> {
+        None
+    }
 }
 
 impl<A: aya::Pod + Copy + Eq + Hash> Set for HashMap<MapData, A, u32> {
@@ -34,19 +39,25 @@ impl<A: aya::Pod + Copy + Eq + Hash> Set for HashMap<MapData, A, u32> {
     }
 }
 
+/// Length, address and value.
 impl<A: aya::Pod + Copy + Eq + Hash> Set for LpmTrie<MapData, A, u32> {
-    type Item = (u32, A);
+    type Item = (u32, A, u32);
 
-    fn items(&self) -> Result<HashSet<(u32, A)>, MapError> {
-        self.keys().map(|k| k.map(|k| (k.prefix_len(), k.data()))).collect()
+    fn items(&self) -> Result<HashSet<Self::Item>, MapError> {
+        self.iter().map(|item| item.map(|(k, value)| (k.prefix_len(), k.data(), value))).collect()
     }
 
-    fn add(&mut self, (len, addr): (u32, A)) -> Result<(), MapError> {
-        self.insert(&Key::new(len, addr), 1, 0)
+    fn add(&mut self, (len, addr, value): Self::Item) -> Result<(), MapError> {
+        self.insert(&Key::new(len, addr), value, 0)
     }
 
-    fn take(&mut self, (len, addr): (u32, A)) -> Result<(), MapError> {
+    fn take(&mut self, (len, addr, _): Self::Item) -> Result<(), MapError> {
         self.remove(&Key::new(len, addr))
+    }
+
+    fn other((len, addr, value): Self::Item, of: &HashSet<Self::Item>) -> Option<Self::Item> {
+        let other = (len, addr, if value == abi::PROTECTED { abi::EXEMPT } else { abi::PROTECTED });
+        of.contains(&other).then_some(other)
     }
 }
 
@@ -77,19 +88,22 @@ pub(crate) fn set_gateways(
     replace(table, v6, &want6)
 }
 
-/// Protected prefixes of both families.
+/// Protected prefixes of both families, and what inside of them is exempt.
 pub(crate) fn set_protected(
     port: &str,
     v4: &mut LpmTrie<MapData, [u8; 4], u32>,
     v6: &mut LpmTrie<MapData, [u8; 16], u32>,
     prefixes: &[Prefix],
+    exempt: &[Prefix],
 ) -> Result<(), Error> {
     let table = Table { port, what: "protected prefixes", max: abi::MAX_PROTECTED };
     let (mut want4, mut want6) = (HashSet::new(), HashSet::new());
-    for p in prefixes {
+    let protected: HashSet<&Prefix> = prefixes.iter().collect();
+    let exempt = exempt.iter().filter(|p| !protected.contains(p)).map(|p| (p, abi::EXEMPT));
+    for (p, value) in protected.iter().map(|p| (*p, abi::PROTECTED)).chain(exempt) {
         match p.addr() {
-            IpAddr::V4(a) => want4.insert((u32::from(p.len()), a.octets())),
-            IpAddr::V6(a) => want6.insert((u32::from(p.len()), a.octets())),
+            IpAddr::V4(a) => want4.insert((u32::from(p.len()), a.octets(), value)),
+            IpAddr::V6(a) => want6.insert((u32::from(p.len()), a.octets(), value)),
         };
     }
     replace(table, v4, &want4)?;
@@ -104,7 +118,7 @@ pub(crate) fn set_inside(
 ) -> Result<(), Error> {
     let table = Table { port, what: "prefixes that are translated", max: abi::MAX_INSIDE };
     let octets = |p: &Prefix| match p.addr() {
-        IpAddr::V4(a) => Some((u32::from(p.len()), a.octets())),
+        IpAddr::V4(a) => Some((u32::from(p.len()), a.octets(), abi::PROTECTED)),
         IpAddr::V6(_) => None,
     };
     replace(table, v4, &prefixes.iter().filter_map(octets).collect())
@@ -137,7 +151,11 @@ fn replace<S: Set>(table: Table<'_>, set: &mut S, want: &HashSet<S::Item>) -> Re
     for item in want.difference(&have) {
         if let Err(e) = set.add(*item) {
             for item in added {
-                let _ = set.take(item); // what cannot be taken back stays steered: the safe side
+                // What cannot be taken back stays steered: the safe side.
+                let _ = match S::other(item, &have) {
+                    Some(before) => set.add(before),
+                    None => set.take(item),
+                };
             }
             return Err(match os_error(&e) {
                 Some(libc::ENOSPC | libc::E2BIG) => Error::TableFull { what: table.what, max: table.max },
@@ -146,7 +164,7 @@ fn replace<S: Set>(table: Table<'_>, set: &mut S, want: &HashSet<S::Item>) -> Re
         }
         added.push(*item);
     }
-    for item in have.difference(want) {
+    for item in have.difference(want).filter(|item| S::other(**item, want).is_none()) {
         set.take(*item).map_err(Error::bpf(table.port, "empty a table of the XDP program"))?;
     }
     Ok(())

@@ -25,6 +25,7 @@ struct Kernel {
     ebpf: Ebpf,
     gateways: Vec<IpAddr>,
     protected: Vec<Prefix>,
+    exempt: Vec<Prefix>,
     /// Unbound, which is enough for a redirect to succeed in a test run.
     socket: Option<OwnedFd>,
 }
@@ -42,8 +43,13 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new().load(ravelin_ebpf::OBJECT).expect(cannot);
         let program: &mut Xdp = ebpf.program_mut(abi::PROGRAM).unwrap().try_into().unwrap();
         program.load().expect(cannot);
-        let mut me =
-            Self { ebpf, gateways: frames::gateways(), protected: frames::protected(), socket: None };
+        let mut me = Self {
+            ebpf,
+            gateways: frames::gateways(),
+            protected: frames::protected(),
+            exempt: frames::exempt(),
+            socket: None,
+        };
         me.fill_tables();
         me
     }
@@ -59,10 +65,11 @@ impl Kernel {
         }
         let mut p4: LpmTrie<_, [u8; 4], u32> = self.map(abi::PROTECTED_V4);
         let mut p6: LpmTrie<_, [u8; 16], u32> = self.map(abi::PROTECTED_V6);
-        for p in &self.protected {
+        let protected = self.protected.iter().map(|p| (p, abi::PROTECTED));
+        for (p, value) in protected.chain(self.exempt.iter().map(|p| (p, abi::EXEMPT))) {
             match p.addr() {
-                IpAddr::V4(a) => p4.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap(),
-                IpAddr::V6(a) => p6.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap(),
+                IpAddr::V4(a) => p4.insert(&Key::new(p.len().into(), a.octets()), value, 0).unwrap(),
+                IpAddr::V6(a) => p6.insert(&Key::new(p.len().into(), a.octets()), value, 0).unwrap(),
             }
         }
         let mut inside: LpmTrie<_, [u8; 4], u32> = self.map(abi::INSIDE_V4);
@@ -117,6 +124,7 @@ impl Kernel {
             udp_port: Some(UDP_PORT),
             inside: &frames::inside(),
             translated: &frames::translated(),
+            exempt: &self.exempt,
         };
         classify(frame, &tables)
     }

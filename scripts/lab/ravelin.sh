@@ -14,14 +14,15 @@ run_dir() { echo "$LAB/$LAB_ID-$1"; }
 #   mtu=1500  fragment=1280  df=copy  cores=CORE  policy=bypass  tunnels=1   (a second tunnel, 10.9.A.0/24 – 10.9.B.0/24, with tunnels=2)
 #   ports="lan0 wan0"  file=ravelin.toml  dpd=20s  local=ADDRESS of this side  more=LINES of [[tunnel]]
 #   outer=4|6  inner="4 6": families of the gateways' addresses and of the selectors
+#   interface=KEYS of a route-based tunnel's device, instead of selectors
 ravelin_config() {
   local side=$1 start=immediately ike='aes256gcm16-prfsha384-x25519 aes256-sha256-modp2048' esp=aes128gcm16
   local encapsulation=auto ike_lifetime=4h lifetime=1h window=1024 mtu=1500 fragment=1280 df=copy cores= policy=bypass tunnels=1
-  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK dpd=20s local= more= outer=4 inner=4
+  local ports='lan0 wan0' file=ravelin.toml setting port psk=$LAB_PSK dpd=20s local= more= outer=4 inner=4 interface=
   shift
   for setting; do
     case ${setting%%=*} in
-      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk|dpd|local|more|outer|inner)
+      start|ike|esp|encapsulation|ike_lifetime|lifetime|window|mtu|fragment|df|cores|policy|tunnels|ports|file|psk|dpd|local|more|outer|inner|interface)
         local "${setting%%=*}=${setting#*=}" ;;
       *) die "ravelin_config: unknown setting $setting" ;;
     esac
@@ -86,7 +87,7 @@ local-id = "$me"
 remote-id = "$peer"
 ike-proposals = [$(quoted $ike)]
 esp-proposals = [$(quoted $esp)]
-selectors = [$(ravelin_selectors "$2" "$3")]
+$(if [ -n "$interface" ]; then echo "interface = { $interface }"; else echo "selectors = [$(ravelin_selectors "$2" "$3")]"; fi)
 start = "$start"
 replay-window = $window
 tunnel-mtu = $mtu

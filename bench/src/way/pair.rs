@@ -186,6 +186,7 @@ impl Gateway<'_> {
                 }
                 Verdict::Pending
                 | Verdict::Punt
+                | Verdict::Deliver { .. }
                 | Verdict::HandOff { .. }
                 | Verdict::Drop(_)
                 | Verdict::Held

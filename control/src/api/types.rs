@@ -189,6 +189,8 @@ pub struct TunnelStatus {
     pub idle_out_s: Option<u64>,
     /// For so long it sends and receives nothing; `None`: it is not one-way.
     pub one_way_s: Option<u64>,
+    /// The device of a route-based tunnel; `None`: its selectors are policies.
+    pub interface: Option<String>,
     /// As negotiated, or as configured while down: `10.1.0.0/24 = 10.2.0.0/24`.
     pub selectors: Vec<String>,
     /// Addresses and name servers that the peer gave us, where the tunnel asks for them.

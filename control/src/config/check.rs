@@ -20,6 +20,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     ports(config, findings);
     memory(config, findings);
     names(config, findings);
+    super::interface::names(config, findings);
     peers(config, findings);
     identical_selectors(config, findings);
     covered_selectors(config, findings);
@@ -31,6 +32,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
         super::travel::check(config, tunnel, findings);
         super::pool::check(tunnel, findings);
         super::request::check(tunnel, findings);
+        super::interface::check(tunnel, findings);
     }
 }
 
@@ -105,7 +107,8 @@ fn peers(config: &Config, findings: &mut Findings) {
 }
 
 fn all(config: &Config) -> impl Iterator<Item = (&Tunnel, &TunnelSelector)> {
-    config.tunnels.iter().flat_map(|tunnel| tunnel.selectors.iter().map(move |s| (tunnel, s)))
+    let tunnels = config.tunnels.iter().filter(|t| t.is_policy_based());
+    tunnels.flat_map(|tunnel| tunnel.selectors.iter().map(move |s| (tunnel, s)))
 }
 
 /// The second one would never carry a packet out, and refuse what comes in by the first.

@@ -199,6 +199,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         parent: Some(parent.id),
         name: format!("{}/{}", parent.name, own?),
         selectors: selectors?,
+        interface: None,
         mode: part.mode,
         esp_proposals: part.proposals,
         per_worker: part.per_worker,

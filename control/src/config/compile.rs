@@ -53,7 +53,7 @@ impl Config {
     /// them has is the tunnel's, which has no SA.
     pub fn policies_with(&self, peers: &PeerSelectors) -> Vec<Policy> {
         let mut exempt = BTreeSet::new();
-        let protect = self.tunnels.iter().flat_map(|tunnel| {
+        let protect = self.tunnels.iter().filter(|t| t.is_policy_based()).flat_map(|tunnel| {
             let hold = tunnel.start == Start::OnTraffic;
             let line = tunnel.line;
             let own = peers.get(&tunnel.id).into_iter().flatten();
@@ -92,8 +92,10 @@ impl Config {
         self.selectors().any(|s| s.remote.intersect(local).is_some() && !wider(&s.remote, local))
     }
 
-    fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        self.tunnels.iter().flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
+    /// Those that are policies.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        let tunnels = self.tunnels.iter().filter(|t| t.is_policy_based());
+        tunnels.flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
     }
 
     /// For the IKE engine. A tunnel without a secret, or with a key that cannot be used, is an error that names its

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
+use super::interface::TunnelInterface;
 use super::nat::Nat;
 use super::tunnels::Tunnels;
 
@@ -127,6 +128,8 @@ pub struct Tunnel {
     /// Of ESP, or all of AH.
     pub esp_proposals: Vec<EspProposal>,
     pub selectors: Vec<TunnelSelector>,
+    /// It is a link of its own, which routes lead into.
+    pub interface: Option<TunnelInterface>,
     /// Addresses for its peers.
     pub pool: Option<Pool>,
     pub start: Start,

@@ -57,6 +57,7 @@ fn assert_error(text: &str, parts: &[&str]) {
 
 mod examples;
 mod children;
+mod interfaces;
 mod errors;
 mod levels;
 mod difference;

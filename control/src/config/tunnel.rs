@@ -35,6 +35,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "ah-proposals",
     "pfs",
     "child",
+    "interface",
     "pool",
     "dns",
     "per-worker",
@@ -90,7 +91,12 @@ pub(crate) fn tunnel(
     let ike_fragment_size = table.or("ike-fragment-size", Some(1280), findings, fragment_size);
     let dpd = table.or("dpd", 20 * SECOND, findings, |v| duration(v, SECOND..=DAY, true));
     let between = ends.as_ref().map(|ends| (ends.local, ends.remote));
-    let selectors = traffic(table, part.mode, between, table.get("request-address").is_some(), findings);
+    let gateway = ends.as_ref().map(|ends| ends.local);
+    let interface = super::interface::interface(table, part.level.tunnel_mtu, gateway, findings);
+    let selectors = match (&interface, table.get("selectors")) {
+        (Some(interface), None) => Some(super::interface::everything(interface.line)),
+        _ => traffic(table, part.mode, between, table.get("request-address").is_some(), findings),
+    };
     let ends = ends?;
     let (name, selectors) = (name?, selectors?);
     let start = start(table, ends.remote, findings);
@@ -109,6 +115,7 @@ pub(crate) fn tunnel(
         mode: part.mode,
         esp_proposals: part.proposals,
         selectors,
+        interface,
         pool: super::pool::pool(table, ends.remote, findings),
         start,
         encapsulation,

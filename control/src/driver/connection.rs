@@ -157,13 +157,7 @@ impl Driver {
         let (tun, index, fresh) = (welcome.tun.clone(), welcome.tun_ifindex, welcome.fresh);
         self.core.connect(plane.workers());
         self.link.plane = Some(plane);
-        let ipv6 = self
-            .core
-            .config
-            .tunnels
-            .iter()
-            .flat_map(|t| &t.selectors)
-            .any(|s| s.selector.remote.start().is_ipv6());
+        let ipv6 = self.core.config.selectors().any(|s| s.remote.start().is_ipv6());
         self.fail_closed.raise_tun(&tun, index, ipv6).await?;
         self.publish_everything().await?;
         self.link.phase = Phase::Publishing;
@@ -181,7 +175,7 @@ impl Driver {
         self.mirror.forget_told();
         let mut all = vec![TableCommand::ClearRoutes];
         all.extend(self.mirror.difference().await?);
-        all.extend(tables::of_config(&self.core.config, &self.core.peers.selectors()));
+        all.extend(tables::of_config(&self.core.config, &self.core.peers.selectors(), &self.devices.numbers));
         self.publish(all);
         // The TUN device is up now: it takes its routes.
         self.routes = None;

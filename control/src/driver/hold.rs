@@ -7,7 +7,7 @@
 use super::{DriverError, Options, tables};
 use crate::api;
 use crate::config::Config;
-use crate::kernel::FailClosed;
+use crate::kernel::{self, FailClosed, Model};
 use std::collections::BTreeSet;
 use tracing::info;
 
@@ -25,10 +25,15 @@ pub async fn hold(options: &Options) -> Result<(), DriverError> {
             });
         }
     }
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(crate::kernel::KernelError::from)?;
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(kernel::KernelError::from)?;
     let connection = tokio::spawn(connection);
     let routes = tables::protected_routes(&config, &BTreeSet::new(), |_| &[]);
     let closed = FailClosed::new(handle, ports(&config)).apply(&routes, None).await;
+    let devices = super::devices::wanted(&config);
+    let closed = match closed {
+        Ok(()) => kernel::set_devices(&devices, &Model::default()).await, // blackholes alone
+        failed => failed,
+    };
     connection.abort();
     closed?;
     info!(

@@ -24,6 +24,7 @@ mod datagrams;
 mod inquiry;
 mod connection;
 mod reading;
+mod devices;
 mod reload;
 mod calls;
 mod answers;
@@ -92,6 +93,7 @@ pub(crate) struct Driver {
     routes: Option<(ProtectedRoutes, Option<u32>)>,
     /// Routes of what a reload removed go when the data plane has taken its policies.
     routes_due: bool,
+    devices: devices::Devices,
     link: Link,
     tables: tables::Queue,
     /// `None`: it could not be opened, which was said.
@@ -177,6 +179,7 @@ impl Driver {
             fail_closed,
             routes: None,
             routes_due: false,
+            devices: devices::Devices::default(),
             link,
             tables: tables::Queue::new(),
             vault,
@@ -196,6 +199,8 @@ impl Driver {
         me.core.restore_leases(now);
         // Before the data plane is there: nothing protected leaves by the kernel from here on.
         me.update_routes().await?;
+        me.number_devices();
+        me.update_devices().await?;
         info!(tunnels = me.core.config.tunnels.len(), "ravelin-control is ready; waiting for the data plane");
         Ok(me)
     }
@@ -280,6 +285,8 @@ impl Driver {
             self.routes_due = false;
             let done = self.update_routes().await;
             self.or_again(now, done);
+            let done = self.delete_devices().await;
+            self.or_again(now, done);
         }
         self.ask_revocation(now);
         self.answer_waiting(now);
@@ -333,6 +340,7 @@ impl Driver {
         }
         self.choose_locals();
         self.core.given.look();
+        self.update_devices().await?;
         self.update_routes().await
     }
 

@@ -80,8 +80,14 @@ impl Driver {
         let set: Result<(), DriverError> = self.set_routes(both).await;
         report("routes of the new configuration", set);
         self.core.config = config;
+        self.number_devices();
+        self.kernel_due = Some(now); // routes lead into other devices, and those have other addresses
         if self.link.plane().is_some() {
-            self.publish(tables::of_config(&self.core.config, &self.core.peers.selectors()));
+            self.publish(tables::of_config(
+                &self.core.config,
+                &self.core.peers.selectors(),
+                &self.devices.numbers,
+            ));
         }
         match self.link.not_begun() {
             Some(waiting) => *waiting = connections,

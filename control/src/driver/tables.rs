@@ -4,6 +4,7 @@
 //! Reads: configuration, the host's addresses. Writes: commands for the data plane's main thread, in order.
 //! Never: publishes a part of a change.
 
+use super::devices::Numbers;
 use crate::config::{Config, PeerSelectors, Tunnel, TunnelSelector};
 use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
 use ravelin_ring::msg::{Generation, TableCommand};
@@ -12,12 +13,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Policies, protected ranges and gateway addresses, each list whole.
-pub(super) fn of_config(config: &Config, peers: &PeerSelectors) -> Vec<TableCommand> {
+/// Policies, protected ranges, devices of tunnels and gateway addresses, each list whole.
+pub(super) fn of_config(config: &Config, peers: &PeerSelectors, numbers: &Numbers) -> Vec<TableCommand> {
     let gateway: BTreeSet<IpAddr> = config.tunnels.iter().flat_map(Tunnel::locals).collect();
     let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
+    out.extend(numbers.commands(config));
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
     out
@@ -38,8 +40,8 @@ pub(super) fn protected_routes<'g>(
     given: impl Fn(&Tunnel) -> &'g [IpAddr],
 ) -> ProtectedRoutes {
     let mut out = ProtectedRoutes::new();
-    let selectors = || config.tunnels.iter().flat_map(|t| &t.selectors).map(|s| &s.selector);
-    for tunnel in &config.tunnels {
+    let selectors = || config.selectors();
+    for tunnel in config.tunnels.iter().filter(|t| t.is_policy_based()) {
         for TunnelSelector { selector, .. } in &tunnel.selectors {
             let fits = |a: &&IpAddr| selector.local.contains(**a);
             let source = match tunnel.exchanges.addresses.is_empty() {

@@ -324,7 +324,7 @@ fn carry_ipv6(index: u32) {
 }
 
 /// A missing or read-only entry (no IPv6, a container) is worth a line, not a failure.
-fn set_sysctl(name: &str, value: &str) {
+pub(super) fn set_sysctl(name: &str, value: &str) {
     if let Err(error) = std::fs::write(format!("/proc/sys/{name}"), value) {
         warn!(name, value, %error, "could not be set");
     }

@@ -11,9 +11,10 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use ravelin_ring::msg::{PortId, TableCommand};
+use ravelin_ring::msg::{InterfaceId, PortId, TableCommand};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tracing::{debug, warn};
 
@@ -98,6 +99,11 @@ impl Mirror {
     pub async fn difference(&mut self) -> Result<Vec<TableCommand>, KernelError> {
         self.catch_up().await?;
         Ok(self.model.difference())
+    }
+
+    /// Devices of route-based tunnels, by name: what routes lead into them is told anew.
+    pub fn name_interfaces(&mut self, names: BTreeMap<String, InterfaceId>) {
+        self.model.name_interfaces(names);
     }
 
     /// The next [`Self::difference`] reads the kernel's tables anew.

@@ -2,7 +2,8 @@
 //!
 //! Decides: how a kernel route becomes a next hop of the data plane, which routes keep protected traffic from leaving
 //! in clear. Reads: rtnetlink (links, addresses, routes of the main and local tables, neighbours).
-//! Writes: table 4500, its rule and those about sources, the TUN device's state, addresses that peers gave, requests to resolve neighbours.
+//! Writes: table 4500, its rule and those about sources, the TUN devices and the routes that the configuration has for
+//! them, addresses that peers gave, requests to resolve neighbours.
 //! Never: changes a route, rule or neighbour that is not its own; sees a packet.
 
 mod mirror;
@@ -13,7 +14,9 @@ mod sources;
 pub(crate) mod address;
 mod prefixes;
 mod release;
+mod devices;
 
+pub use devices::{TunnelDevice, apply as set_devices, delete as delete_device};
 pub use failclosed::{FailClosed, ProtectedRoute, ProtectedRoutes};
 pub use mirror::{KernelError, Mirror};
 pub use model::{Change, KernelRoute, Link, Model, Table, Target};

@@ -4,7 +4,7 @@
 //! Reads: [`Change`]s. Writes: the difference to what was told before, as [`TableCommand`]s.
 //! Never: talks to the kernel or the data plane itself.
 
-use ravelin_ring::msg::{Neighbour, NextHop, Port, PortId, Route, TableCommand};
+use ravelin_ring::msg::{InterfaceId, Neighbour, NextHop, Port, PortId, Route, TableCommand};
 use ravelin_wire::Prefix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ pub enum Table {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Of several next hops of one route, the first that leaves by a port of ours, else the first.
+    /// Of several next hops of one route, the first that leaves by a port of ours or a tunnel, else the first.
     Device {
         index: u32,
         gateway: Option<IpAddr>,
@@ -81,6 +81,8 @@ pub struct Model {
     /// Names of the ports, in the order of their ids.
     ports: Vec<String>,
     tun: String,
+    /// Devices of route-based tunnels.
+    interfaces: BTreeMap<String, InterfaceId>,
     links: HashMap<u32, Link>,
     addresses: BTreeSet<(u32, IpAddr)>,
     routes: BTreeMap<Prefix, Vec<KernelRoute>>,
@@ -97,6 +99,13 @@ pub struct Model {
 impl Model {
     pub fn new(ports: Vec<String>, tun: String) -> Self {
         Self { ports, tun, ..Self::default() }
+    }
+
+    pub fn name_interfaces(&mut self, names: BTreeMap<String, InterfaceId>) {
+        if self.interfaces != names {
+            self.interfaces = names;
+            self.all_dirty();
+        }
     }
 
     /// Applies one change. True: routes may have gone without a word (a link or address went), a dump is due.
@@ -230,7 +239,10 @@ impl Model {
     fn next_hop(&self, prefix: &Prefix) -> Option<NextHop> {
         let best = self.routes.get(prefix)?.iter().min_by_key(|r| (r.table, r.metric))?;
         let hops: Vec<NextHop> = best.targets.iter().map(|t| self.hop_of(t)).collect();
-        hops.iter().find(|h| matches!(h, NextHop::Port { .. })).or_else(|| hops.first()).copied()
+        hops.iter()
+            .find(|h| matches!(h, NextHop::Port { .. } | NextHop::Interface(_)))
+            .or_else(|| hops.first())
+            .copied()
     }
 
     fn hop_of(&self, target: &Target) -> NextHop {
@@ -239,8 +251,13 @@ impl Model {
             Target::Blackhole => NextHop::Blackhole,
             Target::Device { index, gateway } => match self.port_of(index) {
                 Some(port) => NextHop::Port { port, gateway },
-                None if self.links.get(&index).is_some_and(|l| l.name == self.tun) => NextHop::Tunnel,
-                None => NextHop::Kernel,
+                None => match self.links.get(&index) {
+                    Some(link) if link.name == self.tun => NextHop::Tunnel,
+                    Some(link) => {
+                        self.interfaces.get(&link.name).map_or(NextHop::Kernel, |id| NextHop::Interface(*id))
+                    }
+                    None => NextHop::Kernel,
+                },
             },
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Never: while the data plane lives; the caller must know that it does not.
 
+use super::devices;
 use super::failclosed::FailClosed;
 use super::mirror::KernelError;
 use futures::TryStreamExt;
@@ -20,12 +21,13 @@ pub struct Released {
     pub pins: Vec<PathBuf>,
 }
 
-/// Removes our rules, the routes of table 4500, the TUN device, and the pinned XDP programs of `instance`
+/// Removes our rules, the routes of table 4500, the TUN device, those of route-based tunnels with the routes into them, and the pinned XDP programs of `instance`
 /// (the folder `ravelin-<instance>` in the BPF file system; unpinning detaches).
 pub async fn release(tun: &str, instance: &str) -> Result<Released, KernelError> {
     let (connection, handle, _) = new_connection()?;
     let connection = tokio::spawn(connection);
-    let routes_and_rules = FailClosed::new(handle.clone(), Vec::new()).remove_all().await?;
+    let mut routes_and_rules = FailClosed::new(handle.clone(), Vec::new()).remove_all().await?;
+    routes_and_rules += devices::remove_all(&handle).await?;
     let mut released = Released { routes_and_rules, ..Released::default() };
     let mut links = handle.link().get().match_name(tun).execute();
     if let Ok(Some(link)) = links.try_next().await {

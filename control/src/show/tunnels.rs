@@ -59,6 +59,7 @@ fn detail(t: &TunnelStatus) -> String {
         ("remote", format!("{} ({})", t.remote, t.remote_id)),
         ("encapsulation", encapsulation(t)),
     ];
+    lines.extend(t.interface.iter().map(|device| ("interface", device.clone())));
     lines.extend(t.selectors.iter().map(|selector| ("selector", selector.clone())));
     for (what, list) in [("address", &t.addresses), ("DNS", &t.dns)] {
         if !list.is_empty() {

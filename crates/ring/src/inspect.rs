@@ -173,6 +173,10 @@ pub enum Route {
     Local,
     /// The far side of a tunnel: only a policy lets it go on.
     Tunnel,
+    /// The device of a route-based tunnel.
+    Interface {
+        interface: u16,
+    },
     /// A device that is no port.
     Kernel,
     Blackhole,
@@ -197,6 +201,10 @@ pub enum Verdict {
     },
     /// To the kernel, by the TUN device.
     Punt,
+    /// To the kernel, by the device of a route-based tunnel.
+    Deliver {
+        interface: u16,
+    },
     /// Left to the kernel by the XDP program.
     Passed,
     HandOff {

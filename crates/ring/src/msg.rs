@@ -3,10 +3,10 @@
 mod extras;
 mod nat;
 
+pub use crate::interface::{Interface, InterfaceId, InterfaceName};
+use core::net::{IpAddr, SocketAddr};
 pub use extras::{Extras, Rules};
 pub use nat::{NatKind, NatRule, NatSettings};
-
-use core::net::{IpAddr, SocketAddr};
 use ravelin_wire::{AddrRange, Prefix, Selector, Spi};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -299,6 +299,8 @@ pub enum NextHop {
     Local,
     /// Into our own TUN device: only a PROTECT policy may let it go on.
     Tunnel,
+    /// Into the device of a route-based tunnel: the tunnel behind it protects it.
+    Interface(InterfaceId),
     /// A device that is not a port of ours: the kernel forwards it.
     Kernel,
     Blackhole,
@@ -359,6 +361,9 @@ pub enum TableCommand {
         /// Or [`NatRule::MSS_OF_PATH`].
         mss: u16,
     },
+    /// Devices of route-based tunnels. What routes lead into them is steered as protected ranges are.
+    ClearInterfaces,
+    AddInterface(Interface),
     Commit {
         generation: Generation,
     },

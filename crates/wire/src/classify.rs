@@ -73,7 +73,7 @@ pub trait SteerTables {
     /// Addresses by which IPsec reaches this gateway.
     fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool;
     fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool;
-    /// Longest-prefix match over what policies protect.
+    /// Longest-prefix match over what policies protect and what is exempt from that.
     fn is_protected_v4(&self, addr: Ipv4Addr) -> bool;
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool;
     /// The configured destination port of UDP-encapsulated ESP besides 4500.
@@ -97,9 +97,19 @@ pub trait SteerTables {
 pub struct Tables<'a> {
     pub gateways: &'a [IpAddr],
     pub protected: &'a [Prefix],
+    /// Inside of them, but not protected.
+    pub exempt: &'a [Prefix],
     pub udp_port: Option<u16>,
     pub inside: &'a [Prefix],
     pub translated: &'a [(Ipv4Addr, PortRanges)],
+}
+
+impl Tables<'_> {
+    /// The longest match decides.
+    fn covers(&self, addr: IpAddr) -> bool {
+        let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
+        longest(self.protected).is_some_and(|len| longest(self.exempt).is_none_or(|other| len >= other))
+    }
 }
 
 impl SteerTables for Tables<'_> {
@@ -112,11 +122,11 @@ impl SteerTables for Tables<'_> {
     }
 
     fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
-        self.protected.iter().any(|p| p.contains(IpAddr::V4(addr)))
+        self.covers(addr.into())
     }
 
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
-        self.protected.iter().any(|p| p.contains(IpAddr::V6(addr)))
+        self.covers(addr.into())
     }
 
     fn udp_encap_port(&self) -> Option<u16> {

@@ -86,13 +86,17 @@ fn ports(packet: &[u8], protocol: u8, at: usize, later: bool) -> ((u16, u16), bo
 /// no router forwards (RFC 4291 §2.5.6).
 pub(crate) fn lawful(ip: &Ipv6<'_>, door: Door) -> Result<(), Drop> {
     let (src, dst) = (ip.src(), ip.dst());
+    let link = matches!(door, Door::Device(_)); // over which routers speak with each other
     let never = |a: Ipv6Addr| {
-        a.is_unspecified() || a.is_loopback() || a.is_unicast_link_local() || a.to_ipv4_mapped().is_some()
+        a.is_unspecified()
+            || a.is_loopback()
+            || (a.is_unicast_link_local() && !link)
+            || a.to_ipv4_mapped().is_some()
     };
     if never(src) || never(dst) || src.is_multicast() {
         return Err(Drop::BadAddress);
     }
-    if dst.is_multicast() {
+    if dst.is_multicast() && !link {
         return Err(Drop::MulticastPolicyMode);
     }
     // A packet of the host's own may come from any address of the host, but not claim to be to itself.

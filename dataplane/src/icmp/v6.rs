@@ -52,15 +52,15 @@ fn answerable(packet: &Packet, tables: &Tables) -> Option<Ipv6Addr> {
 fn source(packet: &Packet, tables: &Tables) -> Option<u128> {
     let (src, dst) = packet.addresses_v6();
     match packet.door {
-        Door::Tun => Some(dst),
+        Door::Tun | Door::Device(_) => Some(dst),
         Door::Port(port) => {
             let near = tables.port(port).and_then(|p| p.address_v6);
             near.or_else(|| tables.locals_v6().first().copied())
         }
-        Door::Sa => tables.locals_v6().iter().copied().find(|local| {
+        Door::Sa | Door::Inner(_) => tables.locals_v6().iter().copied().find(|local| {
             let query =
                 Query::V6(Asked { local: *local, remote: src, protocol: protocol::ICMPV6, ports: None });
-            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _))
+            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _)) || tables.leads_into_tunnel(packet)
         }),
     }
 }

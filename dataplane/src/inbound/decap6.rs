@@ -14,7 +14,7 @@ use ravelin_wire::ipv6::{Ipv6, Ipv6Mut};
 pub(super) fn inner(packet: &mut Packet) -> Result<(), Drop> {
     let ip = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::BadInner)?;
     let mut fields = v6::fields(&ip)?;
-    v6::lawful(&ip, Door::Sa)?;
+    let lawful = v6::lawful(&ip, Door::Sa);
     packet.frame.truncate(fields.total_len.into());
     let ecn = congestion(packet.meta.outer_tos & 3, fields.tos & 3)?;
     if ecn != fields.tos & 3 {
@@ -26,5 +26,5 @@ pub(super) fn inner(packet: &mut Packet) -> Result<(), Drop> {
     packet.meta.tag = None;
     packet.meta.opened = true;
     packet.door = Door::Sa;
-    Ok(())
+    lawful
 }

@@ -4,19 +4,24 @@
 //! Never: asks the SPD; what leaves again in clear or by another tunnel is asked there.
 
 use crate::batch::Batch;
+use crate::interface;
 use crate::sa::SaDb;
 use crate::spd::{Fit, Query};
+use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 
 /// Of `clear`, the packets that came out of SAs.
-pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb) {
+pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb, tables: &Tables) {
     batch.each(clear, |packet| {
         if !packet.meta.opened {
             return Ok(());
         }
         let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return Err(Drop::NoSa) };
         match sa.selectors.fit(&Query::inbound(packet)) {
-            Fit::Inside => Ok(()),
+            Fit::Inside => {
+                interface::enter(packet, sa.tunnel, tables);
+                Ok(())
+            }
             Fit::Outside => {
                 sa.refuse(Drop::SelectorMismatch);
                 Err(Drop::SelectorMismatch)

@@ -5,9 +5,9 @@
 
 use super::Authentic;
 use super::decrypt::Sa;
+use crate::clock::Now;
 use crate::packet::Packet;
 use crate::sa::{Events, InboundHot, InboundSa};
-use crate::worker::Now;
 use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerEvent;

@@ -25,12 +25,12 @@ pub(crate) use rules::Rules;
 pub use steer::{NatSteering, port_ranges};
 
 use crate::batch::Batch;
+use crate::clock::Now;
 use crate::packet::{Origin, Packet};
 use crate::passive;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::worker::Now;
 use fragments::Fragments;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::WorkerId;

@@ -8,11 +8,11 @@ use super::rules::{Pool, Rule, owner_of_host};
 use super::store::{Choice, Inside, Seen};
 use super::tuple::{End, Tuple, Upper, has_ends, upper};
 use super::{State, Stop};
+use crate::clock::Now;
 use crate::packet::{Door, Ip, Packet};
 use crate::route::Hop;
 use crate::spd::{Answer, Query};
 use crate::tables::Tables;
-use crate::worker::Now;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{NatKind, WorkerId};
 use ravelin_wire::protocol;
@@ -74,7 +74,9 @@ impl Turn<'_> {
     /// True: its source was translated.
     pub(super) fn depart(&mut self, at: u16, packet: &mut Packet) -> Result<bool, Stop> {
         let settled = self.before.get(at).is_some_and(|came| came.settled);
-        if settled || self.tables.hop(packet.meta.hop) == Hop::Local {
+        // What was sent into a tunnel's device leaves by no port.
+        let sent = matches!(packet.door, Door::Device(_));
+        if settled || sent || self.tables.hop(packet.meta.hop) == Hop::Local {
             return Ok(false);
         }
         let shape = shape(packet);
@@ -343,7 +345,7 @@ fn leaves(rule: &Rule, packet: &Packet, came: Option<&Ip>, tables: &Tables) -> b
     }
     let egress = match tables.hop(packet.meta.hop) {
         Hop::Port { port, .. } => Some(port),
-        Hop::None | Hop::Local | Hop::Tunnel | Hop::Kernel | Hop::Blackhole => None,
+        Hop::None | Hop::Local | Hop::Tunnel | Hop::Interface(_) | Hop::Kernel | Hop::Blackhole => None,
     };
     let hairpin = || {
         let inside = rule.port.is_none_or(|port| packet.door != Door::Port(port));

@@ -8,13 +8,13 @@
 use super::{fragment, multipath, sequence};
 use crate::anomaly;
 use crate::batch::Batch;
+use crate::clock::Now;
 use crate::packet::Packet;
 use crate::route;
 use crate::sa::{Events, OutboundHot, OutboundSa, SaDb};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::worker::Now;
 use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, Key, SealJob};
 use ravelin_ring::counters::{Counter, Drop};

@@ -8,10 +8,11 @@
 //! behind a peer and as one that goes there. Where both have something to say, the policy of lower order does.
 
 use crate::batch::{Batch, Places};
+use crate::interface;
 use crate::nat::Before;
 use crate::packet::{Door, Ip, Packet};
 use crate::route::Hop;
-use crate::spd::{Answer, Query, Spd};
+use crate::spd::{Answer, Query};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 
@@ -28,8 +29,7 @@ pub(crate) fn run(
     bypass.clear();
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { continue };
-        let stays = tables.hop(packet.meta.hop) == Hop::Local;
-        match judge(packet, &tables.spd, before.get(at).map(|came| &came.ip), stays) {
+        match judge(packet, tables, before.get(at).map(|came| &came.ip)) {
             Ok(Some(tunnel)) => {
                 packet.meta.sa = tunnel;
                 protect.push(at);
@@ -44,33 +44,39 @@ pub(crate) fn run(
 /// `before`: of a translated packet, what it came as.
 pub(crate) fn ask(
     packet: &Packet,
-    spd: &Spd,
+    tables: &Tables,
     before: Option<&Ip>,
-    stays: bool,
+    hop: Hop,
 ) -> ((Answer, u64), (Answer, u64)) {
-    let nothing = (Answer::Bypass, u64::MAX);
+    let (spd, nothing) = (&tables.spd, (Answer::Bypass, u64::MAX));
     let came = match packet.door {
         Door::Port(_) | Door::Sa => spd.lookup(&before.map_or_else(|| Query::inbound(packet), Query::came)),
-        Door::Tun => nothing,
+        Door::Tun | Door::Device(_) | Door::Inner(_) => nothing,
     };
-    (came, if stays { nothing } else { spd.lookup(&Query::outbound(packet)) })
+    let goes = if hop == Hop::Local { nothing } else { spd.lookup(&Query::outbound(packet)) };
+    (interface::without_default(packet, came, hop), interface::without_default(packet, goes, hop))
 }
 
 /// The tunnel's place, or `None` for a packet that may go on in clear.
-fn judge(packet: &Packet, spd: &Spd, before: Option<&Ip>, stays: bool) -> Result<Option<u32>, Drop> {
-    let (came, (goes, goes_order)) = ask(packet, spd, before, stays);
+fn judge(packet: &Packet, tables: &Tables, before: Option<&Ip>) -> Result<Option<u32>, Drop> {
+    let hop = tables.hop(packet.meta.hop);
+    if let Door::Device(id) = packet.door {
+        return tables.interfaces.tunnel(id).map(Some);
+    }
+    let (came, (goes, goes_order)) = ask(packet, tables, before, hop);
     let (came, came_order) = match packet.door {
         Door::Port(_) => guard(came)?,
         // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.
-        Door::Sa | Door::Tun => came,
+        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => came,
     };
     let discarded = (came == Answer::Discard && came_order <= goes_order)
         || (goes == Answer::Discard && goes_order <= came_order && !packet.meta.made_here);
-    match goes {
+    match (goes, hop) {
         _ if discarded => Err(Drop::PolicyDiscard),
-        Answer::Protect(tunnel) => Ok(Some(tunnel)),
-        Answer::Unknown => Err(Drop::Fragment),
-        Answer::Bypass | Answer::Discard => Ok(None),
+        (Answer::Protect(tunnel), _) => Ok(Some(tunnel)),
+        (Answer::Unknown, _) => Err(Drop::Fragment),
+        (Answer::Bypass | Answer::Discard, Hop::Interface(id)) => tables.interfaces.tunnel(id).map(Some),
+        (Answer::Bypass | Answer::Discard, _) => Ok(None),
     }
 }
 

@@ -91,7 +91,7 @@ fn outer(
         }
         Hop::Blackhole => Err(Drop::RouteBlackhole),
         // The peer has to be behind a port of ours; the kernel would not forward what has our own source.
-        Hop::None | Hop::Local | Hop::Tunnel | Hop::Kernel => Err(Drop::NoRoute),
+        Hop::None | Hop::Local | Hop::Tunnel | Hop::Interface(_) | Hop::Kernel => Err(Drop::NoRoute),
     }
 }
 

@@ -3,9 +3,9 @@
 //! Decides: whether the SA may send one more. Reads and writes: the SA's hot record; `Meta::seq`; the frame's ends.
 //! Never: gives a number twice: it rises before the packet exists, and never falls.
 
+use crate::clock::Now;
 use crate::packet::Packet;
 use crate::sa::{Events, OutboundHot, OutboundSa};
-use crate::worker::Now;
 use ravelin_ring::counters::Drop;
 
 pub(super) fn number(

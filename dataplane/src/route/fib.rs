@@ -4,7 +4,7 @@
 //! Decides: which next hop an address has. Built once per change of the routes, then read only.
 
 use super::fib6::Fib6;
-use ravelin_ring::msg::{NextHop, PortId};
+use ravelin_ring::msg::{InterfaceId, NextHop, PortId};
 use ravelin_wire::Prefix;
 use std::net::IpAddr;
 
@@ -28,6 +28,7 @@ pub(crate) enum Hop {
     Port { port: PortId, gateway: Option<IpAddr> },
     Local,
     Tunnel,
+    Interface(InterfaceId),
     Kernel,
     Blackhole,
 }
@@ -39,6 +40,7 @@ impl From<NextHop> for Hop {
             NextHop::Kernel => Self::Kernel,
             NextHop::Local => Self::Local,
             NextHop::Tunnel => Self::Tunnel,
+            NextHop::Interface(id) => Self::Interface(id),
             NextHop::Blackhole => Self::Blackhole,
         }
     }

@@ -44,12 +44,15 @@ pub(crate) fn egress(
 ) {
     batch.each(bypass, |packet| match tables.hop(packet.meta.hop) {
         // Only a PROTECT policy may let a packet go on into a tunnel.
-        Hop::None | Hop::Tunnel => Err(Drop::NoRoute),
+        Hop::None | Hop::Tunnel | Hop::Interface(_) => Err(Drop::NoRoute),
         Hop::Blackhole => Err(Drop::RouteBlackhole),
         // The kernel sent it to us: giving it back would go round in circles.
         Hop::Local | Hop::Kernel if packet.door == Door::Tun && !packet.meta.made_here => Err(Drop::NoRoute),
         Hop::Local | Hop::Kernel => {
-            packet.verdict = Verdict::Punt;
+            packet.verdict = match packet.door {
+                Door::Inner(interface) => Verdict::Deliver { interface },
+                Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) => Verdict::Punt,
+            };
             Ok(())
         }
         Hop::Port { port, gateway } => {
@@ -87,7 +90,7 @@ pub(crate) fn neighbour<'t>(
 /// Takes one off the TTL (RFC 1812 §5.3.1) or the hop limit (RFC 8200 §3) of what this host forwards; its own packets keep theirs.
 #[inline]
 pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
-    if packet.door == Door::Tun || packet.meta.aged {
+    if matches!(packet.door, Door::Tun | Door::Device(_)) || packet.meta.aged {
         return Ok(());
     }
     if packet.meta.ip.ttl <= 1 {

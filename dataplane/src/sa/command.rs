@@ -4,8 +4,8 @@
 
 use super::inbound::place;
 use super::{Direction, Events, InboundSa, Outbound, OutboundSa, Reports, SaDb};
+use crate::clock::Now;
 use crate::spd::SaSelectors;
-use crate::worker::Now;
 use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::msg::{
     Mode, Outcome, Protocol, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerCommand, WorkerEvent, WorkerId,

@@ -2,7 +2,7 @@
 //!
 //! Decides: whether an event is said now. What finds no room is counted and said again at its next occasion.
 
-use crate::worker::Now;
+use crate::clock::Now;
 use ravelin_ring::msg::WorkerEvent;
 use std::collections::VecDeque;
 

@@ -4,7 +4,7 @@
 //! what happens when a packet comes to one.
 
 use super::{Events, Throttle};
-use crate::worker::Now;
+use crate::clock::Now;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{Direction, Limit, SaId, SaSpec, WorkerEvent};
 

@@ -168,10 +168,10 @@ impl SaDb {
 }
 
 impl Tunnels {
-    /// Makes a slot for every tunnel that policies name, so that no packet has to.
-    pub(crate) fn follow(&mut self, policies: &[(TunnelId, bool)]) {
+    /// Makes a slot for every tunnel that policies name or routes lead to, so that no packet has to.
+    pub(crate) fn follow(&mut self, policies: &[(TunnelId, bool)], routed: &[(TunnelId, bool)]) {
         self.by_policy.clear();
-        for (id, hold) in policies {
+        for (id, hold) in policies.iter().chain(routed) {
             let place = self.place(*id);
             self.by_policy.push(place);
             if let Some(tunnel) = self.slots.get_mut(place as usize) {

@@ -5,7 +5,7 @@
 use super::Tables;
 use crate::nat::steer::port_ranges;
 use ravelin_wire::classify::{Steer, SteerTables, classify};
-use ravelin_wire::{AddrRange, PortRanges};
+use ravelin_wire::{AddrRange, PortRanges, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -20,7 +20,10 @@ impl Tables {
     }
 
     fn protects(&self, addr: IpAddr) -> bool {
+        let (steered, exempt) = &*self.routed;
+        let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
         self.protected.iter().chain(&self.translated.outside).any(|range| range.contains(addr))
+            || longest(steered).is_some_and(|len| longest(exempt).is_none_or(|other| len >= other))
     }
 }
 

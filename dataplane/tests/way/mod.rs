@@ -362,7 +362,7 @@ impl Gate {
             let stats = self.worker.stats_mut();
             match packet.verdict {
                 Verdict::Forward { .. } => stats.count(Counter::Forwarded),
-                Verdict::Punt => stats.count(Counter::Punted),
+                Verdict::Punt | Verdict::Deliver { .. } => stats.count(Counter::Punted),
                 Verdict::HandOff { .. } => stats.count(Counter::HandedOut),
                 Verdict::Drop(_) | Verdict::Consumed | Verdict::Held => {}
                 Verdict::Pending => panic!("no verdict"),

@@ -110,12 +110,12 @@ impl SteerTables for Maps {
 
     #[inline(always)]
     fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
-        PROTECTED_V4.get(Key::new(32, addr.octets())).is_some()
+        PROTECTED_V4.get(Key::new(32, addr.octets())) == Some(&abi::PROTECTED)
     }
 
     #[inline(always)]
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
-        PROTECTED_V6.get(Key::new(128, addr.octets())).is_some()
+        PROTECTED_V6.get(Key::new(128, addr.octets())) == Some(&abi::PROTECTED)
     }
 
     #[inline(always)]

@@ -31,6 +31,11 @@ pub(crate) fn protected() -> Vec<Prefix> {
         .to_vec()
 }
 
+/// Inside of protected ones.
+pub(crate) fn exempt() -> Vec<Prefix> {
+    ["172.16.7.0/24", "fd02:7::/32"].map(|p| p.parse().unwrap()).to_vec()
+}
+
 pub(crate) fn inside() -> Vec<Prefix> {
     vec!["10.3.0.0/24".parse().unwrap()]
 }
@@ -169,6 +174,9 @@ fn plain() -> Vec<(&'static str, Vec<u8>, Steer)> {
         ("last address of a /13", v4(INSIDE, Ipv4Addr::new(172, 23, 255, 255), 6, &[0; 20]), PROTECTED),
         ("first behind a /13", v4(INSIDE, Ipv4Addr::new(172, 24, 0, 0), 6, &[0; 20]), Steer::Pass),
         ("OSPF from a protected source", v4(REMOTE, Ipv4Addr::new(224, 0, 0, 5), 89, &[0; 24]), Steer::Pass),
+        ("to what is exempt", v4(INSIDE, Ipv4Addr::new(172, 16, 7, 9), 6, &[0; 20]), Steer::Pass),
+        ("beside what is exempt", v4(INSIDE, Ipv4Addr::new(172, 16, 8, 9), 6, &[0; 20]), PROTECTED),
+        ("v6 from what is exempt", v6("fd02:7::9".parse().unwrap(), INSIDE6, 6, &[0; 20]), Steer::Pass),
         ("v6 to a protected prefix", v6(INSIDE6, REMOTE6, 6, &[0; 20]), PROTECTED),
         ("v6 from a protected prefix", v6(REMOTE6, INSIDE6, 6, &[0; 20]), PROTECTED),
         ("v6 neither", v6(INSIDE6, PEER6, 6, &[0; 20]), Steer::Pass),

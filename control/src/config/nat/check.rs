@@ -65,6 +65,18 @@ fn size(range: &AddrRange) -> u64 {
 /// Selectors speak of translated addresses: what a rule for a tunnel makes must be what the tunnel carries.
 fn tunnel(config: &Config, rule: &Nat, findings: &mut Findings) {
     let Some(tunnel) = rule.tunnel.as_ref().and_then(|name| config.tunnel(name)) else { return };
+    if !tunnel.is_policy_based() {
+        let found = format!(
+            "`tunnel`: \"{}\" has an interface, and no selectors that say what goes there",
+            tunnel.name
+        );
+        return findings.error(
+            rule.line,
+            found,
+            "a tunnel with selectors",
+            "translate at the other end, or by `port`",
+        );
+    }
     let outside = if rule.kind == NatKind::Destination { rule.to.first().copied() } else { rule.target };
     let Some(outside) = outside else { return };
     if !tunnel.selectors.iter().any(|s| s.selector.local.covers(&outside)) {

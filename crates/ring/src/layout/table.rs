@@ -1,9 +1,10 @@
 //! Encoding of what the data plane's main thread is told and tells.
 
 use crate::codec::{Malformed, Reader, Writer};
+use crate::interface;
 use crate::msg::{
-    Action, Generation, NatKind, NatRule, NatSettings, Neighbour, NextHop, Policy, Port, PortId, Route,
-    TableCommand, TableEvent, TunnelId,
+    Action, Generation, InterfaceId, NatKind, NatRule, NatSettings, Neighbour, NextHop, Policy, Port, PortId,
+    Route, TableCommand, TableEvent, TunnelId,
 };
 use crate::spsc::Message;
 
@@ -72,6 +73,11 @@ impl Message for TableCommand {
                 to.u32(tunnel.0);
                 to.u16(mss);
             }
+            Self::ClearInterfaces => to.u8(18),
+            Self::AddInterface(ref it) => {
+                to.u8(19);
+                interface::encode(it, to);
+            }
         }
     }
 
@@ -103,6 +109,8 @@ impl Message for TableCommand {
             15 => Self::AddNat(decode_nat(from)?),
             16 => Self::SetNat(decode_nat_settings(from)?),
             17 => Self::AddMss { tunnel: TunnelId(from.u32()?), mss: from.u16()? },
+            18 => Self::ClearInterfaces,
+            19 => Self::AddInterface(interface::decode(from)?),
             _ => return Err(Malformed("unknown table command")),
         })
     }
@@ -213,6 +221,10 @@ fn encode_route(route: Route, to: &mut Writer<'_>) {
         NextHop::Tunnel => to.u8(4),
         NextHop::Kernel => to.u8(5),
         NextHop::Blackhole => to.u8(6),
+        NextHop::Interface(id) => {
+            to.u8(7);
+            to.u16(id.0);
+        }
     }
 }
 
@@ -225,6 +237,7 @@ fn decode_route(from: &mut Reader<'_>) -> Result<Route, Malformed> {
         4 => NextHop::Tunnel,
         5 => NextHop::Kernel,
         6 => NextHop::Blackhole,
+        7 => NextHop::Interface(InterfaceId(from.u16()?)),
         _ => return Err(Malformed("unknown next hop")),
     };
     Ok(Route { prefix, next_hop })

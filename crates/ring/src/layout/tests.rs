@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::*;
+use crate::setup::ReversePath;
 use proptest::prelude::*;
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector, Spi};
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (8, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
+    assert_eq!((VERSION, sizes), (9, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
 }
 
 #[test]
@@ -261,6 +262,7 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         Just(NextHop::Tunnel),
         Just(NextHop::Kernel),
         Just(NextHop::Blackhole),
+        any::<u16>().prop_map(|id| NextHop::Interface(InterfaceId(id))),
     ];
     let action = prop_oneof![
         any::<u32>().prop_map(|t| Action::Protect(TunnelId(t))),
@@ -290,6 +292,16 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         (any::<u32>(), any::<u16>())
             .prop_map(|(tunnel, mss)| TableCommand::AddMss { tunnel: TunnelId(tunnel), mss }),
         any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
+        ("[a-z]{1,11}[0-9.-]{0,3}", any::<(u16, u32, bool)>()).prop_map(|(name, (id, tunnel, hold))| {
+            TableCommand::AddInterface(Interface {
+                id: InterfaceId(id),
+                name: InterfaceName::new(&name).unwrap(),
+                tunnel: TunnelId(tunnel),
+                hold,
+                reverse_path: ReversePath::Loose,
+            })
+        }),
+        Just(TableCommand::ClearInterfaces),
         Just(TableCommand::ClearPolicies),
         Just(TableCommand::ClearRoutes),
         Just(TableCommand::ClearGatewayAddresses),

@@ -295,3 +295,18 @@ proptest! {
         prop_assert_eq!(verdict(&f), if discovery { Steer::Pass } else { CLASS_PROTECTED });
     }
 }
+
+// R62: a default route into a tunnel takes neither the host's own traffic nor its networks'.
+#[test]
+fn the_longest_match_decides_what_is_exempt() {
+    let all = ["0.0.0.0/0".parse().unwrap(), "10.1.0.128/25".parse().unwrap()];
+    let exempt = ["10.1.0.0/24".parse().unwrap(), "224.0.0.0/4".parse().unwrap()];
+    let tables = Tables { protected: &all, exempt: &exempt, ..Tables::default() };
+    let verdict = |dst: &str| classify(&v4(INSIDE, dst.parse().unwrap(), 6, &[0; 20])[..], &tables);
+    for dst in ["10.1.0.1", "10.1.0.127", "239.1.1.1"] {
+        assert_eq!(verdict(dst), Steer::Pass, "{dst}");
+    }
+    for dst in ["10.1.0.129", "10.2.0.1", "203.0.113.1"] {
+        assert_eq!(verdict(dst), CLASS_PROTECTED, "{dst}");
+    }
+}

@@ -2,13 +2,14 @@
 //!
 //! Decides: nothing. Writes: all of it back.
 
+use crate::clock::Now;
 use crate::flow::Flows;
 use crate::icmp;
 use crate::neighbour::Requests;
 use crate::reassembly::Reassembly;
 use crate::sa::{Events, Throttle};
 use crate::stats::Stats;
-use crate::worker::{Now, Way};
+use crate::worker::Way;
 use core::mem::replace;
 use ravelin_ring::msg::WorkerEvent;
 use ravelin_xsk::FramePool;

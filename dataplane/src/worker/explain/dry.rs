@@ -83,7 +83,7 @@ impl Dry {
             _ if ah.contains(&0) => Class::Ah,
             Verdict::Pending => Class::Clear,
             Verdict::Held | Verdict::Consumed => Class::Fragment,
-            Verdict::Punt => Class::Kernel,
+            Verdict::Punt | Verdict::Deliver { .. } => Class::Kernel,
             Verdict::Drop(_) | Verdict::Forward { .. } | Verdict::HandOff { .. } => Class::Refused,
         };
         let spi = first.meta.spi;
@@ -123,7 +123,7 @@ impl Dry {
             Some(before) => self.step.translated = (flow != *before).then_some(flow),
         }
         let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
-        let (came, goes) = outbound::policy::ask(packet, &self.tables.spd, None, hop == Hop::Local);
+        let (came, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
         self.step.came = Some(policy(&self.tables.spd, came));
         self.step.goes = Some(policy(&self.tables.spd, goes));
         self.step.route = Some(self.route(hop, packet.destination()));
@@ -138,6 +138,7 @@ impl Dry {
             }
             Hop::Local => Route::Local,
             Hop::Tunnel => Route::Tunnel,
+            Hop::Interface(id) => Route::Interface { interface: id.0 },
             Hop::Kernel => Route::Kernel,
             Hop::Blackhole => Route::Blackhole,
             Hop::None => Route::None,
@@ -275,6 +276,7 @@ fn verdict(of: Verdict) -> inspect::Verdict {
     match of {
         Verdict::Forward { port } => inspect::Verdict::Forward { port: port.0 },
         Verdict::Punt => inspect::Verdict::Punt,
+        Verdict::Deliver { interface } => inspect::Verdict::Deliver { interface: interface.0 },
         Verdict::HandOff { worker } => inspect::Verdict::HandOff { worker: worker.0 },
         Verdict::Drop(why) => inspect::Verdict::Drop { reason: why.name().to_owned() },
         Verdict::Held => inspect::Verdict::Held,

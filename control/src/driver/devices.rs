@@ -1,0 +1,164 @@
+//! Devices of route-based tunnels, between the configuration, the kernel and the data plane.
+//!
+//! Decides: their numbers; when a device that the configuration does not name any more is deleted. Reads: the
+//! configuration, links. Writes: commands for the data plane; addresses, routes and MTU of the devices.
+//! Never: gives a number away that the generation before had.
+
+use super::{Driver, DriverError};
+use crate::config::Config;
+use crate::kernel::{self, Link, TunnelDevice};
+use ravelin_ike::config::Start;
+use ravelin_ring::msg::{Interface, InterfaceId, InterfaceName, TableCommand};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Numbers by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    now: BTreeMap<String, InterfaceId>,
+    before: BTreeSet<InterfaceId>,
+}
+
+impl Numbers {
+    /// Those of `config`; a device that was there keeps its number. Which devices are gone.
+    pub(super) fn follow(&mut self, config: &Config) -> Vec<String> {
+        let names: Vec<String> = names(config).collect();
+        let old = std::mem::take(&mut self.now);
+        let kept: BTreeMap<String, InterfaceId> =
+            names.iter().filter_map(|n| Some((n.clone(), *old.get(n)?))).collect();
+        let mut taken: BTreeSet<InterfaceId> = old.values().chain(&self.before).copied().collect();
+        self.now = kept;
+        for name in names {
+            if !self.now.contains_key(&name) {
+                let free = (0..=u16::MAX).map(InterfaceId).find(|id| !taken.contains(id));
+                let Some(id) = free else { break }; // the configuration allows far fewer
+                taken.insert(id);
+                self.now.insert(name, id);
+            }
+        }
+        self.before = old.values().copied().collect();
+        old.into_keys().filter(|name| !self.now.contains_key(name)).collect()
+    }
+
+    pub(super) fn all(&self) -> &BTreeMap<String, InterfaceId> {
+        &self.now
+    }
+
+    /// The list, whole.
+    pub(super) fn commands(&self, config: &Config) -> Vec<TableCommand> {
+        let interface = |(tunnel, it): (&crate::config::Tunnel, &crate::config::TunnelInterface)| {
+            Some(TableCommand::AddInterface(Interface {
+                id: *self.now.get(it.name.as_str())?,
+                name: InterfaceName::new(it.name.as_str())?,
+                tunnel: tunnel.id,
+                hold: tunnel.start == Start::OnTraffic,
+                reverse_path: it.reverse_path,
+            }))
+        };
+        let list = config.tunnels.iter().filter_map(|t| Some((t, t.interface.as_ref()?)));
+        core::iter::once(TableCommand::ClearInterfaces).chain(list.filter_map(interface)).collect()
+    }
+}
+
+fn names(config: &Config) -> impl Iterator<Item = String> {
+    config.tunnels.iter().filter_map(|t| Some(t.interface.as_ref()?.name.to_string()))
+}
+
+/// What the kernel has to make of them.
+pub(super) fn wanted(config: &Config) -> Vec<TunnelDevice> {
+    let device = |it: &crate::config::TunnelInterface| TunnelDevice {
+        name: it.name.to_string(),
+        mtu: it.mtu,
+        addresses: it.addresses.clone(),
+        routes: it.routes.clone(),
+    };
+    config.tunnels.iter().filter_map(|t| t.interface.as_ref().map(device)).collect()
+}
+
+/// As the driver has them.
+#[derive(Default)]
+pub(super) struct Devices {
+    pub(super) numbers: Numbers,
+    /// What they were last brought to, and as they were then.
+    brought: Option<(Vec<TunnelDevice>, Vec<Option<Link>>)>,
+    /// Not configured any more.
+    gone: Vec<String>,
+}
+
+impl Driver {
+    /// After a change of the configuration: numbers, and the names by which routes are recognised.
+    pub(super) fn number_devices(&mut self) {
+        let gone = self.devices.numbers.follow(&self.core.config);
+        self.devices.gone.extend(gone);
+        self.mirror.name_interfaces(self.devices.numbers.all().clone());
+    }
+
+    /// Brings the devices to what the configuration says, as far as they are there.
+    pub(super) async fn update_devices(&mut self) -> Result<(), DriverError> {
+        let wanted = wanted(&self.core.config);
+        let links: Vec<_> =
+            wanted.iter().map(|device| self.mirror.model().link_named(&device.name).cloned()).collect();
+        let state = (wanted, links);
+        if self.devices.brought.as_ref() != Some(&state) {
+            kernel::set_devices(&state.0, self.mirror.model()).await?;
+            self.devices.brought = Some(state);
+        }
+        Ok(())
+    }
+
+    /// Once the data plane has let go of them.
+    pub(super) async fn delete_devices(&mut self) -> Result<(), DriverError> {
+        for name in std::mem::take(&mut self.devices.gone) {
+            if self.devices.numbers.all().contains_key(&name) {
+                continue; // it came back meanwhile
+            }
+            if let Some(link) = self.mirror.model().link_named(&name) {
+                kernel::delete_device(self.mirror.handle(), link.index).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(devices: &[&str]) -> Config {
+        let mut text = "[[port]]\nname = \"wan0\"\n".to_owned();
+        for (n, name) in devices.iter().enumerate() {
+            text.push_str(&format!(
+                "[[tunnel]]\nname = \"t{name}\"\nlocal = \"198.18.0.1\"\nremote = \"198.18.1.{}\"\n\
+                 interface = {{ name = \"{name}\" }}\n",
+                n + 1
+            ));
+        }
+        Config::parse(Path::new("test.toml"), &text).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn a_number_rests_for_a_generation_before_another_device_has_it() {
+        let mut numbers = Numbers::default();
+        assert_eq!(numbers.follow(&config(&["a", "b"])), Vec::<String>::new());
+        let id = |numbers: &Numbers, name: &str| numbers.all().get(name).map(|id| id.0);
+        assert_eq!((id(&numbers, "a"), id(&numbers, "b")), (Some(0), Some(1)));
+        assert_eq!(numbers.follow(&config(&["b", "c"])), ["a"]);
+        assert_eq!((id(&numbers, "b"), id(&numbers, "c")), (Some(1), Some(2)));
+        assert_eq!(numbers.follow(&config(&["c", "d"])), ["b"]);
+        assert_eq!(id(&numbers, "d"), Some(3), "0 and 1 were in the two generations before");
+        numbers.follow(&config(&["c", "d", "e"]));
+        assert_eq!(id(&numbers, "e"), Some(0));
+    }
+
+    #[test]
+    fn the_data_plane_is_told_of_each_device_with_its_tunnel() {
+        let c = config(&["a", "b"]);
+        let mut numbers = Numbers::default();
+        numbers.follow(&c);
+        let commands = numbers.commands(&c);
+        assert_eq!((commands.len(), &commands[0]), (3, &TableCommand::ClearInterfaces));
+        let TableCommand::AddInterface(second) = commands[2] else { panic!("{commands:?}") };
+        assert_eq!((second.name.as_str(), second.tunnel), ("b", c.tunnel("tb").unwrap().id));
+        assert_eq!(wanted(&c)[0].mtu, 1415);
+    }
+}
