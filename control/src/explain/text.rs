@@ -158,6 +158,7 @@ fn route(route: &Route, ports: &[String]) -> String {
         }
         Route::Local => "an address of this host".to_owned(),
         Route::Tunnel => "the far side of a tunnel: only a policy lets it go on".to_owned(),
+        Route::Interface { interface } => format!("the device of route-based tunnel {interface}"),
         Route::Kernel => "a device that is no port: the kernel forwards it".to_owned(),
         Route::Blackhole => "blackhole".to_owned(),
         Route::None => "none".to_owned(),
@@ -194,6 +195,9 @@ fn ending(verdict: &Verdict, ports: &[String]) -> String {
     match verdict {
         Verdict::Forward { port } => format!("forwarded by {}", name(ports, *port)),
         Verdict::Punt => "to the kernel of this host".to_owned(),
+        Verdict::Deliver { interface } => {
+            format!("to the kernel of this host, by the device of route-based tunnel {interface}")
+        }
         Verdict::Passed => "left to the kernel; Ravelin never sees it".to_owned(),
         Verdict::HandOff { worker } => format!("handed to worker {worker}"),
         Verdict::Drop { reason } => format!("dropped: {reason}"),
@@ -211,6 +215,7 @@ fn cure(verdict: &Verdict) -> Option<&'static str> {
         ),
         Verdict::Forward { .. }
         | Verdict::Punt
+        | Verdict::Deliver { .. }
         | Verdict::Passed
         | Verdict::HandOff { .. }
         | Verdict::Consumed => None,

@@ -97,6 +97,7 @@ mod tests {
             traffic_in: Traffic { packets: 5, bytes: 0 },
             traffic_out: Traffic { packets: 900, bytes: 0 },
             idle_in_s: idle_in,
+            interface: None,
             idle_out_s: idle_out,
             one_way_s: None,
             selectors: vec![],

@@ -69,7 +69,7 @@ fn each_mistake_has_its_line_and_its_cure() {
 fn a_bound_of_segments_is_told_for_each_peer() {
     let config = good(&with("tcp-mss = \"path\""));
     let tunnel = config.tunnels[0].id;
-    let peer = ravelin_ring::msg::TunnelId(77);
+    let peer = TunnelId(77);
     let peers = PeerSelectors::from([(tunnel, vec![(peer, config.tunnels[0].selectors[0].selector)])]);
     let bound = |command: &TableCommand| match *command {
         TableCommand::AddMss { tunnel, mss } => Some((tunnel, mss)),
