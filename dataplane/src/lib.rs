@@ -23,6 +23,7 @@ mod spd;
 mod route;
 mod interface;
 mod source;
+mod escape;
 mod neighbour;
 mod icmp;
 mod sa;

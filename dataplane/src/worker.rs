@@ -19,7 +19,7 @@ use crate::sa::{Events, InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, inbound, interface, mss, outbound, passive, route, source};
+use crate::{escape, flow, icmp, inbound, interface, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
@@ -320,6 +320,7 @@ impl Way {
         }
         source::check(batch, new_protect, tables, &nat.before);
         source::check(batch, new_bypass, tables, &nat.before);
+        escape::check(batch, new_bypass, db, tables);
         probe.stage("out-policy", clear.len());
         outbound::select::run(
             batch,

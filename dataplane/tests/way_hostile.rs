@@ -370,3 +370,37 @@ proptest! {
         }
     }
 }
+
+// R307: the network behind B has lost its route, and the default route leads to where A's packets come from.
+#[test]
+fn what_came_out_of_a_tunnel_does_not_leave_in_clear_beside_it() {
+    let everything = vec![selector("0.0.0.0/0", "0.0.0.0/0"), selector("::/0", "::/0")];
+    for (selectors, escapes) in [(Pair::default().selectors, false), (everything, true)] {
+        let (mut a, mut b) = gates(&Pair { selectors, ..Pair::default() });
+        let six = ip6(HOST_A6, HOST_B6, 200);
+        let mut wire = |packet: &[u8]| (Origin::Port(WAN), a.receive(INSIDE, packet).bytes);
+        let packets: Vec<_> = (0..3).flat_map(|_| [wire(&ip(HOST_A, HOST_B, 100)), wire(&six)]).collect();
+        let on: Vec<_> = b.run(&packets[..2]).iter().map(|o| o.verdict).collect();
+        assert_eq!(on, [Verdict::Forward { port: INSIDE }; 2]);
+        for (net, all, gateway) in
+            [("10.2.0.0/24", "0.0.0.0/0", WAN_A.into()), ("2001:db8:2::/64", "::/0", WAN_A6.into())]
+        {
+            let direct = NextHop::Port { port: INSIDE, gateway: None };
+            b.set(TableCommand::RemoveRoute(Route { prefix: prefix(net), next_hop: direct }));
+            let next_hop = NextHop::Port { port: WAN, gateway: Some(gateway) };
+            b.set(TableCommand::AddRoute(Route { prefix: prefix(all), next_hop }));
+        }
+        b.commit();
+        // Where the peer reaches the whole world through us, that is what it asked for.
+        let wanted = if escapes { Verdict::Forward { port: WAN } } else { Verdict::Drop(Drop::NoRoute) };
+        assert_eq!(b.run(&packets[2..4]).iter().map(|o| o.verdict).collect::<Vec<_>>(), [wanted; 2]);
+        // A route of its own, by the same port, is somebody's word.
+        for (net, gateway) in [("10.2.0.0/16", WAN_A.into()), ("2001:db8:2::/48", WAN_A6.into())] {
+            let next_hop = NextHop::Port { port: WAN, gateway: Some(gateway) };
+            b.set(TableCommand::AddRoute(Route { prefix: prefix(net), next_hop }));
+        }
+        b.commit();
+        let on: Vec<_> = b.run(&packets[4..]).iter().map(|o| o.verdict).collect();
+        assert_eq!(on, [Verdict::Forward { port: WAN }; 2]);
+    }
+}

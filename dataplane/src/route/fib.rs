@@ -19,6 +19,8 @@ pub(crate) struct Fib {
     chunks: Vec<[u32; 256]>,
     v6: Fib6,
     hops: Vec<Hop>,
+    /// Places that only the default routes of the families lead to.
+    defaults: Vec<u32>,
 }
 
 /// A next hop. The gateway of an IPv4 route may be one of IPv6 (RFC 8950): only its link address matters.
@@ -54,16 +56,24 @@ impl Fib {
             chunks: vec![],
             v6: Fib6::build(vec![]),
             hops: vec![Hop::None],
+            defaults: vec![],
         };
         let mut places = std::collections::HashMap::new();
         let mut list: Vec<(u32, u8, u32)> = vec![];
         let mut six: Vec<(u128, u8, u32)> = vec![];
         for (prefix, hop) in routes {
             let hop = Hop::from(hop);
-            let place = *places.entry(hop).or_insert_with(|| {
+            let mut add = || {
                 fib.hops.push(hop);
                 u32::try_from(fib.hops.len() - 1).unwrap_or(NO_ROUTE)
-            });
+            };
+            let place = if prefix.len() == 0 {
+                let place = add();
+                fib.defaults.push(place);
+                place
+            } else {
+                *places.entry(hop).or_insert_with(add)
+            };
             match prefix.addr() {
                 IpAddr::V4(addr) => list.push((addr.to_bits(), prefix.len(), place)),
                 IpAddr::V6(addr) => six.push((addr.to_bits(), prefix.len(), place)),
@@ -128,6 +138,11 @@ impl Fib {
             IpAddr::V4(a) => self.lookup(a.to_bits()),
             IpAddr::V6(a) => self.lookup_v6(a.to_bits()),
         }
+    }
+
+    /// No longer prefix led there.
+    pub(crate) fn is_default(&self, place: u32) -> bool {
+        self.defaults.contains(&place)
     }
 
     #[inline]

@@ -7,6 +7,8 @@ use std::ops::BitAnd;
 
 /// An address of one family, in host order.
 pub(crate) trait Family: Copy + Ord + Hash + Debug + BitAnd<Output = Self> {
+    const BITS: u8;
+
     /// `None`: of the other family.
     fn of(addr: IpAddr) -> Option<Self>;
 
@@ -18,6 +20,8 @@ pub(crate) trait Family: Copy + Ord + Hash + Debug + BitAnd<Output = Self> {
 }
 
 impl Family for u32 {
+    const BITS: u8 = 32;
+
     fn of(addr: IpAddr) -> Option<Self> {
         match addr {
             IpAddr::V4(a) => Some(a.to_bits()),
@@ -36,6 +40,8 @@ impl Family for u32 {
 }
 
 impl Family for u128 {
+    const BITS: u8 = 128;
+
     fn of(addr: IpAddr) -> Option<Self> {
         match addr {
             IpAddr::V4(_) => None,

@@ -21,8 +21,8 @@ pub(crate) struct Spd {
     v6: Table<u128>,
     protects_v6: bool,
     tunnels: Vec<(TunnelId, bool)>,
-    /// Of the configuration, by the order of the policy.
-    lines: HashMap<u64, u32>,
+    /// Of the policies in their order: the order itself, and the line of the configuration.
+    origins: Vec<(u32, u32)>,
 }
 
 /// What is asked.
@@ -90,11 +90,14 @@ impl Spd {
         sorted.sort_by_key(|p| p.order);
         let (mut v4, mut v6) = (Builder::default(), Builder::default());
         let (mut tunnels, mut places) = (vec![], HashMap::new());
-        for policy in sorted {
+        let mut origins = vec![];
+        // Their places stand for their orders: of two with the same order the one that was said first decides.
+        for (place, policy) in (0u32..).zip(sorted) {
+            origins.push((policy.order, policy.line));
             let answer = answer(policy, &mut tunnels, &mut places);
             let s = &policy.selector;
             let entry = Entry {
-                order: policy.order,
+                order: place,
                 answer,
                 protocol: s.protocol,
                 local_ports: s.local_ports,
@@ -104,8 +107,7 @@ impl Spd {
             v6.add(s, entry);
         }
         let six = |p: &Policy| matches!(p.action, Action::Protect(_)) && p.selector.local.start().is_ipv6();
-        let lines = policies.iter().filter(|p| p.line > 0).map(|p| (p.order.into(), p.line)).collect();
-        Self { v4: v4.build(), v6: v6.build(), protects_v6: policies.iter().any(six), tunnels, lines }
+        Self { v4: v4.build(), v6: v6.build(), protects_v6: policies.iter().any(six), tunnels, origins }
     }
 
     /// Tunnels that policies name, and whether their packets wait for an SA; `Answer::Protect` is a place in it.
@@ -113,9 +115,9 @@ impl Spd {
         &self.tunnels
     }
 
-    /// Line of the configuration that the policy of this order comes from.
-    pub(crate) fn line(&self, order: u64) -> Option<u32> {
-        self.lines.get(&order).copied()
+    /// Order of the policy that gave an answer, and the line of the configuration that it comes from; 0: of none.
+    pub(crate) fn origin(&self, place: u64) -> Option<(u32, u32)> {
+        self.origins.get(usize::try_from(place).ok()?).copied()
     }
 
     /// Some policy has IPv6 go by a tunnel.
@@ -123,7 +125,7 @@ impl Spd {
         self.protects_v6
     }
 
-    /// The answer, and the order of the policy that gave it; [`table::NO_POLICY`] when none matches.
+    /// The answer, and the place of the policy that gave it among all, in their order; [`table::NO_POLICY`] when none matches.
     #[inline]
     pub(crate) fn lookup(&self, query: &Query) -> (Answer, u64) {
         match query {

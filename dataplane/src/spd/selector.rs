@@ -37,6 +37,11 @@ impl SaSelectors {
         }
     }
 
+    /// Its near side is every address of the family, as where a peer reaches the whole world through us.
+    pub(crate) fn reaches_everything(&self, v6: bool) -> bool {
+        if v6 { self.v6.iter().any(One::all_near) } else { self.v4.iter().any(One::all_near) }
+    }
+
     #[inline]
     pub(crate) fn fit(&self, query: &Query) -> Fit {
         match query {
@@ -47,6 +52,10 @@ impl SaSelectors {
 }
 
 impl<A: Family> One<A> {
+    fn all_near(&self) -> bool {
+        self.ranges.all_near()
+    }
+
     /// `None`: of the other family.
     fn new(selector: &Selector) -> Option<Self> {
         Some(Self {

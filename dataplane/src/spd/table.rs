@@ -41,6 +41,7 @@ struct Slot<A> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// Its policy's place among all, no two the same.
     pub(super) order: u32,
     pub(super) answer: Answer,
     pub(super) protocol: Option<u8>,
@@ -246,6 +247,11 @@ impl<A: Family> Ranges<A> {
     pub(super) fn of(selector: &Selector) -> Option<Self> {
         let bounds = |range: AddrRange| Some((A::of(range.start())?, A::of(range.end())?));
         Some(Self { local: bounds(selector.local)?, remote: bounds(selector.remote)? })
+    }
+
+    /// Every near address.
+    pub(super) fn all_near(&self) -> bool {
+        self.local == (A::mask(0), A::mask(A::BITS))
     }
 
     #[inline]

@@ -115,7 +115,8 @@ prop_compose! {
                 _ => PortRange::ANY,
             };
             let selector = Selector { local, remote, protocol, local_ports: PortRange::ANY, remote_ports: ports };
-            let order = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(shuffle);
+            // Some have the same.
+            let order = (i as u32).wrapping_mul(2_654_435_761).wrapping_add(shuffle) >> 29;
             Policy { order, selector, action, hold: false, line: 0 }
         }).collect()
     }

@@ -30,9 +30,7 @@ scenario() {
   check_wan
 }
 
-# Not the inside's link: while its network has no route, what comes out of a tunnel follows the default route in clear
-# (docs/operate.md, known limits).
-EVENTS=(control_killed dataplane_killed both_killed reloaded child_rekeyed ike_rekeyed wan_flaps taken_down)
+EVENTS=(control_killed dataplane_killed both_killed reloaded child_rekeyed ike_rekeyed wan_flaps lan_flaps taken_down)
 pick() { # LAST: another one
   local event=$1
   while [ "$event" = "$1" ]; do event=${EVENTS[RANDOM % ${#EVENTS[@]}]}; done
@@ -64,6 +62,7 @@ reloaded() {
 child_rekeyed() { swanctl_do B --rekey --child net >/dev/null; moment; }
 ike_rekeyed() { swanctl_do B --rekey --ike peer >/dev/null; moment; }
 wan_flaps() { flap wan0; ipn gwA route replace default via "$OUT_B"; }
+lan_flaps() { flap lan0; }
 flap() {
   ipn gwA link set "$1" down
   moment

@@ -258,7 +258,7 @@ fn word(of: &impl Debug) -> String {
     format!("{of:?}").to_lowercase()
 }
 
-fn policy(spd: &Spd, (answer, order): (Answer, u64)) -> Policy {
+fn policy(spd: &Spd, (answer, place): (Answer, u64)) -> Policy {
     let tunnel = match answer {
         Answer::Protect(place) => spd.tunnels().get(place as usize).map(|(id, _)| id.0),
         Answer::Bypass | Answer::Discard | Answer::Unknown => None,
@@ -269,7 +269,9 @@ fn policy(spd: &Spd, (answer, order): (Answer, u64)) -> Policy {
         Answer::Discard => inspect::Action::Discard,
         Answer::Unknown => inspect::Action::Unknown,
     };
-    Policy { action, order: u32::try_from(order).ok(), line: spd.line(order), tunnel }
+    let origin = spd.origin(place).filter(|_| answer != Answer::Unknown);
+    let line = origin.map(|(_, line)| line).filter(|&line| line > 0);
+    Policy { action, order: origin.map(|(order, _)| order), line, tunnel }
 }
 
 fn verdict(of: Verdict) -> inspect::Verdict {
