@@ -74,14 +74,15 @@ fn fragment(kind: u8, payload: &[u8], (offset, more, header): (usize, bool, usiz
         return Err(Drop::IpFragmentLength);
     }
     // RFC 1858 §3.2, RFC 3128 §4: the first fragment has the whole header, and none begins within it.
-    let (whole, overwrites) = match kind {
-        protocol::TCP => (tcp::HEADER, 1..=8),
-        protocol::UDP => (udp::HEADER, 1..=0),
-        protocol::ICMP => (8, 1..=0),
+    let whole = match kind {
+        protocol::TCP => tcp::HEADER,
+        protocol::UDP => udp::HEADER,
+        protocol::ICMP => 8,
         _ => return Ok(()),
     };
     let tiny = offset == 0 && more && payload.len() < whole;
-    if tiny || overwrites.contains(&offset) { Err(Drop::IpTinyFragment) } else { Ok(()) }
+    let overwrites = kind == protocol::TCP && (1..=8).contains(&offset);
+    if tiny || overwrites { Err(Drop::IpTinyFragment) } else { Ok(()) }
 }
 
 fn tcp(segment: &[u8], pseudo: Sum) -> Result<(), Drop> {

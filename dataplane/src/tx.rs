@@ -132,9 +132,10 @@ impl Tx {
             match packet.verdict {
                 Verdict::Forward { port } => self.forward(packet.frame, port, ports, pool, stats),
                 Verdict::Punt | Verdict::Deliver { .. } => {
-                    let taken = match packet.verdict {
-                        Verdict::Deliver { interface } => punt.deliver(interface, &packet.frame),
-                        _ => punt.give(&packet.frame),
+                    let taken = if let Verdict::Deliver { interface } = packet.verdict {
+                        punt.deliver(interface, &packet.frame)
+                    } else {
+                        punt.give(&packet.frame)
                     };
                     if taken {
                         stats.count(Counter::Punted);

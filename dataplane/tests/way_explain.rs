@@ -290,7 +290,7 @@ impl Bed {
                 (Self::origin(*door), bytes)
             }
             Event::Esp { len, tamper, cut, six } => {
-                (Origin::Port(WAN), self.from_peer(*len, *tamper, *cut, *six))
+                (Origin::Port(WAN), self.sealed_by_peer(*len, *tamper, *cut, *six))
             }
             Event::Again(ago) => {
                 let at = self.sent.len().saturating_sub(1 + ago);
@@ -316,7 +316,7 @@ impl Bed {
     }
 
     /// An ESP packet of the peer's, or of AH, from its IP header on.
-    fn from_peer(&mut self, len: usize, tamper: Option<(usize, u8)>, cut: usize, six: bool) -> Vec<u8> {
+    fn sealed_by_peer(&mut self, len: usize, tamper: Option<(usize, u8)>, cut: usize, six: bool) -> Vec<u8> {
         let (origin, clear) = match self.pair.mode {
             Mode::Transport => (Origin::Tun, ip(WAN_B, WAN_A, len)),
             Mode::Tunnel if six && self.pair.suite != Suite::AhSha256 => {
@@ -342,14 +342,13 @@ impl Bed {
     }
 
     fn compare(&mut self, origin: Origin, bytes: &[u8]) {
-        let frame = match origin {
-            Origin::Port(port) => {
-                let mut frame = ether(bytes);
-                // The port's own address.
-                frame[5] = if port == INSIDE { 1 } else { 2 };
-                frame
-            }
-            _ => bytes.to_vec(),
+        let frame = if let Origin::Port(port) = origin {
+            let mut frame = ether(bytes);
+            // The port's own address.
+            frame[5] = if port == INSIDE { 1 } else { 2 };
+            frame
+        } else {
+            bytes.to_vec()
         };
         let (said, handed) = self.asked.explain(origin, frame.clone());
         let real = self.asked.run(&[(origin, frame.clone())]);
@@ -366,9 +365,10 @@ impl Bed {
             assert_eq!((handed.subject.bytes, handed.subject.origin), (first.bytes.clone(), first.origin));
         }
         self.facts(&said);
-        let name = match first.verdict {
-            Verdict::Drop(why) => why.name().to_owned(),
-            other => format!("{:?} {:?}", said.class, told(other)),
+        let name = if let Verdict::Drop(why) = first.verdict {
+            why.name().to_owned()
+        } else {
+            format!("{:?} {:?}", said.class, told(first.verdict))
         };
         *self.seen.entry(name).or_default() += 1;
     }

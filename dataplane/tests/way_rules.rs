@@ -91,9 +91,9 @@ fn anomalies_of_headers_are_dropped_by_name() {
                 assert_eq!((&both, &inward), (&clear, &clear), "{name}");
             }
             // R91: one reason per check, whatever the tunnel says.
-            "header" => assert_eq!(both, Err(('A', name.as_str())).map_err(known), "{packet:x?}"),
+            "header" => assert_eq!(both, Err(known(('A', name.as_str()))), "{packet:x?}"),
             _ => {
-                assert_eq!(both, Err(('A', name.as_str())).map_err(known), "{packet:x?}");
+                assert_eq!(both, Err(known(('A', name.as_str()))), "{packet:x?}");
                 *counted.entry(name.clone()).or_default() += 1;
                 let expired = name == "ip_ttl_zero"; // the peer does not send that
                 let expected = if expired { ('A', "ttl_expired") } else { ('B', known(('B', &name)).1) };

@@ -179,7 +179,9 @@ fn protocols(table: &Table<'_>, kind: NatKind, own: bool, findings: &mut Finding
             NatKind::Destination => {
                 ("tcp and udp, which have ports", "write a rule of kind \"static\" for others")
             }
-            _ => ("tcp, udp and icmp", "translate others by a pool of addresses that the host does not have"),
+            NatKind::Exempt | NatKind::Source | NatKind::Static => {
+                ("tcp, udp and icmp", "translate others by a pool of addresses that the host does not have")
+            }
         };
         let line = table.line_of("protocols", findings);
         findings.error(line, "`protocols` that this rule cannot translate", what, cure);
@@ -247,7 +249,7 @@ fn target(
             let first = table.optional("target-port", findings, |v| {
                 super::value::number16(v, 1..=u16::MAX, "the first port inside")
             });
-            let first = first.unwrap_or(ports.start());
+            let first = first.unwrap_or_else(|| ports.start());
             let last = first.checked_add(ports.end() - ports.start());
             if last.is_none() {
                 let line = table.line_of("target-port", findings);

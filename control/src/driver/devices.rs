@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::kernel::{self, Link, TunnelDevice};
 use ravelin_ike::config::Start;
 use ravelin_ring::msg::{Interface, InterfaceId, InterfaceName, TableCommand};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Numbers by name.
@@ -28,12 +29,11 @@ impl Numbers {
         let mut taken: BTreeSet<InterfaceId> = old.values().chain(&self.before).copied().collect();
         self.now = kept;
         for name in names {
-            if !self.now.contains_key(&name) {
-                let free = (0..=u16::MAX).map(InterfaceId).find(|id| !taken.contains(id));
-                let Some(id) = free else { break }; // the configuration allows far fewer
-                taken.insert(id);
-                self.now.insert(name, id);
-            }
+            let Entry::Vacant(place) = self.now.entry(name) else { continue };
+            let free = (0..=u16::MAX).map(InterfaceId).find(|id| !taken.contains(id));
+            let Some(id) = free else { break }; // the configuration allows far fewer
+            taken.insert(id);
+            place.insert(id);
         }
         self.before = old.values().copied().collect();
         old.into_keys().filter(|name| !self.now.contains_key(name)).collect()

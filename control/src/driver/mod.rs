@@ -133,7 +133,7 @@ enum Wake {
     Call(Option<Call>),
     Revocation(inquiry::Done),
     Reload,
-    Loaded(reading::Loaded),
+    Loaded(Box<reading::Loaded>),
     Stop,
 }
 
@@ -226,7 +226,7 @@ impl Driver {
                 Wake::Revocation((token, answers)) => self.core.revocation(now, token, answers),
                 Wake::Reload => self.reading.ask(&self.options, None),
                 Wake::Loaded(loaded) => {
-                    let answer = self.reload(now, loaded).await;
+                    let answer = self.reload(now, *loaded).await;
                     self.reading.answer(&answer, &self.options);
                 }
                 Wake::Stop => self.stop(now),
@@ -246,7 +246,7 @@ impl Driver {
             news = self.link.news() => Wake::Link(news),
             call = self.calls.recv() => Wake::Call(call),
             done = self.inquiries.done() => Wake::Revocation(done),
-            loaded = self.reading.done() => Wake::Loaded(loaded),
+            loaded = self.reading.done() => Wake::Loaded(Box::new(loaded)),
             _ = self.signals.hangup.recv() => Wake::Reload,
             _ = self.signals.terminate.recv() => Wake::Stop,
             _ = self.signals.interrupt.recv() => Wake::Stop,

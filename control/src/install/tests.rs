@@ -285,9 +285,8 @@ fn only_a_peer_that_takes_padding_gets_it() {
         let mut bed = Bed::new(1);
         let sa = ChildSa { pads, ..bed.pair(1) };
         bed.installer.install(bed.now, InstallToken(1), &sa, &settings());
-        let specs = bed.commands().into_iter().filter_map(|(_, c)| match c {
-            WorkerCommand::InstallSa { spec, .. } => Some(spec.tfc),
-            _ => None,
+        let specs = bed.commands().into_iter().filter_map(|(_, c)| {
+            if let WorkerCommand::InstallSa { spec, .. } = c { Some(spec.tfc) } else { None }
         });
         assert_eq!(specs.collect::<Vec<_>>(), wanted);
     }

@@ -274,8 +274,6 @@ pub fn connect(run_dir: &Path) -> Result<UnixStream, Error> {
 
 pub fn ask(stream: &mut UnixStream, question: &Question) -> Result<Answer, Error> {
     handshake::send(stream, question)?;
-    match serde_json::from_slice(&handshake::receive_bytes(stream)?)? {
-        Answer::Refused { why } => Err(Error::Refused(why)),
-        other => Ok(other),
-    }
+    let answer = serde_json::from_slice(&handshake::receive_bytes(stream)?)?;
+    if let Answer::Refused { why } = answer { Err(Error::Refused(why)) } else { Ok(answer) }
 }

@@ -410,9 +410,8 @@ impl Gate {
         assert_eq!(self.worker.apply(WorkerCommand::ReportSas { token: Token(9) }), None);
         let events = self.events();
         assert!(matches!(events.last(), Some(WorkerEvent::Done { token: Token(9), outcome: Outcome::Ok })));
-        let found = events.into_iter().find_map(|e| match e {
-            WorkerEvent::SaReport(r) if r.id == SaId(id) => Some(*r),
-            _ => None,
+        let found = events.into_iter().find_map(|e| {
+            if let WorkerEvent::SaReport(r) = e { (r.id == SaId(id)).then_some(*r) } else { None }
         });
         found.expect("the SA is reported")
     }

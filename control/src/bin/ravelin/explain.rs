@@ -207,7 +207,14 @@ pub(crate) fn refused(why: Error) -> Failure {
             "ravelin-dataplane cannot be asked at {}: {source}\n    cure: start it and ravelin-control, and run this as root",
             path.display()
         )),
-        other => Failure::Unreachable(other.to_string()),
+        Error::AlreadyRunning(_)
+        | Error::Listen { .. }
+        | Error::Version { .. }
+        | Error::Stranger(_)
+        | Error::Protocol(_)
+        | Error::Json(_)
+        | Error::Timeout
+        | Error::Io(_) => Failure::Unreachable(why.to_string()),
     }
 }
 

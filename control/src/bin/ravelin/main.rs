@@ -172,7 +172,7 @@ fn main() -> ExitCode {
     let socket = cli.reach.socket();
     let result = match cli.command {
         Command::Check { file, no_secrets, json } => check(&file, no_secrets, json),
-        Command::Show { what, name, json } => show_state(&socket, what.into(), name, json),
+        Command::Show { what, name, json } => show_state(&socket, what, name, json),
         Command::Up(switch) => turn(&socket, switch, true),
         Command::Down(switch) => turn(&socket, switch, false),
         Command::Trace { packets: Some(sample), conditions, .. } => {

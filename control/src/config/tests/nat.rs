@@ -6,10 +6,8 @@ use ravelin_ring::msg::{NatKind, NatRule, PortId, TableCommand};
 const EXAMPLE: &str = include_str!("../../../../configs/nat.toml");
 
 fn rules(config: &Config) -> Vec<NatRule> {
-    let rule = |command: &TableCommand| match command {
-        TableCommand::AddNat(rule) => Some(*rule),
-        _ => None,
-    };
+    let rule =
+        |command: &TableCommand| if let TableCommand::AddNat(rule) = command { Some(*rule) } else { None };
     config.nat_commands(&PeerSelectors::new()).iter().filter_map(rule).collect()
 }
 
@@ -45,7 +43,7 @@ fn each_mistake_has_its_line_and_its_cure() {
         ("kind = \"source\"\nport = \"wan0\"\npool = \"port\"".to_owned(), ["`from` is missing", "add from"]),
         (format!("{source}pool = \"port\""), ["neither `port` nor `tunnel`", "add port"]),
         (format!("{port}tunnel = \"office\"\npool = \"port\""), ["`port` and `tunnel`", "one rule for each"]),
-        (format!("{port}"), ["`pool` is missing", "add pool"]),
+        (port.to_owned(), ["`pool` is missing", "add pool"]),
         (format!("{source}port = \"wan9\"\npool = \"port\""), ["no [[port]] \"wan9\"", "add it"]),
         (format!("{source}tunnel = \"nobody\"\npool = \"10.1.0.5\""), ["no [[tunnel]] \"nobody\"", "add it"]),
         (format!("{source}tunnel = \"office\"\npool = \"10.7.0.5\""), ["10.7.0.5", "local = \"10.7.0.5/32\""]),
@@ -71,9 +69,8 @@ fn a_bound_of_segments_is_told_for_each_peer() {
     let tunnel = config.tunnels[0].id;
     let peer = TunnelId(77);
     let peers = PeerSelectors::from([(tunnel, vec![(peer, config.tunnels[0].selectors[0].selector)])]);
-    let bound = |command: &TableCommand| match *command {
-        TableCommand::AddMss { tunnel, mss } => Some((tunnel, mss)),
-        _ => None,
+    let bound = |command: &TableCommand| {
+        if let TableCommand::AddMss { tunnel, mss } = *command { Some((tunnel, mss)) } else { None }
     };
     let all: Vec<_> = config.nat_commands(&peers).iter().filter_map(bound).collect();
     assert_eq!(all, [(tunnel, NatRule::MSS_OF_PATH), (peer, NatRule::MSS_OF_PATH)]);

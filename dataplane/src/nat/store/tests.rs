@@ -82,12 +82,14 @@ struct Model {
     now: u64,
     births: u64,
     /// By protocol, inside end and remote.
-    sessions: BTreeMap<(u8, (u32, u16), (u32, u16)), Known>,
+    sessions: BTreeMap<Key, Known>,
     /// By protocol, inside end, and remote host where ports do not tell.
-    outside: BTreeMap<(u8, (u32, u16), u32), (u32, u16)>,
+    outside: BTreeMap<Mapping, Pair>,
 }
 
-type Key = (u8, (u32, u16), (u32, u16));
+type Pair = (u32, u16);
+type Key = (u8, Pair, Pair);
+type Mapping = (u8, Pair, u32);
 
 fn key(inside: Inside, remote: End) -> Key {
     (inside.protocol, (inside.end.addr, inside.end.port), (remote.addr, remote.port))
@@ -254,9 +256,10 @@ fn out_is_right(model: &mut Model, key: Key, end: End, flags: u8) {
 fn exhausted(model: &Model, key: &Key, why: Drop) {
     let m = mapping(key);
     let used = model.outside.iter().filter(|(other, _)| other.0 == m.0 && other.2 == m.2);
-    match why {
-        Drop::NatBusy => assert_eq!(used.count(), 2, "both addresses speak with that host"),
-        _ => assert!(used.count() >= 6, "the part of the pool has six ports"),
+    if why == Drop::NatBusy {
+        assert_eq!(used.count(), 2, "both addresses speak with that host");
+    } else {
+        assert!(used.count() >= 6, "the part of the pool has six ports");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::reassembly::Reassembly;
 use crate::sa::{Events, Throttle};
 use crate::stats::Stats;
 use crate::worker::Way;
-use core::mem::replace;
+use core::mem::{replace, take};
 use ravelin_ring::msg::WorkerEvent;
 use ravelin_xsk::FramePool;
 
@@ -33,7 +33,7 @@ impl Aside {
             flows: replace(&mut way.flows, Flows::none()),
             events: replace(&mut way.events, Events::new()),
             requests: replace(&mut way.requests, Requests::new()),
-            reassembly: replace(&mut way.reassembly, Reassembly::default()),
+            reassembly: take(&mut way.reassembly),
             unknown_spi: way.unknown_spi,
             icmp: way.icmp.clone(),
             stats: way.stats.clone(),
