@@ -41,7 +41,7 @@ wan_summary() {
 
 # What is on the wire between these two: ESP's numbers, each of an SA used once.
 numbers_start() {
-  start_process numbers wan tcpdump -i br0 -s 96 -U -w "$LAB/numbers.pcap" 'udp port 4500 or ip proto 50'
+  start_process numbers wan tcpdump --immediate-mode -i br0 -s 96 -U -w "$LAB/numbers.pcap" 'udp port 4500 or ip proto 50'
   wait_until 5 test -s "$LAB/numbers.pcap" || die "the capture of numbers did not start"
 }
 numbers_check() { # TEXT PACKETS: at least so many

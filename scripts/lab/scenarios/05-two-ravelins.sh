@@ -159,9 +159,8 @@ per_worker() {
   flow_start ab A B 5 1000
   flow_start ba B A 5 1000
   before=$(own_spis)
-  many_flows
-  check "per worker: both SAs of A carried packets" carried A
-  check "per worker: both SAs of B carried packets" carried B
+  check "per worker: both SAs of A carried packets" wait_until 8 carried A
+  check "per worker: both SAs of B carried packets" wait_until 8 carried B
   check "per worker: after a rekey too" wait_until 6 renewed "$before"
   before=$(tunnel_value A ike_spi_local)
   signal_process controlA KILL
@@ -191,7 +190,8 @@ per_worker() {
 own_sas() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .state == "in-use") | .worker] | unique | length')" = "$2" ]; }
 own_spis() { ravelin_json A sas | jq -r '[.[] | select(.direction == "out" and .state == "in-use") | "\(.worker) \(.spi)"] | sort | join(" ")'; }
 renewed() { own_sas A 2 && own_sas B 2 && [ "$(own_spis)" != "$1" ]; }
-carried() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .packets > 0) | .worker] | unique | length')" = 2 ]; }
+# Each SA lives for seconds, and its count is a second old: new packets each time it is asked.
+carried() { many_flows; [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .packets > 0) | .worker] | unique | length')" = 2 ]; }
 # Of so many flows each queue gets some.
 many_flows() { local p; for p in {1..64}; do in_ns hostA bash -c "echo >/dev/udp/$HOST_B/$((30000 + p))"; in_ns hostB bash -c "echo >/dev/udp/$HOST_A/$((30000 + p))"; done; sleep 0.5; }
 
