@@ -1,5 +1,5 @@
 //! ICMP errors about our own ESP and AH packets: "fragmentation needed" on the way to a peer (RFC 1191, RFC 4301 §8.2), and
-//! ICMPv6's "packet too big" ([`v6`]).
+//! ICMPv6's "packet too big" (`v6`).
 //!
 //! Decides: whether a message can be meant: whole, right checksum, to the source of the packet it quotes, less than that
 //! packet's length. Reads: a raw socket that passes nothing else. Never: believes it yet: it is told of an SPI and two

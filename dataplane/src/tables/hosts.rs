@@ -1,7 +1,7 @@
 //! What the gathered routes and neighbours say of this host: its addresses, its ports, who is on them; and what is steered
 //! because routes lead it into tunnels.
 //!
-//! Decides: nothing. Reads: what was gathered. Writes: parts of a [`Tables`](super::Tables).
+//! Decides: nothing. Reads: what was gathered. Writes: parts of a [`Tables`].
 
 use super::{Link, TableStore, Tables, is_connected};
 use crate::neighbour::Neighbours;
