@@ -9,6 +9,7 @@
 //! code without a call; everything else is put out of its way.
 
 mod common;
+mod ours;
 pub(crate) mod v6;
 
 pub(crate) use common::common;
@@ -20,10 +21,10 @@ use crate::passive;
 use crate::sa::SaDb;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
+use ours::{ah, datagram, first_part};
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ethernet::{self, Link, Tag};
 use ravelin_wire::ipv4::{self, Ipv4};
-use ravelin_wire::udp::{self, Natt, Udp};
 use ravelin_wire::{Bytes, Malformed, protocol};
 
 /// Where the packets of a batch go on.
@@ -45,7 +46,7 @@ enum Class {
     },
     /// AH, header and all.
     Ah,
-    /// A part of ESP or AH, which is joined first.
+    /// A part of ESP or AH, in UDP or not, which is joined first.
     Fragment,
     /// IKE and what belongs to it: the kernel's, as if XDP had left it there.
     Kernel,
@@ -84,9 +85,24 @@ pub(crate) fn again(
     db: &SaDb,
     flows: &Flows,
 ) {
-    let Some(packet) = batch.packets.get_mut(usize::from(at)) else { return };
-    let class = network(packet).and_then(|()| transport(packet, tables));
+    let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { return };
+    let class = match packet.meta.ip.v6 {
+        false => network(packet).and_then(|()| transport(packet, tables)),
+        true => v6::network(packet).and_then(|()| v6::transport(packet, tables)),
+    };
     sort(class, at, packet, classes, db, flows);
+    in_order(classes);
+}
+
+/// What turned out to be none of IPsec's is clear, with its flow.
+#[cold]
+pub(crate) fn leave(batch: &mut Batch, at: u16, classes: &mut Classes, db: &SaDb, flows: &Flows) {
+    let Some(packet) = batch.packets.get_mut(usize::from(at)) else { return };
+    sort(Ok(Class::Clear), at, packet, classes, db, flows);
+    in_order(classes);
+}
+
+fn in_order(classes: &mut Classes) {
     classes.esp.sort_unstable();
     classes.ah.sort_unstable();
     classes.clear.sort_unstable();
@@ -343,45 +359,8 @@ fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     match ip.protocol {
         protocol::ESP | protocol::AH if ip.fragment => Ok(Class::Fragment),
         protocol::ESP => esp(packet, ip.header_len.into(), 0, false),
-        protocol::AH => ah(packet),
+        protocol::AH => ah(packet, ip.header_len.into()),
         _ => datagram(packet, tables),
-    }
-}
-
-#[cold]
-fn ah(packet: &mut Packet) -> Result<Class, Drop> {
-    let meta = &mut packet.meta;
-    meta.spi = packet.frame.data().be32(usize::from(meta.ip.header_len) + 4).ok_or(Drop::BadEsp)?;
-    (meta.from, meta.udp, meta.skip, meta.outer_tos) = ((meta.ip.src, 0), false, 0, meta.ip.tos);
-    Ok(Class::Ah)
-}
-
-/// UDP for a gateway address.
-#[inline(never)]
-fn datagram(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
-    let ip = &packet.meta.ip;
-    let parsed = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    match ip.ports.1 {
-        _ if ip.portless => return Ok(Class::Clear),
-        udp::IKE_PORT => return Ok(Class::Kernel),
-        port if !tables.is_natt_port(port) => return Ok(Class::Clear),
-        _ => {}
-    }
-    if parsed.is_fragment() {
-        // A large IKE message comes in fragments too, and is the kernel's to put together.
-        let ike = parsed.payload().array::<4>(udp::HEADER) == Some(udp::NON_ESP_MARKER);
-        return if ike { Ok(Class::Kernel) } else { Err(Drop::Fragment) };
-    }
-    let datagram = Udp::parse(parsed.payload()).map_err(|_| Drop::Malformed)?;
-    let header = parsed.header_len();
-    let end = header + datagram.len();
-    match Natt::of(datagram.payload()) {
-        Natt::Esp(_) => {
-            let port = ip.ports.0;
-            packet.frame.truncate(end);
-            esp(packet, header + udp::HEADER, port, true)
-        }
-        Natt::Ike(_) | Natt::Keepalive | Natt::Runt => Ok(Class::Kernel),
     }
 }
 

@@ -1,18 +1,23 @@
-//! Fragments of ESP and AH on their way to this gateway, joined before the SA is asked (RFC 4303 §3.4.1, R158).
+//! Fragments of ESP, of AH and of ESP in UDP on their way to this gateway, joined before the SA is asked (RFC 4303 §3.4.1,
+//! R158).
 //!
-//! Decides: which fragments belong together, and that a datagram is complete, hopeless or too old. Reads: the IP header of
+//! Decides: which fragments belong together, and that a datagram is complete, hopeless or too old. Reads: the IP headers of
 //! each fragment, the clock of the batch. Writes: frames out of batches, and one whole packet back into the batch.
 //! Never: joins fragments that overlap (RFC 5722, for IPv4 too); holds more frames than its bounds say; lets one source push
-//! out what others have under way; counts a fragment twice.
+//! out what others have under way; counts a fragment twice; takes a later fragment in UDP, which hides its ports, unless
+//! the first one is there, which told them.
 //!
 //! A fragment that waits is `Held`; when its datagram ends it is `Released`, and `Consumed` or dropped for a reason.
+
+mod piece;
 
 use crate::clock::Now;
 use crate::packet::Packet;
 use crate::stats::Stats;
 use crate::verdict::Verdict;
+use piece::{Key, Piece, Place};
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
+use ravelin_wire::protocol;
 use ravelin_xsk::{Frame, FramePool};
 
 /// Datagrams under way. A peer's are whole within the time of one round trip.
@@ -21,25 +26,8 @@ const MAX_DATAGRAMS: usize = 64;
 const MAX_PARTS: usize = 8;
 /// Frames that wait together: a small part of the smallest pool.
 const MAX_FRAMES: usize = 256;
-/// RFC 791 §3.2 recommends it as the lower bound.
+/// RFC 791 §3.2 recommends it as the lower bound; the 60 s of RFC 8200 §4.5 are for hosts that wait for anybody.
 const PATIENCE_MS: u64 = 15_000;
-
-/// By what fragments know each other (RFC 791 §2.3).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Key {
-    src: u32,
-    dst: u32,
-    id: u16,
-    protocol: u8,
-}
-
-/// A fragment's place in the payload of its datagram, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
-    from: usize,
-    to: usize,
-    last: bool,
-}
 
 #[derive(Debug)]
 struct Part {
@@ -94,7 +82,12 @@ impl Reassembly {
         now: Now,
     ) -> Result<(), Drop> {
         self.expire(pool, stats, now);
-        let (key, place, header) = read(packet)?;
+        let piece = Piece::of(packet)?;
+        let Piece { key, place, header } = piece;
+        if piece.is_atomic() {
+            // Whatever waits under the same number is another's (RFC 6946 §4).
+            return piece::finish(&mut packet.frame, packet.meta.ip.v6).ok_or(Drop::Malformed);
+        }
         let at = match self.datagrams.iter().position(|d| d.key == key) {
             Some(at) => at,
             None => self.begin(key, pool, stats, now),
@@ -130,6 +123,15 @@ impl Reassembly {
         Ok(())
     }
 
+    /// A later fragment in UDP of which no first one is here: the kernel's, or nobody's.
+    #[cold]
+    pub(crate) fn is_foreign(&self, packet: &Packet) -> bool {
+        packet.meta.ip.protocol == protocol::UDP
+            && Piece::of(packet).is_ok_and(|piece| {
+                piece.place.from != 0 && !self.datagrams.iter().any(|d| d.key == piece.key)
+            })
+    }
+
     /// Drops what has waited too long.
     pub(crate) fn expire(&mut self, pool: &mut FramePool, stats: &mut Stats, now: Now) {
         while self.datagrams.first().is_some_and(|d| d.until <= now.ms) {
@@ -148,7 +150,7 @@ impl Reassembly {
 
     /// The oldest datagram of the source that has most under way: a flood pushes out its own.
     fn evict(&mut self, pool: &mut FramePool, stats: &mut Stats) {
-        let weight = |src: u32| {
+        let weight = |src: u128| {
             let of = self.datagrams.iter().filter(move |d| d.key.src == src);
             of.map(|d| 1 + d.parts.len()).sum::<usize>()
         };
@@ -186,7 +188,7 @@ impl Reassembly {
         pool: &mut FramePool,
         stats: &mut Stats,
     ) -> Result<(), Drop> {
-        let joined = put_together(&mut parts);
+        let joined = put_together(&mut parts, packet.meta.ip.v6);
         packet.frame = parts.remove(0).frame;
         self.release(parts, pool, stats, joined.err());
         joined
@@ -212,21 +214,8 @@ impl Datagram {
     }
 }
 
-fn read(packet: &Packet) -> Result<(Key, Place, usize), Drop> {
-    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    let key = Key { src: ip.src().to_bits(), dst: ip.dst().to_bits(), id: ip.id(), protocol: ip.protocol() };
-    let from = usize::from(ip.fragment_offset());
-    let to = from + ip.payload().len();
-    // All but the last are of whole units (RFC 791 §2.3), and none ends where no datagram does.
-    let odd = ip.mf() && !to.is_multiple_of(8);
-    if odd || from == to || to > usize::from(u16::MAX) - ip.header_len() {
-        return Err(Drop::Malformed);
-    }
-    Ok((key, Place { from, to, last: !ip.mf() }, ip.header_len()))
-}
-
 /// All payloads behind the first one's header, in its frame.
-fn put_together(parts: &mut [Part]) -> Result<(), Drop> {
+fn put_together(parts: &mut [Part], v6: bool) -> Result<(), Drop> {
     let (first, others) = parts.split_first_mut().ok_or(Drop::Malformed)?;
     for part in others {
         let payload = part.frame.data().get(part.header..).unwrap_or_default();
@@ -236,14 +225,7 @@ fn put_together(parts: &mut [Part]) -> Result<(), Drop> {
         }
         first.frame.data_mut().get_mut(at..).ok_or(Drop::FrameTooSmall)?.copy_from_slice(payload);
     }
-    let len = u16::try_from(first.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
-    // The length is checked against the bytes when the header is parsed, so it goes first.
-    let bytes = first.frame.data_mut();
-    bytes.get_mut(2..4).ok_or(Drop::Malformed)?.copy_from_slice(&len.to_be_bytes());
-    let mut ip = Ipv4Mut::parse(bytes).map_err(|_| Drop::Malformed)?;
-    ip.set_fragment(0, false);
-    ip.fill_checksum();
-    Ok(())
+    piece::finish(&mut first.frame, v6).ok_or(Drop::FrameTooSmall)
 }
 
 #[cfg(test)]

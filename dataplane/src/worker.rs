@@ -209,13 +209,15 @@ impl Worker {
 }
 
 impl Way {
-    /// Outer fragments of ESP and AH become whole packets, or wait.
+    /// Outer fragments of ESP and AH become whole packets, or wait; others' are clear.
     #[cold]
     fn join(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
         let Self { reassembly, tables, db, flows, stats, .. } = self;
         for at in std::mem::take(&mut lists.classes.fragments) {
-            batch.each(&[at], |packet| reassembly.take(packet, pool, stats, now));
-            if batch.packets.get(usize::from(at)).is_some_and(Packet::pending) {
+            if batch.packets.get(usize::from(at)).is_some_and(|p| reassembly.is_foreign(p)) {
+                classify::leave(batch, at, &mut lists.classes, db, flows);
+            } else {
+                batch.each(&[at], |packet| reassembly.take(packet, pool, stats, now));
                 classify::again(batch, at, tables, &mut lists.classes, db, flows);
             }
         }

@@ -305,7 +305,7 @@ fn short_esp_and_fragments_of_it_are_refused() {
     b.receive(WAN, &cut(28 + 4, true)).lost(Drop::BadEsp);
     b.receive(WAN, &cut(28 + 20, true)).lost(Drop::BadEsp);
     b.receive(WAN, &cut(60, false)).lost(Drop::Malformed);
-    b.receive(WAN, &edit(wire.clone(), |ip| ip.set_fragment(0, true))).lost(Drop::Fragment);
+    b.receive(WAN, &edit(wire.clone(), |ip| ip.set_fragment(0, true))).lost(Drop::Malformed);
     b.receive(WAN, &wire).forwarded(INSIDE);
 }
 

@@ -405,9 +405,9 @@ fn fragments_of_ipv6_are_carried_where_addresses_decide() {
     a.commit();
     a.receive(INSIDE, &fragment(HOST_A6, INTERNET6, 17, 0, true, &udp)).forwarded(WAN);
     a.receive(INSIDE, &fragment(HOST_A6, INTERNET6, 17, 1200, false, &udp)).lost(Drop::Fragment);
-    // Outer fragments.
+    // Outer fragments: one of a length that no first one has, and one that is the whole packet (RFC 6946).
     let wire = a.receive(INSIDE, &ip6(HOST_A6, HOST_B6, 80)).forwarded(WAN).to_vec();
-    b.receive(WAN, &fragment(WAN_A6, WAN_B6, 50, 0, true, &wire[40..])).lost(Drop::Fragment);
+    b.receive(WAN, &fragment(WAN_A6, WAN_B6, 50, 0, true, &wire[40..])).lost(Drop::Malformed);
     b.receive(WAN, &fragment(WAN_A6, WAN_B6, 50, 0, false, &wire[40..])).forwarded(INSIDE);
 }
 
@@ -511,5 +511,105 @@ proptest! {
                 prop_assert!(!(within(ip.src(), 1) && within(ip.dst(), 2)));
             }
         }
+    }
+}
+
+/// A packet as its source cuts it (RFC 8200 §4.5), with these headers before the fragment header.
+fn cut6(packet: &[u8], before: &[u8], first: u8, mtu: usize, id: u32) -> Vec<Vec<u8>> {
+    let ip = Ipv6::parse(packet).unwrap();
+    let each = (mtu - 40 - before.len() - 8) & !7;
+    let chunks: Vec<&[u8]> = ip.payload().chunks(each).collect();
+    let part = |(n, chunk): (usize, &&[u8])| {
+        let [o0, o1] = ((n * each) as u16 | u16::from(n + 1 < chunks.len())).to_be_bytes();
+        let head = [&[ip.next_header(), 0, o0, o1][..], &id.to_be_bytes()].concat();
+        packet6(ip.src(), ip.dst(), first, &[before, &head, chunk].concat())
+    };
+    chunks.iter().enumerate().map(part).collect()
+}
+
+// R158, RFC 8200 §4.5, RFC 5722, RFC 6946: outer fragments of ESP, plain and in UDP, joined before decryption, in any order where
+// all say that they are ESP, with the first ahead where only that says it; overlaps and atomic ones.
+#[test]
+fn outer_fragments_between_ipv6_gateways_are_joined() {
+    let options = [44, 0, 5, 2, 0, 0, 1, 0];
+    for udp in [false, true] {
+        let pair = Pair { v6: true, udp, ..Pair::default() };
+        let (mut a, mut b) = gates(&pair);
+        for (id, (before, first)) in [(&[][..], 44), (&options, 0)].into_iter().enumerate() {
+            let sent = ip6(HOST_A6, HOST_B6, 1300);
+            let mut wire = || a.receive(INSIDE, &sent).forwarded(WAN).to_vec();
+            let mut parts = cut6(&wire(), before, first, 576, id as u32);
+            assert_eq!(parts.len(), 3);
+            for part in &parts[..2] {
+                assert_eq!(b.receive(WAN, part).verdict, Verdict::Held);
+            }
+            b.receive(WAN, &parts[1]).lost(Drop::FragmentDuplicate);
+            assert_eq!(b.receive(WAN, &parts[2]).forwarded(INSIDE), arrived(&sent));
+            // In one batch, the last ones in another order.
+            parts = cut6(&wire(), before, first, 576, 100 + id as u32);
+            let order = if udp { [0, 2, 1] } else { [2, 1, 0] };
+            let frames: Vec<_> = order.iter().map(|n| (Origin::Port(WAN), ether(&parts[*n]))).collect();
+            let out = b.run(&frames);
+            assert_eq!((out[0].verdict, out[1].verdict), (Verdict::Held, Verdict::Held));
+            assert_eq!(out[2].forwarded(INSIDE), arrived(&sent));
+            // One that is whole.
+            let whole = cut6(&wire(), before, first, 1500, 7);
+            assert_eq!(whole.len(), 1);
+            assert_eq!(b.receive(WAN, &whole[0]).forwarded(INSIDE), arrived(&sent));
+            // One that lies over another, and then nothing of that datagram any more.
+            parts = cut6(&wire(), before, first, 576, 200 + id as u32);
+            b.receive(WAN, &parts[0]);
+            let mut over = parts[1].clone();
+            over[40 + before.len() + 3] -= 8;
+            b.receive(WAN, &over).lost(Drop::FragmentOverlap);
+            b.receive(WAN, &parts[1]).lost(Drop::FragmentOverlap);
+        }
+        assert_eq!(b.held(), 0);
+    }
+}
+
+// R158: later fragments in UDP whose first is not here are whatever policy says, and IKE's first ones are the kernel's.
+#[test]
+fn fragments_in_udp_of_others_are_left_alone() {
+    let (mut a, mut b) = gates(&Pair { v6: true, udp: true, ..Pair::default() });
+    let wire = a.receive(INSIDE, &ip6(HOST_A6, HOST_B6, 1300)).forwarded(WAN).to_vec();
+    let parts = cut6(&wire, &[], 44, 576, 1);
+    let before = b.receive(WAN, &parts[1]);
+    assert_eq!((before.verdict, &before.bytes), (Verdict::Punt, &parts[1]), "as any packet to this host");
+    let mut ike = wire;
+    ike[48..52].fill(0);
+    for part in cut6(&ike, &[], 44, 576, 2) {
+        let out = b.receive(WAN, &part);
+        assert_eq!((out.verdict, &out.bytes), (Verdict::Punt, &part));
+    }
+    assert_eq!(b.held(), 0);
+}
+
+// R158: the same over IPv4, where the kernel cuts the datagrams of a socket, and routers do.
+#[test]
+fn fragments_of_esp_in_udp_are_joined_over_ipv4() {
+    for port in [4500, 4565] {
+        let pair = Pair { udp: true, ..Pair::default() };
+        let (mut a, mut b) = gates(&pair);
+        b.take_udp_at(4565);
+        let sent = edit(ip(HOST_A, HOST_B, 1400), |ip| ip.set_df(false));
+        let mut wire = edit(a.receive(INSIDE, &sent).forwarded(WAN).to_vec(), |ip| ip.set_df(false));
+        wire[22..24].copy_from_slice(&u16::to_be_bytes(port));
+        let part = |from: usize, to: usize| {
+            let bytes = [&wire[..20], &wire[20 + from..20 + to]].concat();
+            let len = bytes.len() as u16;
+            let mut bytes = bytes;
+            bytes[2..4].copy_from_slice(&len.to_be_bytes());
+            edit(bytes, |ip| {
+                ip.set_fragment(from as u16, 20 + to < wire.len());
+                ip.fill_checksum();
+            })
+        };
+        let (first, middle, last) = (part(0, 800), part(800, 1400), part(1400, wire.len() - 20));
+        assert_eq!(b.receive(WAN, &last).verdict, Verdict::Punt, "before its first");
+        assert_eq!(b.receive(WAN, &first).verdict, Verdict::Held);
+        assert_eq!(b.receive(WAN, &last).verdict, Verdict::Held);
+        assert_eq!(b.receive(WAN, &middle).forwarded(INSIDE), edit(sent, |ip| ip.set_ttl(62)));
+        assert_eq!(b.held(), 0);
     }
 }

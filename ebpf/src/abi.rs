@@ -1,7 +1,7 @@
 //! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
 
 /// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Function and section of the program.
 pub const PROGRAM: &str = "ravelin";
@@ -21,6 +21,9 @@ pub const EXEMPT: u32 = 0;
 pub const INSIDE_V4: &str = "INSIDE_V4";
 /// Addresses of the host that stand for others → ranges of ports, first and last in turns.
 pub const TRANSLATED_V4: &str = "TRANSLATED_V4";
+/// Datagrams in UDP whose first fragment was ESP: where the later ones go. The program's own memory, which user space never
+/// reads; the one that was not asked for the longest time gives way.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// One [`Config`].
 pub const CONFIG: &str = "CONFIG";
 /// One counter per `Counted`, per processor.
@@ -37,6 +40,9 @@ pub const MAX_PROTECTED: u32 = 65536;
 pub const MAX_INSIDE: u32 = 4096;
 /// Bound of the host's addresses that stand for others.
 pub const MAX_TRANSLATED: u32 = 64;
+
+/// Bound of the datagrams whose first fragment is remembered.
+pub const MAX_FRAGMENTS: u32 = 4096;
 
 /// Scalars. Each field is read and written whole (aligned words).
 #[repr(C)]

@@ -25,7 +25,7 @@ pub(crate) fn check_version(name: &str, pins: &PinDir) -> Result<(), Error> {
 }
 
 /// Names of all maps; each is pinned under its own.
-pub(crate) const ALL: [&str; 9] = [
+pub(crate) const ALL: [&str; 10] = [
     abi::SOCKETS,
     abi::GATEWAYS_V4,
     abi::GATEWAYS_V6,
@@ -33,6 +33,7 @@ pub(crate) const ALL: [&str; 9] = [
     abi::PROTECTED_V6,
     abi::INSIDE_V4,
     abi::TRANSLATED_V4,
+    abi::FRAGMENTS,
     abi::CONFIG,
     abi::COUNTERS,
 ];

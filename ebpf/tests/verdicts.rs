@@ -9,9 +9,10 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use frames::{Random, corpus, generated};
 use ravelin_ebpf::abi::{self, Config, Counted};
-use ravelin_wire::{Class, PortRanges, Prefix, Steer, Tables, classify};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use ravelin_wire::{Class, FragmentKey, PortRanges, Prefix, Steer, SteerTables, Tables, classify};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 const XDP_DROP: u32 = 1;
@@ -28,6 +29,49 @@ struct Kernel {
     exempt: Vec<Prefix>,
     /// Unbound, which is enough for a redirect to succeed in a test run.
     socket: Option<OwnedFd>,
+    /// What the program remembers of first fragments, as user space sees it.
+    first: RefCell<BTreeSet<FragmentKey>>,
+}
+
+/// [`Tables`] with a memory for first fragments.
+struct Remembering<'a>(Tables<'a>, &'a RefCell<BTreeSet<FragmentKey>>);
+
+impl SteerTables for Remembering<'_> {
+    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
+        self.0.is_gateway_v4(addr)
+    }
+    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
+        self.0.is_gateway_v6(addr)
+    }
+    fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
+        self.0.is_protected_v4(addr)
+    }
+    fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
+        self.0.is_protected_v6(addr)
+    }
+    fn udp_encap_port(&self) -> Option<u16> {
+        self.0.udp_encap_port()
+    }
+    fn translates(&self) -> bool {
+        self.0.translates()
+    }
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.0.is_inside(addr)
+    }
+    fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
+        self.0.translated_ports(addr)
+    }
+    fn note_first(&self, key: &FragmentKey, ours: bool) {
+        let mut set = self.1.borrow_mut();
+        if ours {
+            set.insert(*key);
+        } else {
+            set.remove(key);
+        }
+    }
+    fn follows_first(&self, key: &FragmentKey) -> bool {
+        self.1.borrow().contains(key)
+    }
 }
 
 impl Kernel {
@@ -49,6 +93,7 @@ impl Kernel {
             protected: frames::protected(),
             exempt: frames::exempt(),
             socket: None,
+            first: RefCell::default(),
         };
         me.fill_tables();
         me
@@ -126,7 +171,7 @@ impl Kernel {
             translated: &frames::translated(),
             exempt: &self.exempt,
         };
-        classify(frame, &tables)
+        classify(frame, &Remembering(tables, &self.first))
     }
 
     fn counter(&self, what: Counted) -> u64 {
@@ -169,7 +214,7 @@ fn assert_all_seen(seen: &BTreeMap<&'static str, usize>, at_least: usize) {
     }
 }
 
-// R40
+// R40, R158
 #[test]
 fn corpus_has_the_same_verdict_on_both_sides() {
     let kernel = Kernel::steering();

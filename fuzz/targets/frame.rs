@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ravelin_wire::ethernet::{Ethernet, Link};
-use ravelin_wire::{Tables, classify, icmpv6, ipv4, ipv6, tcp, udp};
+use ravelin_wire::{Tables, classify, extension, icmpv6, ipv4, ipv6, tcp, udp};
 use std::net::IpAddr;
 
 fuzz_target!(|frame: &[u8]| {
@@ -19,6 +19,7 @@ fuzz_target!(|frame: &[u8]| {
     if let Ok(ip) = ipv6::Ipv6::parse(packet) {
         let at = ip.chain().end.map_or(0, |(_, at)| at);
         let behind = ip.packet().get(at..).unwrap_or_default();
+        let _ = extension::transport_at(packet);
         let _ = (ip.is_source_routed(), udp::Udp::parse(behind), icmpv6::Icmpv6::parse(behind));
     }
 });

@@ -1,5 +1,5 @@
-//! Arbitrary frames through a whole worker with an SA in force, whose gateways speak IPv4 or IPv6 and whose selectors are of
-//! both: every packet ends in one verdict and no frame is lost (`Gate::run` asserts conservation).
+//! Arbitrary frames, outer fragments among them, through a whole worker with an SA in force, whose gateways speak IPv4 or
+//! IPv6, plain or in UDP, and whose selectors are of both: every packet ends in one verdict and no frame is lost (`Gate::run` asserts conservation).
 #![no_main]
 
 #[path = "../../dataplane/tests/way/mod.rs"]
@@ -11,7 +11,8 @@ use way::{Gate, INSIDE, Pair, WAN};
 
 fuzz_target!(|data: &[u8]| {
     let mut gate = Gate::new(true);
-    let pair = Pair { v6: data.first().is_some_and(|b| b & 4 != 0), ..Pair::default() };
+    let bit = |n: u8| data.first().is_some_and(|b| b & n != 0);
+    let pair = Pair { v6: bit(4), udp: bit(8), ..Pair::default() };
     gate.install(&pair);
     gate.use_pair(&pair);
     // The first byte of each part says by which door it comes and how long it is.

@@ -16,8 +16,9 @@
 //!    that are for translation, answers to echo requests with such an identifier, and ICMP errors about packets from such a
 //!    port; from an inside network to anywhere but inside or a gateway address. Fragments hide their ports: to an
 //!    address of the host they pass. (Addresses that only stand for others are protected, whole: rule 4.)
-//! 6. Everything else passes, UDP fragments to a gateway address too: only together do they tell their port, and
-//!    long IKE messages come this way. The kernel joins them. (Fragmented UDP-encapsulated ESP is therefore lost.)
+//! 6. Everything else passes, UDP fragments to a gateway address too: long IKE messages come this way, and the kernel joins
+//!    them. But the first fragment of a datagram tells its port and SPI: when it is ESP, it goes to the worker, and the
+//!    later ones follow it, as long as it is remembered. (One that comes before the first passes, and is lost.)
 //!
 //! Failing closed: a frame whose addresses cannot be read at the place where the kernel would read them is
 //! `DropUnparsable`: no complete IP header, an impossible version or header length (the worker's, where the addresses lie in a
@@ -26,10 +27,14 @@
 //! gateway address, a chain of extension headers that cannot be walked is no IPsec as far as anybody can tell: rules 4
 //! to 6 apply, and the kernel, having no SA, cannot make clear text of it.
 
+mod fragment;
+
 use crate::ethernet::{self, Link};
 use crate::ipv6::Chain;
 use crate::{Bytes, Prefix, icmp, icmpv6, ipv4, ipv6, protocol, udp};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+pub use fragment::FragmentKey;
+use fragment::wide;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +94,12 @@ pub trait SteerTables {
     /// Of an address of the host that stands for others: its ports.
     fn translated_ports(&self, _addr: Ipv4Addr) -> Option<PortRanges> {
         None
+    }
+    /// The first fragment of a datagram in UDP to a gateway address came by, and was ESP (`ours`) or not.
+    fn note_first(&self, _key: &FragmentKey, _ours: bool) {}
+    /// A later fragment belongs to one whose first was ESP, as far as is remembered.
+    fn follows_first(&self, _key: &FragmentKey) -> bool {
+        false
     }
 }
 
@@ -159,7 +170,7 @@ pub fn classify<B: Bytes + ?Sized, T: SteerTables>(frame: &B, tables: &T) -> Ste
 
 #[inline(always)]
 fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: &T) -> Steer {
-    let Some([vihl, _, l0, l1, _, _, f0, f1, _, next, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
+    let Some([vihl, _, l0, l1, i0, i1, f0, f1, _, next, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
         frame.array::<{ ipv4::HEADER }>(at)
     else {
         return Steer::DropUnparsable;
@@ -177,8 +188,18 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         // More fragments, or an offset: everything but the reserved bit and DF.
         fragment: u16::from_be_bytes([f0, f1]) & 0x3fff != 0,
     };
-    if gateway && let Some(steer) = upper.to_gateway(frame, tables) {
-        return steer;
+    if gateway {
+        if let Some(steer) = upper.to_gateway(frame, tables) {
+            return steer;
+        }
+        if upper.is_part_of_datagram() {
+            let id = u32::from(u16::from_be_bytes([i0, i1]));
+            let key =
+                FragmentKey { src: wide([s0, s1, s2, s3]), dst: wide([d0, d1, d2, d3]), id, version: 4 };
+            if upper.is_ours(frame, tables, &key, u16::from_be_bytes([f0, f1]) & 0x1fff == 0) {
+                return Steer::ToWorker(Class::IpsecFragment);
+            }
+        }
     }
     // 224.0.0.0/24 (RFC 5771 §4) and 255.255.255.255 never leave their link.
     if (d0 == 224 && d1 == 0 && d2 == 0) || (d0 & d1 & d2 & d3) == 255 {
@@ -213,8 +234,17 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
         let end = upper_at + usize::from(u16::from_be_bytes([l0, l1]));
         if let Some((protocol, at)) = chain.end {
             let fragment = chain.fragment.is_some_and(|f| !f.is_atomic());
-            if let Some(steer) = (Upper { protocol, at, end, fragment }).to_gateway(frame, tables) {
+            let upper = Upper { protocol, at, end, fragment };
+            if let Some(steer) = upper.to_gateway(frame, tables) {
                 return steer;
+            }
+            if let Some(part) = chain.fragment
+                && upper.is_part_of_datagram()
+            {
+                let key = FragmentKey { src: src.octets(), dst: dst.octets(), id: part.id, version: 6 };
+                if upper.is_ours(frame, tables, &key, part.offset == 0) {
+                    return Steer::ToWorker(Class::IpsecFragment);
+                }
             }
         }
     }

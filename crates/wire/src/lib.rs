@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
+pub mod extension;
 pub mod udp;
 pub mod tcp;
 pub mod icmp;
@@ -22,7 +23,9 @@ mod selector;
 mod spi;
 
 pub use bytes::{Bytes, Malformed};
-pub use classify::{Class, MAX_PORT_RANGES, NO_PORTS, PortRanges, Steer, SteerTables, Tables, classify};
+pub use classify::{
+    Class, FragmentKey, MAX_PORT_RANGES, NO_PORTS, PortRanges, Steer, SteerTables, Tables, classify,
+};
 pub use ethernet::MacAddr;
 pub use selector::{AddrRange, EmptyRange, PortRange, Prefix, PrefixError, Prefixes, Protocol, Selector};
 pub use spi::{ReservedSpi, Spi};

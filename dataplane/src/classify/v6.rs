@@ -1,14 +1,14 @@
 //! What came as IPv6: clear, or ESP for this gateway.
 //!
-//! Decides: whether header and extension headers are lawful, ESP (plain or in UDP, to a gateway address, from a port) or
-//! clear. Reads: IP headers, the gateway's addresses. Writes: `Meta`, and strips what follows the packet.
+//! Decides: whether header and extension headers are lawful; ESP (plain or in UDP) or AH, to a gateway address, from a port,
+//! or clear. Reads: IP headers, the gateway's addresses. Writes: `Meta`, and strips what follows the packet.
 //! Never: changes an extension header, or goes on with one that it cannot pass over: what it hides might decide.
 
-use super::{Class, esp};
+use super::{Class, ah, esp, first_part};
 use crate::packet::{Door, Ip, Packet};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
-use ravelin_wire::ipv6::{self, Ipv6};
+use ravelin_wire::ipv6::{self, Fragment, Ipv6};
 use ravelin_wire::udp::{self, Natt, Udp};
 use ravelin_wire::{Bytes, Malformed, protocol};
 use std::net::Ipv6Addr;
@@ -106,39 +106,43 @@ pub(crate) fn lawful(ip: &Ipv6<'_>, door: Door) -> Result<(), Drop> {
 /// ESP and ESP in UDP for a gateway address end here; everything else is clear.
 pub(super) fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = packet.meta.ip;
-    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP);
+    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH);
     let (source, destination) = packet.addresses_v6();
     if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway_v6(destination) {
         return Ok(Class::Clear);
     }
-    if ip.protocol == protocol::ESP && ip.fragment {
-        return Err(Drop::Fragment);
-    }
     // The end of the chain from the packet itself: a long chain is longer than `header_len` can say.
     let parsed = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    let (_, at) = parsed.chain().end.ok_or(Drop::BadExtension)?;
+    let chain = parsed.chain();
+    let (_, at) = chain.end.ok_or(Drop::BadExtension)?;
     let class = match ip.protocol {
-        protocol::ESP => esp(packet, at, 0, false),
-        _ => datagram(packet, at, tables),
+        protocol::UDP => datagram(packet, at, chain.fragment, tables),
+        // One that is the whole packet loses its fragment header (RFC 6946).
+        _ if chain.fragment.is_some() => Ok(Class::Fragment),
+        protocol::AH => ah(packet, at),
+        _ => esp(packet, at, 0, false),
     }?;
     packet.meta.from.0 = folded(source);
     Ok(class)
 }
 
 /// UDP for a gateway address. Its checksum may be zero (RFC 6935): the ICV says more than it could.
-fn datagram(packet: &mut Packet, at: usize, tables: &Tables) -> Result<Class, Drop> {
+fn datagram(
+    packet: &mut Packet,
+    at: usize,
+    fragment: Option<Fragment>,
+    tables: &Tables,
+) -> Result<Class, Drop> {
     let ip = packet.meta.ip;
     let payload = packet.frame.data().get(at..).ok_or(Drop::Malformed)?;
     match ip.ports.1 {
+        // Whose it is the first fragment says, where that is under way.
+        _ if fragment.is_some_and(|f| f.offset != 0) => return Ok(Class::Fragment),
         _ if ip.portless => return Ok(Class::Clear),
         udp::IKE_PORT => return Ok(Class::Kernel),
         port if !tables.is_natt_port(port) => return Ok(Class::Clear),
+        _ if fragment.is_some() => return Ok(first_part(payload)),
         _ => {}
-    }
-    if ip.fragment {
-        // A large IKE message comes in fragments too, and is the kernel's to put together.
-        let ike = payload.array::<4>(udp::HEADER) == Some(udp::NON_ESP_MARKER);
-        return if ike { Ok(Class::Kernel) } else { Err(Drop::Fragment) };
     }
     let datagram = Udp::parse(payload).map_err(|_| Drop::Malformed)?;
     let end = at + datagram.len();

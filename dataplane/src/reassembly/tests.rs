@@ -2,10 +2,11 @@ use super::*;
 use crate::packet::Origin;
 use proptest::prelude::*;
 use ravelin_ring::msg::PortId;
-use ravelin_wire::ipv4::{HEADER, Ipv4Header};
+use ravelin_wire::ipv4::{HEADER, Ipv4, Ipv4Header};
+use ravelin_wire::ipv6::{Ipv6, Ipv6Header};
 use ravelin_xsk::{Umem, UmemConfig};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const FRAMES: u32 = 512;
 
@@ -29,6 +30,7 @@ impl Bench {
         assert!(frame.extend(bytes.len()));
         frame.data_mut().copy_from_slice(bytes);
         let mut packet = Packet::new(frame, Origin::Port(PortId(0)));
+        packet.meta.ip.v6 = bytes.first().is_some_and(|b| b >> 4 == 6);
         let Self { reassembly, pool, stats, now } = self;
         stats.count(Counter::Received);
         let result = reassembly.take(&mut packet, pool, stats, *now);
@@ -88,6 +90,36 @@ fn fragment(src: u32, id: u16, from: usize, to: usize, last: bool) -> Vec<u8> {
     [&header.to_bytes()[..], &payload].concat()
 }
 
+/// What stands between IPv6 and its fragment header: nothing, options of every hop, and then a routing header (type 2,
+/// arrived).
+const BEFORE: [&[u8]; 3] = [
+    &[],
+    &[44, 0, 5, 2, 0, 0, 1, 0],
+    &[
+        43, 0, 5, 2, 0, 0, 1, 0, 44, 2, 2, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+        16,
+    ],
+];
+
+/// As [`fragment`]; the fragments of one packet may name different headers, and the first one's name counts.
+fn fragment6(src: u32, id: u16, from: usize, to: usize, last: bool) -> Vec<u8> {
+    let before = BEFORE[usize::from(id) % 3];
+    let payload: Vec<u8> = (from..to).map(|at| byte(id, at)).collect();
+    let names = if from == 0 { 50 } else { 51 };
+    let [o0, o1] = (from as u16 | u16::from(!last)).to_be_bytes();
+    let [i0, i1] = id.to_be_bytes();
+    let header = Ipv6Header {
+        traffic_class: 0,
+        flow_label: 7,
+        payload_len: (before.len() + 8 + payload.len()) as u16,
+        next_header: [44, 0, 0][usize::from(id) % 3],
+        hop_limit: 64,
+        src: Ipv6Addr::from_bits(src.into()),
+        dst: Ipv6Addr::from_bits(2),
+    };
+    [&header.to_bytes()[..], before, &[names, 0, o0, o1, 0xab, 0xcd, i0, i1], &payload].concat()
+}
+
 /// What RFC 791 and RFC 5722 say, byte by byte.
 #[derive(Default)]
 struct Oracle {
@@ -106,6 +138,9 @@ enum Expected {
 
 impl Oracle {
     fn give(&mut self, id: u16, from: usize, to: usize, last: bool) -> Expected {
+        if from == 0 && last {
+            return Expected::Whole((0..to).map(|at| byte(id, at)).collect()); // RFC 6946
+        }
         if self.spoilt {
             return Expected::Refused(Drop::FragmentOverlap);
         }
@@ -156,9 +191,10 @@ fn cut() -> impl Strategy<Value = Cut> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// R158: several datagrams in any order, with duplicates and overlaps.
+    /// R158, RFC 8200 §4.5: several datagrams in any order, with duplicates and overlaps.
     #[test]
     fn agrees_with_the_oracle(
+        v6: bool,
         cuts in proptest::collection::vec(cut(), 1..5),
         order in proptest::collection::vec(any::<prop::sample::Index>(), 64),
     ) {
@@ -175,8 +211,16 @@ proptest! {
             }
             let (n, (from, to, last)) = left.swap_remove(index.index(left.len()));
             let (id, src) = (100 + n as u16, 0xc612_0000 + (n as u32 % 2));
-            let got = match bench.give(&fragment(src, id, from, to, last)) {
+            let make = if v6 { fragment6 } else { fragment };
+            let got = match bench.give(&make(src, id, from, to, last)) {
                 Ok(None) => Expected::Waits,
+                Ok(Some(whole)) if v6 => {
+                    let ip = Ipv6::parse(&whole).unwrap();
+                    let (chain, before) = (ip.chain(), BEFORE[usize::from(id) % 3].len());
+                    prop_assert_eq!((chain.end, chain.fragment), (Some((50, 40 + before)), None));
+                    prop_assert_eq!((ip.total_len(), ip.flow_label()), (whole.len(), 7));
+                    Expected::Whole(whole[40 + before..].to_vec())
+                }
                 Ok(Some(whole)) => {
                     let ip = Ipv4::parse(&whole).unwrap();
                     prop_assert!(ip.checksum_holds() && !ip.is_fragment() && ip.total_len() == whole.len());
@@ -186,7 +230,7 @@ proptest! {
             };
             let expected = oracles[n].give(id, from, to, last);
             // A datagram that is whole is forgotten: what comes after it begins a new one.
-            if matches!(expected, Expected::Whole(_)) {
+            if from + usize::from(!last) != 0 && matches!(expected, Expected::Whole(_)) {
                 oracles[n] = Oracle::default();
             }
             prop_assert_eq!(got, expected);
@@ -201,14 +245,18 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes(list in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..40)) {
+    fn any_bytes(v6: bool, list in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..40)) {
         let mut bench = Bench::new();
         for mut bytes in list {
             if let Some(first) = bytes.first_mut() {
-                *first = 0x45;
+                *first = if v6 { 0x60 } else { 0x45 };
             }
-            if let Some(len) = bytes.get_mut(2..4) {
-                len.copy_from_slice(&[0, 40]);
+            let (at, len, next) = if v6 { (4, 24, 6) } else { (2, 40, 9) };
+            if let Some(field) = bytes.get_mut(at..at + 2) {
+                field.copy_from_slice(&[0, len]);
+            }
+            if let Some(field) = bytes.get_mut(next) {
+                *field = 44;
             }
             let _ = bench.give(&bytes);
             bench.check();
@@ -255,5 +303,36 @@ fn what_no_frame_can_hold_is_refused() {
     {
         assert_eq!(bench.give(&bad), Err(Drop::Malformed));
     }
+    bench.check();
+}
+
+/// RFC 6946: a packet that is its own only fragment is whole at once, whatever waits under its number.
+#[test]
+fn an_atomic_fragment_waits_for_nobody() {
+    let mut bench = Bench::new();
+    for id in 0..3 {
+        assert_eq!(bench.give(&fragment6(1, id, 0, 80, false)), Ok(None));
+        let whole = bench.give(&fragment6(1, id, 0, 33, true)).unwrap().unwrap();
+        let ip = Ipv6::parse(&whole).unwrap();
+        let before = BEFORE[usize::from(id)].len();
+        assert_eq!(ip.chain().end, Some((50, 40 + before)));
+        assert_eq!(whole[40 + before..], (0..33).map(|at| byte(id, at)).collect::<Vec<_>>());
+        assert!(bench.give(&fragment6(1, id, 80, 81, true)).unwrap().is_some(), "the other is not touched");
+    }
+    bench.check();
+}
+
+/// The two families and their numbers are apart; and lengths that no packet has are refused.
+#[test]
+fn ipv6_has_numbers_and_lengths_of_its_own() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.give(&fragment6(5, 1, 0, 8, false)), Ok(None));
+    assert_eq!(bench.give(&fragment(5, 1, 8, 16, true)), Ok(None));
+    for bad in
+        [fragment6(5, 3, 0, 9, false), fragment6(5, 3, 8, 8, true), fragment6(5, 4, 65_528, 65_533, true)]
+    {
+        assert_eq!(bench.give(&bad), Err(Drop::Malformed), "id 4 has eight bytes of options before");
+    }
+    assert_eq!(bench.give(&fragment6(5, 3, 65_528, 65_533, true)), Ok(None), "one that may be");
     bench.check();
 }

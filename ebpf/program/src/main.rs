@@ -14,10 +14,10 @@ use abi::{Config, Counted};
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, XskMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use ravelin_wire::{Bytes, PortRanges, Steer, SteerTables, classify};
+use ravelin_wire::{Bytes, FragmentKey, PortRanges, Steer, SteerTables, classify};
 
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 
@@ -36,6 +36,8 @@ static INSIDE_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(abi::MAX_INS
 #[map]
 static TRANSLATED_V4: HashMap<[u8; 4], PortRanges> =
     HashMap::with_max_entries(abi::MAX_TRANSLATED, NO_PREALLOC);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(abi::MAX_FRAGMENTS, 0);
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
@@ -142,6 +144,17 @@ impl SteerTables for Maps {
         // SAFETY: the kernel keeps a value where it is until this program has ended; one that changes meanwhile is read
         // half old and half new, each port whole.
         Some(unsafe { *ports })
+    }
+
+    /// Without room, or where two processors meet, the later fragments pass: they are lost, no more.
+    #[inline(always)]
+    fn note_first(&self, key: &FragmentKey, ours: bool) {
+        let _ = if ours { FRAGMENTS.insert(key, 1, 0) } else { FRAGMENTS.remove(key) };
+    }
+
+    #[inline(always)]
+    fn follows_first(&self, key: &FragmentKey) -> bool {
+        FRAGMENTS.get_ptr(key).is_some()
     }
 }
 

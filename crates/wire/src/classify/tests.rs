@@ -154,8 +154,12 @@ fn fragments() {
     assert_eq!(frag(PEER, GATEWAY, 50, 0, true, &SPI), to_worker(Class::IpsecFragment));
     assert_eq!(frag(PEER, GATEWAY, 50, 1480, false, &SPI), to_worker(Class::IpsecFragment));
     assert_eq!(frag(PEER, GATEWAY, 51, 1480, true, &SPI), to_worker(Class::IpsecFragment));
-    // All fragments of a UDP datagram go the same way, so that the kernel can join them.
-    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(4500, &SPI)), Steer::Pass);
+    // Later fragments in UDP pass, where nothing is remembered of the first one.
+    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(4500, &SPI)), to_worker(Class::IpsecFragment));
+    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(PORT, &SPI)), to_worker(Class::IpsecFragment));
+    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(4500, &[0; 8])), Steer::Pass, "IKE");
+    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(500, &SPI)), Steer::Pass);
+    assert_eq!(frag(PEER, GATEWAY, 17, 0, true, &udp(4500, &[])), Steer::Pass, "no SPI is there to tell");
     assert_eq!(frag(PEER, GATEWAY, 17, 1480, false, &[0; 8]), Steer::Pass);
     assert_eq!(frag(REMOTE, GATEWAY, 17, 1480, false, &[0; 8]), CLASS_PROTECTED);
     assert_eq!(frag(INSIDE, REMOTE, 17, 1480, false, &[0; 8]), CLASS_PROTECTED);
@@ -168,6 +172,7 @@ fn fragments() {
     assert_eq!(frag6(1, 50, &SPI), to_worker(Class::IpsecFragment));
     assert_eq!(frag6(8, 50, &SPI), to_worker(Class::IpsecFragment));
     assert_eq!(frag6(8, 17, &udp(4500, &SPI)), Steer::Pass);
+    assert_eq!(frag6(1, 17, &udp(4500, &SPI)), to_worker(Class::IpsecFragment));
     assert_eq!(frag6(0, 17, &udp(4500, &SPI)), CLASS_NATT);
 }
 
@@ -309,4 +314,73 @@ fn the_longest_match_decides_what_is_exempt() {
     for dst in ["10.1.0.129", "10.2.0.1", "203.0.113.1"] {
         assert_eq!(verdict(dst), CLASS_PROTECTED, "{dst}");
     }
+}
+
+/// [`Tables`] with a memory for first fragments, as the XDP program has it.
+#[derive(Default)]
+struct Remembering {
+    ours: core::cell::RefCell<std::collections::BTreeSet<FragmentKey>>,
+}
+
+impl SteerTables for Remembering {
+    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
+        addr == GATEWAY
+    }
+    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
+        addr == GATEWAY6
+    }
+    fn is_protected_v4(&self, _: Ipv4Addr) -> bool {
+        false
+    }
+    fn is_protected_v6(&self, _: Ipv6Addr) -> bool {
+        false
+    }
+    fn udp_encap_port(&self) -> Option<u16> {
+        None
+    }
+    fn note_first(&self, key: &FragmentKey, ours: bool) {
+        let mut set = self.ours.borrow_mut();
+        if ours {
+            set.insert(*key);
+        } else {
+            set.remove(key);
+        }
+    }
+    fn follows_first(&self, key: &FragmentKey) -> bool {
+        self.ours.borrow().contains(key)
+    }
+}
+
+/// R158: the later fragments of ESP in UDP follow their first one, those of IKE pass with theirs; a number that is used
+/// again is whose first fragment says, and only fragments of that number, sender and family follow.
+#[test]
+fn later_fragments_in_udp_follow_their_first_one() {
+    let tables = Remembering::default();
+    let frag = |src, id, offset: u16, payload: &[u8]| {
+        let frame = v4_with(src, GATEWAY, 17, payload, |h| {
+            (h.id, h.fragment_offset, h.mf) = (id, offset, offset == 0);
+        });
+        classify(frame.as_slice(), &tables)
+    };
+    let frag6 = |id: u8, offset: u16, payload: &[u8]| {
+        let [o0, o1] = (offset | u16::from(offset == 0)).to_be_bytes();
+        // Hop-by-hop options before the fragment header.
+        let rest = [&[44, 0, 1, 4, 0, 0, 0, 0, 17, 0, o0, o1, 0, 0, 0, id][..], payload].concat();
+        classify(v6(PEER6, GATEWAY6, 0, &rest).as_slice(), &tables)
+    };
+    let (esp, ike) = (udp(4500, &SPI), udp(4500, &[0; 8]));
+    let ours = to_worker(Class::IpsecFragment);
+    assert_eq!(frag(PEER, 7, 1480, &[1; 8]), Steer::Pass, "before its first");
+    assert_eq!(frag(PEER, 7, 0, &esp), ours);
+    assert_eq!(frag(PEER, 7, 1480, &[1; 8]), ours);
+    assert_eq!(frag(PEER, 8, 1480, &[1; 8]), Steer::Pass);
+    assert_eq!(frag(INSIDE, 7, 1480, &[1; 8]), Steer::Pass);
+    assert_eq!(frag6(7, 1448, &[1; 8]), Steer::Pass);
+    assert_eq!(frag(PEER, 7, 0, &ike), Steer::Pass, "the number comes again");
+    assert_eq!(frag(PEER, 7, 1480, &[1; 8]), Steer::Pass);
+    assert_eq!(frag6(7, 0, &esp), ours);
+    assert_eq!(frag6(7, 1448, &[1; 8]), ours);
+    assert_eq!(frag6(8, 1448, &[1; 8]), Steer::Pass);
+    assert_eq!(frag6(7, 0, &ike), Steer::Pass);
+    assert_eq!(frag6(7, 1448, &[1; 8]), Steer::Pass);
 }
