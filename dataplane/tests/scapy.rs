@@ -63,6 +63,16 @@ impl Scapy {
         }
     }
 
+    /// The packet as its source, or a router, cuts it.
+    fn fragment(&mut self, packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+        let mut line = String::new();
+        writeln!(self.to, "{}", json!({ "do": "fragment", "packet": hex(packet), "size": size })).unwrap();
+        self.from.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        let parts = answer["parts"].as_array().unwrap_or_else(|| panic!("{answer}"));
+        parts.iter().map(|part| unhex(part.as_str().unwrap())).collect()
+    }
+
     #[track_caller]
     fn open(&mut self, sa: &Sa, packet: &[u8], seq: u64) -> Vec<u8> {
         self.ask(sa, "open", packet, seq)
@@ -179,7 +189,8 @@ fn sizes() -> impl Iterator<Item = usize> {
 }
 
 fn aged(bytes: Vec<u8>) -> Vec<u8> {
-    edit(bytes, |ip| ip.set_ttl(63))
+    let ttl = bytes[8];
+    edit(bytes, |ip| ip.set_ttl(ttl - 1))
 }
 
 // R200, R219: every suite of the data plane, plain and in UDP, with and without ESN.
@@ -324,6 +335,107 @@ fn scapy_and_the_data_plane_agree_about_transport_mode_and_ah() {
             mode_arrives(&mut b, pair, &scapy.seal(&sa, sent, seq), sent);
         }
     });
+}
+
+// R159: the same over IPv6, and with extension headers before and behind AH and ESP, which scapy places as RFC 4302 §3.1.1
+// says and zeroes as its §3.3.3.1.2 says; a routing header of type 2 counts as it arrives.
+#[test]
+fn scapy_and_the_data_plane_agree_about_transport_mode_and_ah_over_ipv6() {
+    let mut scapy = Scapy::start();
+    each_mode6(|pair| {
+        let (mut a, mut b) = mode_gates(pair);
+        let sa = Sa::of(pair);
+        let transport = pair.mode == Mode::Transport;
+        let mut clear: Vec<_> =
+            (60..=76).chain([577, 1280, 1390]).map(|len| mode_packet(pair, len)).collect();
+        if transport {
+            let hop = |next: u8| [next, 0, 0x3e, 2, 7, 7, 1, 0];
+            let destination = |next: u8| [next, 0, 0x1e, 4, 1, 2, 3, 4];
+            let routing =
+                |next: u8, left: u8| [&[next, 2, 2, left, 0, 0, 0, 0][..], &WAN_A6.octets()].concat();
+            for (first, headers) in [
+                (0, hop(17).to_vec()),
+                (60, destination(17).to_vec()),
+                (43, routing(17, 0)),
+                (0, [&hop(60)[..], &destination(43), &routing(60, 0), &destination(17)].concat()),
+            ] {
+                // Under AH a routing header is looked at below.
+                if pair.suite.protocol() == Protocol::Esp || !headers.contains(&43) && first != 43 {
+                    clear.push(packet6(WAN_A6, WAN_B6, first, &[&headers, &clear[5][40..]].concat()));
+                }
+            }
+        }
+        for (seq, sent) in (1..).zip(&clear) {
+            let out = if transport { a.one(Origin::Tun, sent.clone()) } else { a.receive(INSIDE, sent) };
+            let inner = if transport { sent.clone() } else { aged(sent.clone()) };
+            let mut told = Sa(sa.0.clone());
+            if pair.suite.protocol() == Protocol::Esp && sent[6] == 43 {
+                told.0["clear"] = json!(hex(sent));
+            }
+            assert_eq!(scapy.open(&told, out.forwarded(WAN), seq), inner, "{sa:?}");
+            mode_arrives(&mut b, pair, &scapy.seal(&sa, sent, seq), sent);
+        }
+        let mut bad = mode_send(&mut a, pair, &clear[10]);
+        *bad.last_mut().unwrap() ^= 1;
+        let refusal = scapy.ask(&sa, "open", &bad, clear.len() as u64 + 1).unwrap_err();
+        assert!(refusal.contains("IPSecIntegrityError"), "{refusal}");
+    });
+}
+
+// R159, RFC 4302 §3.3.3.1.2.2: a routing header with a hop to come counts as its destination sees it.
+#[test]
+fn scapy_and_the_data_plane_agree_about_routing_headers_under_ah() {
+    let mut scapy = Scapy::start();
+    for suite in [Suite::AhSha1, Suite::AhSha256, Suite::AhSha512] {
+        let pair = Pair { suite, ..mode_pair6(Mode::Transport) };
+        let (mut a, mut b) = mode_gates(&pair);
+        // By way of the second gateway to another of its addresses: of type 2, as mobile nodes have it.
+        let headers = [&[17, 2, 2, 1, 0, 0, 0, 0][..], &GATE_B6.octets()].concat();
+        let mut clear = packet6(WAN_A6, WAN_B6, 43, &[&headers, &mode_packet(&pair, 100)[40..]].concat());
+        let packet = mode_send(&mut a, &pair, &clear);
+        assert_eq!(packet, scapy.seal(&Sa::of(&pair), &clear, 1));
+        // To one and the same address it is what arrives, but for the number of hops left.
+        clear[48..64].copy_from_slice(&WAN_B6.octets());
+        let mut packet = scapy.seal(&Sa::of(&pair), &clear, 2);
+        (packet[43], clear[43]) = (0, 0);
+        mode_arrives(&mut b, &pair, &packet, &clear);
+    }
+}
+
+// R158, RFC 8200 §4.5: scapy cuts what one gateway sent; the other joins it, plain, in UDP and AH, over both families.
+#[test]
+fn the_data_plane_joins_what_scapy_cut() {
+    let mut scapy = Scapy::start();
+    let ah = Suite::AhSha256;
+    for (udp, v6, suite) in [
+        (false, false, Suite::Aes256Gcm16),
+        (true, false, Suite::Aes128CbcSha256),
+        (false, true, Suite::Aes256Gcm16),
+        (true, true, Suite::ChaCha20Poly1305),
+        (false, true, ah),
+    ] {
+        let pair = Pair { udp, v6, suite, df: ravelin_ring::msg::OuterDf::Clear, ..Pair::default() };
+        let (mut a, mut b) = gates(&pair);
+        for (n, len) in [1100, 1300, 1399].into_iter().enumerate() {
+            let sent = edit(ip(HOST_A, HOST_B, len), |ip| ip.set_df(false));
+            let mut wire = a.receive(INSIDE, &sent).forwarded(WAN).to_vec();
+            if v6 && n == 1 && suite != ah {
+                // Options for each hop, which its source might have put there.
+                let payload = [&[wire[6], 0, 5, 2, 0, 0, 1, 0], &wire[40..]].concat();
+                wire = packet6(WAN_A6, WAN_B6, 0, &payload);
+            }
+            let parts = scapy.fragment(&wire, 600 + 40 * n);
+            assert!(parts.len() >= 2 && parts.iter().all(|p| p.len() <= 680), "{}", parts.len());
+            let frames: Vec<_> = parts.iter().map(|p| (Origin::Port(WAN), ether(p))).collect();
+            let out = b.run(&frames);
+            assert_eq!(
+                out.last().unwrap().forwarded(INSIDE),
+                aged(aged(sent)),
+                "udp {udp} v6 {v6} {suite:?}"
+            );
+        }
+        assert_eq!(b.held(), 0);
+    }
 }
 
 // R159: options that stay count, those that change on the way do not; both ends agree on which is which.

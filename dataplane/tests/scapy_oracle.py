@@ -3,8 +3,9 @@
 
 A request per line on standard input, an answer per line on standard output, both JSON; byte strings in hexadecimal.
 
-  {"do": "open", "packet": IP packet, "seq": its 64-bit number, SA...}    -> {"bytes": inner packet}
+  {"do": "open", "packet": IP packet, "seq": its 64-bit number, SA...}    -> {"bytes": inner packet}; with "clear" it is told
   {"do": "seal", "packet": inner IP packet, "seq": number, SA...}         -> {"bytes": IP packet}
+  {"do": "fragment", "packet": IP packet, "size": of each}                -> {"parts": IP packets}
   SA: "spi", "crypt", "crypt_key" (with the salt), "auth", "auth_key", "esn", "udp", "src", "dst", "ah", "transport"
 
 `open` also makes the same packet anew, from the inner packet and the IV, and demands the same octets behind the outer IP
@@ -16,7 +17,7 @@ import sys
 
 try:
     from scapy.layers.inet import IP, UDP
-    from scapy.layers.inet6 import IPv6, in6_chksum
+    from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6, in6_chksum
     from scapy.layers.ipsec import AH, ESP, IPSecIntegrityError, SecurityAssociation
     from scapy.packet import Raw, raw
 except ImportError as missing:
@@ -51,9 +52,15 @@ def outer_header(ask):
     return IP(src=ask["src"], dst=ask["dst"], flags="DF", id=0)
 
 
+EXTENSIONS = (0, 43, 60)
+
+
 def ip(octets):
-    """The packet, its payload a string of octets: scapy shall not understand it and build it anew."""
+    """The packet, its payload a string of octets: scapy shall not understand it and build it anew. Extension headers it
+    has to understand."""
     if octets[0] >> 4 == 6:
+        if octets[6] in EXTENSIONS:
+            return IPv6(octets)
         return IPv6(octets[:40]) / Raw(octets[40:])
     header = 4 * (octets[0] & 15)
     return IP(octets[:header]) / Raw(octets[header:])
@@ -104,7 +111,8 @@ def unseal(ask):
     if struct.unpack_from("!II", esp) != (ask["spi"], sa.seq_num):
         raise ValueError("another SPI or number")
     iv = esp[8 : 8 + sa.crypt_algo.iv_size]
-    inner = raw(sa.decrypt(sealed))
+    # Behind a routing header scapy takes what it decrypted for another one: there the caller says what it should be.
+    inner = bytes.fromhex(ask["clear"]) if "clear" in ask else raw(sa.decrypt(sealed))
     again = seal(dict(ask, packet=inner.hex()), iv=iv)
     if again[header:] != octets[header:]:
         raise ValueError(f"scapy would have written {again.hex()}")
@@ -112,18 +120,40 @@ def unseal(ask):
 
 
 def unseal_ah(ask, octets, sealed):
-    if sealed.proto != 51 or (sealed[AH].spi, sealed[AH].seq) != (ask["spi"], ask["seq"] & 0xFFFFFFFF):
+    header = 40 if octets[0] >> 4 == 6 else 20
+    if AH not in sealed or (sealed[AH].spi, sealed[AH].seq) != (ask["spi"], ask["seq"] & 0xFFFFFFFF):
         raise ValueError(f"not the expected AH: {sealed.summary()}")
     inner = raw(association(ask).decrypt(sealed))
     again = seal(dict(ask, packet=inner.hex()))
-    if again[20:] != octets[20:]:
+    if again[header:] != octets[header:]:
         raise ValueError(f"scapy would have written {again.hex()}")
     return inner
+
+
+def fragment(ask):
+    """IPv6 is cut behind its hop-by-hop options."""
+    octets, size = bytes.fromhex(ask["packet"]), ask["size"]
+    if octets[0] >> 4 == 4:
+        return IP(octets).fragment(size - 20)
+    whole = IPv6(octets[:40])
+    whole.remove_payload()
+    if octets[6] == 0:
+        options = IPv6ExtHdrHopByHop(octets[40:])
+        rest = raw(options.payload)
+        options.remove_payload()
+        next_header, whole = options.nh, whole / options
+    else:
+        next_header, rest = whole.nh, octets[40:]
+    cut = IPv6ExtHdrFragment(nh=next_header, id=ask["size"])
+    whole.lastlayer().nh = 44
+    return fragment6(whole / cut / Raw(rest), size)
 
 
 def answer(line):
     ask = json.loads(line)
     try:
+        if ask["do"] == "fragment":
+            return {"parts": [raw(part).hex() for part in fragment(ask)]}
         return {"bytes": {"open": unseal, "seal": seal}[ask["do"]](ask).hex()}
     except Exception as error:  # whatever scapy raises is its refusal
         return {"error": f"{type(error).__name__}: {error}"}

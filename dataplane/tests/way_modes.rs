@@ -13,7 +13,9 @@ use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
+use ravelin_wire::icmpv6::{Icmpv6, PACKET_TOO_BIG};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
+use ravelin_wire::ipv6::Ipv6;
 use way::*;
 
 /// R156, R159: what goes in comes out, the header of transport mode stays the packet's own, numbers rise.
@@ -277,5 +279,191 @@ fn padding_hides_lengths_and_is_gone_at_the_other_end() {
     for pair in [mode_pair(Mode::Transport), Pair { suite: Suite::AhSha256, ..mode_pair(Mode::Tunnel) }] {
         let pair = Pair { tfc: 100, ..pair };
         assert_eq!(a.install_one(&pair, Direction::Outbound), Outcome::Refused);
+    }
+}
+
+/// R156, R159: transport mode and AH over IPv6, each suite.
+#[test]
+fn every_suite_both_modes_between_ipv6_gateways() {
+    each_mode6(|pair| {
+        let (mut a, mut b) = mode_gates(pair);
+        for n in 1..=3u32 {
+            let clear = mode_packet(pair, 60 + 100 * n as usize);
+            let packet = mode_send(&mut a, pair, &clear);
+            let ip = Ipv6::parse(&packet).unwrap();
+            let protocol = if pair.suite.protocol() == Protocol::Ah { 51 } else { 50 };
+            assert_eq!((ip.next_header(), ip.src(), ip.dst()), (protocol, WAN_A6, WAN_B6));
+            assert_eq!(ip.total_len(), packet.len());
+            if protocol == 51 {
+                let len = (usize::from(packet[41]) + 2) * 4;
+                assert!(len.is_multiple_of(8), "RFC 4302 §2.2: {len}");
+            }
+            let sent = if pair.mode == Mode::Tunnel { sent(pair, &clear) } else { clear };
+            mode_arrives(&mut b, pair, &packet, &sent);
+        }
+        assert_eq!((a.report(11).sequence, b.report(10).packets), (3, 3));
+    });
+}
+
+/// R159: every byte that counts, and those that routers may change.
+#[test]
+fn ah_over_ipv6_is_authentic_from_the_addresses_to_the_last_byte() {
+    for mode in [Mode::Tunnel, Mode::Transport] {
+        let pair = Pair { suite: Suite::AhSha256, ..mode_pair6(mode) };
+        let (mut a, mut b) = mode_gates(&pair);
+        let clear = mode_packet(&pair, 80);
+        let packet = mode_send(&mut a, &pair, &clear);
+        for at in (8..24).chain(40..packet.len()) {
+            let mut bad = packet.clone();
+            bad[at] ^= 1;
+            let out = b.receive(WAN, &bad);
+            match at {
+                44..48 => out.lost(Drop::NoSa),
+                51 => out.lost(Drop::ReplayOld), // number 0
+                _ => out.lost(Drop::BadIcv),
+            }
+        }
+        let mut routed = packet.clone();
+        (routed[0], routed[1], routed[3], routed[7]) = (0x6b, 0x82, 9, 3);
+        let mut expected = if mode == Mode::Tunnel { sent(&pair, &clear) } else { clear };
+        if mode == Mode::Transport {
+            (expected[0], expected[1], expected[3], expected[7]) = (0x6b, 0x82, 9, 3);
+        }
+        mode_arrives(&mut b, &pair, &routed, &expected);
+        b.receive(WAN, &packet).lost(Drop::ReplayDup);
+    }
+}
+
+/// These headers between IPv6 and the rest of a packet.
+fn dressed(packet: &[u8], first: u8, headers: &[u8]) -> Vec<u8> {
+    packet6(WAN_A6, WAN_B6, first, &[headers, &packet[40..]].concat())
+}
+
+/// Hop-by-hop options with one that may change (0x3e) before what `next` names.
+const fn hop_by_hop(next: u8) -> [u8; 8] {
+    [next, 0, 0x3e, 2, 7, 7, 1, 0]
+}
+
+/// RFC 4303 §3.1.1, RFC 4302 §3.1.1: behind what is for each hop, before what is for the last destination alone; all of it
+/// is there again at the other end, and what may change on the way is no forgery.
+#[test]
+fn extension_headers_stand_where_they_belong() {
+    let routing = |next: u8| [&[next, 2, 2, 0, 0, 0, 0, 0][..], &[0x20; 16]].concat();
+    let last = |next: u8| [next, 0, 1, 4, 0, 0, 0, 0];
+    for suite in [Suite::Aes256Gcm16, Suite::Aes128CbcSha256, Suite::AhSha1, Suite::AhSha512] {
+        let pair = Pair { suite, ..mode_pair6(Mode::Transport) };
+        let (mut a, mut b) = mode_gates(&pair);
+        let plain = mode_packet(&pair, 120);
+        for (first, headers, front) in [
+            (0, hop_by_hop(17).to_vec(), 8),
+            (43, routing(17), 24),
+            (60, last(17).to_vec(), 8),
+            (0, [&hop_by_hop(43)[..], &routing(60), &last(17)].concat(), 32),
+        ] {
+            let clear = dressed(&plain, first, &headers);
+            let packet = mode_send(&mut a, &pair, &clear);
+            let kind = if suite.protocol() == Protocol::Ah { 51 } else { 50 };
+            let ip = Ipv6::parse(&packet).unwrap();
+            assert_eq!(ip.chain().end, Some((kind, 40 + front)), "{suite:?} {first}");
+            mode_arrives(&mut b, &pair, &packet, &clear);
+            if first == 0 {
+                let (mut packet, mut clear) = (mode_send(&mut a, &pair, &clear), clear);
+                (packet[44], clear[44]) = (1, 1);
+                mode_arrives(&mut b, &pair, &packet, &clear);
+                let mut forged = mode_send(&mut a, &pair, &clear);
+                forged[43] = 1; // the option's length
+                if kind == 51 {
+                    b.receive(WAN, &forged).lost(Drop::BadIcv);
+                }
+            }
+        }
+        // What nobody can pass over, or follow, is not sent under AH.
+        if suite.protocol() == Protocol::Ah {
+            let mut odd = routing(17);
+            (odd[2], odd[3]) = (253, 1);
+            a.one(Origin::Tun, dressed(&plain, 43, &odd)).lost(Drop::BadExtension);
+        }
+    }
+}
+
+/// RFC 4303 §3.3.4, RFC 8200 §4.5 and §5: the sender hears the size that fits; never below 1,280, which are cut instead, as
+/// the source of an IPv6 packet may; and so does a tunnel that asks for it.
+#[test]
+fn what_is_protected_is_cut_as_ipv6() {
+    for suite in [Suite::Aes128Gcm16, Suite::Aes256CbcSha256, Suite::AhSha384] {
+        for udp in [false, true] {
+            if udp && suite.protocol() == Protocol::Ah {
+                continue;
+            }
+            let pair = Pair { suite, udp, ..mode_pair6(Mode::Transport) };
+            let (mut a, mut b) = mode_gates(&pair);
+            let out = a.run(&[(Origin::Tun, mode_packet(&pair, 1600))]);
+            out[0].lost(Drop::TooBig);
+            let error = Ipv6::parse(&out[1].bytes).unwrap();
+            let icmp = Icmpv6::parse(error.payload()).unwrap();
+            assert_eq!((out[1].verdict, icmp.kind()), (Verdict::Punt, PACKET_TOO_BIG));
+            let mtu = u32::from_be_bytes(icmp.rest()) as usize;
+            let packet = mode_send(&mut a, &pair, &mode_packet(&pair, mtu));
+            assert!(packet.len() <= 1500 && packet.len() > 1500 - 16, "{suite:?} {mtu} {}", packet.len());
+            mode_arrives(&mut b, &pair, &packet, &mode_packet(&pair, mtu));
+            a.run(&[(Origin::Tun, mode_packet(&pair, mtu + 1))])[0].lost(Drop::TooBig);
+
+            let narrow = Pair { tunnel_mtu: 1280, ..pair };
+            let (mut a, mut b) = mode_gates(&narrow);
+            let plain = mode_packet(&narrow, 1264);
+            for clear in [
+                mode_packet(&narrow, 1280),
+                dressed(&plain, 0, &[17, 1, 5, 2, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ] {
+                let parts = a.run(&[(Origin::Tun, clear.clone())]);
+                assert_eq!(parts.len(), 2);
+                let parts: Vec<&[u8]> = parts.iter().map(|p| p.forwarded(WAN)).collect();
+                assert!(
+                    parts
+                        .iter()
+                        .all(|p| p.len() <= 1280 && Ipv6::parse(p).unwrap().chain().fragment.is_some())
+                );
+                assert_eq!(b.receive(WAN, parts[0]).verdict, Verdict::Held);
+                mode_arrives(&mut b, &narrow, parts[1], &clear);
+            }
+            assert_eq!(b.held(), 0);
+        }
+    }
+}
+
+/// R158, R92: `fragment = "after"` and passive tunnels between IPv6 gateways.
+#[test]
+fn tunnels_cut_after_encryption_over_ipv6() {
+    let after = Rules { fragment_after: true, ..Rules::default() };
+    let passive = Rules { passive: true, ..Rules::default() };
+    for (rules, udp, suite) in [
+        (after, false, Suite::Aes256Gcm16),
+        (after, true, Suite::Aes256Gcm16),
+        (after, false, Suite::AhSha256),
+        (passive, false, Suite::Aes128CbcSha256),
+    ] {
+        let extras = Extras { rules, ..Extras::default() };
+        let pair = Pair { extras, udp, suite, v6: true, ..Pair::default() };
+        let (mut a, mut b) = gates(&pair);
+        for clear in [ip(HOST_A, HOST_B, 1500), ip6(HOST_A6, HOST_B6, 1480)] {
+            let clear = if clear[0] >> 4 == 4 { edit(clear, |ip| ip.set_df(false)) } else { clear };
+            let parts = a.run(&[(Origin::Port(INSIDE), ether(&clear))]);
+            assert_eq!(parts.len(), 2, "{rules:?}");
+            let parts: Vec<_> = parts.iter().map(|p| (Origin::Port(WAN), ether(p.forwarded(WAN)))).collect();
+            assert!(parts.iter().all(|(_, p)| p.len() <= 1514));
+            let out = b.run(&parts);
+            assert_eq!(out[0].verdict, Verdict::Held);
+            let arrived = out[1].forwarded(INSIDE);
+            let hops = if clear[0] >> 4 == 4 { 8 } else { 7 };
+            assert_eq!(arrived[hops], if rules.passive { 64 } else { 62 });
+            assert_eq!((arrived.len(), &arrived[40..]), (clear.len(), &clear[40..]));
+        }
+        // Small ones go whole, with the flow label of the one inside.
+        let mut small = ip6(HOST_A6, HOST_B6, 100);
+        small[1..4].copy_from_slice(&[0x0a, 0xbc, 0xde]);
+        let wire = a.receive(INSIDE, &small).forwarded(WAN).to_vec();
+        let outside = Ipv6::parse(&wire).unwrap();
+        assert_eq!((outside.chain().fragment, outside.flow_label()), (None, 0xabcde));
+        b.receive(WAN, &wire).forwarded(INSIDE);
     }
 }

@@ -344,7 +344,7 @@ fn rules_that_contradict_are_refused() {
     let both = Rules { passive: true, check_headers: true, ..Rules::default() };
     let after = Rules { fragment_after: true, ..Rules::default() };
     let transport = Pair { mode: Mode::Transport, ..ruled(after) };
-    for pair in [ruled(both), Pair { v6: true, ..ruled(after) }, transport] {
+    for pair in [ruled(both), Pair { v6: true, ..ruled(both) }, transport] {
         assert_eq!(Gate::new(true).install_one(&pair, Direction::Outbound), Outcome::Refused);
     }
 }

@@ -128,14 +128,6 @@ pub(crate) fn check(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
         let found = "`mode` is \"transport\", with `fragment`, `udp-encapsulate` or rules for inner packets";
         refuse(found, "those keys in tunnels only", "set them to their defaults here, or mode = \"tunnel\"");
     }
-    if tunnel.local.is_ipv6() && (rules.passive || rules.fragment_after) {
-        let found = "`fragment` = \"after\" or `passive-mode-tunneling` between IPv6 gateways";
-        refuse(
-            found,
-            "gateways that speak IPv4",
-            "write fragment = \"before\" and passive-mode-tunneling = false",
-        );
-    }
     if multipath == 0 {
         return;
     }

@@ -10,6 +10,7 @@ use super::decrypt::Sa;
 use super::{Authentic, decap, lookup, replay, transport};
 use crate::batch::Batch;
 use crate::neighbour::Resolver;
+use crate::outbound::front::MAX_FRONT;
 use crate::packet::Packet;
 use crate::sa::{InboundHot, SaDb, Throttle};
 use crate::stats::Stats;
@@ -17,8 +18,9 @@ use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, Key, Opened};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::Mode;
+use ravelin_wire::Bytes;
 use ravelin_wire::ah::{self, Ah};
-use ravelin_wire::ipv4;
+use ravelin_wire::ipv6::{self, Chain};
 
 /// The longest ICV (RFC 4868), and the padding of those who align it to eight bytes.
 const MAX_ICV: usize = 32 + 8;
@@ -80,13 +82,21 @@ fn open(
     replay::commit(packet, &mut sa, proof, opened, say.events, say.now)?;
     match mode {
         Mode::Tunnel => decap::uncover(packet, opened),
-        Mode::Transport => transport::restore(packet, 0, opened),
+        Mode::Transport => transport::restore(packet, 0, layout.at, opened),
     }
 }
 
 /// Reads AH, and asks the window about its number.
 fn layout(packet: &mut Packet, hot: &InboundHot, key: &Key) -> Result<Layout, Drop> {
-    let at = usize::from(packet.meta.ip.header_len);
+    let at = if packet.meta.ip.v6 {
+        // `header_len` cannot say how long a long chain is.
+        Chain::walk(packet.frame.data(), ipv6::HEADER, packet.frame.data().byte(6).unwrap_or(0))
+            .end
+            .ok_or(Drop::BadEsp)?
+            .1
+    } else {
+        packet.meta.ip.header_len.into()
+    };
     let bytes = packet.frame.data().get(at..).unwrap_or_default();
     let ah = Ah::parse(bytes).map_err(|_| Drop::BadEsp)?;
     let icv = key.suite().icv_len();
@@ -107,13 +117,18 @@ fn verify(
     key: &Key,
     engine: &Engine,
 ) -> Result<Authentic, Drop> {
-    let number = packet.meta.seq;
+    let (number, v6) = (packet.meta.seq, packet.meta.ip.v6);
     let bytes = packet.frame.data_mut();
-    let mut front: ArrayVec<u8, { ipv4::MAX_HEADER + ah::HEADER + MAX_ICV }> = ArrayVec::new();
+    let mut front: ArrayVec<u8, { MAX_FRONT + ah::HEADER + MAX_ICV }> = ArrayVec::new();
     let head = bytes.get(..layout.end).ok_or(Drop::BadEsp)?;
-    front.try_extend_from_slice(head).map_err(|_| Drop::BadEsp)?;
+    front.try_extend_from_slice(head).map_err(|_| Drop::BadExtension)?;
     let icv = layout.at + ah::HEADER..layout.at + ah::HEADER + layout.icv;
-    ah::freeze_v4(bytes.get_mut(..layout.at).ok_or(Drop::BadEsp)?).ok_or(Drop::Malformed)?;
+    let header = bytes.get_mut(..layout.at).ok_or(Drop::BadEsp)?;
+    let frozen = if v6 { ah::freeze_v6(header) } else { ah::freeze_v4(header) };
+    if frozen.is_none() {
+        bytes.get_mut(..front.len()).ok_or(Drop::BadEsp)?.copy_from_slice(&front);
+        return Err(if v6 { Drop::BadExtension } else { Drop::Malformed });
+    }
     bytes.get_mut(icv.clone()).ok_or(Drop::BadEsp)?.fill(0);
     let received = front.get(icv).unwrap_or_default();
     let authentic = engine.is_authentic(key, bytes, esn.then_some(number), received);

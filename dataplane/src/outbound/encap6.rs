@@ -23,7 +23,7 @@ pub(super) fn write(packet: &mut Packet, hot: &OutboundHot, sa: &OutboundSa) -> 
     let size = if hot.udp { ESP_IN_UDP } else { TRANSPORT };
     let payload_len = size - TRANSPORT + packet.frame.len();
     let payload_len = u16::try_from(payload_len).map_err(|_| Drop::FrameTooSmall)?;
-    let flow_label = flow_label(packet, hot);
+    let flow_label = flow_label(packet, hot.payload_offset.into());
     let source = hot.multipath.then(|| multipath::source_port(packet, hot.payload_offset.into()));
     if !packet.frame.push_front(size) {
         return Err(Drop::FrameTooSmall);
@@ -53,9 +53,9 @@ pub(super) fn write(packet: &mut Packet, hot: &OutboundHot, sa: &OutboundSa) -> 
     Ok(())
 }
 
-/// The inner one of IPv6 (RFC 4301 §5.1.2.2); IPv4 has none.
-fn flow_label(packet: &Packet, hot: &OutboundHot) -> u32 {
-    let inner = packet.frame.data().get(usize::from(hot.payload_offset)..).and_then(|b| b.first_chunk::<4>());
+/// That of the inner packet at `at` of the frame (RFC 4301 §5.1.2.2); IPv4 has none.
+pub(super) fn flow_label(packet: &Packet, at: usize) -> u32 {
+    let inner = packet.frame.data().get(at..).and_then(|b| b.first_chunk::<4>());
     match inner {
         Some([_, a, b, c]) if packet.meta.ip.v6 => u32::from_be_bytes([0, a & 0x0f, *b, *c]),
         _ => 0,
@@ -66,9 +66,17 @@ fn flow_label(packet: &Packet, hot: &OutboundHot) -> u32 {
 /// those who agreed on it: a socket drops it.
 pub(super) fn checksum(packet: &mut Packet) {
     let Some((_, ip)) = packet.frame.data_mut().split_at_mut_checked(NETWORK) else { return };
-    let Some((header, datagram)) = ip.split_first_chunk_mut::<{ ipv6::HEADER }>() else { return };
-    let addresses = header.get(8..).unwrap_or_default();
+    checksum_behind(ip, ipv6::HEADER);
+}
+
+/// The same of an IPv6 packet with `headers` bytes before UDP.
+pub(super) fn checksum_behind(ip: &mut [u8], headers: usize) {
+    let Some((header, datagram)) = ip.split_at_mut_checked(headers) else { return };
+    let addresses = header.get(8..ipv6::HEADER).unwrap_or_default();
     let len = u32::try_from(datagram.len()).unwrap_or(0);
+    if let Some(field) = datagram.get_mut(6..8) {
+        field.fill(0);
+    }
     // The pseudo-header of RFC 8200 §8.1: both addresses, length, next header.
     let sum =
         Sum::new().bytes(addresses).bytes(&len.to_be_bytes()).word(protocol::UDP.into()).bytes(datagram);

@@ -9,4 +9,6 @@ pub(crate) mod encrypt;
 pub(crate) mod encap;
 mod multipath;
 pub(crate) mod modes;
+pub(crate) mod front;
 mod encap6;
+mod fragment6;

@@ -1,11 +1,12 @@
 //! Whatever is not ESP in tunnel mode: transport mode (RFC 4301 §4.1), AH (RFC 4302) in both modes; and SAs with rules.
 //!
 //! Decides: the verdict of packets whose SA is of that kind; that transport mode takes whole packets only, and cuts them
-//! after it protected them (RFC 4303 §3.3.4), as other SAs do that ask for it. Reads: keys, numbers, the SA's cold record. Writes: frames, and the further
+//! after it protected them (RFC 4303 §3.3.4), as other SAs do that ask for it: of IPv6 too, whose source we are. Reads: keys, numbers, the SA's cold record. Writes: frames, and the further
 //! fragments at the end of the batch. Never: touches a packet of an SA of the ordinary kind; runs where there is no
 //! other.
 
-use super::{fragment, multipath, sequence};
+use super::front::{Front, put};
+use super::{encap6, fragment, fragment6, multipath, sequence};
 use crate::anomaly;
 use crate::batch::Batch;
 use crate::clock::Now;
@@ -18,15 +19,13 @@ use crate::verdict::Verdict;
 use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, Key, SealJob};
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::{Mode, OuterDf, Protocol, Rules};
+use ravelin_ring::msg::{Mode, Protocol, Rules};
 use ravelin_wire::ah::{self, AhHeader};
-use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header, Ipv4Mut};
+use ravelin_wire::ipv4::Ipv4;
+use ravelin_wire::ipv6::{self, Ipv6};
 use ravelin_wire::udp::UdpHeader;
 use ravelin_wire::{ethernet, protocol, udp};
 use ravelin_xsk::FramePool;
-use std::net::{Ipv4Addr, SocketAddr};
-
-type Header = ArrayVec<u8, { ipv4::MAX_HEADER }>;
 
 /// What the stage works with.
 #[derive(Debug)]
@@ -113,16 +112,15 @@ fn protect_one(
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let (mode, kind) = (sa.mode, sa.suite.protocol());
     if mode == Mode::Transport {
-        if packet.meta.ip.v6 {
-            return Err(Drop::Unsupported);
-        }
         //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.4
         //# transport mode ESP is applied only to whole IP datagrams (not to IP
         //# fragments)
         if packet.meta.ip.fragment {
             return Err(Drop::Fragment);
         }
-        if packet.meta.ip.df && packet.meta.ip.total_len > packet.meta.limit {
+        // No host of IPv6 may be told to send smaller ones than every link carries (RFC 8200 §5).
+        let least = if packet.meta.ip.v6 { ipv6::MIN_MTU } else { 0 };
+        if packet.meta.ip.df && packet.meta.ip.total_len > packet.meta.limit.max(least) {
             return Err(Drop::TooBig);
         }
     }
@@ -142,7 +140,7 @@ fn esp_transport(
     key: &Key,
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
-    let mut header = take_header(packet)?;
+    let (mut front, next_header) = Front::take(packet)?;
     let payload_len = packet.frame.len();
     sequence::number(packet, hot, cold, means.events, means.now)?;
     let job = SealJob {
@@ -150,7 +148,7 @@ fn esp_transport(
         spi: hot.spi,
         seq: packet.meta.seq,
         esn: hot.esn,
-        next_header: packet.meta.ip.protocol,
+        next_header,
         payload_len,
         packet: packet.frame.data_mut(),
     };
@@ -161,7 +159,7 @@ fn esp_transport(
         let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
         put(packet, &UdpHeader { src, dst, len, checksum: 0 }.to_bytes())?;
     }
-    put_header(packet, &mut header, if hot.udp { protocol::UDP } else { protocol::ESP })
+    front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
 }
 
 /// As `encrypt` and `encap` do it, for packets that are cut afterwards.
@@ -173,6 +171,7 @@ fn esp_tunnel(
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
     let payload_len = packet.frame.len();
+    let flow_label = encap6::flow_label(packet, 0);
     sequence::number(packet, hot, cold, means.events, means.now)?;
     let source = hot.multipath.then(|| multipath::source_port(packet, hot.payload_offset.into()));
     let job = SealJob {
@@ -192,10 +191,9 @@ fn esp_tunnel(
         let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
         put(packet, &UdpHeader { src: source.unwrap_or(src), dst, len, checksum: 0 }.to_bytes())?;
     }
-    let kind = if hot.udp { protocol::UDP } else { protocol::ESP };
     let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
-    let mut header = outer(packet, hot, sa, kind, sa.largest(link.mtu))?;
-    put_header(packet, &mut header, kind)
+    let mut front = Front::outer(packet, hot, sa, sa.largest(link.mtu), flow_label)?;
+    front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
 }
 
 fn ah_transport(
@@ -205,12 +203,11 @@ fn ah_transport(
     key: &Key,
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
-    let mut header = take_header(packet)?;
-    let next_header = packet.meta.ip.protocol;
+    let (mut front, next_header) = Front::take(packet)?;
     sequence::take(packet, hot, cold, means.events, means.now)?;
-    put_ah(packet, hot, key, next_header)?;
-    put_header(packet, &mut header, protocol::AH)?;
-    authenticate(packet, &header, hot, key, means.engine)
+    put_ah(packet, hot, key, next_header, front.is_v6())?;
+    front.put(packet, protocol::AH)?;
+    authenticate(packet, &front, hot, key, means.engine)
 }
 
 fn ah_tunnel(
@@ -220,70 +217,20 @@ fn ah_tunnel(
     key: &Key,
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
+    let flow_label = encap6::flow_label(packet, 0);
     sequence::take(packet, hot, cold, means.events, means.now)?;
     let inner = if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 };
-    put_ah(packet, hot, key, inner)?;
+    put_ah(packet, hot, key, inner, hot.v6)?;
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
-    let mut header = outer(packet, hot, sa, protocol::AH, sa.largest(link.mtu))?;
-    put_header(packet, &mut header, protocol::AH)?;
-    authenticate(packet, &header, hot, key, means.engine)
+    let mut front = Front::outer(packet, hot, sa, sa.largest(link.mtu), flow_label)?;
+    front.put(packet, protocol::AH)?;
+    authenticate(packet, &front, hot, key, means.engine)
 }
 
-/// A new header as `encap` makes it for ESP; lengths and checksum come with [`put_header`].
-fn outer(
-    packet: &Packet,
-    hot: &mut OutboundHot,
-    sa: &OutboundSa,
-    protocol: u8,
-    largest: u16,
-) -> Result<Header, Drop> {
-    // Fragments that we make are for routers to cut further (RFC 791), whatever the inner packet wants.
-    let whole = ipv4::HEADER + packet.frame.len() <= largest.into();
-    let wanted = match hot.df {
-        OuterDf::Clear => false,
-        OuterDf::Copy => packet.meta.ip.df,
-        OuterDf::Set => true,
-    };
-    let df = wanted && whole;
-    let id = if df { 0 } else { hot.id };
-    hot.id = hot.id.wrapping_add(u16::from(!df));
-    let ip = Ipv4Header {
-        tos: packet.meta.ip.tos,
-        total_len: 0,
-        id,
-        df,
-        mf: false,
-        fragment_offset: 0,
-        ttl: 64,
-        protocol,
-        src: v4(sa.local)?,
-        dst: v4(sa.remote)?,
-    };
-    let mut header = Header::new();
-    header.try_extend_from_slice(&ip.to_bytes()).map_err(|_| Drop::FrameTooSmall)?;
-    Ok(header)
-}
-
-fn v4(addr: SocketAddr) -> Result<Ipv4Addr, Drop> {
-    match addr {
-        SocketAddr::V4(a) => Ok(*a.ip()),
-        SocketAddr::V6(_) => Err(Drop::Unsupported),
-    }
-}
-
-/// Takes the IP header off the frame.
-fn take_header(packet: &mut Packet) -> Result<Header, Drop> {
-    let len = usize::from(packet.meta.ip.header_len);
-    let mut header = Header::new();
-    let bytes = packet.frame.data().get(..len).ok_or(Drop::Malformed)?;
-    header.try_extend_from_slice(bytes).map_err(|_| Drop::Malformed)?;
-    if packet.frame.pull_front(len) { Ok(header) } else { Err(Drop::Malformed) }
-}
-
-/// AH with an ICV of zeros.
-fn put_ah(packet: &mut Packet, hot: &OutboundHot, key: &Key, next_header: u8) -> Result<(), Drop> {
-    let icv_len = key.suite().icv_len();
+/// AH with an ICV, and its padding, of zeros.
+fn put_ah(packet: &mut Packet, hot: &OutboundHot, key: &Key, next_header: u8, v6: bool) -> Result<(), Drop> {
+    let icv_len = ah::icv_field(key.suite().icv_len(), v6);
     #[allow(clippy::cast_possible_truncation)] // the low half goes on the wire
     let header = AhHeader { next_header, icv_len, spi: hot.spi, seq: packet.meta.seq as u32 };
     let header = header.to_bytes().ok_or(Drop::NoOutboundSa)?;
@@ -294,40 +241,25 @@ fn put_ah(packet: &mut Packet, hot: &OutboundHot, key: &Key, next_header: u8) ->
     put(packet, &header)
 }
 
-/// The header before all of it, with the length and the protocol that it has now. `header` is what was written.
-fn put_header(packet: &mut Packet, header: &mut Header, protocol: u8) -> Result<(), Drop> {
-    let len = u16::try_from(header.len() + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
-    header.get_mut(2..4).ok_or(Drop::Malformed)?.copy_from_slice(&len.to_be_bytes());
-    put(packet, header)?;
-    let mut ip = Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?;
-    ip.set_protocol(protocol);
-    ip.fill_checksum();
-    let written = packet.frame.data().get(..header.len()).ok_or(Drop::Malformed)?;
-    header.copy_from_slice(written);
-    Ok(())
-}
-
-/// The ICV over the packet as it is (RFC 4302 §3.3.3), `header` at its front.
+/// The ICV over the packet as it is (RFC 4302 §3.3.3), `front` before AH.
 fn authenticate(
     packet: &mut Packet,
-    header: &Header,
+    front: &Front,
     hot: &OutboundHot,
     key: &Key,
     engine: &Engine,
 ) -> Result<(), Drop> {
     let esn = hot.esn.then_some(packet.meta.seq);
     let bytes = packet.frame.data_mut();
-    let front = bytes.get_mut(..header.len()).ok_or(Drop::Malformed)?;
-    ah::freeze_v4(front).ok_or(Drop::Malformed)?;
+    front.freeze(bytes)?;
     let mut icv = [0; 64];
     let icv = icv.get_mut(..key.suite().icv_len()).ok_or(Drop::NoOutboundSa)?;
     if !engine.authenticate(key, bytes, esn, icv) {
         return Err(Drop::NoOutboundSa);
     }
-    let at = header.len() + ah::HEADER;
+    let at = front.len() + ah::HEADER;
     bytes.get_mut(at..at + icv.len()).ok_or(Drop::Malformed)?.copy_from_slice(icv);
-    bytes.get_mut(..header.len()).ok_or(Drop::Malformed)?.copy_from_slice(header);
-    Ok(())
+    front.restore(bytes)
 }
 
 /// Out of the SA's port, in as many fragments as it takes.
@@ -340,11 +272,23 @@ fn leave(
 ) -> Result<Further, Drop> {
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
-    let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-    packet.meta.ip = crate::classify::fields(&ip);
+    packet.meta.ip = if hot.v6 {
+        let ip = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+        crate::classify::v6::fields(&ip)?
+    } else {
+        let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+        crate::classify::fields(&ip)
+    };
     packet.meta.limit = sa.largest(link.mtu);
-    let large = packet.meta.ip.total_len > packet.meta.limit;
-    let mut further = if large { fragment::cut(packet, room, means.pool)? } else { Further::new() };
+    let mut further = match (packet.meta.ip.total_len > packet.meta.limit, hot.v6) {
+        (false, _) => Further::new(),
+        (true, false) => fragment::cut(packet, room, means.pool)?,
+        // As distinct as SPI and number are.
+        #[allow(clippy::cast_possible_truncation)] // the low half
+        (true, true) => {
+            fragment6::cut(packet, room, means.pool, hot.spi.wrapping_add(packet.meta.seq as u32))?
+        }
+    };
     for part in further.iter_mut().chain([packet]) {
         // Headroom is there: a frame of the pool, or the packet's own Ethernet header.
         if let Err(why) = put(part, &hot.outer.template[..ethernet::HEADER]) {
@@ -354,12 +298,4 @@ fn leave(
         part.verdict = Verdict::Forward { port: hot.outer.port };
     }
     Ok(further)
-}
-
-fn put(packet: &mut Packet, bytes: &[u8]) -> Result<(), Drop> {
-    if !packet.frame.push_front(bytes.len()) {
-        return Err(Drop::FrameTooSmall);
-    }
-    packet.frame.data_mut().get_mut(..bytes.len()).ok_or(Drop::FrameTooSmall)?.copy_from_slice(bytes);
-    Ok(())
 }

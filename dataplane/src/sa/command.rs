@@ -188,7 +188,8 @@ impl SaDb {
             }
             Some(&(Direction::Outbound, at)) => {
                 let Some((hot, cold)) = self.outbound.both(at) else { return Outcome::Refused };
-                if cold.is_special() && !remote.is_ipv4() {
+                // Transport mode's packets are of the family of its ends.
+                if cold.mode == Mode::Transport && remote.is_ipv4() != cold.remote.is_ipv4() {
                     return Outcome::Refused;
                 }
                 (cold.local, cold.remote) = (local, remote);
@@ -311,10 +312,9 @@ fn algorithms(suite: Suite) -> Algorithms {
 
 fn lawful(spec: &SaSpec) -> bool {
     let rules = spec.extras.rules;
-    // What is cut after encryption is cut as IPv4, and transport mode has no inner packet to speak of.
-    let v6 = spec.remote.is_ipv6() && (rules.passive || rules.fragment_after);
+    // Transport mode has no inner packet to speak of.
     let plain = !rules.any() && spec.extras.multipath == 0;
-    if v6 || spec.mode == Mode::Transport && !plain || rules.passive && rules.check_headers {
+    if spec.mode == Mode::Transport && !plain || rules.passive && rules.check_headers {
         return false;
     }
     let (ah, transport) = (spec.suite.protocol() == Protocol::Ah, spec.mode == Mode::Transport);
@@ -323,10 +323,8 @@ fn lawful(spec: &SaSpec) -> bool {
     if spec.tfc != 0 && (ah || transport || rules.any() || spec.direction == Direction::Inbound) {
         return false;
     }
-    // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1); over IPv6 neither of the two is built yet.
-    if ah && (spec.remote.port() != 0 || spec.extras.multipath != 0)
-        || (ah || transport) && spec.remote.is_ipv6()
-    {
+    // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1).
+    if ah && (spec.remote.port() != 0 || spec.extras.multipath != 0) {
         return false;
     }
     let direction = match spec.direction {

@@ -147,8 +147,11 @@ impl OutboundSa {
 
     /// Bytes of the headers between Ethernet and ESP.
     fn headers(&self) -> usize {
-        let ip = if self.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER };
-        ip + if self.ports().is_none() { 0 } else { udp::HEADER }
+        self.ip_header() + if self.ports().is_none() { 0 } else { udp::HEADER }
+    }
+
+    fn ip_header(&self) -> usize {
+        if self.remote.is_ipv4() { ipv4::HEADER } else { ipv6::HEADER }
     }
 
     /// Its packets go in UDP from this port to that one; the first is another with each flow where there are several ways.
@@ -189,12 +192,13 @@ impl OutboundSa {
     pub(crate) fn max_inner(&self, port_mtu: u16) -> u16 {
         let outer = usize::from(self.largest(port_mtu));
         let esp = || self.algorithms.max_payload(outer.saturating_sub(self.headers()));
-        let ah = || outer.saturating_sub(ah::HEADER + self.algorithms.icv_len());
+        let icv = ah::icv_field(self.algorithms.icv_len(), self.remote.is_ipv6());
+        let ah = || outer.saturating_sub(ah::HEADER + icv);
         let inner = match (self.suite.protocol(), self.mode) {
             (Protocol::Esp, Mode::Tunnel) => esp(),
             // The header stays the packet's own; here it is one without options.
-            (Protocol::Esp, Mode::Transport) => esp() + ipv4::HEADER,
-            (Protocol::Ah, Mode::Tunnel) => ah().saturating_sub(ipv4::HEADER),
+            (Protocol::Esp, Mode::Transport) => esp() + self.ip_header(),
+            (Protocol::Ah, Mode::Tunnel) => ah().saturating_sub(self.ip_header()),
             (Protocol::Ah, Mode::Transport) => ah(),
         };
         u16::try_from(inner).unwrap_or(u16::MAX)

@@ -13,6 +13,27 @@ pub(crate) fn each_mode(mut check: impl FnMut(&Pair)) {
     }
 }
 
+/// The same between gateways that speak IPv6.
+pub(crate) fn each_mode6(mut check: impl FnMut(&Pair)) {
+    each_mode(|pair| {
+        let selectors = match pair.mode {
+            Mode::Tunnel => pair.selectors.clone(),
+            Mode::Transport => vec![selector("2001:db8:ff::1/128", "2001:db8:ff::2/128")],
+        };
+        check(&Pair { v6: true, selectors, ..pair.clone() });
+    });
+}
+
+pub(crate) fn mode_pair6(mode: Mode) -> Pair {
+    let mut found = None;
+    each_mode6(|pair| {
+        if pair.mode == mode && found.is_none() {
+            found = Some(Pair { suite: Suite::Aes256Gcm16, ..pair.clone() });
+        }
+    });
+    found.unwrap()
+}
+
 /// In transport mode the gateways are the ends.
 pub(crate) fn mode_pair(mode: Mode) -> Pair {
     let selectors = match mode {
@@ -37,6 +58,7 @@ pub(crate) fn mode_gates(pair: &Pair) -> (Gate, Gate) {
 pub(crate) fn mode_packet(pair: &Pair, len: usize) -> Vec<u8> {
     match pair.mode {
         Mode::Tunnel => ip(HOST_A, HOST_B, len),
+        Mode::Transport if pair.v6 => ip6(WAN_A6, WAN_B6, len),
         Mode::Transport => ip(WAN_A, WAN_B, len),
     }
 }
