@@ -64,6 +64,7 @@ fn connection() -> Connection {
                 encryption: Some(Encryption::AesGcm16_128),
                 integrity: None,
                 group: None,
+                kem: None,
                 esn: false,
             }],
             lifetime: Duration::from_secs(3600),

@@ -122,7 +122,8 @@ fn exchanging(given: Vec<EspProposal>, ike: &[IkeProposal], pfs: Pfs) -> Vec<Esp
             out.push(p);
         }
     };
-    let bare = |p: &EspProposal| EspProposal { group: None, ..*p };
+    let bare = |p: &EspProposal| EspProposal { group: None, kem: None, ..*p };
+    let as_ike = |p: &EspProposal, i: &IkeProposal| EspProposal { group: Some(i.group), kem: i.kem, ..*p };
     match pfs {
         Pfs::Proposals => return given,
         Pfs::Off => given.iter().map(bare).for_each(add),
@@ -130,7 +131,7 @@ fn exchanging(given: Vec<EspProposal>, ike: &[IkeProposal], pfs: Pfs) -> Vec<Esp
             for p in &given {
                 match p.group {
                     Some(_) => add(*p),
-                    None => ike.iter().for_each(|i| add(EspProposal { group: Some(i.group), ..*p })),
+                    None => ike.iter().for_each(|i| add(as_ike(p, i))),
                 }
             }
             if pfs == Pfs::Optional {

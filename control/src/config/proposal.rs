@@ -117,7 +117,7 @@ pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
     Ok(IkeProposal { encryption, integrity, prf, group, kem: parts.kem })
 }
 
-/// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP][-esn][-noesn]`. With both of the last two either will do: two proposals,
+/// For child SAs: `ENCRYPTION[-INTEGRITY][-GROUP[-KEM]][-esn][-noesn]`. With both of the last two either will do: two proposals,
 /// extended sequence numbers first.
 pub(crate) fn parse_esp(text: &str) -> Result<Vec<EspProposal>, Bad> {
     let parts = parts(text)?;
@@ -127,10 +127,7 @@ pub(crate) fn parse_esp(text: &str) -> Result<Vec<EspProposal>, Bad> {
     if parts.prf.is_some() {
         return Err(bad("a PRF belongs to IKE, not to ESP", "move it to ike-proposals"));
     }
-    if parts.kem.is_some() {
-        let cure = "leave it out: keys of child SAs come from those of the IKE SA, which has it";
-        return Err(bad("ML-KEM belongs to IKE, not to ESP", cure));
-    }
+    with_group(&parts, &bad)?;
     let encryption =
         parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
     let integrity = with_cipher(encryption, parts.integrity, &bad)?;
@@ -138,12 +135,18 @@ pub(crate) fn parse_esp(text: &str) -> Result<Vec<EspProposal>, Bad> {
         return Err(bad("the data plane has no ESP with this integrity", "write sha256 instead"));
     }
     Ok(either(
-        EspProposal { encryption: Some(encryption), integrity, group: parts.group, esn: false },
+        EspProposal {
+            encryption: Some(encryption),
+            integrity,
+            group: parts.group,
+            kem: parts.kem,
+            esn: false,
+        },
         &parts,
     ))
 }
 
-/// For child SAs of AH: `INTEGRITY[-GROUP][-esn][-noesn]`.
+/// For child SAs of AH: `INTEGRITY[-GROUP[-KEM]][-esn][-noesn]`.
 pub(crate) fn parse_ah(text: &str) -> Result<Vec<EspProposal>, Bad> {
     let parts = parts(text)?;
     let expected = "INTEGRITY[-GROUP][-esn] (sha256, sha256-x25519)";
@@ -151,14 +154,29 @@ pub(crate) fn parse_ah(text: &str) -> Result<Vec<EspProposal>, Bad> {
     if parts.encryption.is_some() {
         return Err(bad("AH does not encrypt", "leave the encryption out, or use esp-proposals"));
     }
-    if parts.prf.is_some() || parts.kem.is_some() {
-        return Err(bad("a PRF and ML-KEM belong to IKE, not to AH", "move it to ike-proposals"));
+    if parts.prf.is_some() {
+        return Err(bad("a PRF belongs to IKE, not to AH", "move it to ike-proposals"));
     }
+    with_group(&parts, &bad)?;
     let integrity = parts.integrity.ok_or_else(|| bad("no integrity", "write sha256"))?;
     Ok(either(
-        EspProposal { encryption: None, integrity: Some(integrity), group: parts.group, esn: false },
+        EspProposal {
+            encryption: None,
+            integrity: Some(integrity),
+            group: parts.group,
+            kem: parts.kem,
+            esn: false,
+        },
         &parts,
     ))
+}
+
+/// RFC 9370 §2.2.1: the second key exchange follows a first one.
+fn with_group(parts: &Parts, bad: &impl Fn(&str, &str) -> Bad) -> Result<(), Bad> {
+    match (parts.kem, parts.group) {
+        (Some(_), None) => Err(bad("ML-KEM without a key exchange group before it", "add one: x25519")),
+        _ => Ok(()),
+    }
 }
 
 fn either(proposal: EspProposal, parts: &Parts) -> Vec<EspProposal> {
@@ -263,6 +281,7 @@ pub fn esp_text(proposal: &EspProposal) -> String {
         proposal.encryption.map(|e| name_of(Word::Encryption(e))).into_iter().collect();
     words.extend(proposal.integrity.map(|i| name_of(Word::Integrity(i))));
     words.extend(proposal.group.map(|g| name_of(Word::Group(g))));
+    words.extend(proposal.kem.map(|k| name_of(Word::Kem(k))));
     if proposal.esn {
         words.push("esn");
     }

@@ -10,8 +10,13 @@ use ravelin_ring::msg::{SaReport, Suite};
 use ravelin_wire::Spi;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 
-const GCM: EspProposal =
-    EspProposal { encryption: Some(Encryption::AesGcm16_128), integrity: None, group: None, esn: false };
+const GCM: EspProposal = EspProposal {
+    encryption: Some(Encryption::AesGcm16_128),
+    integrity: None,
+    group: None,
+    kem: None,
+    esn: false,
+};
 
 struct Bed {
     installer: Installer,

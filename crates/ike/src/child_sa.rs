@@ -11,7 +11,7 @@ use offer::Fit;
 
 use crate::config::{Child, ChildId, ConnectionId, EspProposal, Mode};
 use crate::counters::Counter;
-use crate::crypto::keys::{self, IkeKeys};
+use crate::crypto::keys::{self, Fresh, IkeKeys};
 use crate::endpoint::Cx;
 use crate::event::{ChildSa, ChildSaId, Event, IkeSaId, InstallToken};
 use crate::ike_sa::Path;
@@ -77,6 +77,11 @@ impl ChildPair {
         InstallToken(self.id.0)
     }
 
+    /// Asked for again then, should nothing have come of it.
+    pub(crate) fn rekey_before(&mut self, at: Instant) {
+        self.rekey_at = at.min(self.expires_at);
+    }
+
     /// Carries traffic, and nothing of ours or the peer's is about to change that.
     pub(crate) fn is_current(&self) -> bool {
         self.state == PairState::Installed && !self.replaced
@@ -90,7 +95,7 @@ pub(crate) struct Agreed<'a> {
     pub(crate) role: Role,
     pub(crate) ni: &'a [u8],
     pub(crate) nr: &'a [u8],
-    pub(crate) shared: Option<&'a [u8]>,
+    pub(crate) fresh: Fresh<'a>,
     pub(crate) fit: Fit,
     pub(crate) inbound: Spi,
     pub(crate) place: Place,
@@ -109,7 +114,7 @@ pub(crate) fn make(
     let (ike, ike_keys, path) = ike;
     let fit = agreed.fit;
     let proposal = fit.chosen.ours;
-    let (first, second) = keys::child_keys(ike_keys, &proposal, agreed.ni, agreed.nr, agreed.shared);
+    let (first, second) = keys::child_keys(ike_keys, &proposal, agreed.ni, agreed.nr, agreed.fresh);
     let (outbound_keys, inbound_keys) = match agreed.role {
         Role::Initiator => (first, second),
         Role::Responder => (second, first),

@@ -151,6 +151,8 @@ pub struct EspProposal {
     pub integrity: Option<Integrity>,
     /// Perfect forward secrecy: a new key exchange with each CREATE_CHILD_SA.
     pub group: Option<Group>,
+    /// And a second one after it (RFC 9370 §2.2.4); only with a group.
+    pub kem: Option<Kem>,
     pub esn: bool,
 }
 

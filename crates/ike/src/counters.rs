@@ -58,6 +58,7 @@ counters! {
     HalfOpenFull "half_open_full" "Requests dropped because too many peers had not authenticated",
     HalfOpenExpired "half_open_expired" "Peers that began and never authenticated",
     Hybrid "hybrid_key_exchanges" "Additional key exchanges as responder (ML-KEM)",
+    StateNotFound "state_not_found" "STATE_NOT_FOUND sent or received: additional key exchanges that came too late (RFC 9370)",
     IkeEstablished "ike_established" "IKE SAs established, rekeys included",
     IkeRekeyed "ike_rekeyed" "IKE SAs replaced by a rekey",
     IkeClosed "ike_closed" "IKE SAs that ended, rekeys included",

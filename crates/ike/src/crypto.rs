@@ -18,3 +18,27 @@ use zeroize::Zeroizing;
 
 /// Bytes that are wiped.
 pub(crate) type Wiped = Zeroizing<Vec<u8>>;
+
+/// What a key exchange gave, while an exchange goes on: wiped on drop, and never printed.
+#[derive(Clone, Default)]
+pub(crate) struct Hidden(Wiped);
+
+impl From<Wiped> for Hidden {
+    fn from(secret: Wiped) -> Self {
+        Self(secret)
+    }
+}
+
+impl core::ops::Deref for Hidden {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl core::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("…")
+    }
+}

@@ -54,6 +54,8 @@ pub(crate) enum Misbehaved {
     BadAnswer(&'static str),
     #[error("there is no such child SA")]
     NoSuchChild,
+    #[error("no exchange waits for this additional key exchange any more")]
+    NoSuchSeries,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +99,7 @@ impl Error {
             }
             Self::Peer(Misbehaved::BadAuth(_)) => notify::AUTHENTICATION_FAILED,
             Self::Peer(Misbehaved::NoSuchChild) => notify::CHILD_SA_NOT_FOUND,
+            Self::Peer(Misbehaved::NoSuchSeries) => notify::STATE_NOT_FOUND,
             Self::Mismatch(Incompatible::Proposal(_) | Incompatible::Mode(_)) => notify::NO_PROPOSAL_CHOSEN,
             Self::Mismatch(Incompatible::NotConfigured) => notify::FAILED_CP_REQUIRED,
             Self::Mismatch(Incompatible::NoAddress) => notify::INTERNAL_ADDRESS_FAILURE,

@@ -24,6 +24,8 @@ pub(crate) enum Exchange {
     Informational,
     /// RFC 9242
     IkeIntermediate,
+    /// RFC 9370
+    IkeFollowupKe,
     Other(u8),
 }
 
@@ -35,6 +37,7 @@ impl Exchange {
             36 => Self::CreateChildSa,
             37 => Self::Informational,
             43 => Self::IkeIntermediate,
+            44 => Self::IkeFollowupKe,
             other => Self::Other(other),
         }
     }
@@ -47,6 +50,7 @@ impl Exchange {
             Self::CreateChildSa => "CREATE_CHILD_SA",
             Self::Informational => "INFORMATIONAL",
             Self::IkeIntermediate => "IKE_INTERMEDIATE",
+            Self::IkeFollowupKe => "IKE_FOLLOWUP_KE",
             Self::Other(raw) => return format!("exchange {raw}"),
         };
         known.to_owned()
@@ -59,6 +63,7 @@ impl Exchange {
             Self::CreateChildSa => 36,
             Self::Informational => 37,
             Self::IkeIntermediate => 43,
+            Self::IkeFollowupKe => 44,
             Self::Other(raw) => raw,
         }
     }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -77,10 +77,7 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
     if e.phase != Phase::Live || e.predecessor.is_some() || e.rival.is_some() || initial {
         return None;
     }
-    // A peer without ML-KEM, and every rekey, takes a proposal without it.
-    let kem = e.proposal.kem;
-    let fits = |p: &IkeProposal| (kem.is_none() || p.kem == kem) && IkeProposal { kem, ..*p } == e.proposal;
-    let proposal = core.connection.proposals.iter().position(fits)?;
+    let proposal = core.connection.proposals.iter().position(|p| *p == e.proposal)?;
     let mut out = Out::default();
     out.u8(VERSION);
     out.raw(&fingerprint(&core.connection));
@@ -103,7 +100,6 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
     core.others.iter().for_each(|ip| out.ip(*ip));
     core.window.write(&mut out);
     out.u8(u8::try_from(proposal).ok()?);
-    out.u8(u8::from(kem.is_none()));
     write_keys(&e.keys, &mut out);
     out.u8(e.peer_id.kind);
     out.bytes(&e.peer_id.data);
@@ -155,10 +151,7 @@ pub(crate) fn read<'c>(
     }
     let connection = assigned.narrow(&connection);
     let window = Window::read(&mut r, now)?;
-    let mut proposal = *connection.proposals.get(usize::from(r.u8()?)).ok_or(Refused::Malformed)?;
-    if flag(&mut r)? {
-        proposal.kem = None;
-    }
+    let proposal = *connection.proposals.get(usize::from(r.u8()?)).ok_or(Refused::Malformed)?;
     let keys = read_keys(&mut r, &proposal)?;
     let peer_id = Id { kind: r.u8()?, data: bytes_of(&mut r)?.to_vec() };
     let (created, rekey_at, expires_at) = (clock.read(&mut r)?, clock.read(&mut r)?, clock.read(&mut r)?);
@@ -188,6 +181,8 @@ pub(crate) fn read<'c>(
         active,
         held: None,
         rival: None,
+        series: Vec::new(),
+        not_found: 0,
         predecessor: None,
         since: created,
         last_heard: now,
@@ -304,6 +299,11 @@ fn read_keys(r: &mut Reader<'_>, proposal: &IkeProposal) -> Result<IkeKeys, Malf
     Ok(IkeKeys { prf: proposal.prf, d, pi, pr, from_initiator, from_responder })
 }
 
+/// At which of its key exchanges a child was.
+const fn lost(second: bool) -> u8 {
+    if second { 5 } else { 3 }
+}
+
 /// The request that waits for its answer. The datagram stands in the window.
 fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
     let (kind, spi) = match active {
@@ -313,9 +313,9 @@ fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
         Some(Task::Update(_)) => (4, None),
         Some(Task::Delete(Delete::Child(spi))) => (2, Some(*spi)),
         // Their private values are not kept: should they succeed, what they made is deleted.
-        Some(Task::ChildCreate(t)) => (3, Some(t.exchange.inbound()?)),
-        Some(Task::ChildRekey(t)) => (3, Some(t.exchange.inbound()?)),
-        Some(Task::Lost(lost)) => (3, Some(lost.inbound)),
+        Some(Task::ChildCreate(t)) => (lost(t.exchange.second().is_some()), Some(t.exchange.inbound()?)),
+        Some(Task::ChildRekey(t)) => (lost(t.exchange.second().is_some()), Some(t.exchange.inbound()?)),
+        Some(Task::Lost(t)) => (lost(t.second), Some(t.inbound)),
         Some(Task::IkeRekey(_) | Task::Delete(Delete::Ike | Delete::AuthFailed)) => return None,
     };
     out.u8(kind);
@@ -329,7 +329,9 @@ fn read_task(r: &mut Reader<'_>) -> Result<Option<Task>, Malformed> {
         1 => Some(Task::Liveness(Liveness)),
         2 => Some(Task::Delete(Delete::child(bytes::inbound_of(r)?))),
         4 => Some(Task::Update(Update::new())),
-        3 => Some(Task::Lost(Lost { inbound: bytes::inbound_of(r)? })),
+        kind @ (3 | 5) => {
+            Some(Task::Lost(Lost { inbound: bytes::inbound_of(r)?, second: kind == lost(true) }))
+        }
         _ => return Err(Malformed::Value("record")),
     })
 }

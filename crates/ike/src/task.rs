@@ -7,10 +7,12 @@ pub(crate) mod ike_init;
 pub(crate) mod intermediate;
 pub(crate) mod ike_auth;
 pub(crate) mod address;
+pub(crate) mod child_exchange;
 pub(crate) mod child_create;
 pub(crate) mod child_keys;
 pub(crate) mod child_rekey;
 pub(crate) mod ike_rekey;
+pub(crate) mod followup;
 pub(crate) mod delete;
 pub(crate) mod liveness;
 pub(crate) mod mobike;
@@ -65,11 +67,13 @@ impl Task {
         }
     }
 
-    pub(crate) const fn exchange(&self) -> Exchange {
+    pub(crate) fn exchange(&self) -> Exchange {
         match self {
-            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) | Self::Lost(_) => {
-                Exchange::CreateChildSa
+            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) if self.second().is_some() => {
+                Exchange::IkeFollowupKe
             }
+            Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) => Exchange::CreateChildSa,
+            Self::Lost(t) => t.exchange(),
             Self::Delete(_) | Self::Liveness(_) | Self::Update(_) | Self::Probe(_) => Exchange::Informational,
         }
     }
@@ -81,6 +85,9 @@ impl Task {
         sa: &mut Established,
         cx: &mut Cx<'_>,
     ) -> Option<Vec<Payload>> {
+        if let Some(second) = self.second() {
+            return Some(second.request());
+        }
         match self {
             Self::ChildCreate(t) => t.build(core, sa, cx),
             Self::ChildRekey(t) => t.build(core, sa, cx),
@@ -90,6 +97,16 @@ impl Task {
             Self::Lost(_) => None,
             Self::Update(t) => Some(t.build(core, cx)),
             Self::Probe(t) => Some(t.build()),
+        }
+    }
+
+    /// The second key exchange, where it is next.
+    pub(crate) fn second(&self) -> Option<&followup::Second> {
+        match self {
+            Self::ChildCreate(t) => t.exchange.second(),
+            Self::ChildRekey(t) => t.exchange.second(),
+            Self::IkeRekey(t) => t.second(),
+            Self::Delete(_) | Self::Liveness(_) | Self::Lost(_) | Self::Update(_) | Self::Probe(_) => None,
         }
     }
 
@@ -129,7 +146,7 @@ impl Task {
     }
 
     /// It works on child SAs: an IKE rekey must wait for it (RFC 7296 §2.25.2).
-    const fn is_about_children(&self) -> bool {
+    pub(crate) const fn is_about_children(&self) -> bool {
         match self {
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::Lost(_) => true,
             Self::Delete(d) => d.is_child(),
@@ -138,10 +155,11 @@ impl Task {
     }
 }
 
-/// A pair that the peer's exchange made while ours for the same child was under way (RFC 7296 §2.8.1).
+/// What the peer's exchange made while ours for the same child was under way (RFC 7296 §2.8.1).
 #[derive(Clone, Debug)]
 pub(crate) struct Collision {
-    pub(crate) pair: ChildSaId,
+    /// `None`: its second key exchange is still to come (RFC 9370 §2.2.4).
+    pub(crate) pair: Option<ChildSaId>,
     pub(crate) lowest_nonce: Vec<u8>,
 }
 
@@ -165,7 +183,7 @@ pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
         )
         | None => return,
     };
-    collision.take_if(|c| c.pair == pair);
+    collision.take_if(|c| c.pair == Some(pair));
 }
 
 /// A CREATE_CHILD_SA request is one of three (RFC 7296 §1.3).
@@ -182,7 +200,8 @@ pub(crate) fn respond_create(
         return ike_rekey::respond(core, sa, cx, view);
     }
     // RFC 7296 §2.25.2: children wait while the IKE SA is being rekeyed.
-    if matches!(sa.active, Some(Task::IkeRekey(_))) || sa.rival.is_some() {
+    let rekeyed = sa.rival.is_some() || sa.series.iter().any(followup::Series::is_of_ike);
+    if rekeyed || matches!(sa.active, Some(Task::IkeRekey(_))) {
         return Err(Error::Local(Failure::Busy));
     }
     match view.notify(notify::REKEY_SA) {

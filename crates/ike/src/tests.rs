@@ -14,6 +14,7 @@ mod collisions;
 mod lossy;
 mod fragments;
 mod hybrid;
+mod followup;
 mod trace;
 mod hostile;
 mod nat;

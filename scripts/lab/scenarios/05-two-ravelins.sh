@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768; start on traffic; numbers near their end; a child SA for each worker
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; start on traffic; numbers near their end; a child SA for each worker
 # quick
 scenario() {
   local esp
@@ -11,6 +11,7 @@ scenario() {
   multipath
   worn aes128gcm16 3221225272 1 "a rekey with a quarter of the numbers left"
   worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
+  second_exchanges
   per_worker
 }
 
@@ -184,6 +185,39 @@ per_worker() {
   many_flows
   equal "per worker: one pair" 2 "$(ravelin_json A sas | jq length)"
   check_conservation A
+  watch_stop
+  check_wan
+}
+# RFC 9370 §2.2.4: rekeys of both kinds, of both sides and crossing, with ML-KEM or not at all. Their second exchange is seen
+# on the wire: IKE_FOLLOWUP_KE is exchange 44.
+second_exchanges() {
+  local ike=aes256gcm16-prfsha384-x25519-mlkem768 esp=aes256gcm16-x25519-mlkem768 before seen
+  watch_start
+  ravelin_config A start=immediately "ike=$ike" "esp=$esp" lifetime=2s ike_lifetime=5s more='rekey-jitter = 0'
+  ravelin_config B start=respond "ike=$ike" "esp=$esp" lifetime=2s ike_lifetime=5s more='rekey-jitter = 0'
+  ravelin_start B
+  ravelin_start A
+  check "ML-KEM in rekeys: up on both" both_up
+  wait_path hostA "$HOST_B" 5
+  before=$(tunnel_value A ike_spi_local)
+  start_process followups wan tcpdump -i br0 -s 80 -U -w "$LAB/followups.pcap" 'udp[26] = 44 or udp[30] = 44'
+  wait_until 5 test -s "$LAB/followups.pcap"
+  numbers_start
+  flow_start ab A B 8 500
+  flow_start ba B A 8 500
+  check_flow ab "ML-KEM in rekeys: hostA to hostB"
+  check_flow ba "ML-KEM in rekeys: hostB to hostA"
+  numbers_check "ML-KEM in rekeys" 8000
+  at_least "ML-KEM in rekeys: child rekeys" 3 "$(tunnel_value A rekeys)"
+  check "ML-KEM in rekeys: the IKE SA is another one" not [ "$(tunnel_value A ike_spi_local)" = "$before" ]
+  equal "ML-KEM in rekeys: no weaker than the first" "$ike $esp" "$(tunnel_value B ike_suite) $(tunnel_value B suite)"
+  stop_process followups
+  seen=$(tshark -r "$LAB/followups.pcap" -T fields -e isakmp.exchangetype 2>/dev/null | grep -c '^44')
+  at_least "ML-KEM in rekeys: messages of IKE_FOLLOWUP_KE on the wire, says tshark" 8 "$seen"
+  check_conservation A
+  check_conservation B
+  ravelin_stop A
+  ravelin_stop B
   watch_stop
   check_wan
 }

@@ -113,7 +113,7 @@ fn weak_and_broken_proposals_are_refused() {
     assert_error(&ike("aes256-sha256-modp768"), &["\"modp768\" is refused", "x25519"]);
     assert_error(&ike("aes256-md5-modp2048"), &["\"md5\" is refused"]);
     assert_error(&ike("aes256gcm16-prfsha384-mlkem768"), &["no key exchange group"]);
-    assert_error(&esp("aes256gcm16-x25519-mlkem768"), &["ML-KEM belongs to IKE"]);
+    assert_error(&esp("aes256gcm16-mlkem768"), &["ML-KEM without a key exchange group", "x25519"]);
     assert_error(&ike("aes256gcm16-x25519"), &["no PRF", "add one"]);
     assert_error(&ike("aes256gcm16-sha256-x25519"), &["its own integrity"]);
     assert_error(&ike("aes256-sha256"), &["no key exchange group"]);

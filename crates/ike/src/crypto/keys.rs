@@ -67,9 +67,10 @@ pub(crate) fn seed(kind: Prf, ni: &[u8], nr: &[u8], shared: &[u8]) -> Wiped {
     prf::prf(kind, &key, &[shared])
 }
 
-/// SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr), with the PRF of the old SA (RFC 7296 §2.18).
-pub(crate) fn rekey_seed(old: &IkeKeys, ni: &[u8], nr: &[u8], shared: &[u8]) -> Wiped {
-    prf::prf(old.prf, &old.d, &[shared, ni, nr])
+/// SKEYSEED = prf(SK_d (old), SK(0) | Ni | Nr | SK(1)), with the PRF of the old SA (RFC 7296 §2.18, RFC 9370 §2.2.4);
+/// `second`, SK(1), is empty without an additional key exchange.
+pub(crate) fn rekey_seed(old: &IkeKeys, ni: &[u8], nr: &[u8], shared: &[u8], second: &[u8]) -> Wiped {
+    prf::prf(old.prf, &old.d, &[shared, ni, nr, second])
 }
 
 /// SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
@@ -98,20 +99,33 @@ pub(crate) fn ike_keys(proposal: &IkeProposal, seed: &[u8], from: Ingredients<'_
     }
 }
 
-/// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr): keys of the exchange's initiator as sender first, then of its responder.
+/// What one or two key exchanges gave; empty: there was none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fresh<'a> {
+    pub(crate) first: &'a [u8],
+    pub(crate) second: &'a [u8],
+}
+
+impl fmt::Debug for Fresh<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fresh(…)")
+    }
+}
+
+/// KEYMAT = prf+(SK_d, [SK(0) |] Ni | Nr [| SK(1)]): keys of the exchange's initiator as sender first, then of its responder.
 pub(crate) fn child_keys(
     ike: &IkeKeys,
     proposal: &EspProposal,
     ni: &[u8],
     nr: &[u8],
-    shared: Option<&[u8]>,
+    fresh: Fresh<'_>,
 ) -> (ChildKeys, ChildKeys) {
     let integrity = match proposal.integrity {
         Some(integrity) if !proposal.encryption.is_some_and(is_aead) => prf::integrity_key_len(integrity),
         _ => 0,
     };
     let len = proposal.encryption.map_or(0, key_len) + integrity;
-    let seed = Zeroizing::new([shared.unwrap_or_default(), ni, nr].concat());
+    let seed = Zeroizing::new([fresh.first, ni, nr, fresh.second].concat());
     let mut cut = Cutter(prf::prf_plus(ike.prf, &ike.d, &seed, 2 * len), 0);
     let first = ChildKeys(cut.next(len).to_vec());
     (first, ChildKeys(cut.next(len).to_vec()))
@@ -156,12 +170,18 @@ mod tests {
         // AH has an integrity key alone.
         let ah = [(None, Some(Integrity::HmacSha256_128), 32), (None, Some(Integrity::HmacSha512_256), 64)];
         for (encryption, integrity, want) in lens.into_iter().chain(ah) {
-            let esp = EspProposal { encryption, integrity, group: None, esn: false };
-            let (i, r) = child_keys(&keys, &esp, &[1; 32], &[2; 32], None);
+            let esp = EspProposal { encryption, integrity, group: None, kem: None, esn: false };
+            let (i, r) = child_keys(&keys, &esp, &[1; 32], &[2; 32], Fresh::default());
             assert_eq!((i.0.len(), r.0.len()), (want, want));
             assert_ne!(i.0, r.0);
-            let (with_pfs, _) = child_keys(&keys, &esp, &[1; 32], &[2; 32], Some(&[9; 32]));
+            let pfs = Fresh { first: &[9; 32], second: &[] };
+            let (with_pfs, _) = child_keys(&keys, &esp, &[1; 32], &[2; 32], pfs);
             assert_ne!(i.0, with_pfs.0);
+            // RFC 9370 §2.2.4: SK(1) stands behind the nonces.
+            let both = Fresh { first: &[9; 32], second: &[7; 32] };
+            let (first, _) = child_keys(&keys, &esp, &[1; 32], &[2; 32], both);
+            let seed = [[9; 32], [1; 32], [2; 32], [7; 32]].concat();
+            assert_eq!(first.0, prf::prf_plus(keys.prf, &keys.d, &seed, want)[..]);
         }
     }
 }

@@ -162,6 +162,8 @@ pub struct Timers {
     pub retry_max: Duration,
     /// Pause after TEMPORARY_FAILURE; up to as much again is added at random.
     pub temporary_failure: Duration,
+    /// A peer that has agreed on a second key exchange must come with it within this time (RFC 9370 §2.2.4).
+    pub followup: Duration,
     /// How long an IKE SA that its peer should delete (after a rekey or a collision) is kept, and how long a deleted
     /// one still answers repeated requests.
     pub linger: Duration,
@@ -184,6 +186,7 @@ impl Default for Timers {
             retry_first: Duration::from_secs(2),
             retry_max: Duration::from_secs(60),
             temporary_failure: Duration::from_secs(2),
+            followup: Duration::from_secs(20),
             linger: Duration::from_secs(30),
             shutdown: Duration::from_secs(3),
         }

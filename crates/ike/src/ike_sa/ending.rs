@@ -24,6 +24,7 @@ impl Established {
     pub(crate) fn begin_delete(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) {
         self.drop_children(cx, why);
         self.queue.clear();
+        self.series.clear();
         self.phase = Phase::Deleting;
         self.announce_down(core, cx, why);
         self.push(cx, Task::Delete(delete::Delete::ike()));
@@ -59,7 +60,10 @@ impl Established {
         self.phase = Phase::Rekeyed { until: cx.now + cx.config.timers.linger };
         cx.count(Counter::IkeRekeyed);
         let children = core::mem::take(&mut self.children);
-        let queue = core::mem::take(&mut self.queue);
+        let mut queue = core::mem::take(&mut self.queue);
+        // It has just been done.
+        queue.retain(|w| !matches!(w.task, Task::IkeRekey(_)));
+        self.series.clear();
         cx.act(Action::Inherit { from: core.id, to, children, queue });
     }
 }

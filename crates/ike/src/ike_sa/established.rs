@@ -13,7 +13,7 @@ use crate::event::{ChildSaId, IkeSaId};
 use crate::header::Exchange;
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
-use crate::task::{self, Reply, Task, delete};
+use crate::task::{self, Reply, Task, delete, followup};
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -78,6 +78,10 @@ pub(crate) struct Established {
     pub(crate) active: Option<Task>,
     pub(crate) held: Option<Held>,
     pub(crate) rival: Option<Rival>,
+    /// Exchanges of the peer's whose second half is to come (RFC 9370 §2.2.4).
+    pub(crate) series: Vec<followup::Series>,
+    /// How often in a row the peer had forgotten one of ours.
+    pub(crate) not_found: u8,
     /// This one is such a rival: the IKE SA that still has what it may come to own.
     pub(crate) predecessor: Option<IkeSaId>,
     pub(crate) since: Instant,
@@ -117,6 +121,8 @@ impl Established {
             active: None,
             held: None,
             rival: None,
+            series: Vec::new(),
+            not_found: 0,
             predecessor: None,
             since: cx.now,
             last_heard: cx.now,
@@ -293,6 +299,11 @@ impl Established {
         self.queue.push_back(Waiting { task, not_before });
     }
 
+    /// Before all that waits: the peer waits for it.
+    pub(crate) fn push_next(&mut self, cx: &Cx<'_>, task: Task) {
+        self.queue.push_front(Waiting { task, not_before: cx.now });
+    }
+
     pub(crate) fn has_task(&self, is: impl Fn(&Task) -> bool) -> bool {
         self.active.as_ref().is_some_and(&is) || self.queue.iter().any(|w| is(&w.task))
     }
@@ -307,7 +318,8 @@ impl Established {
     /// Starts the next task when the window is free.
     pub(crate) fn run(&mut self, core: &mut Core, cx: &mut Cx<'_>) {
         while self.active.is_none() && core.window.is_free() {
-            let Some(at) = self.queue.iter().position(|w| w.not_before <= cx.now) else { return };
+            let ready = |w: &Waiting| w.not_before <= cx.now && !self.is_held_back(&w.task);
+            let Some(at) = self.queue.iter().position(ready) else { return };
             let Some(Waiting { mut task, .. }) = self.queue.remove(at) else { return };
             let Some(payloads) = task.build(core, self, cx) else { continue };
             let exchange = task.exchange();
@@ -344,6 +356,7 @@ impl Established {
     ) -> Option<State> {
         let reply = match asked.exchange {
             Exchange::CreateChildSa => task::respond_create(core, self, cx, view),
+            Exchange::IkeFollowupKe => followup::respond(core, self, cx, view),
             Exchange::Informational => return delete::respond_informational(core, self, cx, asked, view),
             Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::IkeIntermediate | Exchange::Other(_) => {
                 Err(crate::error::Malformed::Value("exchange type").into())

@@ -35,6 +35,9 @@ pub(crate) fn count_error(cx: &mut Cx<'_>, error: &crate::error::Error) {
         Error::Peer(Misbehaved::BadAuth(_)) => Counter::AuthFailed,
         Error::Peer(Misbehaved::BadPublicValue) => Counter::BadPublicValue,
         Error::Peer(Misbehaved::NoSuchChild) => Counter::OutOfPlace,
+        Error::Peer(Misbehaved::NoSuchSeries) | Error::Refused(notify::STATE_NOT_FOUND) => {
+            Counter::StateNotFound
+        }
         Error::Mismatch(Incompatible::Proposal(_) | Incompatible::Mode(_)) => Counter::NoProposal,
         Error::Mismatch(Incompatible::NotConfigured | Incompatible::NoAddress) => Counter::NoAddress,
         Error::Mismatch(Incompatible::Selectors(_)) => Counter::TsUnacceptable,

@@ -109,9 +109,13 @@ impl IkeSa {
 impl Established {
     fn alarm(&self, core: &Core, config: &EndpointConfig) -> Option<Instant> {
         let task = match self.active {
-            None => self.queue.iter().map(|w| w.not_before).min(),
+            None => {
+                let free = self.queue.iter().filter(|w| !self.is_held_back(&w.task));
+                free.map(|w| w.not_before).min()
+            }
             Some(_) => None,
         };
+        let series = self.series.iter().map(|s| s.until).min();
         let phase = match self.phase {
             Phase::Live => {
                 let proof = self.reauthenticate_at.unwrap_or(self.expires_at);
@@ -125,7 +129,7 @@ impl Established {
             let end = if p.is_current() { p.rekey_at.min(p.expires_at) } else { p.expires_at };
             p.proof_by.filter(|_| p.is_current()).map_or(end, |by| end.min(by))
         });
-        [task, phase, self.liveness_at(core), self.keepalive_at(core, config)]
+        [task, series, phase, self.liveness_at(core), self.keepalive_at(core, config)]
             .into_iter()
             .flatten()
             .chain(pairs)
@@ -168,6 +172,7 @@ impl Established {
             }
             Phase::Live | Phase::Rekeyed { .. } | Phase::Redundant { .. } | Phase::Deleting => {}
         }
+        self.expire_series(cx.now);
         self.check_pairs(core, cx);
         if self.liveness_at(core).is_some_and(|at| cx.now >= at) {
             self.push(cx, Task::Liveness(liveness::Liveness));

@@ -94,6 +94,7 @@ pub(crate) fn esp_transforms(p: &EspProposal, pfs: bool) -> Vec<Transform> {
     list.extend(p.integrity.map(integrity));
     list.extend(p.group.filter(|_| pfs).map(group));
     list.push(esn(p.esn));
+    list.extend(p.kem.filter(|_| pfs).map(additional));
     list
 }
 

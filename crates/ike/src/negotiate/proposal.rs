@@ -73,7 +73,9 @@ pub(crate) fn choose_esp(
 }
 
 fn without_groups(mut p: Proposal) -> Proposal {
-    p.transforms.retain(|t| t.kind != transform::GROUP);
+    p.transforms.retain(|t| {
+        !matches!(t.kind, transform::GROUP | transform::ADDITIONAL_KE_1..=transform::ADDITIONAL_KE_7)
+    });
     p
 }
 
@@ -90,19 +92,6 @@ fn choose<P: Copy>(
             .find(|o| o.protocol == protocol && o.spi.len() == spi_len && covers(&o.transforms, &wanted))?;
         Some(Chosen { ours: *p, number: found.number, spi: found.spi.clone() })
     })
-}
-
-/// As far as one exchange goes: without the additional key exchange, for peers and exchanges that cannot have one. Two
-/// proposals may become the same: then the second says nothing new.
-pub(crate) fn classical(list: &[IkeProposal]) -> Vec<IkeProposal> {
-    let mut out: Vec<IkeProposal> = Vec::new();
-    for p in list {
-        let bare = IkeProposal { kem: None, ..*p };
-        if !out.contains(&bare) {
-            out.push(bare);
-        }
-    }
-    out
 }
 
 /// Each wanted transform is offered, and each offered kind that is not wanted may be "none" (or, for ESN, "off").
@@ -224,7 +213,7 @@ fn names(kind: u8, list: &[Transform]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Encryption, Integrity, Prf};
+    use crate::config::{Encryption, Integrity, Kem, Prf};
 
     const GCM: IkeProposal = IkeProposal {
         encryption: Encryption::AesGcm16_256,
@@ -290,9 +279,10 @@ mod tests {
             encryption: Some(Encryption::AesGcm16_128),
             integrity: None,
             group: None,
+            kem: None,
             esn: false,
         };
-        let pfs = EspProposal { group: Some(Group::Curve25519), ..plain };
+        let pfs = EspProposal { group: Some(Group::Curve25519), kem: Some(Kem::MlKem768), ..plain };
         assert!(choose_esp(&[pfs], &offer_esp(&[plain], spi(), true), true).is_none());
         assert!(choose_esp(&[plain], &offer_esp(&[pfs], spi(), true), true).is_none());
         assert_eq!(choose_esp(&[pfs, plain], &offer_esp(&[plain], spi(), true), true).unwrap().ours, plain);

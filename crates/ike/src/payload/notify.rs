@@ -17,6 +17,8 @@ pub(crate) const FAILED_CP_REQUIRED: u16 = 37;
 pub(crate) const TS_UNACCEPTABLE: u16 = 38;
 pub(crate) const TEMPORARY_FAILURE: u16 = 43;
 pub(crate) const CHILD_SA_NOT_FOUND: u16 = 44;
+/// RFC 9370 §2.2.4.
+pub(crate) const STATE_NOT_FOUND: u16 = 47;
 pub(crate) const TS_MAX_QUEUE: u16 = 48;
 pub(crate) const INITIAL_CONTACT: u16 = 16384;
 pub(crate) const NAT_DETECTION_SOURCE_IP: u16 = 16388;
@@ -45,6 +47,8 @@ pub(crate) const EAP_ONLY_AUTHENTICATION: u16 = 16417;
 pub(crate) const USE_PPK: u16 = 16435;
 pub(crate) const PPK_IDENTITY: u16 = 16436;
 pub(crate) const NO_PPK_AUTH: u16 = 16437;
+/// RFC 9370 §2.2.4.
+pub(crate) const ADDITIONAL_KEY_EXCHANGE: u16 = 16441;
 pub(crate) const SA_RESOURCE_INFO: u16 = 16444;
 
 /// Types below this are errors (RFC 7296 §3.10.1).
@@ -107,7 +111,9 @@ pub(crate) fn name(kind: u16) -> String {
         39 => "INVALID_SELECTORS",
         TEMPORARY_FAILURE => "TEMPORARY_FAILURE",
         CHILD_SA_NOT_FOUND => "CHILD_SA_NOT_FOUND",
+        STATE_NOT_FOUND => "STATE_NOT_FOUND",
         TS_MAX_QUEUE => "TS_MAX_QUEUE",
+        ADDITIONAL_KEY_EXCHANGE => "ADDITIONAL_KEY_EXCHANGE",
         SA_RESOURCE_INFO => "SA_RESOURCE_INFO",
         INITIAL_CONTACT => "INITIAL_CONTACT",
         NAT_DETECTION_SOURCE_IP => "NAT_DETECTION_SOURCE_IP",

@@ -1,38 +1,27 @@
-//! CREATE_CHILD_SA for a new child, in both roles (RFC 7296 §1.3.1), and what the rekey of a child shares with it.
+//! CREATE_CHILD_SA for a new child, in both roles (RFC 7296 §1.3.1), and what the rekey of a child shares with it as
+//! responder.
 //!
-//! Decides: whether the answer is one to what was asked; who wins when both sides created the same child.
-//! Never: sends, retransmits, installs.
+//! Decides: what becomes of a child that is asked for; which place it has. Never: sends, retransmits, installs.
 
-use super::child_keys::{ke_payload, shared_as_initiator, shared_as_responder};
+use super::child_exchange::{Exchanged, Outcome};
+use super::child_keys::{ke_payload, shared_as_responder};
 use super::delete::{Delete, Inbound};
-use super::{Collision, Reply, Task, lowest};
+use super::followup::{self, is_replaceable};
+use super::{Collision, Reply, Task, child_rekey, lowest};
 use crate::child_sa::offer::{self, Fit};
 use crate::child_sa::{self, Agreed, ChildPair, Place, Then, group};
-use crate::config::{Child, ChildId, Group};
+use crate::config::{Child, ChildId};
 use crate::counters::Counter;
-use crate::crypto::group::KeyExchange;
+use crate::crypto::Hidden;
+use crate::crypto::keys::Fresh;
 use crate::endpoint::{Action, Cx, Near};
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, Misbehaved};
 use crate::event::ChildSaId;
 use crate::ike_sa::{Core, Established, count_error, error_payload};
 use crate::message::View;
-use crate::negotiate::proposal::group_by_number;
-use crate::payload::{Payload, notify};
+use crate::payload::Payload;
 use crate::snapshot::Role;
 use ravelin_wire::Spi;
-
-/// How often a peer may ask for another group.
-const MAX_GROUPS: u8 = 3;
-
-/// What a request of ours for a child holds until its answer.
-#[derive(Debug)]
-pub(crate) struct ChildExchange {
-    child: Child,
-    ke: Option<KeyExchange>,
-    nonce: Vec<u8>,
-    inbound: Spi,
-    place: Place,
-}
 
 #[derive(Debug)]
 pub(crate) struct ChildCreate {
@@ -50,153 +39,6 @@ enum Kind {
     Beside,
     /// For a resource of ours that has none of its own (RFC 9611).
     More,
-}
-
-/// Empty until the request is built.
-#[derive(Debug, Default)]
-pub(crate) struct Exchanged {
-    running: Option<ChildExchange>,
-    pub(crate) collision: Option<Collision>,
-    pub(crate) group: Option<Group>,
-    pub(crate) groups_tried: u8,
-}
-
-/// What the answer to a request of ours leads to.
-pub(crate) enum Outcome {
-    Made(ChildPair),
-    /// Ask again, with the group that the peer wants.
-    OtherGroup,
-    /// Ask again after a while.
-    Later,
-    Failed(Error),
-}
-
-impl Exchanged {
-    /// `SA, Ni, [KEi,] TSi, TSr`; `None` when no key can be made.
-    pub(crate) fn request(
-        &mut self,
-        child: Child,
-        place: Place,
-        near: Option<Near>,
-        cx: &mut Cx<'_>,
-    ) -> Option<Vec<Payload>> {
-        let group = self.group.or_else(|| child.proposals.iter().find_map(|p| p.group));
-        let ke = match group {
-            Some(group) => Some(KeyExchange::new(group, &mut *cx.rng)?),
-            None => None,
-        };
-        let (nonce, inbound) = (cx.nonce(), cx.inbound_spi(child.id, near));
-        // The selectors of a group are settled.
-        let trigger = if place.grouped { None } else { cx.trigger(child.id) };
-        let (sa, ts_i, ts_r) = offer::request(&child, inbound, true, trigger.as_ref());
-        let mut payloads: Vec<Payload> = offer::notifies(&child).collect();
-        payloads.extend(group::info(&child, place.resource));
-        payloads.extend([sa, Payload::Nonce(nonce.clone())]);
-        payloads.extend(ke.as_ref().map(ke_payload));
-        payloads.extend([ts_i, ts_r]);
-        self.running = Some(ChildExchange { child, ke, nonce, inbound, place });
-        Some(payloads)
-    }
-
-    /// What our request names, so that a pair which only the peer has can be deleted.
-    pub(crate) fn inbound(&self) -> Option<Inbound> {
-        self.running.as_ref().map(|r| Inbound { spi: r.inbound, ah: r.child.is_ah() })
-    }
-
-    /// `replaces` is the old pair of a rekey.
-    pub(crate) fn answered(
-        &mut self,
-        core: &Core,
-        sa: &mut Established,
-        cx: &mut Cx<'_>,
-        view: View<'_>,
-        replaces: Option<ChildSaId>,
-    ) -> Outcome {
-        if let Some(number) = view.wanted_group() {
-            return self.other_group(cx, number);
-        }
-        match self.judge(core, sa, cx, view, replaces) {
-            Ok(pair) => Outcome::Made(pair),
-            Err(Error::Refused(notify::TEMPORARY_FAILURE)) => {
-                cx.count(Counter::TemporaryFailures);
-                Outcome::Later
-            }
-            Err(e) => Outcome::Failed(e),
-        }
-    }
-
-    fn other_group(&mut self, cx: &mut Cx<'_>, number: u16) -> Outcome {
-        cx.count(Counter::InvalidKe);
-        let Some(run) = self.running.take() else { return Outcome::Later };
-        let groups = run.child.proposals.iter().filter_map(|p| p.group);
-        self.groups_tried += 1;
-        match group_by_number(groups, number) {
-            Some(group) if self.groups_tried <= MAX_GROUPS => {
-                self.group = Some(group);
-                Outcome::OtherGroup
-            }
-            _ => Outcome::Failed(Error::Refused(notify::INVALID_KE_PAYLOAD)),
-        }
-    }
-
-    fn judge(
-        &mut self,
-        core: &Core,
-        sa: &mut Established,
-        cx: &mut Cx<'_>,
-        view: View<'_>,
-        replaces: Option<ChildSaId>,
-    ) -> Result<ChildPair, Error> {
-        view.refuse_errors()?;
-        let run = self.running.take().ok_or(Error::Local(Failure::Key))?;
-        let more = run.place.grouped && replaces.is_none();
-        if !more {
-            offer::still_wanted(&run.child, &core.connection)?;
-        }
-        let fit = offer::judge_answer(&run.child, &run.child, view, true)?;
-        if more {
-            sa.fits_group(&fit, run.child.id)?;
-        }
-        let place = Place { grouped: run.place.grouped || fit.grouped, ..run.place };
-        let nr = view.nonce()?;
-        let shared = shared_as_initiator(run.ke.as_ref(), fit.chosen.ours.group, view)?;
-        let lost = self.collision.as_ref().is_some_and(|c| *lowest(&run.nonce, nr) < *c.lowest_nonce);
-        if self.collision.is_some() {
-            cx.count(Counter::Collisions);
-        }
-        let then = match replaces {
-            // RFC 7296 §2.8.1: the SA of the exchange with the lowest nonce goes, and its initiator deletes it.
-            _ if lost => Then::Discard,
-            Some(old) => Then::Replace(old),
-            None => Then::Use,
-        };
-        let agreed = Agreed {
-            role: Role::Initiator,
-            ni: &run.nonce,
-            nr,
-            shared: shared.as_ref().map(|s| s.as_slice()),
-            fit,
-            inbound: run.inbound,
-            place,
-            replaces,
-            then,
-        };
-        let pair =
-            child_sa::make(cx, (core.id, &sa.keys, &core.path), core.connection.id, &run.child, agreed);
-        // We won: the peer deletes the pair of its own exchange.
-        if let Some(c) = self.collision.as_ref().filter(|_| !lost) {
-            retire(sa, cx, c.pair);
-        }
-        Ok(pair)
-    }
-}
-
-/// The peer is about to delete this pair.
-pub(crate) fn retire(sa: &mut Established, cx: &mut Cx<'_>, id: ChildSaId) {
-    if let Some(pair) = sa.pair(id) {
-        pair.replaced = true;
-        cx.set_usable(id, false);
-    }
 }
 
 impl ChildCreate {
@@ -255,6 +97,12 @@ impl ChildCreate {
                     cx.count(Counter::ResourceSas);
                     sa.fill(core, cx, self.child, cx.now);
                 }
+            }
+            Outcome::GoOn => sa.push_next(cx, Task::ChildCreate(self)),
+            // Should the peer not come to the end with its own.
+            Outcome::Yielded => {
+                let at = cx.now + cx.config.timers.followup;
+                sa.push_at(cx, Task::ChildCreate(Self::of(self.child, self.kind)), at);
             }
             Outcome::OtherGroup => sa.push(cx, Task::ChildCreate(self)),
             Outcome::Later => {
@@ -317,19 +165,28 @@ pub(crate) fn respond(
         sa.fits_group(&fit, child.id)?;
         let place = sa.place_for_peer(cx, child)?;
         // Where both ask at once, both get what they ask for: the SAs of a group do not exclude each other.
-        let (reply, _) = accept(core, sa, cx, view, (child, place), fit, None)?;
-        cx.count(Counter::ResourceSas);
+        let (reply, _) = accept(core, sa, cx, view, (child, place), fit, For::More)?;
         return Ok(reply);
     }
+    // RFC 9370 §2.2.4: the peer knows of ours.
+    let ours = |t: &Task| matches!(t, Task::ChildCreate(t) if t.child == child.id && !t.is_more());
+    if sa.active.as_ref().is_some_and(|t| t.second().is_some() && ours(t)) {
+        return Err(Error::Local(Failure::Busy));
+    }
     let place = Place { resource: 0, grouped: fit.grouped };
-    let (reply, collision) = accept(core, sa, cx, view, (child, place), fit, None)?;
+    let (reply, collision) = accept(core, sa, cx, view, (child, place), fit, For::New)?;
+    crossed(sa, child.id, collision);
+    Ok(reply)
+}
+
+/// The peer's exchange for a new child meets ours.
+fn crossed(sa: &mut Established, child: ChildId, collision: Collision) {
     if let Some(Task::ChildCreate(ours)) = &mut sa.active
-        && ours.child == child.id
+        && ours.child == child
         && !ours.is_more()
     {
         ours.exchange.collision = Some(collision);
     }
-    Ok(reply)
 }
 
 /// A successor stays with the worker of the pair before it (RFC 9611 §4).
@@ -340,7 +197,37 @@ fn place_near(sa: &Established, child: &Child, place: Place, replaces: Option<Ch
     }
 }
 
-/// Makes the pair that the peer asked for; the answer waits for the data plane.
+/// What the peer asks a pair for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum For {
+    New,
+    More,
+    Rekey(ChildSaId),
+}
+
+impl For {
+    const fn replaces(self) -> Option<ChildSaId> {
+        match self {
+            Self::Rekey(old) => Some(old),
+            Self::New | Self::More => None,
+        }
+    }
+}
+
+/// What the peer's request and our answer agreed on.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    child: Child,
+    place: Place,
+    fit: Fit,
+    what: For,
+    ni: Vec<u8>,
+    nr: Vec<u8>,
+    first: Hidden,
+    inbound: Spi,
+}
+
+/// Takes what the peer asks for. Without a second key exchange the pair is made, and the answer waits for the data plane.
 pub(crate) fn accept(
     core: &Core,
     sa: &mut Established,
@@ -348,14 +235,12 @@ pub(crate) fn accept(
     view: View<'_>,
     (child, place): (&Child, Place),
     fit: Fit,
-    replaces: Option<ChildSaId>,
+    what: For,
 ) -> Result<(Reply, Collision), Error> {
-    if sa.children.len() >= cx.config.limits.children {
-        return Err(Error::Local(Failure::Full));
-    }
-    let ni = view.nonce()?;
+    is_room(sa, cx)?;
+    let ni = view.nonce()?.to_vec();
     let exchange = shared_as_responder(fit.chosen.ours.group, view, cx)?;
-    let near = if place.grouped { place_near(sa, child, place, replaces) } else { None };
+    let near = if place.grouped { place_near(sa, child, place, what.replaces()) } else { None };
     let (nr, inbound) = (cx.nonce(), cx.inbound_spi(child.id, near));
     let [answer, ts_i, ts_r] = offer::answer(&fit, inbound, true);
     let mut ok: Vec<Payload> = offer::notifies(child).collect();
@@ -363,21 +248,96 @@ pub(crate) fn accept(
     ok.extend([answer, Payload::Nonce(nr.clone())]);
     ok.extend(exchange.as_ref().map(|(ke, _)| ke_payload(ke)));
     ok.extend([ts_i, ts_r]);
-    let agreed = Agreed {
-        role: Role::Responder,
-        ni,
-        nr: &nr,
-        shared: exchange.as_ref().map(|(_, secret)| secret.as_slice()),
-        fit,
-        inbound,
-        place,
-        replaces,
-        then: Then::Answer,
-    };
-    let pair = child_sa::make(cx, (core.id, &sa.keys, &core.path), core.connection.id, child, agreed);
-    let collision = Collision { pair: pair.id, lowest_nonce: lowest(ni, &nr).to_vec() };
-    let failed = vec![error_payload(&Error::Local(Failure::Install))];
-    let reply = Reply::AfterInstall { pair: pair.id, ok, failed };
-    sa.children.push(pair);
-    Ok((reply, collision))
+    let first = exchange.map(|(_, secret)| secret.into()).unwrap_or_default();
+    let second = fit.chosen.ours.kem;
+    let begun = Begun { child: child.clone(), place, fit, what, ni, nr, first, inbound };
+    let Some(kem) = second else { return Ok(begun.make(core, sa, cx, &[], ok)) };
+    let collision = begun.collision(None);
+    ok.push(sa.begin_series(cx, kem, followup::Begun::Child(Box::new(begun))));
+    Ok((Reply::Now(ok), collision))
+}
+
+fn is_room(sa: &Established, cx: &Cx<'_>) -> Result<(), Error> {
+    if sa.children.len() < cx.config.limits.children { Ok(()) } else { Err(Error::Local(Failure::Full)) }
+}
+
+impl Begun {
+    pub(super) const fn child(&self) -> ChildId {
+        self.child.id
+    }
+
+    pub(super) const fn replaces(&self) -> Option<ChildSaId> {
+        self.what.replaces()
+    }
+
+    pub(super) fn is_more(&self) -> bool {
+        self.what == For::More
+    }
+
+    /// It makes the child, or what takes the place of this pair of it.
+    pub(super) fn is_for(&self, child: ChildId, replaces: Option<ChildSaId>) -> bool {
+        match self.what {
+            For::More => false,
+            For::New => replaces.is_none() && self.child.id == child,
+            For::Rekey(old) => replaces == Some(old),
+        }
+    }
+
+    fn collision(&self, pair: Option<ChildSaId>) -> Collision {
+        Collision { pair, lowest_nonce: lowest(&self.ni, &self.nr).to_vec() }
+    }
+
+    /// The second key exchange is done.
+    pub(super) fn go_on(
+        self,
+        core: &Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+        second: &[u8],
+        answer: Vec<Payload>,
+    ) -> Result<Reply, Error> {
+        is_room(sa, cx)?;
+        let (what, child) = (self.what, self.child.id);
+        if what.replaces().is_some_and(|old| !is_replaceable(sa, old)) {
+            return Err(Error::Peer(Misbehaved::NoSuchSeries));
+        }
+        let (reply, collision) = self.make(core, sa, cx, second, answer);
+        match what {
+            For::Rekey(old) => child_rekey::crossed(sa, old, collision),
+            For::New => crossed(sa, child, collision),
+            For::More => {}
+        }
+        Ok(reply)
+    }
+
+    fn make(
+        self,
+        core: &Core,
+        sa: &mut Established,
+        cx: &mut Cx<'_>,
+        second: &[u8],
+        ok: Vec<Payload>,
+    ) -> (Reply, Collision) {
+        let Self { child, place, fit, what, ni, nr, first, inbound } = &self;
+        let agreed = Agreed {
+            role: Role::Responder,
+            ni,
+            nr,
+            fresh: Fresh { first, second },
+            fit: fit.clone(),
+            inbound: *inbound,
+            place: *place,
+            replaces: what.replaces(),
+            then: Then::Answer,
+        };
+        let pair = child_sa::make(cx, (core.id, &sa.keys, &core.path), core.connection.id, child, agreed);
+        if *what == For::More {
+            cx.count(Counter::ResourceSas);
+        }
+        let collision = self.collision(Some(pair.id));
+        let failed = vec![error_payload(&Error::Local(Failure::Install))];
+        let reply = Reply::AfterInstall { pair: pair.id, ok, failed };
+        sa.children.push(pair);
+        (reply, collision)
+    }
 }

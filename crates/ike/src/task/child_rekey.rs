@@ -2,8 +2,10 @@
 //!
 //! Decides: whether a pair can be rekeyed now; what becomes of the old one. Never: negotiates (`child_create` does).
 
-use super::child_create::{self, Exchanged, Outcome};
-use super::{Reply, Task};
+use super::child_create::{self, For};
+use super::child_exchange::{Exchanged, Outcome};
+use super::followup::is_discarded;
+use super::{Collision, Reply, Task};
 use crate::child_sa::PairState;
 use crate::child_sa::offer;
 use crate::endpoint::{Action, Cx};
@@ -52,16 +54,27 @@ impl ChildRekey {
     ) {
         let (old, undo) = (self.old, self.exchange.inbound());
         // Whatever becomes of ours: the peer's exchange has made a successor.
-        if self.exchange.collision.is_some()
+        if self.exchange.collision.as_ref().is_some_and(|c| c.pair.is_some())
             && let Some(pair) = sa.pair(old)
         {
             pair.replaced = true;
         }
         match self.exchange.answered(core, sa, cx, view, Some(old)) {
             Outcome::Made(pair) => {
+                let discarded = is_discarded(pair.state);
                 sa.children.push(pair);
-                if let Some(old) = sa.pair(old) {
-                    old.replaced = true;
+                match sa.pair(old) {
+                    Some(old) if !discarded => old.replaced = true,
+                    // The peer's exchange has its second half before it.
+                    Some(old) if !old.replaced => old.rekey_before(cx.now + cx.config.timers.followup),
+                    Some(_) | None => {}
+                }
+            }
+            Outcome::GoOn => sa.push_next(cx, Task::ChildRekey(self)),
+            // Should the peer not come to the end with its own.
+            Outcome::Yielded => {
+                if let Some(pair) = sa.pair(old) {
+                    pair.rekey_before(cx.now + cx.config.timers.followup);
                 }
             }
             Outcome::OtherGroup => sa.push(cx, Task::ChildRekey(self)),
@@ -82,7 +95,7 @@ impl ChildRekey {
                 child_create::failed(core, sa, cx, &error, undo);
                 let at = cx.now + cx.config.timers.retry_max;
                 if let Some(pair) = sa.pair(old) {
-                    pair.rekey_at = at.min(pair.expires_at);
+                    pair.rekey_before(at);
                 }
             }
         }
@@ -102,20 +115,33 @@ pub(crate) fn respond(
     let (wanted, place) = sa.pair(old).map(|p| (p.child, p.place)).unzip();
     let child = connection.children.iter().filter(|c| Some(c.id) == wanted);
     let (child, fit) = offer::choose(child, view, true)?;
+    // RFC 9370 §2.2.4: the peer's request was late, and it knows of ours by now.
+    let ours = |t: &Task| matches!(t, Task::ChildRekey(t) if t.old == old);
+    if sa.active.as_ref().is_some_and(|t| t.second().is_some() && ours(t)) {
+        return Err(Error::Local(Failure::Busy));
+    }
     let place = place.unwrap_or_default();
-    let (reply, collision) = child_create::accept(core, sa, cx, view, (child, place), fit, Some(old))?;
+    let (reply, collision) = child_create::accept(core, sa, cx, view, (child, place), fit, For::Rekey(old))?;
+    crossed(sa, old, collision);
+    Ok(reply)
+}
+
+/// The peer's exchange for this pair has made a successor, or is on the way to one.
+pub(super) fn crossed(sa: &mut Established, old: ChildSaId, collision: Collision) {
+    let made = collision.pair.is_some();
     match &mut sa.active {
         // Both at once (RFC 7296 §2.8.1): the nonces decide when our own answer is there.
         Some(Task::ChildRekey(ours)) if ours.old == old => ours.exchange.collision = Some(collision),
         _ => {
             if let Some(pair) = sa.pair(old) {
-                pair.replaced = true;
+                pair.replaced |= made;
             }
         }
     }
     // A rekey of ours that only waits has nothing to do any more.
-    sa.queue.retain(|w| !matches!(&w.task, Task::ChildRekey(t) if t.old == old));
-    Ok(reply)
+    if made {
+        sa.queue.retain(|w| !matches!(&w.task, Task::ChildRekey(t) if t.old == old));
+    }
 }
 
 /// The pair that the peer names by its own inbound SPI.

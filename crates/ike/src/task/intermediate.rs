@@ -130,11 +130,11 @@ fn encapsulate(state: &InitAnswered, cx: &mut Cx<'_>, view: View<'_>) -> Result<
     Ok((ke_payload(kem, ciphertext), secret))
 }
 
-fn ke_payload(kem: Kem, data: Vec<u8>) -> Payload {
+pub(super) fn ke_payload(kem: Kem, data: Vec<u8>) -> Payload {
     Payload::KeyExchange { group: kem_number(kem), data }
 }
 
-fn value(view: View<'_>, kem: Kem) -> Result<&[u8], Error> {
+pub(super) fn value(view: View<'_>, kem: Kem) -> Result<&[u8], Error> {
     let (number, data) = view.ke()?.ok_or(Malformed::Missing("KE payload"))?;
     if number == kem_number(kem) {
         Ok(data)
@@ -152,7 +152,7 @@ fn mix(
     secret: &[u8],
 ) -> IkeKeys {
     let (initiator_spi, responder_spi) = core.spis();
-    let seed = keys::rekey_seed(old, ni, nr, secret);
+    let seed = keys::rekey_seed(old, ni, nr, secret, &[]);
     keys::ike_keys(proposal, &seed, Ingredients { ni, nr, initiator_spi, responder_spi })
 }
 

@@ -4,6 +4,7 @@
 
 use super::{Task, delete};
 use crate::endpoint::{Action, Cx};
+use crate::header::Exchange;
 use crate::ike_sa::{Core, Established};
 use crate::message::View;
 
@@ -11,9 +12,15 @@ use crate::message::View;
 pub(crate) struct Lost {
     /// Ours, in the request.
     pub(crate) inbound: delete::Inbound,
+    /// It was at its second key exchange.
+    pub(crate) second: bool,
 }
 
 impl Lost {
+    pub(super) const fn exchange(&self) -> Exchange {
+        if self.second { Exchange::IkeFollowupKe } else { Exchange::CreateChildSa }
+    }
+
     pub(super) fn process(self, core: &Core, sa: &mut Established, cx: &mut Cx<'_>, view: View<'_>) {
         if view.error().is_none() {
             sa.push(cx, Task::Delete(delete::Delete::child(self.inbound)));

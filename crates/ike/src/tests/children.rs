@@ -61,7 +61,7 @@ fn transport_mode_takes_two() {
 }
 
 fn ah(integrity: Integrity, esn: bool) -> EspProposal {
-    EspProposal { encryption: None, integrity: Some(integrity), group: None, esn }
+    EspProposal { encryption: None, integrity: Some(integrity), group: None, kem: None, esn }
 }
 
 // RFC 4302, RFC 7296 §3.3.1: protocol id 2, also in REKEY_SA and Delete

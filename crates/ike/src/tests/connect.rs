@@ -94,8 +94,13 @@ fn every_suite_of_ike_and_esp() {
         let (encryption, integrity) = esp[i % esp.len()];
         let mut pair = Pair::with(i as u64, |_, c| {
             c.proposals = vec![ike];
-            c.children[0].proposals =
-                vec![EspProposal { encryption: Some(encryption), integrity, group: None, esn: i % 2 == 0 }];
+            c.children[0].proposals = vec![EspProposal {
+                encryption: Some(encryption),
+                integrity,
+                group: None,
+                kem: None,
+                esn: i % 2 == 0,
+            }];
         });
         pair.run_secs(1);
         pair.assert_one_pair();

@@ -35,6 +35,11 @@ pub(super) fn first_request(spi: u64, payloads: &[Payload]) -> Vec<u8> {
     message::plain(header, payloads)
 }
 
+/// A public value that is lawful, for the first key exchange.
+pub(super) fn lawful_ke() -> Payload {
+    honest()[1].clone()
+}
+
 /// A good first request of A.
 fn honest() -> Vec<Payload> {
     let mut rng = ChaCha20Rng::seed_from_u64(9);
@@ -254,7 +259,7 @@ fn established(ep: &mut Endpoint) -> (&mut crate::ike_sa::Core, &mut crate::ike_
     ep.first_established().expect("an established SA")
 }
 
-fn inject_as_a(pair: &mut Pair, bytes: &[u8]) {
+pub(super) fn inject_as_a(pair: &mut Pair, bytes: &[u8]) {
     pair.inject(Side::B, addr("198.18.0.2:500"), addr("198.18.0.1:500"), bytes);
 }
 
@@ -392,9 +397,17 @@ fn arbitrary_payload() -> impl Strategy<Value = Payload> {
     let c = child("10.1.0.0/24", "10.2.0.0/24");
     let (sa, ts_i, ts_r) = crate::child_sa::offer::request(&c, spi, true, None);
     let ike = Payload::Sa(crate::negotiate::proposal::offer_ike(&[GCM], Some(77)));
+    let hybrid = Payload::Sa(crate::negotiate::proposal::offer_ike(&[super::hybrid::HYBRID], Some(78)));
+    let pfs = Child { proposals: vec![super::followup::PFS], ..c.clone() };
+    let pfs = crate::child_sa::offer::request(&pfs, spi, true, None).0;
+    let link = |data| Payload::Notify(Notify::with_data(notify::ADDITIONAL_KEY_EXCHANGE, data));
     prop_oneof![
         Just(sa),
         Just(ike),
+        Just(hybrid),
+        Just(pfs),
+        proptest::collection::vec(any::<u8>(), 0..20).prop_map(link),
+        Just(Payload::KeyExchange { group: 36, data: vec![0; 1184] }),
         Just(ts_i),
         Just(ts_r),
         Just(Payload::Nonce(vec![6; 32])),
@@ -421,6 +434,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
     prop_oneof![
         4 => Just(Exchange::CreateChildSa),
         4 => Just(Exchange::Informational),
+        2 => Just(Exchange::IkeFollowupKe),
         1 => Just(Exchange::IkeAuth),
         1 => any::<u8>().prop_map(|raw| Exchange::Other(raw.max(38))),
     ]
@@ -438,8 +452,11 @@ proptest! {
         ),
         rekeying in 0u8..3,
     ) {
-        let mut pair = Pair::established();
-        pair.watch = false;
+        let mut pair = Pair::with(1, |_, c| {
+            c.proposals = vec![GCM, super::hybrid::HYBRID];
+            c.children[0].proposals = vec![ESP, super::followup::PFS];
+        });
+        pair.run_secs(1);
         // A itself is out of the game from here on.
         pair.filter = Some(Box::new(|_, _| true));
         match rekeying {

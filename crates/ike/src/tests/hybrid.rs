@@ -11,7 +11,7 @@ use rand_core::SeedableRng;
 
 pub(super) const HYBRID: IkeProposal = IkeProposal { kem: Some(Kem::MlKem768), ..GCM };
 
-fn exchanges(pair: &Pair, side: Side) -> Vec<Exchange> {
+pub(super) fn exchanges(pair: &Pair, side: Side) -> Vec<Exchange> {
     let of_side = pair.sent.iter().filter(|(_, s, _)| *s == side);
     of_side.map(|(_, _, t)| Header::parse(&t.bytes).unwrap().0.exchange).collect()
 }

@@ -64,6 +64,13 @@ fn seeds_with_two_key_exchanges_in_pieces() {
     (3000..3060).for_each(|seed| run_with(seed, seed % 2 == 0, change));
 }
 
+// RFC 9370 §2.2.4: rekeys with a second key exchange, of both sides or of one only
+#[test]
+fn seeds_with_second_key_exchanges() {
+    (4000..4060).for_each(|seed| run_with(seed, seed % 2 == 0, super::followup::quantum));
+    (4100..4160).for_each(|seed| run_with(seed, seed % 2 == 0, super::followup::mixed));
+}
+
 // Seeds that once ended in two pairs: a peer that goes on with its own IKE SA while two rekeys cross.
 #[test]
 fn seeds_that_were_wrong_once() {

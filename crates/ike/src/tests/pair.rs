@@ -28,8 +28,13 @@ pub(super) const GCM: IkeProposal = IkeProposal {
     group: Group::Curve25519,
     kem: None,
 };
-pub(super) const ESP: EspProposal =
-    EspProposal { encryption: Some(Encryption::AesGcm16_128), integrity: None, group: None, esn: false };
+pub(super) const ESP: EspProposal = EspProposal {
+    encryption: Some(Encryption::AesGcm16_128),
+    integrity: None,
+    group: None,
+    kem: None,
+    esn: false,
+};
 
 pub(crate) struct Spis(pub(crate) u32);
 

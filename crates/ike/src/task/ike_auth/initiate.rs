@@ -11,6 +11,7 @@ use crate::auth::{self, Proven, Prover, Signed, bad};
 use crate::child_sa::{self, Agreed, Place, Then, group, offer};
 use crate::config::{Child, ChildId, Connection, LocalAuth, RemoteAuth};
 use crate::counters::Counter;
+use crate::crypto::keys::Fresh;
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed, Misbehaved};
 use crate::header::Exchange;
@@ -290,7 +291,7 @@ fn first_child(
                 role: Role::Initiator,
                 ni: nonces.0,
                 nr: nonces.1,
-                shared: None,
+                fresh: Fresh::default(),
                 fit,
                 inbound,
                 place,

@@ -9,6 +9,7 @@ use crate::auth::{self, Proven, Prover, bad};
 use crate::child_sa::{self, Agreed, Place, Then, group, offer};
 use crate::config::{Connection, Ppk, RedirectAt};
 use crate::counters::Counter;
+use crate::crypto::keys::Fresh;
 use crate::endpoint::{Action, Cx};
 use crate::error::{Error, Failure, Malformed};
 use crate::event::ChildSaId;
@@ -316,7 +317,7 @@ fn respond_child(
         role: Role::Responder,
         ni: nonces.0,
         nr: nonces.1,
-        shared: None,
+        fresh: Fresh::default(),
         fit,
         inbound,
         place,
