@@ -46,6 +46,9 @@ enum What {
     /// The same, stage by stage: where the clocks go
     #[command(after_help = stage::EXAMPLES)]
     Stage(way::plan::Wish),
+    /// Packets per second of one SA by one worker, and with its crypto shared by others
+    #[command(after_help = way::share::EXAMPLES)]
+    Share(way::share::Options),
     /// The crypto engine alone: clocks per packet, sealed and opened, by suite, size and tier
     #[command(after_help = crypto::EXAMPLES)]
     Crypto(crypto::Options),
@@ -82,6 +85,7 @@ fn run(what: What) -> anyhow::Result<()> {
         What::Wire(options) => wire::run(&options),
         What::Way(options) => way::run(&options),
         What::Stage(options) => stage::run(&options),
+        What::Share(options) => way::share::run(&options),
         What::Crypto(options) => crypto::run(&options),
         What::Compare(options) => compare::run(&options),
         What::Control(options) => control::run(&options),

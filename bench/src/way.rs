@@ -13,6 +13,7 @@ mod furnish;
 pub(crate) mod pair;
 pub(crate) mod measure;
 mod report;
+pub(crate) mod share;
 
 use crate::instrument::{Clock, Progress, Realtime, WrongOption, pin};
 use anyhow::{Context, bail};

@@ -8,6 +8,15 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use tracing::{info, warn};
 
+/// A panic of any thread or task ends the process: nothing goes on beside it half-way.
+pub fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
 /// First thing in `main`: no core dumps and no debugger of the same user, since keys lie in this memory.
 pub fn forbid_dumps() -> nix::Result<()> {
     prctl::set_dumpable(false)?;

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         eprintln!("ravelin-control: --log: {why}");
         return ExitCode::FAILURE;
     }
+    hygiene::end_on_panic();
     if let Err(why) = hygiene::forbid_dumps() {
         eprintln!("ravelin-control: core dumps could not be forbidden: {why}");
         return ExitCode::FAILURE;

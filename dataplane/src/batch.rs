@@ -94,6 +94,13 @@ impl Packets {
         self.slots.len() - self.len
     }
 
+    /// After a failure amid a batch: every frame that is still in it, drained or not.
+    #[cold]
+    pub fn salvage(&mut self) -> impl Iterator<Item = Frame> {
+        self.len = 0;
+        self.slots.iter_mut().map(|packet| packet.frame.take()).filter(|frame| frame.capacity() > 0)
+    }
+
     /// Takes all packets out, in their order.
     #[inline]
     pub fn drain(&mut self, _all: RangeFull) -> impl Iterator<Item = Finished> {

@@ -64,11 +64,14 @@ impl Mailbox {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    fn wake(&self) {
+    /// True: it slept.
+    pub(crate) fn wake(&self) -> bool {
         fence(Ordering::SeqCst);
-        if self.asleep.swap(false, Ordering::Relaxed) {
+        let slept = self.asleep.swap(false, Ordering::Relaxed);
+        if slept {
             self.bell.ring();
         }
+        slept
     }
 }
 
@@ -88,6 +91,13 @@ impl Mesh {
         mailbox.inbox.push(item)?;
         mailbox.wake();
         Ok(())
+    }
+
+    /// Wakes up to `count` others that sleep: there is work for them.
+    pub(crate) fn wake_others(&self, me: WorkerId, count: usize) {
+        let all = self.0.len();
+        let others = (1..all).filter_map(|step| self.0.get((usize::from(me.0) + step) % all));
+        others.filter(|other| other.wake()).take(count).for_each(drop);
     }
 
     /// Home needs no wake: the owner looks each turn, and a sleeping one is not short of frames.

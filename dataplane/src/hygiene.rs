@@ -4,6 +4,7 @@
 
 use anyhow::{Context as _, bail};
 use caps::{CapSet, Capability, CapsHashSet};
+use core::cell::Cell;
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
@@ -16,8 +17,18 @@ const NEEDED: [(Capability, &str); 3] = [
 /// Kept as well where the process has them: for the verifier, and for frames beyond RLIMIT_MEMLOCK.
 const HELPFUL: [Capability; 2] = [Capability::CAP_PERFMON, Capability::CAP_IPC_LOCK];
 
+thread_local! {
+    /// This thread's panics are answered by itself.
+    static SUPERVISED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a panic of this thread does not end the process.
+pub(crate) fn supervise() {
+    SUPERVISED.set(true);
+}
+
 /// Keys are in this memory: no core dump, no ptrace by our own user, no new privileges through exec. A panic of any
-/// thread ends the process, so that XDP drops what its worker no longer takes.
+/// thread that is not supervised ends the process, so that XDP drops what nobody takes any more.
 pub(crate) fn at_start() -> anyhow::Result<()> {
     prctl::set_dumpable(false).context("cannot forbid core dumps (PR_SET_DUMPABLE)")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot forbid core dumps (RLIMIT_CORE)")?;
@@ -25,7 +36,9 @@ pub(crate) fn at_start() -> anyhow::Result<()> {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         report(info);
-        std::process::abort();
+        if !SUPERVISED.get() {
+            std::process::abort();
+        }
     }));
     require()?;
     raise_memlock();

@@ -1,8 +1,9 @@
 //! Process 1: packets. Starts, waits for a control process to say which ports, and serves until it is told to stop.
 //!
 //! The packet way itself is the library; the modules here carry packets to it and away from it, and serve the control
-//! process. Ends with 0 after SIGTERM or SIGINT, XDP detached; with 1 and a message when it cannot start; aborts on a
-//! bug, and then the pinned XDP program drops what is protected (fail closed).
+//! process. Ends with 0 after SIGTERM or SIGINT, XDP detached; with 1 and a message when it cannot start. A worker that fails goes
+//! on without its last batch; any other bug aborts
+//! the process, and then the pinned XDP program drops what is protected (fail closed).
 #![forbid(unsafe_code)]
 
 mod config;

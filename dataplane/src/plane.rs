@@ -5,12 +5,12 @@
 use crate::devices::Devices;
 use crate::handoff::{Mailbox, Mesh};
 use crate::ports::{Common, Port};
-use crate::runner::{Handle, Line, Order, Parts};
+use crate::runner::{Handle, Life, Line, Order, Parts};
 use crate::tables_io::Publisher;
 use crate::tx::Egress;
 use crate::{config, hygiene};
 use anyhow::Context as _;
-use ravelin_dataplane::{Worker, WorkerConfig};
+use ravelin_dataplane::{Helpers, Worker, WorkerConfig};
 use ravelin_ring::msg::{PortId, TableEvent, WorkerId};
 use ravelin_ring::server::{Bells, Session};
 use ravelin_ring::setup::{Attach, Setup};
@@ -159,6 +159,7 @@ impl Plane {
         }
         if self.last_tick.elapsed() >= TICK {
             self.last_tick = Instant::now();
+            self.look_after_workers();
             self.watch();
             if let Some(session) = session.as_deref_mut() {
                 self.show(session);
@@ -192,6 +193,53 @@ impl Plane {
             if let Some(counters) = port.counters() {
                 writer.write(counters);
             }
+        }
+    }
+
+    /// A worker whose core does not run it goes on where the others are.
+    fn look_after_workers(&mut self) {
+        for at in 0..self.workers.len() {
+            let Some(worker) = self.workers.get_mut(at) else { continue };
+            let life = worker.look();
+            match life {
+                Life::Moves => {}
+                Life::StandsStill => {
+                    let own = self.setup.cores.get(at).map_or(usize::MAX, |core| usize::from(*core));
+                    let moved =
+                        self.workers.get(at).map(|worker| worker.relocate(self.others(own).into_iter()));
+                    tracing::error!(
+                        worker = at,
+                        core = own,
+                        ?moved,
+                        "a worker stands still; moved to other cores"
+                    );
+                }
+                Life::Hangs => {
+                    tracing::error!(
+                        worker = at,
+                        "a worker hangs; the data plane ends, and XDP drops what is protected"
+                    );
+                    std::process::abort();
+                }
+            }
+        }
+    }
+
+    /// The cores of the other workers; without others, all but its own.
+    fn others(&self, own: usize) -> Vec<usize> {
+        let other = |core: &usize| *core != own;
+        let cores: Vec<usize> =
+            self.setup.cores.iter().map(|core| usize::from(*core)).filter(other).collect();
+        if !cores.is_empty() {
+            return cores;
+        }
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).filter(other).collect()
+    }
+
+    #[cfg(debug_assertions)]
+    pub(crate) fn fail(&self, fault: crate::runner::Fault) {
+        if let Some(worker) = self.workers.last() {
+            worker.order(Order::Fail(fault));
         }
     }
 
@@ -263,15 +311,18 @@ fn spawn(
     let mailboxes = bells.workers.iter().map(|bell| Mailbox::new(frames, bell.clone()));
     let mesh = Mesh(mailboxes.collect());
     let pools: Vec<FramePool> = umem.pools(setup.cores.len());
+    let helpers = Helpers::new(u16::try_from(setup.cores.len())?);
     let started = Instant::now();
     let mut workers = Vec::new();
     for (i, ((pool, tun), core)) in pools.into_iter().zip(tuns).zip(&setup.cores).enumerate() {
         let id = WorkerId(u16::try_from(i)?);
         let config = WorkerConfig { id, workers: u16::try_from(setup.cores.len())?, max_sas: setup.max_sas };
+        let mut worker = Worker::new(config);
+        worker.join(helpers.clone());
         let parts = Parts {
             id,
             core: usize::from(*core),
-            worker: Worker::new(config),
+            worker,
             pool,
             tun,
             mesh: mesh.clone(),

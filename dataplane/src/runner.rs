@@ -5,24 +5,30 @@
 //! Never: blocks while there is work; frees tables; logs per packet.
 
 mod handle;
+mod shared;
+mod supervise;
 
-pub(crate) use handle::{Handle, Line, Order, Parts, Stopped};
+pub(crate) use handle::{Handle, Life, Line, Order, Parts, Stopped};
+#[cfg(debug_assertions)]
+pub(crate) use supervise::Fault;
 
 use crate::handoff::Mailbox;
-use crate::hygiene;
 use crate::punt::Punt;
 use crate::rx::Rx;
 use crate::tx::{Ports, Tx};
+use arrayvec::ArrayVec;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tap, Worker};
 use ravelin_ring::counters::Counter;
-use ravelin_ring::msg::InterfaceId;
+use ravelin_ring::msg::{InterfaceId, WorkerCommand};
 use ravelin_ring::server::WorkerLink;
 use ravelin_xsk::FramePool;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use supervise::MAX_FAILURES;
 
 /// Commands per turn: an install costs some microseconds, packets should not wait for a burst of them.
 const COMMANDS_PER_TURN: usize = 16;
@@ -55,10 +61,16 @@ struct Runner {
     rx: Rx,
     tx: Tx,
     link: Option<Box<WorkerLink>>,
+    /// See [`shared::has_to_wait`].
+    postponed: Option<WorkerCommand>,
     /// Somebody captures.
     tap: Option<Box<Tap>>,
     started: Instant,
     anomalies: u64,
+    /// Lately.
+    failures: ArrayVec<Instant, MAX_FAILURES>,
+    #[cfg(debug_assertions)]
+    fault: Option<Fault>,
     stop: bool,
 }
 
@@ -76,24 +88,32 @@ impl Runner {
             rx: Rx::default(),
             tx: Tx { me: parts.id, mesh: parts.mesh, egress: parts.egress },
             link: None,
+            postponed: None,
             tap: None,
             started: parts.started,
             anomalies: 0,
+            failures: ArrayVec::new(),
+            #[cfg(debug_assertions)]
+            fault: None,
             stop: false,
         }
     }
 
+    /// Until it is told to stop. A panic costs the batch that it comes with.
     fn run(mut self) -> Stopped {
-        if !core_affinity::set_for_current(core_affinity::CoreId { id: self.core }) {
-            tracing::warn!(core = self.core, "cannot pin the worker to its core");
-        }
-        if let Err(error) = hygiene::renounce() {
-            tracing::warn!("{error:#}");
-        }
+        self.settle_in();
         let mesh = self.tx.mesh.clone();
         let Some(mailbox) = mesh.mailbox(self.tx.me) else { return self.stopped() };
+        while catch_unwind(AssertUnwindSafe(|| self.serve(mailbox))).is_err() {
+            self.recover(); // or ends the process
+        }
+        self.stopped()
+    }
+
+    fn serve(&mut self, mailbox: &Mailbox) {
         let mut last_work = Instant::now();
         loop {
+            self.line.beat();
             let clock = Instant::now();
             let now = self.now(clock);
             let mut busy = self.orders();
@@ -104,7 +124,7 @@ impl Runner {
                 self.show();
                 last_work = clock;
             } else if self.stop {
-                return self.stopped();
+                return;
             } else if clock.duration_since(last_work) > SPIN {
                 self.sleep(mailbox);
                 last_work = Instant::now();
@@ -134,6 +154,7 @@ impl Runner {
                     self.line.main.ring();
                 }
                 Order::Session(link) => {
+                    self.postponed = None; // nobody waits for it any more
                     if let Some(old) = self.link.replace(link) {
                         let _ = self.line.returns.push(old);
                         self.line.main.ring();
@@ -154,9 +175,15 @@ impl Runner {
                     let now = self.now(Instant::now());
                     ask.answer(&mut self.worker, &mut self.batch, &mut self.pool, now);
                 }
-                Order::Tap(tap) => self.tap = tap,
+                Order::Tap(tap) => {
+                    self.worker.pause_sharing(tap.is_some());
+                    self.tap = tap;
+                }
                 Order::AddDevice { interface, queue } => self.punt.add(interface, queue),
                 Order::RemoveDevice { interface } => self.punt.remove(interface),
+                Order::Moved => self.worker.stats_mut().count(Counter::Stalls),
+                #[cfg(debug_assertions)]
+                Order::Fail(fault) => self.fault = Some(fault),
                 Order::Stop => self.stop = true,
             }
         }
@@ -171,10 +198,14 @@ impl Runner {
             if link.events.room(1) == 0 {
                 break;
             }
-            let Some(command) = link.commands.pop() else { break };
-            any = true;
+            let Some(command) = self.postponed.take().map(Ok).or_else(|| link.commands.pop()) else { break };
             match command {
+                Ok(command) if shared::has_to_wait(&command, &self.worker) => {
+                    self.postponed = Some(command);
+                    break;
+                }
                 Ok(command) => {
+                    any = true;
                     if let Some(answer) = self.worker.apply(command) {
                         // There is room: checked above.
                         let _ = link.events.push(&answer);
@@ -191,26 +222,35 @@ impl Runner {
     }
 
     fn packets(&mut self, mailbox: &Mailbox, now: Now) -> bool {
-        let Self { worker, batch, pool, ports, punt, rx, tx, tap, .. } = self;
+        let Self { worker, batch, pool, ports, punt, rx, tx, tap, postponed, .. } = self;
         let mut sent = false;
         worker.release(batch, ports.tx_room(MAX_RECEIVED), pool, now);
-        // What waited goes by itself: nothing else may take the room that was asked for it.
-        if batch.packets.is_empty() {
+        // What waited goes by itself: nothing else may take the room that was asked for it. Who captures has all packets
+        // of a batch at once, and who changes SAs none of their packets on the way: what others have of them comes back first.
+        let settles = worker.away() > 0 && (tap.is_some() || postponed.is_some());
+        if batch.packets.is_empty() && !settles {
             rx.gather(batch, ports, mailbox, punt, pool, |ports, pool, frame, port| {
                 worker.stats_mut().count(Counter::HandedIn);
                 tx.transmit(frame, port, ports, pool, worker.stats_mut());
                 sent = true;
             });
         }
-        let busy = !batch.packets.is_empty();
-        if busy {
+        let received = batch.packets.len();
+        if received > 0 {
             match tap {
                 None => worker.process(batch, pool, now),
                 Some(tap) => worker.process_watched(batch, pool, now, &mut **tap),
             }
+            #[cfg(debug_assertions)]
+            supervise::fail(&mut self.fault);
             tx.carry_out(batch, ports, punt, pool, worker.stats_mut());
         }
-        if busy || sent || ports.in_flight() > 0 {
+        if self.worker.shares() {
+            sent |= self.share(received, now);
+        }
+        let Self { pool, ports, tx, .. } = self;
+        let busy = received > 0 || sent;
+        if busy || ports.in_flight() > 0 {
             ports.kick();
         }
         ports.turn_over(pool);
@@ -220,7 +260,7 @@ impl Runner {
         while let Some(frame) = pool.take_foreign() {
             tx.mesh.send_home(pool.home_of(&frame), frame);
         }
-        busy || sent
+        busy
     }
 
     fn events(&mut self, now: Now) {
@@ -243,7 +283,7 @@ impl Runner {
 
     fn sleep(&mut self, mailbox: &Mailbox) {
         self.show();
-        if !mailbox.about_to_sleep() {
+        if !(mailbox.about_to_sleep() || self.worker.shares() && self.worker.is_wanted()) {
             let woken = self.wait();
             self.rx.tun_ready |= woken.tun_ready;
             if woken.tun_lost {
@@ -256,7 +296,7 @@ impl Runner {
 
     /// Until there is something to do.
     fn wait(&self) -> Woken {
-        let waiting = self.ports.in_flight() > 0;
+        let waiting = self.ports.in_flight() > 0 || self.worker.away() > 0;
         let timeout = PollTimeout::from(if waiting { SLEEP_IN_FLIGHT_MS } else { SLEEP_MS });
         let tun = self.punt.fd();
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.ports.sockets.len() + 2);

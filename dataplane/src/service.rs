@@ -25,6 +25,9 @@ pub(crate) struct Service {
     listener: Listener,
     /// Gets a byte per SIGTERM or SIGINT.
     signals: UnixStream,
+    /// Test builds: SIGUSR1 makes the last worker panic, SIGUSR2 stand still.
+    #[cfg(debug_assertions)]
+    faults: [(UnixStream, crate::runner::Fault); 2],
     bell: Arc<Bell>,
     pin_dir: PathBuf,
     run_dir: PathBuf,
@@ -41,6 +44,8 @@ impl Service {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
         }
+        #[cfg(debug_assertions)]
+        let faults = faults()?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o755)
@@ -52,7 +57,18 @@ impl Service {
         let pin_dir = pin_dir(run_dir)?;
         tracing::info!(socket = %path.display(), "waiting for the control process");
         let run_dir = run_dir.to_owned();
-        Ok(Self { listener, signals, bell, pin_dir, run_dir, plane: None, session: None, fresh: true })
+        Ok(Self {
+            listener,
+            signals,
+            #[cfg(debug_assertions)]
+            faults,
+            bell,
+            pin_dir,
+            run_dir,
+            plane: None,
+            session: None,
+            fresh: true,
+        })
     }
 
     pub(crate) fn serve(mut self) -> anyhow::Result<()> {
@@ -62,6 +78,12 @@ impl Service {
             self.look_after_session();
             self.receive_visitor()?;
             if let Some(plane) = &mut self.plane {
+                #[cfg(debug_assertions)]
+                for (signal, fault) in &mut self.faults {
+                    if matches!(signal.read(&mut [0; 16]), Ok(n) if n > 0) {
+                        plane.fail(*fault);
+                    }
+                }
                 plane.turn(self.session.as_mut());
             }
         }
@@ -165,4 +187,17 @@ fn pin_dir(run_dir: &Path) -> anyhow::Result<PathBuf> {
         anyhow!("the last part of --run-dir names the instance: letters, digits, - and _ only")
     })?;
     Ok(Path::new("/sys/fs/bpf").join(format!("ravelin-{instance}")))
+}
+
+#[cfg(debug_assertions)]
+fn faults() -> anyhow::Result<[(UnixStream, crate::runner::Fault); 2]> {
+    use crate::runner::Fault;
+    use signal_hook::consts::{SIGUSR1, SIGUSR2};
+    let on = |signal, fault| -> anyhow::Result<_> {
+        let (stream, writer) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(signal, writer)?;
+        Ok((stream, fault))
+    };
+    Ok([on(SIGUSR1, Fault::Panic)?, on(SIGUSR2, Fault::Stall)?])
 }

@@ -34,6 +34,10 @@ impl Stats {
         self.drops[why as usize] = self.drops[why as usize].wrapping_add(1);
     }
 
+    pub fn drop_many(&mut self, why: Drop, n: u64) {
+        self.drops[why as usize] = self.drops[why as usize].wrapping_add(n);
+    }
+
     pub fn get(&self, what: Counter) -> u64 {
         self.counters[what as usize]
     }

@@ -1,7 +1,10 @@
 //! One worker's packet processing, without I/O: here, and only here, stands the order of the stages.
 
+mod between;
 mod explain;
+mod shared;
 
+pub use between::Untrustworthy;
 pub use explain::{Handed, Subject};
 
 use crate::batch::{Batch, Places};
@@ -15,14 +18,15 @@ use crate::outbound::modes::{Means, Pass};
 use crate::packet::{Origin, Packet};
 use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
-use crate::sa::{Events, InboundHot, SaDb, Throttle};
+use crate::sa::{Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttle};
+use crate::share::Share;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use crate::{escape, flow, icmp, inbound, interface, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::{Outcome, WorkerCommand, WorkerEvent, WorkerId};
+use ravelin_ring::msg::WorkerId;
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
 
@@ -55,6 +59,7 @@ struct Way {
     hold: Hold,
     reassembly: Reassembly,
     nat: Nat,
+    share: Share,
     unknown_spi: Throttle,
     icmp: icmp::Rate,
     stats: Stats,
@@ -92,6 +97,7 @@ impl Worker {
             hold: Hold::new(),
             reassembly: Reassembly::default(),
             nat: Nat::new(config.id, config.workers),
+            share: Share::new(config.id),
             unknown_spi: Throttle::default(),
             icmp: icmp::Rate::default(),
             stats: Stats::default(),
@@ -149,50 +155,6 @@ impl Worker {
         }
     }
 
-    /// Call between batches. `None`: nothing to answer, or the answer comes through [`Self::next_event`] (reports).
-    pub fn apply(&mut self, command: WorkerCommand) -> Option<WorkerEvent> {
-        let leaves =
-            if let WorkerCommand::UseOutbound { tunnel, .. } = command { Some(tunnel) } else { None };
-        let answer = self.way.db.apply(command);
-        if let (Some(tunnel), Some(WorkerEvent::Done { outcome: Outcome::Ok, .. })) = (leaves, &answer) {
-            self.way.hold.release(tunnel);
-        }
-        if let Some(WorkerEvent::Done { outcome: Outcome::Refused, .. }) = answer {
-            self.way.stats.count(Counter::BadCommands);
-        }
-        answer
-    }
-
-    /// In force from the next batch on.
-    pub fn set_tables(&mut self, tables: Arc<Tables>) {
-        self.way.db.tunnels.follow(tables.spd.tunnels(), tables.interfaces.tunnels());
-        self.way.flows.carry_v6(self.way.db.max_sas(), tables.carries_v6());
-        self.way.nat.follow(&tables.nat);
-        self.way.hold.resolved(&tables.neighbours);
-        self.way.tables = tables;
-        self.way.epoch += 1;
-        if self.way.epoch.is_multiple_of(1 << 32) {
-            self.way.flows.forget(); // they know the low half of an epoch
-        }
-    }
-
-    /// From now on every packet is decided about by itself: the oracle for what is known of flows.
-    #[doc(hidden)]
-    pub fn without_flows(&mut self) {
-        self.way.flows = Flows::none();
-    }
-
-    pub fn tables(&self) -> &Arc<Tables> {
-        &self.way.tables
-    }
-
-    /// Drain between batches, as far as the event ring has room.
-    pub fn next_event(&mut self, now: Now) -> Option<WorkerEvent> {
-        let delayed = std::mem::take(&mut self.way.events.delayed);
-        self.way.stats.add(Counter::EventsDelayed, delayed);
-        self.way.db.next_event(&mut self.way.events, now)
-    }
-
     pub fn stats(&self) -> &Stats {
         &self.way.stats
     }
@@ -224,10 +186,13 @@ impl Way {
     }
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
-        let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, .. } = self;
+        let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, share, .. } = self;
         let esp = &lists.classes.esp;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
+        if db.has_shared() && share.engages(batch.packets.len()) {
+            inbound::shared::lend(batch, esp, db, share, stats, now);
+        }
         // What one packet needs before and after decryption is done while its records are at hand.
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
         inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
@@ -269,7 +234,7 @@ impl Way {
         if !lists.unknown.places.is_empty() {
             large |= self.decide(batch, lists, now, probe);
         }
-        let Self { db, engine, events, stats, tables, .. } = self;
+        let Self { db, engine, events, stats, tables, share, .. } = self;
         let Lists { classes, protect, bypass, .. } = lists;
         probe.look(Point::Decided, View { batch, db, places: (protect, bypass) });
         mss::outbound(batch, protect, db, tables);
@@ -292,10 +257,12 @@ impl Way {
             outbound::tfc::run(batch, protect, db);
         }
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
+        if db.has_shared() && share.engages(batch.packets.len()) {
+            let before = |packet: &mut Packet, hot: &mut _, sa: &mut _| ready(packet, hot, sa, events, now);
+            outbound::shared::lend(batch, protect, db, share, stats, now, before);
+        }
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
-            route::age(packet)?;
-            outbound::encap::write(packet, hot, sa)?;
-            outbound::sequence::take(packet, hot, sa, events, now)
+            ready(packet, hot, sa, events, now)
         });
         probe.stage("out-encrypt", protect.len());
         batch.each(bypass, |packet| {
@@ -397,4 +364,18 @@ impl Way {
             }
         }
     }
+}
+
+/// All that comes before a packet is sealed.
+#[inline(always)]
+fn ready(
+    packet: &mut Packet,
+    hot: &mut OutboundHot,
+    sa: &mut Option<OutboundSa>,
+    events: &mut Events,
+    now: Now,
+) -> Result<(), Drop> {
+    route::age(packet)?;
+    outbound::encap::write(packet, hot, sa)?;
+    outbound::sequence::take(packet, hot, sa, events, now)
 }

@@ -55,14 +55,14 @@ numbers_check() { # TEXT PACKETS: at least so many
 
 # ---- numbered traffic ----
 
-# flow_start NAME FROM TO SECONDS RATE [SIZE]: FROM and TO are A or B; the account goes to $LAB/NAME.flow
+# flow_start NAME FROM TO SECONDS RATE [SIZE [BURST]]: FROM and TO are A or B; the account goes to $LAB/NAME.flow
 flow_start() {
   local name=$1 from=$2 to=$3 target port=$((20000 + RANDOM % 20000))
   [ "$to" = A ] && target=$HOST_A || target=$HOST_B
   rm -f "$LAB/$name.flow"
   start_process "$name.receive" "host$to" "$PY" "$LAB_HERE/py/flow.py" receive "$target" "$port" "$LAB/$name.flow"
   wait_until 5 port_open "host$to" "$port" || die "the receiver of $name did not start"
-  start_process "$name.send" "host$from" "$PY" "$LAB_HERE/py/flow.py" send "$target" "$port" --seconds "$4" --rate "$5" --size "${6:-200}"
+  start_process "$name.send" "host$from" "$PY" "$LAB_HERE/py/flow.py" send "$target" "$port" --seconds "$4" --rate "$5" --size "${6:-200}" --burst "${7:-0}"
 }
 port_open() { in_ns "$1" ss -Hlnu "sport = :$2" | grep -q .; }
 flow_wait() { # NAME SECONDS: until its account is there

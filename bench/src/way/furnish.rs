@@ -94,12 +94,13 @@ fn bypass(side: Side) -> anyhow::Result<Policy> {
     })
 }
 
-/// One SA from left to right for each tunnel.
+/// One SA from left to right for each tunnel. `shared`: its crypto may be other workers'.
 pub(super) fn install(
     left: &mut Worker,
     right: &mut Worker,
     subject: Subject,
     tunnel: u32,
+    shared: bool,
 ) -> anyhow::Result<()> {
     let Some((suite, key_len)) = subject.contract() else { return Ok(()) };
     let keys = keys(tunnel, key_len);
@@ -108,7 +109,9 @@ pub(super) fn install(
     for (worker, side) in [(&mut *left, Side::Left), (right, Side::Right)] {
         let direction = if side == Side::Left { Direction::Outbound } else { Direction::Inbound };
         let ids = (SaId(tunnel.into()), TunnelId(tunnel));
-        let spec = SaSpec { esn: false, ..sa::spec(ids, direction, spi, (suite, &keys), side.outer())? };
+        let extras = Extras { shared, ..Extras::default() };
+        let spec =
+            SaSpec { esn: false, extras, ..sa::spec(ids, direction, spi, (suite, &keys), side.outer())? };
         let (sa, token, selector) = (spec.id, Token(0), selector(tunnel, side)?);
         worker.apply(WorkerCommand::SaSelector { sa, selector });
         expect(worker.apply(WorkerCommand::InstallSa { token, spec: Box::new(spec) }))?;

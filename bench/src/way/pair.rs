@@ -62,7 +62,7 @@ impl Pair {
         me.left.set_tables(furnish::tables(Side::Left, tunnels)?);
         me.right.set_tables(furnish::tables(Side::Right, tunnels)?);
         for tunnel in 0..tunnels {
-            furnish::install(&mut me.left, &mut me.right, subject, tunnel)?;
+            furnish::install(&mut me.left, &mut me.right, subject, tunnel, false)?;
         }
         Ok(me)
     }

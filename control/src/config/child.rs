@@ -26,6 +26,7 @@ pub(crate) const CHILD_KEYS: &[&str] = &[
     "ah-proposals",
     "pfs",
     "per-worker",
+    "shared-crypto",
     "tfc-padding",
     "lifetime",
     "hard-lifetime",
@@ -60,6 +61,7 @@ pub(crate) struct Part {
     pub(crate) mode: Mode,
     pub(crate) proposals: Vec<EspProposal>,
     pub(crate) per_worker: bool,
+    pub(crate) shared: bool,
     pub(crate) tfc: u16,
     pub(crate) level: Level,
 }
@@ -77,9 +79,10 @@ impl Part {
             word(v, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)])
         });
         let per_worker = table.or("per-worker", base.is_some_and(|b| b.per_worker), findings, boolean);
+        let shared = table.or("shared-crypto", base.is_some_and(|b| b.shared), findings, boolean);
         let tfc = table.or("tfc-padding", base.map_or(0, |b| b.tfc), findings, padding);
         let level = Level::read(table, above, findings);
-        Self { mode, proposals: offered(table, ike, base, findings), per_worker, tfc, level }
+        Self { mode, proposals: offered(table, ike, base, findings), per_worker, shared, tfc, level }
     }
 }
 
@@ -204,6 +207,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         mode: part.mode,
         esp_proposals: part.proposals,
         per_worker: part.per_worker,
+        shared: part.shared,
         tfc: part.tfc,
         replay_window: part.level.replay_window,
         tunnel_mtu: part.level.tunnel_mtu,
@@ -244,6 +248,11 @@ pub(crate) fn check(tunnel: &Tunnel, findings: &mut Findings) {
         let cure = "remove it, or use ESP in tunnel mode, without keys that change how packets travel";
         let found = "`tfc-padding` with AH, in transport mode, or with rules of how packets travel";
         findings.error(tunnel.line, found, "no padding", cure);
+    }
+    if tunnel.shared && (ah || tunnel.mode == Mode::Transport || tunnel.travel.rules.any()) {
+        let cure = "remove it, or use ESP in tunnel mode, without keys that change how packets travel";
+        let found = "`shared-crypto` with AH, in transport mode, or with rules of how packets travel";
+        findings.error(tunnel.line, found, "crypto by the worker that has the SA", cure);
     }
     if tunnel.mode == Mode::Tunnel {
         return;

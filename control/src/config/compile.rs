@@ -147,6 +147,7 @@ impl Tunnel {
         ChildSettings {
             tunnel: self.id,
             replay_window: self.replay_window,
+            shared: self.shared,
             tfc: self.tfc,
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,

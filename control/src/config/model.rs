@@ -136,6 +136,8 @@ pub struct Tunnel {
     pub encapsulation: Encapsulation,
     /// A child SA for each worker, where the peer can (RFC 9611).
     pub per_worker: bool,
+    /// The crypto of an SA's packets is shared by all workers while its own is loaded.
+    pub shared: bool,
     /// Packets; 0: no replay check.
     pub replay_window: u32,
     /// Inner packets shorter than this are padded to it; 0: none.
@@ -302,6 +304,7 @@ impl ChildSettings {
 pub struct ChildSettings {
     pub tunnel: TunnelId,
     pub replay_window: u32,
+    pub shared: bool,
     pub tfc: u16,
     pub tunnel_mtu: u16,
     pub outer_df: OuterDf,

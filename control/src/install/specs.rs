@@ -43,6 +43,7 @@ impl Installer {
                 extras: Extras {
                     sequence: if sa.replaces.is_some() { 0 } else { self.first_sequence },
                     multipath: settings.travel.multipath,
+                    shared: settings.shared,
                     rules: settings.travel.rules,
                 },
                 soft_bytes: bytes,

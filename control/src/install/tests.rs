@@ -101,6 +101,7 @@ fn settings() -> ChildSettings {
     ChildSettings {
         tunnel: TunnelId(3),
         replay_window: 1024,
+        shared: false,
         tfc: 600,
         tunnel_mtu: 1500,
         outer_df: OuterDf::Copy,

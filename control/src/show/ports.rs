@@ -102,6 +102,22 @@ pub(super) fn workers(all: &[WorkerStatus]) -> String {
         if let Some(kernels) = &worker.crypto {
             text.push_str(&format!("worker {} crypto: {kernels}\n", worker.id));
         }
+        let [failures, stalls] =
+            [Counter::Failures, Counter::Stalls].map(|counter| of(&worker.counters, counter.name()));
+        if failures + stalls > 0 {
+            let id = worker.id;
+            text.push_str(&format!(
+                "worker {id} failed {failures} times and stood still {stalls} times (moved to other cores): see its log\n"
+            ));
+        }
+        let [lent, back, helped] = [Counter::Lent, Counter::LentBack, Counter::Helped]
+            .map(|counter| of(&worker.counters, counter.name()));
+        if lent + helped > 0 {
+            let id = worker.id;
+            text.push_str(&format!(
+                "worker {id} shares crypto: {lent} packets lent, {back} bursts of them done by itself, {helped} packets of others\n"
+            ));
+        }
     }
     text
 }

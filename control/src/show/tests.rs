@@ -263,7 +263,11 @@ WORKER  CORE  SAS IN  SAS OUT  RECEIVED  ENCRYPTED  DECRYPTED  FORWARDED  PUNTED
      0     1       2        1         1         11         12          5       6      9       2
      1     2       2        1         1         11         12          5       6      9       2
 worker 0 crypto: aes-gcm: vaes-avx512
+worker 0 failed 27 times and stood still 28 times (moved to other cores): see its log
+worker 0 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 packets of others
 worker 1 crypto: aes-gcm: vaes-avx512
+worker 1 failed 27 times and stood still 28 times (moved to other cores): see its log
+worker 1 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 packets of others
 ",
     );
 }

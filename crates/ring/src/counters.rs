@@ -158,13 +158,19 @@ named! {
         /// An ICMP message shorter than 8 bytes.
         IcmpLength = "icmp_length",
         IcmpChecksum = "icmp_checksum",
+        /// The worker that did its crypto did not bring it back in time.
+        HelperLost = "helper_lost",
+        /// So many packets of SAs with shared crypto are with other workers that there is no place for more.
+        HelpersBusy = "helpers_busy",
+        /// In the hands of a worker that failed (a bug of ours): it goes on without its batch.
+        WorkerFailed = "worker_failed",
     }
 }
 
 named! {
     /// Per worker, besides the drops. For every worker, once it rests:
     /// `Received + Injected + Generated + HandedIn + Released = Forwarded + Punted + HandedOut + Consumed + Held + Σ drops`;
-    /// `Held - Released` packets wait at this moment.
+    /// `Held - Released` packets wait at this moment, those with other workers among them ([`Counter::Lent`]).
     Counter {
         /// Packets taken from receive rings.
         Received = "received",
@@ -192,7 +198,7 @@ named! {
         EventsDelayed = "events_delayed",
         /// Commands refused because they were malformed.
         BadCommands = "bad_commands",
-        /// Packets that began to wait for an outbound SA.
+        /// Packets that began to wait: for an outbound SA, a link address, other fragments, another worker's crypto.
         Held = "held",
         /// Packets that waited and go on, or are dropped since their time is over.
         Released = "released",
@@ -202,6 +208,16 @@ named! {
         NatOpened = "nat_opened",
         NatClosed = "nat_closed",
         NatEvicted = "nat_evicted",
+        /// Packets given to other workers for their crypto; they are among those held and released.
+        Lent = "lent",
+        /// Bursts whose crypto was to be another worker's, but nobody came to it: it was done here.
+        LentBack = "lent_back",
+        /// Packets of other workers whose crypto was done here.
+        Helped = "helped",
+        /// How often the worker failed amid a batch, and went on with all that it has.
+        Failures = "failures",
+        /// How often the worker stood still for a second, and was moved to the cores of the others.
+        Stalls = "stalls",
     }
 }
 

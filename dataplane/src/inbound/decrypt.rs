@@ -107,7 +107,7 @@ fn refuse(packet: &mut Packet, sa: &mut Option<InboundSa>, why: Drop) {
     packet.drop(why);
 }
 
-fn reason(error: OpenError) -> Drop {
+pub(super) fn reason(error: OpenError) -> Drop {
     match error {
         OpenError::BadEsp => Drop::BadEsp,
         OpenError::BadIcv => Drop::BadIcv,

@@ -3,6 +3,7 @@
 pub(crate) mod lookup;
 pub(crate) mod replay;
 pub(crate) mod decrypt;
+pub(crate) mod shared;
 pub(crate) mod decap;
 pub(crate) mod transport;
 pub(crate) mod ah;

@@ -64,7 +64,7 @@ pub(super) fn flow_label(packet: &Packet, at: usize) -> u32 {
 
 /// Fills in the checksum of UDP over a sealed packet. RFC 3948 §2.1 has none over IPv4 only, and RFC 6935 leaves zero to
 /// those who agreed on it: a socket drops it.
-pub(super) fn checksum(packet: &mut Packet) {
+pub(crate) fn checksum(packet: &mut Packet) {
     let Some((_, ip)) = packet.frame.data_mut().split_at_mut_checked(NETWORK) else { return };
     checksum_behind(ip, ipv6::HEADER);
 }

@@ -6,9 +6,12 @@ pub(crate) mod fragment;
 pub(crate) mod tfc;
 pub(crate) mod sequence;
 pub(crate) mod encrypt;
+pub(crate) mod shared;
 pub(crate) mod encap;
 mod multipath;
 pub(crate) mod modes;
 pub(crate) mod front;
 mod encap6;
 mod fragment6;
+
+pub(crate) use encap6::checksum;

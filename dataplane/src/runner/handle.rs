@@ -5,8 +5,11 @@
 use super::Runner;
 use crate::handoff::Mesh;
 use crate::inspect::Ask;
+use crate::plane::TICK;
 use crate::tx::{Egress, Ports};
 use crossbeam::queue::ArrayQueue;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use ravelin_dataplane::{Tables, Tap, Worker};
 use ravelin_ring::Bell;
 use ravelin_ring::msg::{InterfaceId, PortId, WorkerId};
@@ -14,7 +17,7 @@ use ravelin_ring::server::WorkerLink;
 use ravelin_xsk::{FramePool, Socket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -49,6 +52,10 @@ pub(crate) enum Order {
     RemoveDevice {
         interface: InterfaceId,
     },
+    /// It stood still, and was moved to other cores.
+    Moved,
+    #[cfg(debug_assertions)]
+    Fail(super::supervise::Fault),
     Stop,
 }
 
@@ -59,6 +66,10 @@ pub(crate) struct Line {
     /// Things that the worker is done with and that take a system call to drop.
     pub(super) returns: ArrayQueue<Box<WorkerLink>>,
     pub(super) tables: AtomicU64,
+    /// Rises every turn, ten times a second at least.
+    turns: AtomicU64,
+    /// The worker's thread, as the kernel numbers it; 0: it has not begun.
+    pub(super) thread: AtomicI32,
     pub(super) bell: Arc<Bell>,
     pub(super) main: Arc<Bell>,
 }
@@ -68,7 +79,24 @@ pub(crate) struct Line {
 pub(crate) struct Handle {
     line: Arc<Line>,
     thread: JoinHandle<Stopped>,
+    /// Turns when it was looked at last, and how often there were no more since.
+    seen: u64,
+    still: u32,
 }
+
+/// How a worker does, looked at every [`crate::plane::TICK`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Life {
+    Moves,
+    /// For a second now, which is said once.
+    StandsStill,
+    /// For so long that it will not come back.
+    Hangs,
+}
+
+/// Ticks without a turn: more than any device makes a worker wait, and more than any scheduler.
+const STILL: u32 = 4;
+const HANGS: u32 = 80;
 
 /// What is left of a worker after it stopped; the main thread lets go of it.
 #[derive(Debug)]
@@ -93,13 +121,24 @@ pub(crate) struct Parts {
 }
 
 impl Line {
+    #[inline]
+    pub(super) fn beat(&self) {
+        // One writer.
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     /// Waits for a place in the queue, which the worker empties every turn.
     fn order(&self, order: Order) {
         let mut order = order;
+        let since = Instant::now();
         while let Err(back) = self.orders.push(order) {
             order = back;
             self.bell.ring();
             thread::yield_now();
+            if since.elapsed() > TICK * HANGS {
+                tracing::error!("a worker does not take orders any more; the data plane ends");
+                std::process::abort();
+            }
         }
         self.bell.ring();
     }
@@ -119,13 +158,15 @@ impl Handle {
             orders: ArrayQueue::new(ORDERS),
             returns: ArrayQueue::new(ORDERS),
             tables: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            thread: AtomicI32::new(0),
             bell: parts.bell.clone(),
             main: parts.main.clone(),
         });
         let name = format!("worker-{}", parts.id.0);
         let theirs = line.clone();
         let thread = thread::Builder::new().name(name).spawn(move || Runner::new(parts, theirs).run())?;
-        Ok(Self { line, thread })
+        Ok(Self { line, thread, seen: 0, still: 0 })
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -140,6 +181,28 @@ impl Handle {
     /// Number of the last tables that the worker has taken.
     pub(crate) fn tables(&self) -> u64 {
         self.line.tables.load(Ordering::Acquire)
+    }
+
+    /// Call every tick. Looked at by ticks, not by the clock: a machine that was put aside as a whole is no stall.
+    pub(crate) fn look(&mut self) -> Life {
+        let turns = self.line.turns.load(Ordering::Relaxed);
+        self.still = if turns == self.seen { self.still.saturating_add(1) } else { 0 };
+        self.seen = turns;
+        match self.still {
+            STILL => Life::StandsStill,
+            HANGS.. => Life::Hangs,
+            _ => Life::Moves,
+        }
+    }
+
+    /// To any of these cores, with all that it has: its own does not run it (R74).
+    pub(crate) fn relocate(&self, cores: impl Iterator<Item = usize>) -> nix::Result<()> {
+        let mut set = CpuSet::new();
+        cores.for_each(|core| _ = set.set(core));
+        sched_setaffinity(Pid::from_raw(self.line.thread.load(Ordering::Acquire)), &set)?;
+        // For its counter; a full queue loses the count alone.
+        let _ = self.line.orders.push(Order::Moved);
+        Ok(())
     }
 
     /// Drops what the worker has returned.

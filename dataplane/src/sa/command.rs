@@ -12,6 +12,8 @@ use ravelin_ring::msg::{
 };
 use ravelin_wire::Selector;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// SAs whose selectors came and whose installation has not yet.
 const MAX_PENDING: usize = 64;
@@ -75,7 +77,7 @@ impl SaDb {
 
     fn install(&mut self, spec: &SaSpec) -> Outcome {
         let selectors = self.take_selectors(spec);
-        let (Some(selectors), Some(key)) = (selectors, key(spec)) else { return Outcome::Refused };
+        let (Some(selectors), Some((key, shared))) = (selectors, keys(spec)) else { return Outcome::Refused };
         if !lawful(spec) || self.by_id.contains_key(&spec.id) {
             return Outcome::Refused;
         }
@@ -91,7 +93,7 @@ impl SaDb {
                 if self.inbound.len() >= self.max_sas {
                     return Outcome::Full;
                 }
-                let sa = InboundSa::new(spec, selectors);
+                let sa = InboundSa::new(spec, selectors, shared);
                 self.ruled += usize::from(sa.rules.any());
                 let place = self.inbound.insert(sa.hot(spec), key, sa);
                 match spec.suite.protocol() {
@@ -104,12 +106,13 @@ impl SaDb {
                 if self.outbound.len() >= self.max_sas {
                     return Outcome::Full;
                 }
-                let sa = OutboundSa::new(spec, key.suite(), selectors);
+                let sa = OutboundSa::new(spec, key.suite(), selectors, shared);
                 self.special += usize::from(sa.needs_more());
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
         };
         self.passive += usize::from(spec.extras.rules.passive);
+        self.shared += usize::from(spec.extras.shared);
         self.by_id.insert(spec.id, (spec.direction, place));
         Outcome::Ok
     }
@@ -148,12 +151,14 @@ impl SaDb {
                 }
                 if let Some(sa) = self.inbound.remove(place) {
                     self.ruled -= usize::from(sa.rules.any());
+                    self.shared -= usize::from(sa.shared.is_some());
                     self.passive -= usize::from(sa.rules.passive);
                 }
             }
             Some((Direction::Outbound, place)) => {
                 if let Some(sa) = self.outbound.remove(place) {
                     self.special -= usize::from(sa.needs_more());
+                    self.shared -= usize::from(sa.shared.is_some());
                     self.passive -= usize::from(sa.rules.passive);
                     if self.tunnels.in_use(sa.tunnel) == Some(place) {
                         self.leave_by(sa.tunnel, Outbound::None);
@@ -286,11 +291,14 @@ impl<H, C> super::Slab<H, C> {
     }
 }
 
-/// `None`: key material of the wrong length, or no chance to be had for the IVs.
-fn key(spec: &SaSpec) -> Option<Key> {
-    let mut seed = [0; 16];
-    getrandom::fill(&mut seed).ok()?;
-    Key::new(algorithms(spec.suite), spec.keys.as_slice(), seed).ok()
+/// The SA's own key, and one for those who share its crypto: the same, IVs and all. `None`: key material of the wrong
+/// length, or no chance to be had for the IVs.
+fn keys(spec: &SaSpec) -> Option<(Key, Option<Arc<Key>>)> {
+    let mut seed = Zeroizing::new([0; 16]);
+    getrandom::fill(&mut *seed).ok()?;
+    let key = || Key::new(algorithms(spec.suite), spec.keys.as_slice(), *seed).ok();
+    let shared = if spec.extras.shared { Some(Arc::new(key()?)) } else { None };
+    Some((key()?, shared))
 }
 
 /// AH has the keys of the suite with its HMAC and no cipher.
@@ -318,6 +326,10 @@ fn lawful(spec: &SaSpec) -> bool {
         return false;
     }
     let (ah, transport) = (spec.suite.protocol() == Protocol::Ah, spec.mode == Mode::Transport);
+    // Those have ways of their own through the stages.
+    if spec.extras.shared && (ah || transport || rules.any()) {
+        return false;
+    }
     // Behind a payload without a length of its own nobody could tell padding from it (RFC 4303 §2.7).
     // Nor does a way of its own pad.
     if spec.tfc != 0 && (ah || transport || rules.any() || spec.direction == Direction::Inbound) {

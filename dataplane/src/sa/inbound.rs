@@ -4,9 +4,11 @@ use super::window::Window;
 use super::{Limits, Throttle};
 use crate::classify::v6::folded;
 use crate::spd::SaSelectors;
+use ravelin_crypto::Key;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{Mode, Rules, SaId, SaSpec, TunnelId};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// All that look-up, replay check and commit touch.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct InboundSa {
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
+    /// The key for those who share the crypto; wiped as the last of them lets go of it.
+    pub(crate) shared: Option<Arc<Key>>,
     /// `FirstPacket` was said.
     pub(crate) greeted: bool,
     pub(crate) moved: Throttle,
@@ -69,7 +73,7 @@ pub(crate) struct InboundSa {
 }
 
 impl InboundSa {
-    pub(crate) fn new(spec: &SaSpec, selectors: SaSelectors) -> Self {
+    pub(crate) fn new(spec: &SaSpec, selectors: SaSelectors, shared: Option<Arc<Key>>) -> Self {
         Self {
             id: spec.id,
             tunnel: spec.tunnel,
@@ -80,6 +84,7 @@ impl InboundSa {
             selectors,
             limits: Limits::new(spec),
             rules: spec.extras.rules,
+            shared,
             greeted: false,
             moved: Throttle::default(),
             replay_drops: 0,

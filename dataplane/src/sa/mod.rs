@@ -37,6 +37,8 @@ pub(crate) struct SaDb {
     /// Inbound SAs with rules, and SAs of passive tunnels in both directions.
     ruled: usize,
     passive: usize,
+    /// SAs of both directions whose crypto is shared.
+    shared: usize,
     by_id: HashMap<SaId, (Direction, u32)>,
     pub(crate) tunnels: Tunnels,
     /// Selectors that wait for their `InstallSa`; bounded in [`command`].
@@ -115,6 +117,7 @@ impl SaDb {
             special: 0,
             ruled: 0,
             passive: 0,
+            shared: 0,
             by_id: HashMap::new(),
             tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
             pending: VecDeque::new(),
@@ -152,6 +155,16 @@ impl SaDb {
     #[inline]
     pub(crate) fn has_special(&self) -> bool {
         self.special > 0
+    }
+
+    pub(crate) fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// The crypto of some SA is shared.
+    #[inline]
+    pub(crate) fn has_shared(&self) -> bool {
+        self.shared > 0
     }
 
     #[inline]

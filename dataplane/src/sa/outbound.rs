@@ -2,7 +2,7 @@
 
 use super::Limits;
 use crate::spd::SaSelectors;
-use ravelin_crypto::Suite as Algorithms;
+use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, Rules, SaId, SaSpec, TunnelId};
 use ravelin_wire::ah;
 use ravelin_wire::ethernet::{self, Ethernet};
@@ -10,6 +10,7 @@ use ravelin_wire::ipv4::{self, Ipv4Header};
 use ravelin_wire::udp::{self, UdpHeader};
 use ravelin_wire::{MacAddr, ipv6, protocol};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// All that sequence, encryption and encapsulation touch.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub(crate) struct OutboundSa {
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
     pub(crate) rules: Rules,
+    /// See [`super::InboundSa::shared`].
+    pub(crate) shared: Option<Arc<Key>>,
     /// See [`ravelin_ring::msg::Extras::multipath`].
     multipath: u16,
     /// The number that these keys began after.
@@ -108,7 +111,12 @@ pub(crate) struct OutboundSa {
 }
 
 impl OutboundSa {
-    pub(crate) fn new(spec: &SaSpec, algorithms: Algorithms, selectors: SaSelectors) -> Self {
+    pub(crate) fn new(
+        spec: &SaSpec,
+        algorithms: Algorithms,
+        selectors: SaSelectors,
+        shared: Option<Arc<Key>>,
+    ) -> Self {
         Self {
             id: spec.id,
             tunnel: spec.tunnel,
@@ -120,6 +128,7 @@ impl OutboundSa {
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
             rules: spec.extras.rules,
+            shared,
             multipath: spec.extras.multipath,
             first: spec.extras.sequence,
             tfc: spec.tfc,

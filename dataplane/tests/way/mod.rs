@@ -9,7 +9,7 @@ mod modes;
 
 pub(crate) use modes::*;
 use ravelin_dataplane::{
-    Batch, Door, Handed, MAX_RECEIVED, Now, Origin, Packet, Subject, TableStore, Tap, Verdict, Worker,
+    Batch, Door, Handed, MAX_RECEIVED, Now, Origin, Packet, Probe, Subject, TableStore, Tap, Verdict, Worker,
     WorkerConfig,
 };
 use ravelin_ring::counters::{Counter, Drop};
@@ -23,6 +23,7 @@ use ravelin_wire::ipv6::{Ipv6, Ipv6Header};
 use ravelin_wire::{MacAddr, Prefix, Selector, Spi};
 use ravelin_xsk::{FramePool, Umem, UmemConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) const INSIDE: PortId = PortId(0);
 pub(crate) const WAN: PortId = PortId(1);
@@ -68,7 +69,7 @@ pub(crate) fn prefix(text: &str) -> Prefix {
 }
 
 /// How the SAs of a pair are made; tests change what they are about.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) suite: Suite,
     pub(crate) mode: Mode,
@@ -353,11 +354,46 @@ impl Gate {
         all
     }
 
+    /// A batch amid which the worker panics; as the process around it does, it is told to go on.
+    pub(crate) fn fail(&mut self, packets: &[(Origin, Vec<u8>)], probe: &mut dyn Probe) {
+        for (origin, bytes) in packets {
+            let mut frame = self.pool.alloc().unwrap();
+            assert!(frame.extend(bytes.len()));
+            frame.data_mut().copy_from_slice(bytes);
+            if *origin == Origin::Port(WAN) {
+                frame.data_mut()[..6].copy_from_slice(&mac(2));
+            }
+            self.batch.push(Packet::new(frame, *origin)).unwrap();
+        }
+        let Self { worker, batch, pool, now, .. } = self;
+        let died = catch_unwind(AssertUnwindSafe(|| worker.process_watched(batch, pool, *now, probe)));
+        assert!(died.is_err());
+        for frame in self.batch.packets.salvage() {
+            self.pool.free(frame);
+        }
+        assert_eq!(self.worker.recover(self.now), Ok(None));
+        self.is_conserved();
+    }
+
+    /// What other workers have done, in its order, as far as it goes.
+    pub(crate) fn resume(&mut self) -> Vec<Out> {
+        let mut all = vec![];
+        while self.worker.resume(&mut self.batch, &mut self.pool, self.now) {
+            self.carry_out(&mut all);
+        }
+        self.is_conserved();
+        all
+    }
+
     fn process(&mut self, all: &mut Vec<Out>) {
         match &mut self.tap {
             None => self.worker.process(&mut self.batch, &mut self.pool, self.now),
             Some(tap) => self.worker.process_watched(&mut self.batch, &mut self.pool, self.now, tap),
         }
+        self.carry_out(all);
+    }
+
+    fn carry_out(&mut self, all: &mut Vec<Out>) {
         for packet in self.batch.packets.drain(..) {
             let stats = self.worker.stats_mut();
             match packet.verdict {

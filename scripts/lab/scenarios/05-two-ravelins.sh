@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; start on traffic; numbers near their end; a child SA for each worker
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; start on traffic; numbers near their end; a child SA for each worker; crypto of one SA by two workers; a worker that fails
 # quick
 scenario() {
   local esp
@@ -13,6 +13,7 @@ scenario() {
   worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
   second_exchanges
   per_worker
+  shared_crypto
 }
 
 # R97, R98: ESP in UDP 4565, from a source port of each flow; both ways of a path with ECMP would be used. R94 beside it.
@@ -183,8 +184,10 @@ per_worker() {
   ravelin_start A
   check "per worker: with a peer that wants one SA, up on both" both_up
   many_flows
-  equal "per worker: one pair" 2 "$(ravelin_json A sas | jq length)"
+  check "per worker: one pair" wait_until 5 one_pair
   check_conservation A
+  ravelin_stop A
+  ravelin_stop B
   watch_stop
   check_wan
 }
@@ -216,11 +219,54 @@ second_exchanges() {
   at_least "ML-KEM in rekeys: messages of IKE_FOLLOWUP_KE on the wire, says tshark" 8 "$seen"
   check_conservation A
   check_conservation B
+# R301: one SA pair, whose packets come in bursts, and the crypto of both workers; across rekeys. Two queues as above.
+shared_crypto() {
+  local side
+  watch_start
+  ravelin_config A start=immediately cores=0,1 lifetime=3s more='shared-crypto = true'
+  ravelin_config B start=respond cores=0,1 more='shared-crypto = true'
+  ravelin_start B
+  ravelin_start A
+  check "shared crypto: up on both" both_up
+  wait_path hostA "$HOST_B" 5
+  check "shared crypto: one pair" wait_until 5 one_pair
+  numbers_start
+  flow_start shared A B 4 10000 200 1000
+  check_flow shared "shared crypto: bursts, across rekeys"
+  equal "shared crypto: reordered" 0 "$(flow_value shared reordered)"
+  worker_fails
+  numbers_check "shared crypto" 40000
+  for side in A B; do
+    at_least "shared crypto: packets of $side whose crypto was shared" 1000 "$(worker_sum $side lent)"
+    at_least "shared crypto: packets of $side that the other worker did" 1 "$(worker_sum $side helped)"
+    equal "shared crypto: replays and losses of $side" 0 "$(($(drops_of $side replay_dup) + $(drops_of $side replay_old) + $(drops_of $side helper_lost) + $(drops_of $side helpers_busy)))"
+    check_conservation $side
+  done
+  at_least "shared crypto: rekeys" 1 "$(tunnel_value A rekeys)"
   ravelin_stop A
   ravelin_stop B
   watch_stop
   check_wan
 }
+# R74: a worker that panics, and one that stands still, amid a batch: of the flow only what is counted is lost.
+worker_fails() {
+  local before
+  before=$(tunnel_value A ike_spi_local)
+  flow_start failing A B 5 500
+  signal_process dataplaneA USR1
+  check "a worker fails: it goes on" wait_until 5 counted failures
+  at_least "a worker fails: packets in its hands" 1 "$(drops_of A worker_failed)"
+  signal_process dataplaneA USR2
+  check "a worker stands still: it is moved" wait_until 8 counted stalls
+  flow_wait failing 20
+  equal "a worker fails, and stands still: the flow ends" true "$(flow_value failing end_seen)"
+  equal "a worker fails, and stands still: lost and not counted, twice" "0 0" \
+    "$(($(flow_value failing lost) > $(drops_of A worker_failed))) $(flow_value failing duplicates)"
+  equal "a worker fails, and stands still: the same IKE SA" "$before" "$(tunnel_value A ike_spi_local)"
+  equal "a worker fails, and stands still: pings" 20 "$(pings hostA "$HOST_B" 20)"
+}
+counted() { many_flows; [ "$(worker_sum A "$1")" = 1 ]; } # whichever queue its packets come by
+one_pair() { [ "$(ravelin_json A sas | jq length)" = 2 ]; }
 own_sas() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .state == "in-use") | .worker] | unique | length')" = "$2" ]; }
 own_spis() { ravelin_json A sas | jq -r '[.[] | select(.direction == "out" and .state == "in-use") | "\(.worker) \(.spi)"] | sort | join(" ")'; }
 renewed() { own_sas A 2 && own_sas B 2 && [ "$(own_spis)" != "$1" ]; }

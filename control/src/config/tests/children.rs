@@ -39,6 +39,22 @@ fn sas_per_worker_are_asked_for_by_a_key() {
     assert_error(&with("per-worker = 2"), &["`per-worker`", "true or false"]);
 }
 
+// R301: a further child does as its tunnel does, unless it says otherwise.
+#[test]
+fn crypto_is_shared_where_it_is_asked_for() {
+    let child = "[[tunnel.child]]\nname = \"x\"\nselectors = [{ local = \"10.8.1.0/24\", remote = \"10.8.2.0/24\" }]\n";
+    let shared =
+        |text: &str| good(text).tunnels.iter().map(|t| (t.shared, t.settings().shared)).collect::<Vec<_>>();
+    assert_eq!(shared(&with("")), [(false, false)]);
+    let on = with("shared-crypto = true") + child;
+    assert_eq!(shared(&on), [(true, true); 2]);
+    assert_eq!(shared(&(on + "shared-crypto = false\n")), [(true, true), (false, false)]);
+    assert_error(&with("shared-crypto = 2"), &["`shared-crypto`", "true or false"]);
+    for with_it in ["ah-proposals = [\"sha256\"]", "fragment = \"after\"", "mode = \"transport\""] {
+        assert_error(&with(&format!("shared-crypto = true\n{with_it}")), &["shared-crypto", "tunnel mode"]);
+    }
+}
+
 // RFC 4303 §2.7
 #[test]
 fn padding_is_a_length_or_all_that_fits() {

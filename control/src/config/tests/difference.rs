@@ -61,6 +61,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("pool", road.clone()),
         ("dns", road),
         ("per-worker", with("per-worker = true")),
+        ("shared-crypto", with("shared-crypto = true")),
         ("interface", with("interface = { name = \"tun-a\" }")),
         ("replay-window", with("replay-window = 64")),
         ("tfc-padding", with("tfc-padding = \"mtu\"")),

@@ -7,6 +7,10 @@ impl Drop {
     #[allow(unreachable_patterns, clippy::wildcard_enum_match_arm)] // a reason may come before its cure
     pub const fn cure(self) -> &'static str {
         match self {
+            Self::HelperLost | Self::HelpersBusy => {
+                "a worker that did the crypto of others stopped or fell behind: `ravelin show workers`"
+            }
+            Self::WorkerFailed => "a bug in the data plane: its log has the place; please report it",
             Self::Malformed => "the frame is cut short or lies about its lengths: look at what sends it",
             Self::BadIpChecksum => {
                 "something wrote a wrong header checksum: on virtual links try `ethtool -K DEVICE tx off` at the sender"

@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (9, [32, 16, 16, 4, 23, 70, 4, 5, 116_480, 215_104]));
+    assert_eq!((VERSION, sizes), (10, [32, 16, 16, 4, 28, 73, 4, 5, 116_496, 215_152]));
 }
 
 #[test]
@@ -125,6 +125,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                 extras: Extras {
                     sequence: l[4],
                     multipath: mtu,
+                    shared: esn,
                     rules: Rules::from_bits(tfc.to_be_bytes()[1] & 15).unwrap(),
                 },
                 soft_bytes: l[0],

@@ -108,6 +108,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.u16(spec.tfc);
     to.u64(spec.extras.sequence);
     to.u16(spec.extras.multipath);
+    to.bool(spec.extras.shared);
     to.u8(spec.extras.rules.to_bits());
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
@@ -139,6 +140,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
         extras: Extras {
             sequence: from.u64()?,
             multipath: from.u16()?,
+            shared: from.bool()?,
             rules: Rules::from_bits(from.u8()?).ok_or(Malformed("unknown rule"))?,
         },
         soft_bytes: from.u64()?,

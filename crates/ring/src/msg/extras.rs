@@ -8,6 +8,8 @@ pub struct Extras {
     /// Where the SA is not in UDP anyway, its packets go to this UDP port of the peer, from a port that each inner flow has
     /// for itself; 0: plain ESP. Outbound, ESP in tunnel mode only.
     pub multipath: u16,
+    /// The crypto of its packets is shared by all workers while its own is loaded. ESP in tunnel mode without rules only.
+    pub shared: bool,
     pub rules: Rules,
 }
 
