@@ -219,6 +219,12 @@ second_exchanges() {
   at_least "ML-KEM in rekeys: messages of IKE_FOLLOWUP_KE on the wire, says tshark" 8 "$seen"
   check_conservation A
   check_conservation B
+  ravelin_stop A
+  ravelin_stop B
+  watch_stop
+  check_wan
+}
+
 # R301: one SA pair, whose packets come in bursts, and the crypto of both workers; across rekeys. Two queues as above.
 shared_crypto() {
   local side
@@ -248,6 +254,7 @@ shared_crypto() {
   watch_stop
   check_wan
 }
+
 # R74: a worker that panics, and one that stands still, amid a batch: of the flow only what is counted is lost.
 worker_fails() {
   local before
