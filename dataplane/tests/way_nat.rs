@@ -11,6 +11,7 @@ mod way;
 
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::inspect::NatBy;
 use ravelin_ring::msg::*;
 use ravelin_wire::checksum::{self, Sum};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
@@ -666,4 +667,50 @@ fn anything_at_all_is_conserved() {
         Ok(())
     };
     runner.run(&many, run).unwrap();
+}
+
+// R53, R54, R56, R149, R304: by which rule, or that none speaks of the protocol; the session is named to its answer.
+#[test]
+fn explaining_names_the_rule() {
+    let at = |line, rule: NatRule| NatRule { line, ..rule };
+    let ported = NatRule { protocols: NatRule::TCP | NatRule::UDP | NatRule::ICMP, ..masquerade() };
+    let exempt = NatRule { kind: NatKind::Exempt, to: one(ROUTER), ..masquerade() };
+    let fixed = fixed(NatRule::OTHERS);
+    let mut a = gate(&[at(3, exempt), at(4, forward(8080, 80)), at(5, fixed), at(6, ported)]);
+    let said = |a: &mut Gate, port, bytes: &[u8]| {
+        let mut frame = ether(bytes);
+        frame[..6].copy_from_slice(&mac(if port == WAN { 2 } else { 1 }));
+        let (step, _) = a.explain(Origin::Port(port), frame);
+        (
+            step.nat.iter().map(|nat| (nat.by, nat.line)).collect::<Vec<_>>(),
+            step.translated.map(|f| (f.source, f.destination)),
+        )
+    };
+    let web = |src, dst, ports| build(6, src, dst, ports, b"x");
+    let esp = |src, dst| build(50, src, dst, (0, 0), &[9; 16]);
+    let out = web(HOST_A, INTERNET, (1000, 443));
+    let pool_to = |dst| Some((POOL.into(), addr(dst)));
+    assert_eq!(said(&mut a, INSIDE, &out), (vec![(NatBy::Source, Some(6))], pool_to(INTERNET)));
+    assert_eq!(said(&mut a, INSIDE, &esp(HOST_A, INTERNET)), (vec![(NatBy::Nothing, None)], None));
+    let shown = Some((addr(FIXED), addr(INTERNET)));
+    assert_eq!(said(&mut a, INSIDE, &esp(SERVER, INTERNET)), (vec![(NatBy::Static, Some(5))], shown));
+    assert_eq!(
+        said(&mut a, INSIDE, &web(HOST_A, ROUTER, (1000, 443))),
+        (vec![(NatBy::Exempt, Some(3))], None)
+    );
+    let inward = |from| Some((addr(from), addr(SERVER)));
+    assert_eq!(
+        said(&mut a, WAN, &web(INTERNET, POOL, (1000, 8080))),
+        (vec![(NatBy::Destination, Some(4))], inward(INTERNET))
+    );
+    assert_eq!(said(&mut a, WAN, &esp(INTERNET, FIXED)), (vec![(NatBy::Static, Some(5))], inward(INTERNET)));
+    // Asking opened nothing; what went out is answered by its session.
+    assert_eq!(a.worker.stats().get(Counter::NatOpened), 0);
+    let went = a.receive(INSIDE, &out).forwarded(WAN).to_vec();
+    let port = u16::from_be_bytes([went[20], went[21]]);
+    let answer = web(INTERNET, POOL, (443, port));
+    assert_eq!(
+        said(&mut a, WAN, &answer),
+        (vec![(NatBy::Session, Some(6))], Some((addr(INTERNET), addr(HOST_A))))
+    );
 }

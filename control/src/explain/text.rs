@@ -5,7 +5,9 @@
 use super::packet::protocol_name;
 use crate::api::TunnelStatus;
 use ravelin_ring::counters;
-use ravelin_ring::inspect::{Action, Class, Explained, Flow, Policy, Route, Sa, Size, Step, Verdict, Xdp};
+use ravelin_ring::inspect::{
+    Action, Class, Explained, Flow, Nat, NatBy, Policy, Route, Sa, Size, Step, Verdict, Xdp,
+};
 use ravelin_wire::protocol;
 use std::collections::HashMap;
 
@@ -79,6 +81,9 @@ fn worker(step: &Step, names: &Names, said: &Explained, say: &mut impl FnMut(&st
     if let Some(found) = &step.flow {
         say("packet", flow(found));
     }
+    for nat in &step.nat {
+        say("NAT", self::nat(nat, step, names));
+    }
     if let Some(found) = &step.translated {
         say("NAT", format!("translated: {}", flow(found)));
     }
@@ -133,12 +138,37 @@ fn flow(flow: &Flow) -> String {
     }
 }
 
-fn policy(policy: &Policy, names: &Names) -> String {
-    let line = match (policy.line, &names.file) {
+/// Where it stands in the configuration.
+fn place(line: Option<u32>, names: &Names) -> String {
+    match (line, &names.file) {
         (Some(line), Some(file)) => format!(" ({file}:{line})"),
         (Some(line), None) => format!(" (line {line} of the configuration)"),
         (None, _) => String::new(),
-    };
+    }
+}
+
+fn nat(nat: &Nat, step: &Step, names: &Names) -> String {
+    let line = place(nat.line, names);
+    match nat.by {
+        NatBy::Exempt => format!("exempted by a rule{line}"),
+        NatBy::Source => format!("its source, by a rule{line}"),
+        NatBy::Destination => format!("forwarded by a rule{line}"),
+        NatBy::Static => format!("by a rule of static addresses{line}"),
+        NatBy::Session => format!("an answer: back to who asked, by the session of a rule{line}"),
+        NatBy::Nothing => match &step.flow {
+            Some(flow) => format!(
+                "no rule for {} from {} to {}",
+                protocol_name(flow.protocol),
+                flow.source,
+                flow.destination
+            ),
+            None => "no rule".to_owned(),
+        },
+    }
+}
+
+fn policy(policy: &Policy, names: &Names) -> String {
+    let line = place(policy.line, names);
     match (policy.action, policy.tunnel) {
         (Action::Protect, tunnel) => {
             format!("protected by tunnel {}{line}", names.tunnel(tunnel.unwrap_or(u32::MAX)))

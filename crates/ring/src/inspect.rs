@@ -9,6 +9,7 @@ mod record;
 pub use record::{MAX_RECORD, Record, Stage, Want};
 
 use crate::handshake::{self, Error, check_peer, set_patience};
+use crate::msg::NatKind;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -91,6 +92,8 @@ pub struct Step {
     pub flow: Option<Flow>,
     /// What address translation makes of it, if anything (R53).
     pub translated: Option<Flow>,
+    /// The rule of address translation that decided, on the way in and on the way out; none of both, where there are rules.
+    pub nat: Vec<Nat>,
     /// What the policies say of it as of one that came from behind a peer.
     pub came: Option<Policy>,
     /// And as of one that goes there.
@@ -116,6 +119,38 @@ pub enum Class {
     Fragment,
     /// Not lawful.
     Refused,
+}
+
+/// How translation decided about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nat {
+    pub by: NatBy,
+    /// Of the configuration; `None`: no rule speaks of it.
+    pub line: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NatBy {
+    Exempt,
+    Source,
+    Destination,
+    Static,
+    /// It answers what went out by a source rule.
+    Session,
+    /// No rule matches its protocol, addresses and ports.
+    Nothing,
+}
+
+impl From<NatKind> for NatBy {
+    fn from(kind: NatKind) -> Self {
+        match kind {
+            NatKind::Exempt => Self::Exempt,
+            NatKind::Source => Self::Source,
+            NatKind::Destination => Self::Destination,
+            NatKind::Static => Self::Static,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

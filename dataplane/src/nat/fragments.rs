@@ -3,6 +3,7 @@
 //! Decides: nothing; it remembers. Reads: the clock of the batch. Writes: its table. Never: holds a packet: a fragment
 //! that comes before the first one is dropped under its own name. Grows no further than it is made.
 
+use crate::packet::Packet;
 use ravelin_ring::msg::WorkerId;
 
 const SETS: usize = 256;
@@ -73,6 +74,19 @@ impl Fragments {
         let product = u128::from(ends ^ self.seed) * u128::from(rest ^ self.seed.rotate_left(32));
         ((product >> 64) as u64 ^ product as u64) as usize % SETS
     }
+}
+
+/// Of a fragment: what it is a part of, and its offset.
+pub(super) fn fragment(packet: &Packet) -> Option<(Key, u16)> {
+    let ip = &packet.meta.ip;
+    let header: &[u8; 20] = packet.frame.data().first_chunk().filter(|_| ip.fragment)?;
+    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let key = Key { src: ip.src, dst: ip.dst, protocol: ip.protocol, id: word(4) };
+    Some((key, word(6) & 0x1fff))
+}
+
+pub(super) fn first_fragment(packet: &Packet) -> Option<Key> {
+    fragment(packet).filter(|(_, offset)| *offset == 0).map(|(key, _)| key)
 }
 
 #[cfg(test)]

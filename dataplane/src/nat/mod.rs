@@ -18,6 +18,7 @@ mod quote;
 mod fragments;
 mod before;
 mod stage;
+mod told;
 pub(crate) mod steer;
 
 pub(crate) use before::Before;
@@ -33,10 +34,12 @@ use crate::tables::Tables;
 use crate::verdict::Verdict;
 use fragments::Fragments;
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::inspect;
 use ravelin_ring::msg::WorkerId;
 use ravelin_wire::protocol;
 use stage::Turn;
 use store::{Counts, Store};
+use told::Told;
 
 /// One worker's translation.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ pub(crate) struct Nat {
 struct State {
     store: Store,
     fragments: Fragments,
+    told: Told,
 }
 
 /// Why a packet goes no further here.
@@ -79,7 +83,7 @@ impl Nat {
     pub(crate) fn follow(&mut self, rules: &Rules) {
         if rules.is_on() && self.state.is_none() {
             let store = Store::new(rules.settings.flows as usize);
-            self.state = Some(Box::new(State { store, fragments: Fragments::new() }));
+            self.state = Some(Box::new(State { store, fragments: Fragments::new(), told: Told::default() }));
         }
     }
 
@@ -88,6 +92,11 @@ impl Nat {
         if let Some(state) = self.state.as_deref_mut() {
             state.store.dry = dry;
         }
+    }
+
+    /// By which rules the packet was translated that was asked about last; it may not have come that far.
+    pub(crate) fn take_told(&mut self) -> Vec<inspect::Nat> {
+        self.state.as_deref_mut().map(|state| state.told.take()).unwrap_or_default()
     }
 
     /// Destinations, of what came clear and what came out of SAs, which have judged it.

@@ -41,6 +41,8 @@ pub(crate) struct Rule {
     pub(crate) port: Option<PortId>,
     /// For what goes into a tunnel: the policies speak of its translated form.
     pub(crate) tunnel: bool,
+    /// Of the configuration.
+    pub(crate) line: u32,
 }
 
 /// Outside addresses, and the ports of them that translation may use.
@@ -140,9 +142,20 @@ impl Rules {
             if rule.kind == NatKind::Source && target != Range::NONE {
                 pools.push(Pool { first: target.first, last: target.last, ports: rule.target_ports });
             }
-            let NatRule { kind, protocols, ports, target_ports, port, tunnel, .. } = *rule;
+            let NatRule { kind, protocols, ports, target_ports, port, tunnel, line, .. } = *rule;
             let from = Range::of(rule.from);
-            compiled.push(Rule { kind, from, to, target, protocols, ports, target_ports, port, tunnel });
+            compiled.push(Rule {
+                kind,
+                from,
+                to,
+                target,
+                protocols,
+                ports,
+                target_ports,
+                port,
+                tunnel,
+                line,
+            });
         }
         pools.sort_by_key(|pool: &Pool| pool.first);
         pools.dedup();
@@ -179,17 +192,28 @@ impl Rules {
 
     /// Static and forwarded ends: what the destination becomes.
     pub(crate) fn forward(&self, tuple: &Tuple) -> Option<End> {
+        self.forwarding(tuple).map(|(_, end)| end)
+    }
+
+    /// And by which rule.
+    pub(crate) fn forwarding(&self, tuple: &Tuple) -> Option<(&Rule, End)> {
         let Tuple { protocol, src, dst } = *tuple;
         self.rules.iter().filter(|rule| rule.speaks(protocol)).find_map(|rule| match rule.kind {
             NatKind::Static if rule.target.contains(dst.addr) => {
-                Some(End { addr: rule.target.moved(dst.addr, &rule.from), port: dst.port })
+                Some((rule, End { addr: rule.target.moved(dst.addr, &rule.from), port: dst.port }))
             }
             NatKind::Destination if rule.forwards(src, dst) => {
                 let port = rule.target_ports.start() + (dst.port - rule.ports.start());
-                Some(End { addr: rule.target.first, port })
+                Some((rule, End { addr: rule.target.first, port }))
             }
             NatKind::Static | NatKind::Destination | NatKind::Source | NatKind::Exempt => None,
         })
+    }
+
+    /// The rule by which an inside host has a session in this pool.
+    pub(crate) fn source(&self, host: u32, pool: u32) -> Option<&Rule> {
+        let source = |rule: &&Rule| rule.kind == NatKind::Source && rule.target.first == pool;
+        self.rules.iter().filter(source).find(|rule| rule.from.contains(host))
     }
 
     /// Static and forwarded ends: what the source stands as outside, whichever way it goes.
@@ -223,8 +247,7 @@ impl Rules {
 
     /// Whether an inside host may still have a mapping in this pool.
     pub(crate) fn may(&self, host: u32, pool: u32) -> bool {
-        let source = |rule: &&Rule| rule.kind == NatKind::Source && rule.target.first == pool;
-        self.rules.iter().filter(source).any(|rule| rule.from.contains(host))
+        self.source(host, pool).is_some()
     }
 }
 

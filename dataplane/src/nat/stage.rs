@@ -1,7 +1,7 @@
 //! One packet's turn: its destination when it arrives, its source when it departs.
 
 use super::before::Before;
-use super::fragments::{Fate, Key};
+use super::fragments::{Fate, Key, first_fragment, fragment};
 use super::quote::{quoted, requote};
 use super::rewrite::{Side, rewrite};
 use super::rules::{Pool, Rule, owner_of_host};
@@ -14,6 +14,7 @@ use crate::route::Hop;
 use crate::spd::{Answer, Query};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
+use ravelin_ring::inspect::NatBy;
 use ravelin_ring::msg::{NatKind, WorkerId};
 use ravelin_wire::protocol;
 
@@ -101,7 +102,8 @@ impl Turn<'_> {
     /// The inside end that a destination stands for. `seen`: of a packet that counts for its session.
     fn inward(&mut self, tuple: &Tuple, door: Door, seen: Option<Seen>) -> Result<Option<End>, Stop> {
         let rules = &self.tables.nat;
-        if let Some(end) = rules.forward(tuple) {
+        if let Some((rule, end)) = rules.forwarding(tuple) {
+            self.say(rule.kind.into(), Some(rule));
             return Ok(Some(end));
         }
         let Tuple { protocol, src, dst } = *tuple;
@@ -128,7 +130,10 @@ impl Turn<'_> {
             }
         };
         match found {
-            Ok(inside) if rules.may(inside.end.addr, inside.pool) => Ok(Some(inside.end)),
+            Ok(inside) if rules.may(inside.end.addr, inside.pool) => {
+                self.say(NatBy::Session, rules.source(inside.end.addr, inside.pool));
+                Ok(Some(inside.end))
+            }
             // Identifiers of the host's own pings are from anywhere.
             Err(Drop::NatNoMapping) if local && (protocol == protocol::ICMP || seen.is_none()) => Ok(None),
             Err(why) => Err(why.into()),
@@ -164,7 +169,9 @@ impl Turn<'_> {
             leaves(rule, packet, came.as_ref(), tables)
                 && (rule.tunnel || !*covered.borrow_mut().get_or_insert_with(|| is_protected(packet, tables)))
         };
-        let Some(rule) = rules.outward(tuple, applies) else { return Ok(None) };
+        let found = rules.outward(tuple, applies);
+        self.say(found.map_or(NatBy::Nothing, |rule| rule.kind.into()), found);
+        let Some(rule) = found else { return Ok(None) };
         match rule.kind {
             NatKind::Exempt => return Ok(None),
             NatKind::Static | NatKind::Destination => return Ok(rule.back(tuple.src)),
@@ -376,19 +383,6 @@ fn shape(packet: &Packet) -> Shape {
         Upper::Error => quoted(data, header).map_or(Shape::Odd, |tuple| Shape::Error(tuple.reversed())),
         Upper::Unknown => Shape::Odd,
     }
-}
-
-/// Of a fragment: what it is a part of, and its offset.
-fn fragment(packet: &Packet) -> Option<(Key, u16)> {
-    let ip = &packet.meta.ip;
-    let header: &[u8; 20] = packet.frame.data().first_chunk().filter(|_| ip.fragment)?;
-    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let key = Key { src: ip.src, dst: ip.dst, protocol: ip.protocol, id: word(4) };
-    Some((key, word(6) & 0x1fff))
-}
-
-fn first_fragment(packet: &Packet) -> Option<Key> {
-    fragment(packet).filter(|(_, offset)| *offset == 0).map(|(key, _)| key)
 }
 
 /// Of TCP.

@@ -66,7 +66,8 @@ impl Worker {
         let mut dry = Dry::new(self.way.tables.clone(), self.way.db.worker);
         self.process_watched(batch, pool, now, &mut dry);
         let handed = batch.packets.first().and_then(handed);
-        let step = dry.finish(&mut self.way.db);
+        let mut step = dry.finish(&mut self.way.db);
+        step.nat = self.way.nat.take_told();
         for packet in batch.packets.iter_mut() {
             if packet.verdict == Verdict::Held
                 && let Some(frame) = self.way.hold.take_back(&mut self.way.db.tunnels)

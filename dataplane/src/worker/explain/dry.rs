@@ -46,6 +46,7 @@ impl Dry {
             opens: None,
             flow: None,
             translated: None,
+            nat: vec![],
             came: None,
             goes: None,
             route: None,
