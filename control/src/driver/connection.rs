@@ -159,6 +159,9 @@ impl Driver {
         self.link.plane = Some(plane);
         let ipv6 = self.core.config.selectors().any(|s| s.remote.start().is_ipv6());
         self.fail_closed.raise_tun(&tun, index, ipv6).await?;
+        if !fresh {
+            self.expect_peers(now);
+        }
         self.publish_everything().await?;
         self.link.phase = Phase::Publishing;
         if !fresh {

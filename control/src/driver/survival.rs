@@ -31,6 +31,15 @@ impl Driver {
         }
     }
 
+    /// Before the first tables of this process: those of the one before let peers of tunnels for any address through.
+    pub(super) fn expect_peers(&mut self, now: Instant) {
+        let Some(mut connections) = self.link.not_begun().map(|c| c.clone()) else { return };
+        let usable = self.mirror.model().usable_addresses().collect();
+        uplink::localize(&self.core.config, &usable, &mut connections);
+        let (records, _) = self.vault.as_ref().map(vault::Vault::load).unwrap_or_default();
+        self.core.expect_peers(now, connections, records.iter().map(|r| r.as_slice()));
+    }
+
     /// Before any datagram leaves: what it was made with must be known to the next process.
     pub(super) fn store_records(&mut self) {
         while let Some(record) = self.core.poll_record() {
@@ -60,8 +69,10 @@ impl Core {
         connections.iter_mut().for_each(|c| self.installer.fit(c));
         let taken = self.endpoint.restore(now, connections, records, |pair| there.in_use(pair));
         vault::tell(taken.ike_sas, taken.pairs.len(), unreadable, &taken.refused);
+        self.go_on_with_peers(&taken.peers);
         for pair in &taken.pairs {
-            let window = self.config.child_settings(TunnelId(pair.child.0)).map_or(0, |s| s.replay_window);
+            let tunnel = self.peers.tunnel(TunnelId(pair.child.0));
+            let window = self.config.child_settings(tunnel).map_or(0, |s| s.replay_window);
             self.installer.bind(&there, pair, window);
         }
         self.settle(now);

@@ -19,6 +19,7 @@ mod show;
 mod survival;
 
 pub(crate) use connections::SILENT;
+pub(crate) use peers::FromPeer;
 pub use setup::{EndpointConfig, Limits, Near, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};
 pub use survival::{Record, Taken};

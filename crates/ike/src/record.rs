@@ -9,15 +9,17 @@
 
 mod bytes;
 mod children;
+mod refs;
 
 pub use bytes::Clock;
 pub(crate) use bytes::{Out, bytes_of, ip_of, socket_of};
+pub use refs::{PairRef, PeerOf};
 
-use crate::child_sa::ChildPair;
 use crate::config::{Connection, ConnectionId, EapTls, IkeProposal, LocalAuth, RemoteAuth};
 use crate::crypto::cipher::Protection;
 use crate::crypto::keys::IkeKeys;
 use crate::crypto::{Wiped, prf};
+use crate::endpoint::FromPeer;
 use crate::error::Malformed;
 use crate::event::IkeSaId;
 use crate::header::Exchange;
@@ -29,14 +31,13 @@ use crate::task::delete::{Delete, Inbound};
 use crate::task::{Task, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
 use bytes::wiped_of;
 use core::net::IpAddr;
-use ravelin_wire::Spi;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 7;
+const VERSION: u8 = 8;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -67,11 +68,13 @@ pub(crate) struct Restored {
     pub(crate) sa: IkeSa,
     /// Inbound SPIs of children that the peer may have and we do not: to be deleted.
     pub(crate) orphans: Vec<Inbound>,
+    /// Whose it is, of a connection for any address.
+    pub(crate) peer: Option<FromPeer>,
 }
 
 /// `None`: the SA is not one that could be continued. It is about to end, or in an exchange whose private value is
 /// not kept (an IKE rekey of ours), or has not authenticated yet.
-pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
+pub(crate) fn write(sa: &IkeSa, clock: &Clock, peer: Option<&FromPeer>) -> Option<Wiped> {
     let (core, e) = (&sa.core, sa.established()?);
     let initial = e.held.as_ref().is_some_and(|h| h.asked.exchange == Exchange::IkeAuth);
     if e.phase != Phase::Live || e.predecessor.is_some() || e.rival.is_some() || initial {
@@ -81,7 +84,11 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock) -> Option<Wiped> {
     let mut out = Out::default();
     out.u8(VERSION);
     out.raw(&fingerprint(&core.connection));
-    out.u32(core.connection.id.0);
+    out.u32(peer.map_or(core.connection.id, |p| p.template).0);
+    out.u8(u8::from(peer.is_some()));
+    if let Some(peer) = peer {
+        peer.write(&mut out)?;
+    }
     out.u8(u8::from(core.role == Role::Responder));
     out.u64(core.our_spi);
     out.u64(core.peer_spi);
@@ -132,8 +139,13 @@ pub(crate) fn read<'c>(
         return Err(Refused::Version);
     }
     let wanted: [u8; 32] = r.array()?;
-    let mut towards = connections(ConnectionId(r.u32()?)).iter();
-    let connection = towards.find(|c| fingerprint(c) == wanted).cloned().ok_or(Refused::Connection)?;
+    let template = ConnectionId(r.u32()?);
+    let peer = if flag(&mut r)? { Some(FromPeer::read(&mut r, template)?) } else { None };
+    let mut towards = connections(template).iter();
+    let mut connection = towards.find(|c| fingerprint(c) == wanted).cloned().ok_or(Refused::Connection)?;
+    if let Some(peer) = &peer {
+        connection = Arc::new(peer.connection(&connection).ok_or(Refused::Connection)?);
+    }
     let role = if flag(&mut r)? { Role::Responder } else { Role::Initiator };
     let (our_spi, peer_spi) = (r.u64()?, r.u64()?);
     let path = read_path(&mut r)?;
@@ -192,7 +204,7 @@ pub(crate) fn read<'c>(
         enough: Vec::new(),
         announced: true,
     };
-    Ok(Restored { sa: IkeSa { core, state: State::Established(Box::new(e)) }, orphans })
+    Ok(Restored { sa: IkeSa { core, state: State::Established(Box::new(e)) }, orphans, peer })
 }
 
 /// Two connections with the same one agree in all that an IKE SA depends on. Only ever stored sealed, since the secret
@@ -345,21 +357,5 @@ fn flag(r: &mut Reader<'_>) -> Result<bool, Malformed> {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(Malformed::Value("record")),
-    }
-}
-
-/// What [`crate::endpoint::Endpoint::restore`] asks of a pair, and tells of those that it took on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PairRef {
-    pub id: crate::event::ChildSaId,
-    pub child: crate::config::ChildId,
-    pub inbound: Spi,
-    pub outbound: Spi,
-    pub esn: bool,
-}
-
-impl From<&ChildPair> for PairRef {
-    fn from(p: &ChildPair) -> Self {
-        Self { id: p.id, child: p.child, inbound: p.inbound, outbound: p.outbound, esn: p.proposal.esn }
     }
 }

@@ -1,4 +1,4 @@
-# Peers from anywhere: two strongSwan clients with addresses from our pool, each by SAs of its own; leases over a restart.
+# Peers from anywhere: two strongSwan clients with addresses from our pool, each by SAs of its own, which outlive kill -9; leases over a restart.
 # Then we are the client: an address from strongSwan's pool, and from Ravelin's
 # quick
 #
@@ -25,6 +25,8 @@ scenario() {
   equal "what nobody has is dropped" 0 "$(pings hostA 10.3.0.10 2 -W 1)"
   at_least "as no_outbound_sa" 1 "$(drops_of A no_outbound_sa)"
 
+  killed "$one" "$two"
+
   swanctl_do B --terminate --ike one >/dev/null 2>&1
   check "one goes, the other stays" wait_until 5 road_up 1
   equal "pings to the other" 10 "$(pings hostA "$two" 10)"
@@ -33,7 +35,7 @@ scenario() {
   equal "nobody else reads the leases" 600 "$(stat -c %a "$(run_dir A)/leases.json")"
   stop_process controlA
   ravelin_start_control A
-  check "IKE has begun again" wait_until 10 begun
+  check "IKE has begun again" wait_until 10 begun 3
   swanctl_do B --terminate --force --timeout 1 --ike two >/dev/null 2>&1
   # In the other order: who asks first does not get the other's.
   swanctl_do B --initiate --child two >/dev/null 2>&1
@@ -45,6 +47,38 @@ scenario() {
   check_conservation A
   watch_stop
   check_wan
+}
+
+# R306: the control process is killed under load; the next one goes on with both clients, each under its own address.
+killed() { # ONE TWO
+  local before
+  before=$(road_spis)
+  road_flow out hostA gwB "$1"
+  road_flow in gwB hostA "$HOST_A" "$2"
+  sleep 0.5
+  kill_process controlA
+  sleep 0.5
+  ravelin_start_control A
+  check "kill -9: IKE has begun again" wait_until 10 begun 2
+  equal "kill -9: the same SAs" "$before" "$(road_spis)"
+  check_flow out "kill -9: to the first client"
+  check_flow in "kill -9: from the second client"
+  swanctl_do B --rekey --child one >/dev/null 2>&1
+  swanctl_do B --rekey --ike two >/dev/null 2>&1
+  check "kill -9: a client rekeys its child SA" wait_until 5 differs "$before" road_spis
+  equal "kill -9: pings of the first client after its rekey" 10 "$(pings gwB "$HOST_A" 10 -I "$1")"
+  equal "kill -9: pings to the second client after its rekey" 10 "$(pings hostA "$2" 10)"
+  equal "kill -9: each has the address it had" "$1 $2" "$(road_address road1.lab) $(road_address road2.lab)"
+  equal "kill -9: the clients have begun no other IKE SA" 2 "$(strongswan_log B | grep -c 'generating IKE_SA_INIT request')"
+}
+road_spis() { ravelin_json A tunnels | jq -r '.[0].peers[] | .spi_in, .spi_out' | sort | tr '\n' ' '; }
+differs() { local before=$1; shift; [ "$("$@")" != "$before" ]; }
+road_flow() { # NAME FROM TO TARGET [SOURCE]: a client's address is one of gwB's
+  local port=$((20000 + RANDOM % 20000))
+  rm -f "$LAB/$1.flow"
+  start_process "$1.receive" "$3" "$PY" "$LAB_HERE/py/flow.py" receive "$4" "$port" "$LAB/$1.flow"
+  wait_until 5 port_open "$3" "$port" || die "the receiver of $1 did not start"
+  start_process "$1.send" "$2" "$PY" "$LAB_HERE/py/flow.py" send "$4" "$port" --seconds 4 --rate 400 ${5:+--source "$5"}
 }
 
 # RFC 7296 §2.19 from the other side: the machine itself is the client, and sends without naming a source.
@@ -136,7 +170,7 @@ CONF
   swanctl_do B --load-all >"$dir/load.log" 2>&1 || { cat "$dir/load.log" >&2; die "strongSwan refused its configuration"; }
 }
 
-begun() { [ "$(grep -c 'IKE begins' "$LAB/controlA.log")" -ge 2 ]; }
+begun() { [ "$(grep -c 'IKE begins' "$LAB/controlA.log")" -ge "$1" ]; }
 road_up() { [ "$(ravelin_json A tunnels | jq "[.[0].peers[] | select(.spi_out)] | length")" = "$1" ]; }
 road_address() { ravelin_json A tunnels | jq -r ".[0].peers[] | select(.id | contains(\"$1\")) | .selectors[0]" | sed 's/.* = //; s:/32::'; }
 

@@ -19,10 +19,10 @@ impl Core {
             return false;
         }
         self.adopting = false;
-        let (config, known) = (&self.config, self.ids_known);
+        let (config, known, peers) = (&self.config, self.ids_known, &self.peers);
         self.installer.drop_adopted(|half| {
             let Some(report) = &half.report else { return true };
-            let tunnel = config.tunnel_by_id(half.tunnel);
+            let tunnel = config.tunnel_by_id(peers.tunnel(half.tunnel));
             // The number alone is not enough: traffic would go to another peer.
             !known
                 || !tunnel.is_some_and(|t| {

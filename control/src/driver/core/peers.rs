@@ -7,11 +7,12 @@ use super::Core;
 use crate::config::ChildSettings;
 use crate::driver::{Driver, tables};
 use ravelin_ike::command::Command;
-use ravelin_ike::config::{ChildId, ConnectionId};
+use ravelin_ike::config::{ChildId, Connection, ConnectionId};
 use ravelin_ike::event::{ChildSa, InstallToken};
+use ravelin_ike::record::PeerOf;
 use ravelin_ring::msg::TunnelId;
 use ravelin_wire::Selector;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 use tracing::warn;
 
@@ -93,6 +94,33 @@ impl Core {
             self.peers.children.insert(TunnelId(own.0), TunnelId(of.0));
         }
         self.peers.all.insert(connection, Peer { template, children: own });
+    }
+
+    /// Before the policies of this process take the place of those before: what peers have goes on, if the engine can go
+    /// on with them.
+    pub(in crate::driver) fn expect_peers<'r>(
+        &mut self,
+        now: Instant,
+        mut connections: Vec<Connection>,
+        records: impl Iterator<Item = &'r [u8]>,
+    ) {
+        connections.iter_mut().for_each(|c| self.installer.fit(c));
+        let peers = self.endpoint.peers_of(now, &connections, records);
+        self.go_on_with_peers(&peers);
+    }
+
+    pub(in crate::driver) fn go_on_with_peers(&mut self, peers: &[PeerOf]) {
+        let there: BTreeSet<ConnectionId> = peers.iter().map(|p| p.connection).collect();
+        let gone: Vec<ConnectionId> =
+            self.peers.all.keys().filter(|id| !there.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.peer_gone(id));
+        for peer in peers {
+            self.peer_known(peer.template, peer.connection, &peer.children);
+            for (child, selectors) in &peer.selectors {
+                self.peers.selectors.insert(TunnelId(child.0), selectors.clone());
+            }
+            self.peers.changed = true;
+        }
     }
 
     /// What it counted stays with its tunnel.

@@ -5,8 +5,13 @@
 //! for. Writes: the lists of peers and leases, events. Never: keeps a peer whose last IKE SA is gone; gives one address
 //! to two peers.
 
+mod restored;
+
+pub(crate) use restored::FromPeer;
+use restored::peer_connection;
+
 use super::shared::Shared;
-use crate::config::{Child, ChildId, Connection, ConnectionId, Pool, Start};
+use crate::config::{ChildId, Connection, ConnectionId, Pool};
 use crate::error::{Error, Incompatible};
 use crate::event::{Event, PeerKey};
 use crate::message::View;
@@ -214,23 +219,9 @@ impl Shared {
         name: String,
         addresses: Vec<IpAddr>,
     ) -> Arc<Connection> {
-        let count = u32::try_from(template.children.len()).unwrap_or(u32::MAX).max(1);
-        let first = self.peers.numbers(count);
-        let children: Vec<Child> = (first..)
-            .zip(&template.children)
-            .map(|(id, c)| {
-                let id = ChildId(id);
-                let selectors = match &template.pool {
-                    Some(_) => c.selectors.iter().flat_map(|s| own(s, &addresses)).collect(),
-                    None => c.selectors.clone(),
-                };
-                Child { id, selectors, ..c.clone() }
-            })
-            .collect();
-        let id = ConnectionId(first);
-        let numbers = template.children.iter().map(|c| c.id).zip(children.iter().map(|c| c.id)).collect();
-        let connection =
-            Arc::new(Connection { id, children, start: Start::Respond, ..Connection::clone(template) });
+        let first = self.peers.numbers(count_of(template));
+        let connection = Arc::new(peer_connection(template, first, &addresses));
+        let (id, numbers) = (connection.id, numbers_of(template, &connection));
         self.peers.by_key.insert((template.id, key.clone()), id);
         let peer = Peer { template: template.id, key, addresses, connection: connection.clone() };
         self.peers.all.insert(id, peer);
@@ -251,6 +242,16 @@ impl Shared {
         self.traced.remove(&connection);
         self.event(Event::PeerGone { connection });
     }
+}
+
+/// How many numbers a peer of it takes.
+fn count_of(template: &Connection) -> u32 {
+    u32::try_from(template.children.len()).unwrap_or(u32::MAX).max(1)
+}
+
+/// The children of the configuration, and the peer's.
+fn numbers_of(template: &Connection, connection: &Connection) -> Vec<(ChildId, ChildId)> {
+    template.children.iter().map(|c| c.id).zip(connection.children.iter().map(|c| c.id)).collect()
 }
 
 /// What of a selector concerns a peer with these addresses.

@@ -12,7 +12,7 @@ use crate::counters::Counter;
 use crate::crypto::Wiped;
 use crate::event::IkeSaId;
 use crate::ike_sa::IkeSa;
-use crate::record::{self, PairRef, Refused, Restored};
+use crate::record::{self, PairRef, PeerOf, Refused, Restored};
 use crate::task::delete::{Delete, Inbound};
 use crate::task::mobike::{Mobility, Update};
 use crate::task::{Task, liveness::Liveness};
@@ -45,6 +45,8 @@ pub struct Taken {
     pub ike_sas: usize,
     /// Pairs that go on. The engine tells by events which of them carry outbound traffic.
     pub pairs: Vec<PairRef>,
+    /// Whose of them they are, of connections for any address.
+    pub peers: Vec<PeerOf>,
     pub refused: Vec<Refused>,
 }
 
@@ -76,8 +78,11 @@ impl Endpoint {
         let Some(clock) = self.shared.config.records else { return };
         let mut keep = VecDeque::new();
         for id in core::mem::take(&mut self.records.unsaved) {
-            let Some((sa, bytes)) = self.sas.get(&id).and_then(|sa| Some((sa, record::write(sa, &clock)?)))
-            else {
+            let record = |sa: &IkeSa| {
+                let peer = self.shared.peer_record(sa.connection_id());
+                record::write(sa, &clock, peer.as_ref())
+            };
+            let Some((sa, bytes)) = self.sas.get(&id).and_then(|sa| Some((sa, record(sa)?))) else {
                 if let Some((name, _)) = self.records.saved.remove(&id) {
                     self.records.ready.push_back(Record::Forget { name });
                 }
@@ -89,6 +94,33 @@ impl Endpoint {
             }
         }
         self.records.ready.append(&mut keep);
+    }
+
+    /// Peers of connections for any address that [`Self::restore`] will go on with, so that what they may send can be
+    /// let through before. Changes nothing.
+    pub fn peers_of<'r>(
+        &mut self,
+        now: Instant,
+        connections: &[Connection],
+        records: impl Iterator<Item = &'r [u8]>,
+    ) -> Vec<PeerOf> {
+        let Some(clock) = self.shared.config.records else { return Vec::new() };
+        let any = connections.iter().filter(|c| c.remote.is_none()).cloned().map(Arc::new);
+        let any: BTreeMap<ConnectionId, [Arc<Connection>; 1]> = any.map(|c| (c.id, [c])).collect();
+        let known = |id| any.get(&id).map_or(&[] as &[_], |c| c.as_slice());
+        let mut number = 0;
+        let fresh = || {
+            number += 1;
+            number
+        };
+        let mut fresh = fresh;
+        let mut found = Vec::new();
+        for record in records {
+            let restored = record::read(record, known, &clock, now, &mut fresh);
+            let peer = restored.ok().and_then(|r| r.peer_of(known(r.peer.as_ref()?.template).first()?));
+            found.extend(peer);
+        }
+        found
     }
 
     /// Configures these connections, and goes on with the IKE SAs of an earlier process. To be called once, before
@@ -113,7 +145,11 @@ impl Endpoint {
         let mut spis = BTreeSet::new();
         for record in records {
             let restored = self.read_one(now, record, &known, &mut spis);
-            match restored.map(|r| self.take_on(now, r, &in_force, &mut taken.pairs)) {
+            match restored.map(|r| {
+                let template = r.peer.as_ref().and_then(|p| known.get(&p.template)?.first());
+                taken.peers.extend(template.and_then(|t| r.peer_of(t)));
+                self.take_on(now, r, &in_force, &mut taken.pairs);
+            }) {
                 Ok(()) => {
                     taken.ike_sas += 1;
                     self.shared.count(Counter::Restored);
@@ -147,6 +183,11 @@ impl Endpoint {
         if twice || self.tables.by_spi(restored.sa.core.our_spi).is_some() {
             return Err(Refused::Twice);
         }
+        if let (Some(peer), Some(e)) = (&restored.peer, restored.sa.established())
+            && !self.shared.restore_peer(peer, &e.peer_id, &restored.sa.core.connection)
+        {
+            return Err(Refused::Twice);
+        }
         spis.extend(children.into_iter().flatten().map(inbound));
         Ok(restored)
     }
@@ -154,7 +195,7 @@ impl Endpoint {
     fn take_on(
         &mut self,
         now: Instant,
-        Restored { mut sa, mut orphans }: Restored,
+        Restored { mut sa, mut orphans, .. }: Restored,
         in_force: &impl Fn(&PairRef) -> Option<bool>,
         pairs: &mut Vec<PairRef>,
     ) {

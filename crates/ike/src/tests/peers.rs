@@ -109,3 +109,95 @@ fn selectors_outside_of_the_allowed_pair_are_refused() {
     assert_eq!(pair.b.pairs().len(), 2);
     assert!(pair.b.count(crate::counters::Counter::TsUnacceptable) >= 1);
 }
+
+fn of_b(pair: &Pair) -> BTreeSet<(ChildId, ravelin_wire::Spi)> {
+    pair.b.pairs().iter().map(|sa| (sa.child, sa.inbound_spi)).collect()
+}
+
+fn template(pool: Option<&str>) -> Connection {
+    let mut any = any_connection();
+    any.remote_id = Identity::Any;
+    any.children[0].selectors = vec![selector("10.2.0.0/24", "10.1.0.0/16")];
+    any.pool = pool.map(|p| Pool { addresses: vec![prefix(p).into()], dns: vec![] });
+    any
+}
+
+// R306 for peers of connections for any address: the next process goes on with all of them, under the same numbers
+#[test]
+fn peers_outlive_the_control_process() {
+    let mut pair = many(|_, _| {});
+    let (before, ike) = (of_b(&pair), pair.live(Side::B).len());
+    let records: Vec<Vec<u8>> = pair.b.records.values().cloned().collect();
+    let taken = pair.crash_into(Side::B, 3, vec![template(None)]);
+    assert_eq!((taken.ike_sas, taken.pairs.len(), taken.refused.len()), (3, 3, 0));
+    assert_eq!(taken.peers.iter().map(|p| p.children[0].1).collect::<BTreeSet<_>>(), children_at_b(&pair));
+    // What may pass is known before anything is changed.
+    let mut fresh = Pair::empty(1);
+    let all = fresh.b.ep.peers_of(pair.now, &[template(None)], records.iter().map(Vec::as_slice));
+    assert_eq!(all, taken.peers);
+    assert!(fresh.b.ep.peers_of(pair.now, &[], records.iter().map(Vec::as_slice)).is_empty());
+    pair.run_secs(30);
+    assert_eq!((of_b(&pair), pair.live(Side::B).len()), (before, ike));
+    pair.assert_same_tables();
+    // Rekeys of both sides go on with it, and one that comes new gets numbers of its own.
+    let id = *pair.b.outbound.values().next().unwrap();
+    pair.command(Side::B, Command::RekeyChild(id));
+    pair.command(Side::A, Command::RekeyIke(ConnectionId(11)));
+    pair.run_secs(30);
+    assert_eq!(pair.b.pairs().len(), 3);
+    let mut c = Pair::connection(Side::A);
+    (c.id, c.children[0].id) = (ConnectionId(20), ChildId(20));
+    c.local_id = Identity::Fqdn("p9.lab".into());
+    c.children[0].selectors = vec![selector("10.1.9.0/24", "10.2.0.0/24")];
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+    pair.run_secs(3);
+    assert_eq!((pair.b.pairs().len(), pair.b.outbound.len()), (4, 4));
+    pair.assert_same_tables();
+    // A second kill, and the peers that go are told.
+    assert_eq!(pair.crash_into(Side::B, 4, vec![template(None)]).ike_sas, 4);
+    let before = of_b(&pair);
+    pair.command(Side::B, Command::Terminate { connection: CONNECTION });
+    pair.run_secs(60);
+    assert!(of_b(&pair).is_disjoint(&before));
+}
+
+// Its address is the peer's still, whatever became of the list of leases; and a pool that changed lets nobody in by it
+#[test]
+fn addresses_outlive_the_control_process() {
+    let asks = |n: u32, c: &mut Connection| {
+        c.exchanges.addresses = vec!["0.0.0.0".parse().unwrap()];
+        c.children[0].selectors = vec![selector("0.0.0.0/0", "10.2.0.0/24")];
+        c.local_id = Identity::Fqdn(format!("p{n}.lab"));
+    };
+    let up = || {
+        let mut pair = Pair::empty(901);
+        pair.command(Side::B, Command::Configure(Box::new(template(Some("10.1.0.0/24")))));
+        for n in 0..2 {
+            let mut c = Pair::connection(Side::A);
+            (c.id, c.children[0].id) = (ConnectionId(10 + n), ChildId(10 + n));
+            asks(n, &mut c);
+            pair.command(Side::A, Command::Configure(Box::new(c)));
+        }
+        pair.run_secs(3);
+        assert_eq!(pair.b.pairs().len(), 2);
+        pair
+    };
+    let remotes =
+        |pair: &Pair| pair.b.pairs().iter().map(|p| p.selectors[0].remote.start()).collect::<BTreeSet<_>>();
+    let mut pair = up();
+    let before = remotes(&pair);
+    assert_eq!(pair.crash_into(Side::B, 5, vec![template(Some("10.1.0.0/24"))]).ike_sas, 2);
+    pair.run_secs(10);
+    assert_eq!(remotes(&pair), before);
+    let mut c = Pair::connection(Side::A);
+    (c.id, c.children[0].id) = (ConnectionId(15), ChildId(15));
+    asks(5, &mut c);
+    pair.command(Side::A, Command::Configure(Box::new(c)));
+    pair.run_secs(3);
+    assert_eq!((pair.b.pairs().len(), remotes(&pair).len()), (3, 3), "nobody gets an address twice");
+    for pool in [None, Some("10.1.7.0/24")] {
+        let mut pair = up();
+        let taken = pair.crash_into(Side::B, 6, vec![template(pool)]);
+        assert_eq!((taken.ike_sas, taken.refused.len(), taken.peers.len()), (0, 2, 0));
+    }
+}
