@@ -32,7 +32,7 @@ use ravelin_wire::{Bytes, Malformed, protocol};
 pub(crate) struct Classes {
     pub(crate) esp: Places,
     pub(crate) ah: Places,
-    /// Of ESP or AH.
+    /// Of ESP, AH or GRE.
     pub(crate) fragments: Places,
     pub(crate) clear: Places,
 }
@@ -46,7 +46,7 @@ enum Class {
     },
     /// AH, header and all.
     Ah,
-    /// A part of ESP or AH, in UDP or not, which is joined first.
+    /// A part of ESP or AH, in UDP or not, or of GRE, which is joined first.
     Fragment,
     /// IKE and what belongs to it: the kernel's, as if XDP had left it there.
     Kernel,
@@ -352,7 +352,7 @@ fn unusual(ip: &Ip, door: Door) -> Result<(), Drop> {
 #[inline(always)]
 fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
-    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH);
+    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH | protocol::GRE);
     if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway(ip.dst) {
         return Ok(Class::Clear);
     }
@@ -360,6 +360,8 @@ fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
         protocol::ESP | protocol::AH if ip.fragment => Ok(Class::Fragment),
         protocol::ESP => esp(packet, ip.header_len.into(), 0, false),
         protocol::AH => ah(packet, ip.header_len.into()),
+        protocol::GRE if ip.fragment && !tables.gre.is_empty() => Ok(Class::Fragment),
+        protocol::GRE => Ok(Class::Clear),
         _ => datagram(packet, tables),
     }
 }

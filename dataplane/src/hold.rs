@@ -80,7 +80,7 @@ impl Hold {
     ) -> Result<(), Drop> {
         let want = Want::Link { port, addr };
         let full = self.links >= LINKS || self.waiting.len() + self.ready.len() >= TOTAL;
-        if full || packet.meta.made_here || self.waiting.iter().any(|held| held.want == want) {
+        if full || packet.is_error() || self.waiting.iter().any(|held| held.want == want) {
             return Err(Drop::NeighbourUnresolved);
         }
         self.links += 1;

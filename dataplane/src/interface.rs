@@ -9,6 +9,7 @@
 //! Policies speak of packets between ports. What enters or leaves by a device is the tunnel's by its route, so that only
 //! a PROTECT policy, which is another tunnel's, goes before the route.
 
+use crate::gre;
 use crate::packet::{Door, Packet};
 use crate::route::Hop;
 use crate::sa::InboundSa;
@@ -16,7 +17,7 @@ use crate::spd::Answer;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{Interface, InterfaceId, TunnelId};
+use ravelin_ring::msg::{Behind, Interface, InterfaceId, TunnelId};
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::Prefix;
 use std::collections::{BTreeSet, HashMap};
@@ -32,7 +33,7 @@ pub(crate) struct Interfaces {
 
 #[derive(Clone, Copy, Debug)]
 struct Device {
-    /// The tunnel's, behind those that policies name.
+    /// The tunnel's, behind those that policies name; or that of a tunnel of GRE ([`gre::place`]).
     place: u32,
     reverse_path: ReversePath,
 }
@@ -46,10 +47,15 @@ impl Interfaces {
             if me.by_id.len() <= at {
                 me.by_id.resize(at + 1, None);
             }
-            let place = u32::try_from(first + n).unwrap_or(u32::MAX);
+            let place = match it.behind {
+                Behind::Tunnel { tunnel, hold } => {
+                    me.by_tunnel.insert(tunnel, it.id);
+                    me.tunnels.push((tunnel, hold));
+                    u32::try_from(first + me.tunnels.len() - 1).unwrap_or(u32::MAX)
+                }
+                Behind::Gre(_) => gre::place(n),
+            };
             me.by_id[at] = Some(Device { place, reverse_path: it.reverse_path });
-            me.by_tunnel.insert(it.tunnel, it.id);
-            me.tunnels.push((it.tunnel, it.hold));
         }
         me
     }
@@ -60,7 +66,7 @@ impl Interfaces {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tunnels.is_empty()
+        self.by_id.is_empty()
     }
 
     fn get(&self, id: InterfaceId) -> Option<&Device> {
@@ -111,7 +117,13 @@ const fn is_link_wide_v4(dst: u32) -> bool {
 
 /// A packet out of an SA, whose selectors hold it, enters by its tunnel's device, if it has one.
 pub(crate) fn enter(packet: &mut Packet, tunnel: TunnelId, tables: &Tables) {
-    let Some(id) = tables.interfaces.of(tunnel) else { return };
+    if let Some(id) = tables.interfaces.of(tunnel) {
+        enter_by(packet, id);
+    }
+}
+
+/// A packet out of what is behind this device.
+pub(crate) fn enter_by(packet: &mut Packet, id: InterfaceId) {
     packet.door = Door::Inner(id);
     let ip = &packet.meta.ip;
     let link_wide = if ip.v6 {
@@ -154,7 +166,7 @@ impl Store {
     /// False: there is no room.
     pub(crate) fn add(&mut self, interface: Interface) -> bool {
         let room = self.list.len() < MAX_INTERFACES;
-        let twice = self.list.iter().any(|it| it.id == interface.id || it.tunnel == interface.tunnel);
+        let twice = self.list.iter().any(|it| it.id == interface.id || same(&it.behind, &interface.behind));
         if room && !twice {
             self.list.push(interface);
         }
@@ -197,6 +209,15 @@ impl Store {
     }
 }
 
+/// Packets that came by either could not be told from those of the other.
+fn same(a: &Behind, b: &Behind) -> bool {
+    match (a, b) {
+        (Behind::Tunnel { tunnel: a, .. }, Behind::Tunnel { tunnel: b, .. }) => a == b,
+        (Behind::Gre(a), Behind::Gre(b)) => (a.local, a.remote, a.key) == (b.local, b.remote, b.key),
+        (Behind::Tunnel { .. }, Behind::Gre(_)) | (Behind::Gre(_), Behind::Tunnel { .. }) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,8 +227,7 @@ mod tests {
         Interface {
             id: InterfaceId(id),
             name: InterfaceName::new("tun-a").unwrap(),
-            tunnel: TunnelId(tunnel),
-            hold: false,
+            behind: Behind::Tunnel { tunnel: TunnelId(tunnel), hold: false },
             reverse_path: ReversePath::Loose,
         }
     }

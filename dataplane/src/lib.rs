@@ -22,6 +22,7 @@ mod mss;
 mod spd;
 mod route;
 mod interface;
+mod gre;
 mod source;
 mod escape;
 mod neighbour;

@@ -6,6 +6,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{InterfaceId, PortId};
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::Tag;
+use ravelin_wire::protocol;
 use ravelin_xsk::Frame;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -131,6 +132,16 @@ impl Packet {
         }
     }
 
+    /// An ICMP error of our own.
+    pub(crate) fn is_error(&self) -> bool {
+        self.meta.made_here && !self.is_enclosing()
+    }
+
+    /// GRE around another packet, made here.
+    pub(crate) fn is_enclosing(&self) -> bool {
+        self.meta.made_here && self.meta.ip.protocol == protocol::GRE
+    }
+
     /// The door by which it comes again, here or at another worker: what was translated has been judged as it came.
     pub(crate) fn next_door(&self) -> Door {
         if self.meta.translated { Door::Sa } else { self.door }
@@ -178,7 +189,7 @@ pub(crate) struct Meta {
     pub(crate) mac: MacAddr,
     /// Came out of the SA at `sa`, here and now.
     pub(crate) opened: bool,
-    /// An ICMP error of our own.
+    /// An ICMP error of our own, or GRE: about neither goes an error back.
     pub(crate) made_here: bool,
     /// The TTL was counted down.
     pub(crate) aged: bool,

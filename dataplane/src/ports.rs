@@ -35,6 +35,8 @@ pub(crate) struct Steered {
     pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
     /// Inside of them, and the kernel's all the same.
     pub(crate) exempt: Vec<Prefix>,
+    /// GRE to a gateway address.
+    pub(crate) gre: bool,
 }
 
 #[derive(Debug)]
@@ -208,6 +210,7 @@ fn in_order(s: Statistics) -> SocketCounts {
 fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
     steering.set_gateway_addresses(&steered.gateways)?;
     steering.set_protected_but(&steered.protected, &steered.exempt)?;
+    steering.set_gre(steered.gre)?;
     let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
     Ok(steering.set_translated(&steered.inside, &ports)?)
 }

@@ -9,6 +9,7 @@ mod nat;
 mod steer;
 mod hosts;
 
+use crate::gre;
 use crate::interface::{self, Interfaces};
 use crate::nat::{NatSteering, Rules};
 use crate::neighbour::Neighbours;
@@ -33,6 +34,7 @@ pub struct Tables {
     pub(crate) nat: Rules,
     translated: NatSteering,
     pub(crate) interfaces: Interfaces,
+    pub(crate) gre: gre::Tunnels,
     ports: Vec<Link>,
     /// Sorted, in host order.
     gateways: Vec<u32>,
@@ -71,6 +73,7 @@ impl Tables {
             nat: Rules::default(),
             translated: NatSteering::default(),
             interfaces: Interfaces::default(),
+            gre: gre::Tunnels::default(),
             ports: vec![],
             gateways: vec![],
             gateways_v6: vec![],
@@ -99,14 +102,6 @@ impl Tables {
     #[inline]
     pub(crate) fn port(&self, port: PortId) -> Option<&Link> {
         self.ports.get(usize::from(port.0))
-    }
-
-    pub(crate) fn locals(&self) -> &[u32] {
-        &self.locals
-    }
-
-    pub(crate) fn locals_v6(&self) -> &[u128] {
-        &self.locals_v6
     }
 }
 
@@ -140,6 +135,7 @@ pub struct TableStore {
     protected: Vec<AddrRange>,
     nat: nat::Gathered,
     devices: interface::Store,
+    gre: gre::Numbers,
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
@@ -182,6 +178,7 @@ impl TableStore {
             protected: vec![],
             nat: nat::Gathered::default(),
             devices: interface::Store::default(),
+            gre: gre::Numbers::default(),
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
@@ -314,13 +311,15 @@ impl TableStore {
         let (locals, locals_v6) = (self.locals(), self.locals_v6());
         let spd =
             if changed.policies { Arc::new(Spd::compile(&self.policies)) } else { self.last.spd.clone() };
+        let fib = if changed.routes { Arc::new(self.fib()) } else { self.last.fib.clone() };
         let tables = Tables {
             generation,
             nat: self.nat.compile(|port| self.address(port, &locals)),
             translated: self.nat_steering(),
             interfaces: Interfaces::compile(self.devices.list(), spd.tunnels().len()),
             spd,
-            fib: if changed.routes { Arc::new(self.fib()) } else { self.last.fib.clone() },
+            gre: self.gre.compile(self.devices.list(), &fib, &self.ports),
+            fib,
             neighbours: if changed.neighbours {
                 Arc::new(self.links())
             } else {

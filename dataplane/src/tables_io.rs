@@ -172,6 +172,7 @@ impl Publisher {
             exempt,
             inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
             ports: own,
+            gre: self.store.terminates_gre(),
         })
     }
 
@@ -237,6 +238,7 @@ impl Steered {
             exempt: new.exempt.iter().filter(|p| self.exempt.binary_search(p).is_ok()).copied().collect(),
             inside: unique([&self.inside[..], &new.inside].concat()),
             ports,
+            gre: self.gre || new.gre,
         }
     }
 }

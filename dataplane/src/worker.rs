@@ -1,5 +1,6 @@
 //! One worker's packet processing, without I/O: here, and only here, stands the order of the stages.
 
+mod account;
 mod between;
 mod explain;
 mod shared;
@@ -15,17 +16,16 @@ use crate::hold::Hold;
 use crate::nat::Nat;
 use crate::neighbour::{Requests, Resolver};
 use crate::outbound::modes::{Means, Pass};
-use crate::packet::{Origin, Packet};
+use crate::packet::Packet;
 use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
 use crate::sa::{Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttle};
 use crate::share::Share;
 use crate::stats::Stats;
 use crate::tables::Tables;
-use crate::verdict::Verdict;
-use crate::{escape, flow, icmp, inbound, interface, mss, outbound, passive, route, source};
+use crate::{escape, flow, gre, icmp, inbound, interface, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
-use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerId;
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ struct Way {
     unknown_spi: Throttle,
     icmp: icmp::Rate,
     stats: Stats,
+    /// A packet is only asked about.
+    dry: bool,
 }
 
 /// Places of packets, kept here so that no batch has to make room for them.
@@ -76,6 +78,8 @@ struct Lists {
     new_protect: Places,
     new_bypass: Places,
     made: Places,
+    /// What goes into GRE.
+    gre: Places,
 }
 
 impl Worker {
@@ -101,6 +105,7 @@ impl Worker {
             unknown_spi: Throttle::default(),
             icmp: icmp::Rate::default(),
             stats: Stats::default(),
+            dry: false,
         };
         Self { way, lists: Lists::default() }
     }
@@ -214,6 +219,9 @@ impl Way {
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
         classify::join(batch, &mut lists.classes, flows);
+        if !tables.gre.is_empty() {
+            gre::uncover(batch, &lists.classes.clear, db, tables, flows, stats, self.dry);
+        }
         mss::inbound(batch, &lists.classes.clear, &mut self.db, &self.tables);
         probe.stage("join", lists.classes.clear.len());
     }
@@ -270,12 +278,33 @@ impl Way {
             route::leave(packet, tables)
         });
         probe.stage("route-leave", bypass.len());
+        if !lists.gre.is_empty() {
+            self.enclose(batch, pool, lists, now, probe);
+        }
+    }
+
+    /// What goes into GRE begins anew as the packet around it.
+    #[cold]
+    fn enclose(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        lists: &mut Lists,
+        now: Now,
+        probe: &mut impl Probe,
+    ) {
+        let mut outer = std::mem::take(&mut lists.gre);
+        gre::wrap(batch, &mut outer, &self.tables, pool, &mut self.stats, self.dry);
+        probe.stage("gre", outer.len());
+        let all = std::mem::replace(&mut lists.classes.clear, outer);
+        self.onward(batch, pool, lists, now, probe);
+        lists.classes.clear = all;
     }
 
     /// Where the packets of flows go that are not known yet. True: one is larger than its way takes.
     fn decide(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) -> bool {
         let Self { db, flows, events, requests, hold, nat, tables, stats, epoch, .. } = self;
-        let Lists { protect, bypass, unknown, new_protect, new_bypass, .. } = lists;
+        let Lists { protect, bypass, unknown, new_protect, new_bypass, gre, .. } = lists;
         let clear = &unknown.places;
         inbound::policy::check(batch, clear, db, tables);
         probe.stage("in-policy", clear.len());
@@ -286,6 +315,11 @@ impl Way {
         outbound::policy::run(batch, clear, tables, &nat.before, new_protect, new_bypass);
         if db.has_passive() || db.workers > 1 {
             passive::sift(batch, clear, new_protect, db);
+        }
+        if !tables.gre.is_empty() {
+            gre::sift(batch, new_protect, gre, tables);
+            source::check(batch, gre, tables, &nat.before);
+            gre::guarded(batch, new_protect, new_bypass, tables);
         }
         source::check(batch, new_protect, tables, &nat.before);
         source::check(batch, new_bypass, tables, &nat.before);
@@ -324,44 +358,6 @@ impl Way {
         if !lists.made.is_empty() {
             std::mem::swap(&mut lists.made, &mut lists.classes.clear);
             self.onward(batch, pool, lists, now, probe);
-        }
-    }
-
-    fn enter(&mut self, batch: &Batch) {
-        let (mut received, mut bytes) = (0, 0);
-        for packet in batch.packets.iter() {
-            match packet.origin {
-                Origin::Port(_) => {
-                    received += 1;
-                    bytes += packet.frame.len() as u64;
-                }
-                Origin::Tun | Origin::Device(_) => self.stats.count(Counter::Injected),
-                Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
-                Origin::Released { .. } => self.stats.count(Counter::Released),
-            }
-        }
-        self.stats.count(Counter::Batches);
-        self.stats.add(Counter::Received, received);
-        self.stats.add(Counter::ReceivedBytes, bytes);
-    }
-
-    /// Counts the drops; a packet that no stage finished is dropped rather than sent (there is none).
-    fn finish(&mut self, batch: &mut Batch) {
-        for packet in batch.packets.iter_mut() {
-            if packet.verdict == Verdict::Pending {
-                debug_assert!(false, "a packet without verdict");
-                packet.drop(Drop::Unsupported);
-            }
-            match packet.verdict {
-                Verdict::Drop(why) => self.stats.drop(why),
-                Verdict::Consumed => self.stats.count(Counter::Consumed),
-                Verdict::Held => self.stats.count(Counter::Held),
-                Verdict::Forward { .. }
-                | Verdict::Punt
-                | Verdict::Deliver { .. }
-                | Verdict::HandOff { .. }
-                | Verdict::Pending => {}
-            }
         }
     }
 }

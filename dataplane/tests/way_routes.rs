@@ -29,7 +29,7 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
 fn interface(id: InterfaceId, tunnel: TunnelId, reverse_path: ReversePath) -> Interface {
     let name = InterfaceName::new(if id == DEVICE { "tun-a" } else { "tun-b" }).unwrap();
-    Interface { id, name, tunnel, hold: false, reverse_path }
+    Interface { id, name, behind: Behind::Tunnel { tunnel, hold: false }, reverse_path }
 }
 
 fn host(a: Ipv4Addr) -> Prefix {

@@ -1,7 +1,7 @@
 //! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
 
 /// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Function and section of the program.
 pub const PROGRAM: &str = "ravelin";
@@ -54,6 +54,8 @@ pub struct Config {
     pub udp_port: u32,
     /// 1: the two maps of translation are to be asked.
     pub translates: u32,
+    /// 1: GRE to a gateway address is the worker's.
+    pub gre: u32,
 }
 
 /// Index into [`COUNTERS`]: the order of `ravelin_ring`'s `XdpCounter`, on which this crate may not depend; a test of

@@ -156,6 +156,11 @@ impl Steering {
         self.configure(|config| config.udp_port = port.map_or(0, u32::from))
     }
 
+    /// Whether GRE to a gateway address is the data plane's.
+    pub fn set_gre(&mut self, ends_here: bool) -> Result<(), Error> {
+        self.configure(|config| config.gre = u32::from(ends_here))
+    }
+
     fn configure(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
         let why = Error::bpf(&self.name, "configure the XDP program");
         let mut config = self.maps.config.get(&0, 0).map_err(why)?;

@@ -52,6 +52,9 @@ impl SteerTables for Remembering<'_> {
     fn udp_encap_port(&self) -> Option<u16> {
         self.0.udp_encap_port()
     }
+    fn terminates_gre(&self) -> bool {
+        self.0.terminates_gre()
+    }
     fn translates(&self) -> bool {
         self.0.translates()
     }
@@ -127,7 +130,9 @@ impl Kernel {
             translated.insert(addr.octets(), ports, 0).unwrap();
         }
         let mut config: aya::maps::Array<_, Config> = self.map(abi::CONFIG);
-        config.set(0, Config { version: abi::VERSION, udp_port: UDP_PORT.into(), translates: 1 }, 0).unwrap();
+        config
+            .set(0, Config { version: abi::VERSION, udp_port: UDP_PORT.into(), translates: 1, gre: 1 }, 0)
+            .unwrap();
     }
 
     /// A map of its own descriptor, so that several can be open.
@@ -170,6 +175,7 @@ impl Kernel {
             inside: &frames::inside(),
             translated: &frames::translated(),
             exempt: &self.exempt,
+            gre: true,
         };
         classify(frame, &Remembering(tables, &self.first))
     }

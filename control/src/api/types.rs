@@ -49,6 +49,7 @@ pub enum What {
     Workers,
     Drops,
     Nat,
+    Gre,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,7 @@ pub enum Answer {
     Workers(Vec<WorkerStatus>),
     Drops(DropStatus),
     Nat(NatStatus),
+    Gre(Vec<GreStatus>),
     /// What came of `Up` or `Down`.
     Outcome(Outcome),
     Traced {
@@ -322,6 +324,24 @@ pub struct DropStatus {
     pub ports: Vec<PortDrops>,
     pub total: BTreeMap<String, u64>,
     pub conservation: Conservation,
+}
+
+/// One tunnel of GRE.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GreStatus {
+    /// Of its device.
+    pub name: String,
+    /// There is a route to the far end, and the tunnel that protects it is up.
+    pub up: bool,
+    /// Why not; else empty.
+    pub detail: String,
+    pub local: String,
+    pub remote: String,
+    pub key: Option<u32>,
+    pub checksum: bool,
+    pub sequence: bool,
+    pub mtu: u16,
+    pub protected_by: Option<String>,
 }
 
 /// Address translation: the rules in their order, and what each worker makes of them.

@@ -21,6 +21,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     memory(config, findings);
     names(config, findings);
     super::interface::names(config, findings);
+    super::gre::check(config, findings);
     peers(config, findings);
     identical_selectors(config, findings);
     covered_selectors(config, findings);

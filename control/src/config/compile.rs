@@ -76,7 +76,7 @@ impl Config {
         };
         let default = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, false, 0));
         (0u32..)
-            .zip(protect.chain(default))
+            .zip(protect.chain(self.gre_policies()).chain(default))
             .map(|(order, (selector, action, hold, line))| Policy { order, selector, action, hold, line })
             .collect()
     }

@@ -12,6 +12,7 @@ use ravelin_ring::msg::{OuterDf, TunnelId};
 use super::auth::method_text;
 use super::check::text as selector_text;
 use super::child::{encapsulation_text, mode_text};
+use super::gre::gre_fields;
 use super::identity::IdText;
 use super::model::{Config, Control, DefaultPolicy, Tunnel, TunnelAuth, Way};
 use super::nat::nat_fields;
@@ -31,6 +32,8 @@ pub struct Difference {
     pub changed: Vec<TunnelChange>,
     /// The tunnels that are in both stand in another order: policies are published anew, no SA is touched.
     pub reordered: bool,
+    /// Tunnels of GRE by their names; in force at once.
+    pub gre: Vec<FieldChange>,
     /// Rules by their place, and what bounds them; in force at once.
     pub nat: Vec<FieldChange>,
     /// In force at once.
@@ -73,6 +76,7 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
         removed: old.tunnels.iter().filter(|t| new.tunnel(&t.name).is_none()).map(ids).collect(),
         changed: changed.collect(),
         reordered: common_order(old, new) != common_order(new, old),
+        gre: fields(&gre_fields(old), &gre_fields(new)),
         nat: fields(&nat_fields(old), &nat_fields(new)),
         default_policy: fields(&policy(&old.control), &policy(&new.control)).pop(),
         needs_dataplane_restart: fields(&plane_fields(old), &plane_fields(new)),
@@ -125,6 +129,9 @@ impl fmt::Display for Difference {
         }
         if self.reordered {
             writeln!(f, "~ order of tunnels")?;
+        }
+        for field in &self.gre {
+            writeln!(f, "~ {field}")?;
         }
         for field in &self.nat {
             writeln!(f, "~ nat: {field}")?;

@@ -44,6 +44,13 @@ pub(crate) fn interface(
 ) -> Option<TunnelInterface> {
     let value = table.get("interface")?;
     let table = Table::open(value, "`interface`", INTERFACE_KEYS, findings)?;
+    // What the tunnel takes at the most, in UDP, with the longest IV, padding and ICV.
+    let room = mtu - if local.is_none_or(|a| a.is_ipv4()) { 85 } else { 105 };
+    device_keys(&table, room, findings)
+}
+
+/// `room`: the largest packet by it, as long as no `mtu` is written.
+pub(crate) fn device_keys(table: &Table<'_>, room: u16, findings: &mut Findings) -> Option<TunnelInterface> {
     let name = table.required("name", "a name for the tunnel's device", "\"tun-a\"", findings, device);
     let example = "[\"172.16.0.1/30\"]";
     let addresses = table.list("addresses", example, MAX_ADDRESSES, findings, |e, line, f| {
@@ -52,8 +59,6 @@ pub(crate) fn interface(
     let routes = table.list("routes", "[\"10.2.0.0/16\"]", MAX_ROUTES, findings, |e, line, f| {
         route(e.get_ref()).map_err(|bad| report(f, line, "routes", bad)).ok()
     });
-    // What the tunnel takes at the most, in UDP, with the longest IV, padding and ICV.
-    let room = mtu - if local.is_none_or(|a| a.is_ipv4()) { 85 } else { 105 };
     let reverse_path = table.or("reverse-path", ReversePath::Strict, findings, |v| {
         let words =
             [("strict", ReversePath::Strict), ("loose", ReversePath::Loose), ("off", ReversePath::Off)];
@@ -128,7 +133,7 @@ pub(crate) fn check(tunnel: &Tunnel, findings: &mut Findings) {
 /// Every device once, and none that is something else.
 pub(crate) fn names(config: &Config, findings: &mut Findings) {
     let mut first = HashMap::new();
-    let devices = config.tunnels.iter().filter_map(|t| t.interface.as_ref());
+    let devices = config.devices();
     for interface in devices.clone() {
         let name = &interface.name;
         let twice = first.insert(name, interface.line).map(|line| format!("that of line {line}"));
@@ -142,10 +147,18 @@ pub(crate) fn names(config: &Config, findings: &mut Findings) {
     if let Some(over) = devices.clone().nth(MAX_INTERFACES) {
         findings.error(
             over.line,
-            format!("more than {MAX_INTERFACES} tunnels with `interface`"),
+            format!("more than {MAX_INTERFACES} tunnels with a device"),
             "fewer",
             "use selectors",
         );
+    }
+}
+
+impl Config {
+    /// Of route-based tunnels, then of GRE.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &TunnelInterface> + Clone {
+        let tunnels = self.tunnels.iter().filter_map(|t| t.interface.as_ref());
+        tunnels.chain(self.gre.iter().map(|gre| &gre.device))
     }
 }
 

@@ -23,6 +23,7 @@ mod child;
 mod pool;
 mod request;
 mod interface;
+mod gre;
 mod tunnel;
 mod nat;
 mod check;
@@ -38,6 +39,7 @@ pub use compile::PeerSelectors;
 pub(crate) use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Errors, MAX_FINDINGS, Severity};
 pub use diff::{Difference, FieldChange, TunnelChange, diff};
+pub use gre::{Gre, gre_text};
 pub use identity::IdText;
 pub(crate) use identity::parse_identity;
 pub use interface::TunnelInterface;
@@ -111,14 +113,17 @@ impl Config {
         let keys =
             [tunnel::TUNNEL_KEYS, travel::TRAVEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
+        let gres = tables(&root, "gre", "[[gre]]", gre::MAX_GRE, &gre::keys(), findings);
         let nat = tables(&root, "nat", "[[nat]]", nat::MAX_NAT, nat::NAT_KEYS, findings);
         let translation = section("translation", "[translation]", nat::TRANSLATION_KEYS, findings);
+        let tunnels = Self::tunnels(&tunnels, above, findings);
         Self {
             file: path.to_owned(),
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),
             dataplane: sections::dataplane(dataplane.as_ref(), findings),
             control: sections::control(control.as_ref(), path, findings),
-            tunnels: Self::tunnels(&tunnels, above, findings),
+            gre: gres.iter().filter_map(|table| gre::gre(table, &tunnels, findings)).collect(),
+            tunnels,
             nat: nat.iter().filter_map(|table| nat::nat(table, findings)).collect(),
             translation: nat::translation(translation.as_ref(), findings),
             warnings: Vec::new(),

@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
+use super::gre::Gre;
 use super::interface::TunnelInterface;
 use super::nat::Nat;
 use super::tunnels::Tunnels;
@@ -31,6 +32,7 @@ pub struct Config {
     pub control: Control,
     /// In file order, which is the order of their policies.
     pub tunnels: Tunnels,
+    pub gre: Vec<Gre>,
     /// In file order: the first that matches decides.
     pub nat: Vec<Nat>,
     pub translation: NatSettings,

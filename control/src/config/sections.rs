@@ -13,7 +13,7 @@ use super::reader::{Table, report};
 use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
 pub(crate) const ROOT_KEYS: &[&str] =
-    &["port", "dataplane", "control", "defaults", "tunnel", "nat", "translation"];
+    &["port", "dataplane", "control", "defaults", "tunnel", "gre", "nat", "translation"];
 pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
 pub(crate) const DATAPLANE_KEYS: &[&str] = &[
     "cores",

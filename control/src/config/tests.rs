@@ -58,6 +58,7 @@ fn assert_error(text: &str, parts: &[&str]) {
 mod examples;
 mod children;
 mod interfaces;
+mod gre;
 mod errors;
 mod levels;
 mod difference;

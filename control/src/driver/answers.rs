@@ -4,7 +4,9 @@
 //! Writes: nothing.
 
 mod plane;
+mod gre;
 
+pub(super) use gre::gre;
 pub(super) use plane::{drops, nat, ports, workers};
 
 use super::core::Core;

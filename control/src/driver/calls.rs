@@ -116,6 +116,7 @@ impl Driver {
             }),
             What::Workers => plane
                 .map_or_else(answers::no_plane, |p| Answer::Workers(answers::workers(&self.core, p, name))),
+            What::Gre => Answer::Gre(answers::gre(&self.core, self.mirror.model(), name)),
             What::Nat => Answer::Nat(answers::nat(&self.core, plane)),
             What::Drops => plane.map_or_else(answers::no_plane, |p| Answer::Drops(answers::drops(p))),
         }

@@ -5,10 +5,10 @@
 //! Never: gives a number away that the generation before had.
 
 use super::{Driver, DriverError};
-use crate::config::Config;
+use crate::config::{self, Config, TunnelInterface};
 use crate::kernel::{self, Link, TunnelDevice};
 use ravelin_ike::config::Start;
-use ravelin_ring::msg::{Interface, InterfaceId, InterfaceName, TableCommand};
+use ravelin_ring::msg::{Behind, Gre, Interface, InterfaceId, InterfaceName, TableCommand};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,33 +45,53 @@ impl Numbers {
 
     /// The list, whole.
     pub(super) fn commands(&self, config: &Config) -> Vec<TableCommand> {
-        let interface = |(tunnel, it): (&crate::config::Tunnel, &crate::config::TunnelInterface)| {
+        let interface = |(behind, it): (Behind, &TunnelInterface)| {
             Some(TableCommand::AddInterface(Interface {
                 id: *self.now.get(it.name.as_str())?,
                 name: InterfaceName::new(it.name.as_str())?,
-                tunnel: tunnel.id,
-                hold: tunnel.start == Start::OnTraffic,
+                behind,
                 reverse_path: it.reverse_path,
             }))
         };
-        let list = config.tunnels.iter().filter_map(|t| Some((t, t.interface.as_ref()?)));
+        let tunnels = config.tunnels.iter().filter_map(|t| {
+            let hold = t.start == Start::OnTraffic;
+            Some((Behind::Tunnel { tunnel: t.id, hold }, t.interface.as_ref()?))
+        });
+        let list = tunnels.chain(config.gre.iter().filter_map(|it| Some((behind(it, config)?, &it.device))));
         core::iter::once(TableCommand::ClearInterfaces).chain(list.filter_map(interface)).collect()
     }
 }
 
+/// `None`: what has to protect it is not there, which no checked configuration says.
+fn behind(gre: &config::Gre, config: &Config) -> Option<Behind> {
+    let tunnel = match &gre.protected_by {
+        Some(name) => Some(config.tunnel(name)?.id),
+        None => None,
+    };
+    Some(Behind::Gre(Gre {
+        local: gre.local,
+        remote: gre.remote,
+        key: gre.key,
+        checksum: gre.checksum,
+        sequence: gre.sequence,
+        mtu: gre.device.mtu,
+        tunnel,
+    }))
+}
+
 fn names(config: &Config) -> impl Iterator<Item = String> {
-    config.tunnels.iter().filter_map(|t| Some(t.interface.as_ref()?.name.to_string()))
+    config.devices().map(|device| device.name.to_string())
 }
 
 /// What the kernel has to make of them.
 pub(super) fn wanted(config: &Config) -> Vec<TunnelDevice> {
-    let device = |it: &crate::config::TunnelInterface| TunnelDevice {
+    let device = |it: &TunnelInterface| TunnelDevice {
         name: it.name.to_string(),
         mtu: it.mtu,
         addresses: it.addresses.clone(),
         routes: it.routes.clone(),
     };
-    config.tunnels.iter().filter_map(|t| t.interface.as_ref().map(device)).collect()
+    config.devices().map(device).collect()
 }
 
 /// As the driver has them.
@@ -158,7 +178,10 @@ mod tests {
         let commands = numbers.commands(&c);
         assert_eq!((commands.len(), &commands[0]), (3, &TableCommand::ClearInterfaces));
         let TableCommand::AddInterface(second) = commands[2] else { panic!("{commands:?}") };
-        assert_eq!((second.name.as_str(), second.tunnel), ("b", c.tunnel("tb").unwrap().id));
+        assert_eq!(
+            (second.name.as_str(), second.behind),
+            ("b", Behind::Tunnel { tunnel: c.tunnel("tb").unwrap().id, hold: false })
+        );
         assert_eq!(wanted(&c)[0].mtu, 1415);
     }
 }

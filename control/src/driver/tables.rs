@@ -15,7 +15,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Policies, protected ranges, devices of tunnels and gateway addresses, each list whole.
 pub(super) fn of_config(config: &Config, peers: &PeerSelectors, numbers: &Numbers) -> Vec<TableCommand> {
-    let gateway: BTreeSet<IpAddr> = config.tunnels.iter().flat_map(Tunnel::locals).collect();
+    let ends = config.gre.iter().map(|gre| gre.local);
+    let gateway: BTreeSet<IpAddr> = config.tunnels.iter().flat_map(Tunnel::locals).chain(ends).collect();
     let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));

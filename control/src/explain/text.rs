@@ -95,6 +95,11 @@ fn worker(step: &Step, names: &Names, said: &Explained, say: &mut impl FnMut(&st
     if let Some(route) = &step.route {
         say("route", self::route(route, &said.ports));
     }
+    if let Some(outer) = &step.gre {
+        say("GRE", flow(&outer.flow));
+        say("GRE goes", policy(&outer.goes, names));
+        say("GRE route", route(&outer.route, &said.ports));
+    }
     if let Some(sa) = &step.protects {
         say("SA out", self::sa(sa, names, "would be number"));
     }
@@ -188,7 +193,7 @@ fn route(route: &Route, ports: &[String]) -> String {
         }
         Route::Local => "an address of this host".to_owned(),
         Route::Tunnel => "the far side of a tunnel: only a policy lets it go on".to_owned(),
-        Route::Interface { interface } => format!("the device of route-based tunnel {interface}"),
+        Route::Interface { interface } => format!("the device of tunnel {interface}"),
         Route::Kernel => "a device that is no port: the kernel forwards it".to_owned(),
         Route::Blackhole => "blackhole".to_owned(),
         Route::None => "none".to_owned(),

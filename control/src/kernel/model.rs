@@ -174,6 +174,12 @@ impl Model {
         self.addresses.iter().filter(move |(index, _)| up(index)).map(|(_, addr)| *addr)
     }
 
+    /// Where what is for `addr` goes: by the longest prefix that holds it.
+    pub fn leads(&self, addr: IpAddr) -> Option<NextHop> {
+        let longest = if addr.is_ipv4() { 32 } else { 128 };
+        (0..=longest).rev().find_map(|len| self.next_hop(&Prefix::of(addr, len).ok()?))
+    }
+
     pub fn link_named(&self, name: &str) -> Option<&Link> {
         self.links.values().find(|l| l.name == name)
     }

@@ -10,6 +10,7 @@ mod sas;
 mod ports;
 mod drops;
 mod nat;
+mod gre;
 mod check;
 
 pub use check::{Checked, check};
@@ -28,6 +29,7 @@ pub fn text(answer: &Answer, detail: bool) -> String {
         Answer::Workers(all) => ports::workers(all),
         Answer::Drops(drops) => drops::table(drops, detail),
         Answer::Nat(status) => nat::text(status),
+        Answer::Gre(all) => gre::text(all),
         Answer::Error(refusal) => format!("{}\n", refusal.message),
         Answer::Outcome(_) | Answer::Traced { .. } | Answer::Reloaded(_) | Answer::Version(_) => {
             String::new()
@@ -44,6 +46,7 @@ pub fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         Answer::Workers(all) => serde_json::to_string_pretty(all),
         Answer::Drops(drops) => serde_json::to_string_pretty(drops),
         Answer::Nat(status) => serde_json::to_string_pretty(status),
+        Answer::Gre(all) => serde_json::to_string_pretty(all),
         Answer::Outcome(outcome) => serde_json::to_string_pretty(outcome),
         Answer::Traced { tunnel, on } => serde_json::to_string_pretty(&(tunnel, on)),
         Answer::Reloaded(reloaded) => serde_json::to_string_pretty(reloaded),
@@ -66,6 +69,7 @@ pub fn only(answer: Answer, name: &str) -> Result<Answer, String> {
         Answer::Sas(all) => Answer::Sas(keep(all, name, "tunnel with an SA", |sa| sa.tunnel.clone())?),
         Answer::Ports(all) => Answer::Ports(keep(all, name, "port", |port| port.name.clone())?),
         Answer::Workers(all) => Answer::Workers(keep(all, name, "worker", |worker| worker.id.to_string())?),
+        Answer::Gre(all) => Answer::Gre(keep(all, name, "tunnel of GRE", |it| it.name.clone())?),
         Answer::Drops(all) => Answer::Drops(drops::only(all, name)?),
         Answer::Nat(mut status) => {
             status.workers = keep(status.workers, name, "worker", |worker| worker.worker.to_string())?;
@@ -101,6 +105,7 @@ pub(crate) const fn nothing(what: What) -> &'static str {
         What::Workers => "no workers: the data plane is not connected\n",
         What::Drops => "nothing was dropped\n",
         What::Nat => "no NAT rules are configured\n",
+        What::Gre => "no tunnels of GRE are configured\n",
     }
 }
 

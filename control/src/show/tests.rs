@@ -305,6 +305,7 @@ fn nothing_to_show_says_so() {
     let empty = [
         (Answer::Tunnels(vec![]), "no tunnels"),
         (Answer::Sas(vec![]), "no SAs"),
+        (Answer::Gre(vec![]), "no tunnels of GRE"),
         (Answer::Ports(vec![]), "not connected"),
         (Answer::Workers(vec![]), "not connected"),
         (Answer::Drops(DropStatus::default()), "nothing was dropped\nentered 0 = left 0"),
@@ -313,6 +314,42 @@ fn nothing_to_show_says_so() {
     for (answer, part) in empty {
         assert!(text(&answer, false).contains(part));
     }
+}
+
+#[test]
+fn tunnels_of_gre_as_a_table() {
+    let up = GreStatus {
+        name: "gre-a".into(),
+        up: true,
+        local: "198.18.0.1".into(),
+        remote: "198.18.0.2".into(),
+        key: Some(7),
+        checksum: true,
+        mtu: 1411,
+        protected_by: Some("branch".into()),
+        ..GreStatus::default()
+    };
+    let down = GreStatus {
+        name: "gre-b".into(),
+        up: false,
+        detail: "no route to 192.0.2.9 by a port".into(),
+        remote: "192.0.2.9".into(),
+        key: None,
+        checksum: false,
+        mtu: 1476,
+        protected_by: None,
+        ..up.clone()
+    };
+    let both = Answer::Gre(vec![up, down]);
+    let expected = "\
+GRE    STATE  LOCAL       REMOTE      OPTIONS          MTU  PROTECTED BY
+gre-a  up     198.18.0.1  198.18.0.2  key 7 checksum  1411  branch
+gre-b  down   198.18.0.1  192.0.2.9   -               1476  -
+gre-b: no route to 192.0.2.9 by a port
+";
+    assert_text(&both, false, expected);
+    assert!(json(&both).unwrap().contains("\"protected_by\": \"branch\""));
+    assert_eq!(only(both, "gre-c").unwrap_err(), "no tunnel of GRE \"gre-c\"; did you mean \"gre-a\"?");
 }
 
 #[test]

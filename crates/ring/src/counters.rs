@@ -164,6 +164,22 @@ named! {
         HelpersBusy = "helpers_busy",
         /// In the hands of a worker that failed (a bug of ours): it goes on without its batch.
         WorkerFailed = "worker_failed",
+        /// GRE of another version, or with routing (RFC 2784 §2.3).
+        GreHeader = "gre_header",
+        /// A GRE header that is cut short.
+        GreLength = "gre_length",
+        /// The checksum of a GRE packet is wrong, or missing where one is asked for.
+        GreChecksum = "gre_checksum",
+        /// GRE with a key that no tunnel between its two ends has.
+        GreKey = "gre_key",
+        /// The sequence number of GRE is missing, or older than the last one (RFC 2890 §2.2).
+        GreSequence = "gre_sequence",
+        /// GRE that carries something else than IPv4 or IPv6.
+        GreProtocol = "gre_protocol",
+        /// GRE that came or would leave by something else than the SAs that have to protect it.
+        GreUnprotected = "gre_unprotected",
+        /// The route of a GRE packet leads into a GRE tunnel: it would never leave.
+        GreLoop = "gre_loop",
     }
 }
 
@@ -218,6 +234,9 @@ named! {
         Failures = "failures",
         /// How often the worker stood still for a second, and was moved to the cores of the others.
         Stalls = "stalls",
+        /// Packets put into GRE, and taken out of it.
+        GreSent = "gre_sent",
+        GreReceived = "gre_received",
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Step {
     /// And as of one that goes there.
     pub goes: Option<Policy>,
     pub route: Option<Route>,
+    /// The packet of GRE that it becomes the payload of.
+    pub gre: Option<Enclosed>,
     /// The SA that protects it.
     pub protects: Option<Sa>,
     pub size: Option<Size>,
@@ -166,6 +168,14 @@ pub struct Sa {
     pub sequence: u64,
 }
 
+/// What is around a packet that goes into a tunnel of GRE (R241).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enclosed {
+    pub flow: Flow,
+    pub goes: Policy,
+    pub route: Route,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {
     pub source: IpAddr,
@@ -208,7 +218,7 @@ pub enum Route {
     Local,
     /// The far side of a tunnel: only a policy lets it go on.
     Tunnel,
-    /// The device of a route-based tunnel.
+    /// The device of a route-based tunnel, or of one of GRE.
     Interface {
         interface: u16,
     },

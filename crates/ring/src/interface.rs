@@ -3,6 +3,7 @@
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::TunnelId;
 use crate::setup::ReversePath;
+use core::net::IpAddr;
 
 /// Names a device in routes and verdicts. A number that one generation of the tables let go of is not another device's
 /// in the next.
@@ -48,20 +49,51 @@ impl core::fmt::Debug for InterfaceName {
 pub struct Interface {
     pub id: InterfaceId,
     pub name: InterfaceName,
-    /// The tunnel behind it, whose SAs protect what the routes send into the device.
-    pub tunnel: TunnelId,
-    /// Packets that find no outbound SA wait a while for one (R172).
-    pub hold: bool,
+    pub behind: Behind,
     /// Where the source of what comes out of the tunnel has to be.
     pub reverse_path: ReversePath,
+}
+
+/// Where what the routes send into a device goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behind {
+    /// By the SAs of this tunnel. `hold`: packets that find no outbound SA wait a while for one (R172).
+    Tunnel { tunnel: TunnelId, hold: bool },
+    /// In GRE, as a packet of the host's own, which policies and routes have their say about.
+    Gre(Gre),
+}
+
+/// A tunnel of GRE (RFC 2784, RFC 2890).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gre {
+    /// Outer addresses, of one family.
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    pub key: Option<u32>,
+    /// Sent, and asked of what comes.
+    pub checksum: bool,
+    pub sequence: bool,
+    /// Of the largest inner packet.
+    pub mtu: u16,
+    /// Its packets come and go by SAs of this tunnel, or not at all.
+    pub tunnel: Option<TunnelId>,
 }
 
 pub(crate) fn encode(interface: &Interface, to: &mut Writer<'_>) {
     to.u16(interface.id.0);
     to.u8(interface.name.len);
     to.bytes(&interface.name.bytes);
-    to.u32(interface.tunnel.0);
-    to.bool(interface.hold);
+    match &interface.behind {
+        Behind::Tunnel { tunnel, hold } => {
+            to.u8(0);
+            to.u32(tunnel.0);
+            to.bool(*hold);
+        }
+        Behind::Gre(gre) => {
+            to.u8(1);
+            encode_gre(gre, to);
+        }
+    }
     to.u8(match interface.reverse_path {
         ReversePath::Strict => 0,
         ReversePath::Loose => 1,
@@ -75,12 +107,39 @@ pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Interface, Malformed> {
     let bytes = from.bytes(InterfaceName::MAX)?;
     let name = bytes.get(..len).and_then(|bytes| core::str::from_utf8(bytes).ok());
     let name = name.and_then(InterfaceName::new).ok_or(Malformed("name of a device"))?;
-    let (tunnel, hold) = (TunnelId(from.u32()?), from.bool()?);
+    let behind = match from.u8()? {
+        0 => Behind::Tunnel { tunnel: TunnelId(from.u32()?), hold: from.bool()? },
+        1 => Behind::Gre(decode_gre(from)?),
+        _ => return Err(Malformed("unknown kind of device")),
+    };
     let reverse_path = match from.u8()? {
         0 => ReversePath::Strict,
         1 => ReversePath::Loose,
         2 => ReversePath::Off,
         _ => return Err(Malformed("unknown rule of the reverse path")),
     };
-    Ok(Interface { id, name, tunnel, hold, reverse_path })
+    Ok(Interface { id, name, behind, reverse_path })
+}
+
+fn encode_gre(gre: &Gre, to: &mut Writer<'_>) {
+    let Gre { local, remote, key, checksum, sequence, mtu, tunnel } = *gre;
+    to.addr(local);
+    to.addr(remote);
+    for word in [key, tunnel.map(|t| t.0)] {
+        to.bool(word.is_some());
+        to.u32(word.unwrap_or(0));
+    }
+    to.bool(checksum);
+    to.bool(sequence);
+    to.u16(mtu);
+}
+
+fn decode_gre(from: &mut Reader<'_>) -> Result<Gre, Malformed> {
+    let (local, remote) = (from.addr()?, from.addr()?);
+    if local.is_ipv4() != remote.is_ipv4() {
+        return Err(Malformed("GRE between two address families"));
+    }
+    let mut word = || Ok((from.bool()?, from.u32()?)).map(|(there, word)| there.then_some(word));
+    let (key, tunnel) = (word()?, word()?.map(TunnelId));
+    Ok(Gre { local, remote, key, checksum: from.bool()?, sequence: from.bool()?, mtu: from.u16()?, tunnel })
 }

@@ -3,7 +3,7 @@
 mod extras;
 mod nat;
 
-pub use crate::interface::{Interface, InterfaceId, InterfaceName};
+pub use crate::interface::{Behind, Gre, Interface, InterfaceId, InterfaceName};
 use core::net::{IpAddr, SocketAddr};
 pub use extras::{Extras, Rules};
 pub use nat::{NatKind, NatRule, NatSettings};
@@ -299,7 +299,7 @@ pub enum NextHop {
     Local,
     /// Into our own TUN device: only a PROTECT policy may let it go on.
     Tunnel,
-    /// Into the device of a route-based tunnel: the tunnel behind it protects it.
+    /// Into the device of a route-based tunnel or of GRE: by what is behind it.
     Interface(InterfaceId),
     /// A device that is not a port of ours: the kernel forwards it.
     Kernel,
@@ -361,7 +361,7 @@ pub enum TableCommand {
         /// Or [`NatRule::MSS_OF_PATH`].
         mss: u16,
     },
-    /// Devices of route-based tunnels. What routes lead into them is steered as protected ranges are.
+    /// Devices of route-based tunnels and of GRE. What routes lead into them is steered as protected ranges are.
     ClearInterfaces,
     AddInterface(Interface),
     Commit {

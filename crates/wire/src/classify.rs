@@ -7,7 +7,7 @@
 //! The order for IPv4 and IPv6 alike:
 //! 1. What is not IP passes (ARP, LLDP, spanning tree, …).
 //! 2. To a gateway address: ESP and AH go to the worker, as do fragments of them; so do UDP 4500 with a non-zero SPI and
-//!    the configured encapsulation port. IKE (UDP 500, the non-ESP marker on 4500) and keepalives pass.
+//!    the configured encapsulation port, and GRE where tunnels of it end here. IKE (UDP 500, the non-ESP marker on 4500) and keepalives pass.
 //! 3. Link-local multicast, limited broadcast, what goes to a link-local address of IPv6 and neighbour discovery pass: no
 //!    router forwards them, no tunnel carries them, and routing protocols need them, whatever ranges are protected.
 //! 4. A protected source or destination goes to the worker, fragments too: it has the exact policy and drops what came
@@ -62,6 +62,8 @@ pub enum Class {
     EspInUdp { spi: u32 },
     /// The configured UDP encapsulation port.
     UdpEncap,
+    /// GRE to a gateway address, fragments too.
+    Gre,
     /// A protected range holds its source or destination.
     Protected,
     /// Its source or destination is to be translated.
@@ -83,6 +85,10 @@ pub trait SteerTables {
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool;
     /// The configured destination port of UDP-encapsulated ESP besides 4500.
     fn udp_encap_port(&self) -> Option<u16>;
+    /// Tunnels of GRE end here.
+    fn terminates_gre(&self) -> bool {
+        false
+    }
     /// Anything is translated: without it the two below are not asked.
     fn translates(&self) -> bool {
         false
@@ -113,6 +119,7 @@ pub struct Tables<'a> {
     pub udp_port: Option<u16>,
     pub inside: &'a [Prefix],
     pub translated: &'a [(Ipv4Addr, PortRanges)],
+    pub gre: bool,
 }
 
 impl Tables<'_> {
@@ -142,6 +149,10 @@ impl SteerTables for Tables<'_> {
 
     fn udp_encap_port(&self) -> Option<u16> {
         self.udp_port
+    }
+
+    fn terminates_gre(&self) -> bool {
+        self.gre
     }
 
     fn translates(&self) -> bool {
@@ -295,6 +306,7 @@ impl Upper {
                 None => Class::EspRunt,
             })),
             (protocol::UDP, false) => self.datagram(frame, tables),
+            (protocol::GRE, _) if tables.terminates_gre() => Some(Steer::ToWorker(Class::Gre)),
             _ => None,
         }
     }

@@ -18,6 +18,7 @@ pub mod icmp;
 pub mod icmpv6;
 pub mod esp;
 pub mod ah;
+pub mod gre;
 pub mod classify;
 mod selector;
 mod spi;
@@ -40,6 +41,7 @@ pub mod protocol {
     pub const IPV6: u8 = 41;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
+    pub const GRE: u8 = 47;
     pub const ESP: u8 = 50;
     pub const AH: u8 = 51;
     pub const ICMPV6: u8 = 58;

@@ -106,7 +106,7 @@ pub(crate) fn lawful(ip: &Ipv6<'_>, door: Door) -> Result<(), Drop> {
 /// ESP and ESP in UDP for a gateway address end here; everything else is clear.
 pub(super) fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = packet.meta.ip;
-    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH);
+    let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH | protocol::GRE);
     let (source, destination) = packet.addresses_v6();
     if !candidate || !matches!(packet.door, Door::Port(_)) || !tables.is_gateway_v6(destination) {
         return Ok(Class::Clear);
@@ -117,6 +117,7 @@ pub(super) fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, D
     let (_, at) = chain.end.ok_or(Drop::BadExtension)?;
     let class = match ip.protocol {
         protocol::UDP => datagram(packet, at, chain.fragment, tables),
+        protocol::GRE if tables.gre.is_empty() || chain.fragment.is_none() => return Ok(Class::Clear),
         // One that is the whole packet loses its fragment header (RFC 6946).
         _ if chain.fragment.is_some() => Ok(Class::Fragment),
         protocol::AH => ah(packet, at),

@@ -71,7 +71,7 @@ const CE: u8 = 3;
 
 /// The inner ECN field on the way out of the tunnel (RFC 6040 §4.2, figure 4).
 #[inline]
-pub(super) fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
+pub(crate) fn congestion(outer: u8, inner: u8) -> Result<u8, Drop> {
     match (inner, outer) {
         (NOT_ECT, CE) => Err(Drop::CongestionLost),
         (NOT_ECT, _) => Ok(NOT_ECT),

@@ -7,11 +7,19 @@ use super::{Link, TableStore, Tables, is_connected};
 use crate::neighbour::Neighbours;
 use crate::packet::Packet;
 use crate::route::{Fib, Hop};
-use ravelin_ring::msg::{NextHop, Port};
+use ravelin_ring::msg::{Behind, NextHop, Port};
 use ravelin_wire::{MacAddr, Prefix};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 impl Tables {
+    pub(crate) fn locals(&self) -> &[u32] {
+        &self.locals
+    }
+
+    pub(crate) fn locals_v6(&self) -> &[u128] {
+        &self.locals_v6
+    }
+
     /// IPv6 may go by a tunnel.
     pub(crate) fn carries_v6(&self) -> bool {
         self.spd.protects_v6() || !self.interfaces.is_empty()
@@ -24,6 +32,11 @@ impl Tables {
 }
 
 impl TableStore {
+    /// For the XDP program: GRE to a gateway address is ours.
+    pub fn terminates_gre(&self) -> bool {
+        self.devices.list().iter().any(|it| matches!(it.behind, Behind::Gre(_)))
+    }
+
     pub(super) fn fib(&self) -> Fib {
         Fib::build(self.routes.iter().filter_map(|(prefix, hops)| {
             let local = hops.iter().find(|h| **h == NextHop::Local);

@@ -48,6 +48,10 @@ impl SteerTables for Tables {
         self.udp_encap_port
     }
 
+    fn terminates_gre(&self) -> bool {
+        !self.gre.is_empty()
+    }
+
     fn translates(&self) -> bool {
         !self.translated.inside.is_empty() || !self.translated.own.is_empty()
     }

@@ -8,7 +8,7 @@ use crate::classify::Classes;
 use crate::clock::Now;
 use crate::packet::Packet;
 use crate::share::{Helpers, Kind};
-use crate::{classify, inbound, mss, outbound};
+use crate::{classify, gre, inbound, mss, outbound};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::WorkerId;
 use ravelin_xsk::FramePool;
@@ -98,6 +98,10 @@ impl Way {
             .esp
             .extend((0u16..).zip(batch.packets.iter()).filter(|(_, p)| Packet::pending(p)).map(|(at, _)| at));
         classify::join(batch, &mut lists.classes, &self.flows);
+        if !self.tables.gre.is_empty() {
+            let Self { db, tables, flows, stats, dry, .. } = self;
+            gre::uncover(batch, &lists.classes.clear, db, tables, flows, stats, *dry);
+        }
         mss::inbound(batch, &lists.classes.clear, &mut self.db, &self.tables);
         self.onward(batch, pool, lists, now, &mut ());
     }

@@ -129,6 +129,11 @@ impl SteerTables for Maps {
     }
 
     #[inline(always)]
+    fn terminates_gre(&self) -> bool {
+        CONFIG.get(0).is_some_and(|config| config.gre != 0)
+    }
+
+    #[inline(always)]
     fn translates(&self) -> bool {
         CONFIG.get(0).is_some_and(|config| config.translates != 0)
     }

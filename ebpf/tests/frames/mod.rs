@@ -46,7 +46,7 @@ pub(crate) fn translated() -> Vec<(Ipv4Addr, PortRanges)> {
     vec![(GATEWAY, ports)]
 }
 
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "pass",
     "unparsable",
     "esp",
@@ -57,6 +57,7 @@ pub(crate) const NAMES: [&str; 10] = [
     "udp encapsulation",
     "protected",
     "translated",
+    "gre",
 ];
 
 pub(crate) fn name(steer: Steer) -> &'static str {
@@ -72,6 +73,7 @@ pub(crate) fn name(steer: Steer) -> &'static str {
             Class::UdpEncap => "udp encapsulation",
             Class::Protected => "protected",
             Class::Translated => "translated",
+            Class::Gre => "gre",
         },
     }
 }
@@ -227,6 +229,9 @@ fn encapsulated() -> Vec<(&'static str, Vec<u8>, Steer)> {
         ("4500, three bytes", padded(natt(&SPI[..3])), Steer::Pass),
         ("4500 for somebody else", v4(PEER, INSIDE, 17, &udp(4500, &SPI)), Steer::Pass),
         ("configured port", v4(PEER, GATEWAY, 17, &udp(4565, &SPI)), Steer::ToWorker(Class::UdpEncap)),
+        ("GRE", v4(PEER, GATEWAY, 47, &SPI), Steer::ToWorker(Class::Gre)),
+        ("v6 GRE", v6(PEER6, GATEWAY6, 47, &SPI), Steer::ToWorker(Class::Gre)),
+        ("GRE for somebody else", v4(PEER, INSIDE, 47, &SPI), Steer::Pass),
         ("port beside it", v4(PEER, GATEWAY, 17, &udp(4566, &SPI)), Steer::Pass),
     ]
 }
@@ -247,6 +252,7 @@ fn fragments() -> Vec<(&'static str, Vec<u8>, Steer)> {
         ("last fragment of ESP in UDP", f(to_us, 17, &SPI, (1480, false)), FRAGMENT),
         ("first fragment of IKE", f(to_us, 17, &udp(4500, &[0; 8]), (0, true)), Steer::Pass),
         ("last fragment of IKE", f(to_us, 17, &SPI, (1480, false)), Steer::Pass),
+        ("fragment of GRE", f(to_us, 47, &SPI, (1480, false)), Steer::ToWorker(Class::Gre)),
         ("fragment of UDP, protected source", f((REMOTE, GATEWAY), 17, &SPI, (1480, false)), PROTECTED),
         ("fragment between protected hosts", f((INSIDE, REMOTE), 17, &SPI, (1480, false)), PROTECTED),
         ("v6 atomic fragment of ESP", f6(0, 50, &SPI), ESP),
@@ -424,7 +430,8 @@ pub(crate) fn generated(r: &mut Random) -> Vec<u8> {
 fn transport(r: &mut Random) -> (u8, Vec<u8>) {
     let n = r.below(24);
     let mut payload = r.bytes(n);
-    match r.below(6) {
+    match r.below(7) {
+        6 => (protocol::GRE, payload),
         0 => (protocol::ESP, payload),
         1 => (protocol::AH, payload),
         2 => (r.pick(&[1, 6, 58, 89]), payload),

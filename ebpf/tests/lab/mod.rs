@@ -163,7 +163,7 @@ impl Lab {
     pub(crate) fn stamp_pinned_version(&self, version: u32) {
         let path = self.pins().join("w%2e0").join(abi::CONFIG);
         let mut config: Array<_, Config> = Map::Array(MapData::from_pin(path).unwrap()).try_into().unwrap();
-        config.set(0, Config { version, udp_port: 0, translates: 0 }, 0).unwrap();
+        config.set(0, Config { version, udp_port: 0, translates: 0, gre: 0 }, 0).unwrap();
     }
 
     /// A process of its own that attaches; back when it says in which mode.

@@ -3,19 +3,20 @@
 # Decides its configuration. Without a NAT between the gateways it sends plain ESP.
 
 # guest_strongswan SIDE [KEY=VALUE...]: starts it, or has it load another configuration. Keys, with their defaults:
-#   ike=…  esp=…  ah=… (instead of esp)  mode=tunnel|transport  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK
+#   ike=…  esp=…  ah=… (instead of esp)  mode=tunnel|transport  protocol= (of the selectors; gre)  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK
 guest_strongswan() {
-  local side=$1 ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16 ah= mode=tunnel ike_rekey=4h child_rekey=1h psk=$LAB_PSK
+  local side=$1 ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16 ah= mode=tunnel ike_rekey=4h child_rekey=1h psk=$LAB_PSK protocol=
   local mine=$OUT_A theirs=$OUT_B my_net=$NET_A their_net=$NET_B me=a.lab peer=b.lab setting share
   shift
   for setting; do
     case ${setting%%=*} in
-      ike|esp|ah|mode|ike_rekey|child_rekey|psk) local "${setting%%=*}=${setting#*=}" ;;
+      ike|esp|ah|mode|ike_rekey|child_rekey|psk|protocol) local "${setting%%=*}=${setting#*=}" ;;
       *) die "guest_strongswan: unknown setting $setting" ;;
     esac
   done
   [ "$side" = A ] || mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A me=b.lab peer=a.lab
   [ $mode = tunnel ] || my_net=$mine/32 their_net=$theirs/32
+  local only=${protocol:+[$protocol]}
   local proposals="esp_proposals = $esp"
   [ -z "$ah" ] || proposals="ah_proposals = $ah"
   share=$(guest_dir "$side")/share
@@ -38,8 +39,8 @@ connections {
              id = $peer }
     children {
       net {
-        local_ts = $my_net
-        remote_ts = $their_net
+        local_ts = $my_net$only
+        remote_ts = $their_net$only
         $proposals
         mode = $mode
         rekey_time = $child_rekey

@@ -85,11 +85,12 @@ fn reference_and_manual_are_complete() {
         super::super::nat::NAT_KEYS,
         super::super::nat::TRANSLATION_KEYS,
         travel::TRAVEL_KEYS,
+        super::super::gre::OWN_KEYS,
     ];
     for key in sections.into_iter().flatten() {
         let assigned = format!("{key} = ");
         let there = REFERENCE.lines().any(|line| line.starts_with(&assigned))
-            || matches!(*key, "selectors" | "child");
+            || matches!(*key, "selectors" | "child" | "protected-by");
         assert!(there, "configs/reference.toml lacks {key}");
         assert!(MANUAL.contains(&format!("`{key}`")), "docs/configuration.md lacks {key}");
     }

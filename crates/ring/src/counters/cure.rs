@@ -136,6 +136,22 @@ impl Drop {
             Self::TcpChecksum | Self::UdpChecksum | Self::IcmpChecksum => {
                 "damaged before it came here; on virtual links try `ethtool -K DEVICE tx off` at the sender"
             }
+            Self::GreHeader | Self::GreLength => {
+                "not GRE as RFC 2784 has it: PPTP, or damaged; look at what sends it"
+            }
+            Self::GreChecksum | Self::GreSequence => {
+                "compare `checksum` and `sequence` of both ends; old numbers come of reordering on the way"
+            }
+            Self::GreKey => "compare `key` of both ends of the GRE tunnel",
+            Self::GreProtocol => {
+                "a GRE tunnel carries IPv4 and IPv6 here, nothing else: no Ethernet, no keepalives of others"
+            }
+            Self::GreUnprotected => {
+                "this GRE tunnel is `protected-by` an IPsec tunnel: do its selectors hold GRE between the two ends?"
+            }
+            Self::GreLoop => {
+                "the other end of the GRE tunnel is routed into a GRE tunnel: it needs a route by a port"
+            }
             _ => "docs/troubleshoot.md tells what stands behind this reason",
         }
     }

@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (10, [32, 16, 16, 4, 28, 73, 4, 5, 116_496, 215_152]));
+    assert_eq!((VERSION, sizes), (11, [32, 16, 16, 4, 30, 81, 4, 5, 116_496, 215_152]));
 }
 
 #[test]
@@ -254,6 +254,20 @@ fn nat_settings() -> impl Strategy<Value = NatSettings> {
     )
 }
 
+fn behind() -> impl Strategy<Value = Behind> {
+    let tunnel =
+        any::<(u32, bool)>().prop_map(|(tunnel, hold)| Behind::Tunnel { tunnel: TunnelId(tunnel), hold });
+    let ends = prop_oneof![
+        any::<[[u8; 4]; 2]>().prop_map(|[a, b]| (IpAddr::from(a), IpAddr::from(b))),
+        any::<[[u8; 16]; 2]>().prop_map(|[a, b]| (IpAddr::from(a), IpAddr::from(b))),
+    ];
+    let gre = (ends, any::<(Option<u32>, bool, bool, u16, Option<u32>)>());
+    let gre = gre.prop_map(|((local, remote), (key, checksum, sequence, mtu, tunnel))| {
+        Behind::Gre(Gre { local, remote, key, checksum, sequence, mtu, tunnel: tunnel.map(TunnelId) })
+    });
+    prop_oneof![tunnel, gre]
+}
+
 fn table_command() -> impl Strategy<Value = TableCommand> {
     let port = || any::<u16>().prop_map(PortId);
     let prefix = || (addr(), 0u8..=32).prop_map(|(a, len)| Prefix::of(a, len).unwrap());
@@ -293,12 +307,11 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         (any::<u32>(), any::<u16>())
             .prop_map(|(tunnel, mss)| TableCommand::AddMss { tunnel: TunnelId(tunnel), mss }),
         any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
-        ("[a-z]{1,11}[0-9.-]{0,3}", any::<(u16, u32, bool)>()).prop_map(|(name, (id, tunnel, hold))| {
+        ("[a-z]{1,11}[0-9.-]{0,3}", any::<u16>(), behind()).prop_map(|(name, id, behind)| {
             TableCommand::AddInterface(Interface {
                 id: InterfaceId(id),
                 name: InterfaceName::new(&name).unwrap(),
-                tunnel: TunnelId(tunnel),
-                hold,
+                behind,
                 reverse_path: ReversePath::Loose,
             })
         }),

@@ -105,6 +105,22 @@ fn esp_and_ah_for_a_gateway_address() {
 }
 
 #[test]
+fn gre_is_steered_where_tunnels_of_it_end() {
+    let steer = |frame: &[u8], gre| {
+        let gateways = [IpAddr::V4(GATEWAY), IpAddr::V6(GATEWAY6)];
+        classify(frame, &Tables { gateways: &gateways, gre, ..Tables::default() })
+    };
+    for (frame, mine) in [
+        (v4(PEER, GATEWAY, 47, &SPI), true),
+        (v6(PEER6, GATEWAY6, 47, &SPI), true),
+        (v4(PEER, INSIDE, 47, &SPI), false),
+    ] {
+        assert_eq!(steer(&frame, true), if mine { to_worker(Class::Gre) } else { Steer::Pass });
+        assert_eq!(steer(&frame, false), Steer::Pass);
+    }
+}
+
+#[test]
 fn port_4500_holds_esp_ike_and_keepalives() {
     let natt = |payload: &[u8]| v4(PEER, GATEWAY, 17, &udp(4500, payload));
     assert_eq!(verdict(&natt(&SPI)), CLASS_NATT);

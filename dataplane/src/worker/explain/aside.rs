@@ -29,6 +29,7 @@ impl Aside {
     pub(super) fn take(way: &mut Way) -> Self {
         way.nat.dry(true);
         way.share.dry = true;
+        way.dry = true;
         Self {
             // Every decision is made anew.
             flows: replace(&mut way.flows, Flows::none()),
@@ -44,6 +45,7 @@ impl Aside {
     pub(super) fn put_back(self, way: &mut Way, pool: &mut FramePool) {
         way.nat.dry(false);
         way.share.dry = false;
+        way.dry = false;
         let Self { flows, events, requests, reassembly, unknown_spi, icmp, stats } = self;
         // Frames of fragments that waited for the others go home.
         way.reassembly.expire(pool, &mut way.stats, Now { ms: u64::MAX });

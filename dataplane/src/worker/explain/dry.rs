@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 use core::fmt::Debug;
 use ravelin_crypto::{Key, Suite};
 use ravelin_ring::counters::Drop;
-use ravelin_ring::inspect::{self, Class, Flow, Policy, Route, Sa, Size, Step};
+use ravelin_ring::inspect::{self, Class, Enclosed, Flow, Policy, Route, Sa, Size, Step};
 use ravelin_ring::msg::WorkerId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +50,7 @@ impl Dry {
             came: None,
             goes: None,
             route: None,
+            gre: None,
             protects: None,
             size: None,
             icmp: None,
@@ -112,13 +113,7 @@ impl Dry {
 
     /// Its addresses, what the policies say of them, and where the routes lead.
     fn asked(&mut self, packet: &Packet) {
-        let ip = &packet.meta.ip;
-        let flow = Flow {
-            source: packet.source(),
-            destination: packet.destination(),
-            protocol: ip.protocol,
-            ports: (!ip.portless).then_some(ip.ports),
-        };
+        let flow = flow(packet);
         match &self.step.flow {
             None => self.step.flow = Some(flow),
             Some(before) => self.step.translated = (flow != *before).then_some(flow),
@@ -128,6 +123,15 @@ impl Dry {
         self.step.came = Some(policy(&self.tables.spd, came));
         self.step.goes = Some(policy(&self.tables.spd, goes));
         self.step.route = Some(self.route(hop, packet.destination()));
+    }
+
+    /// The packet of GRE around it begins anew (R241).
+    fn enclosed(&mut self, packet: &Packet) {
+        let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
+        let (_, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
+        let goes = policy(&self.tables.spd, goes);
+        let route = self.route(hop, packet.destination());
+        self.step.gre = Some(Enclosed { flow: flow(packet), goes, route });
     }
 
     fn route(&self, hop: Hop, destination: IpAddr) -> Route {
@@ -172,7 +176,11 @@ impl Dry {
         if first && self.step.protects.is_none() {
             let remote = cold.remote.ip();
             self.step.protects = Some(protects(&hot, cold));
-            self.step.route = Some(self.route(self.tables.hop(self.tables.fib.lookup_ip(remote)), remote));
+            let route = self.route(self.tables.hop(self.tables.fib.lookup_ip(remote)), remote);
+            match &mut self.step.gre {
+                Some(outer) => outer.route = route,
+                None => self.step.route = Some(route),
+            }
         }
         let Some(Some(slot)) = db.outbound.keys.get_mut(place as usize) else { return };
         if known {
@@ -186,8 +194,8 @@ impl Dry {
     fn done(&mut self, view: &View<'_>) {
         let Some((first, others)) = view.batch.packets.split_first() else { return };
         self.step.verdict = verdict(first.verdict);
-        self.step.icmp = others.iter().find(|p| p.meta.made_here).map(|p| verdict(p.verdict));
-        let goes_on = |p: &&Packet| !p.meta.made_here && p.verdict.goes_on();
+        self.step.icmp = others.iter().find(|p| p.is_error()).map(|p| verdict(p.verdict));
+        let goes_on = |p: &&Packet| !p.is_error() && p.verdict.goes_on();
         if let Some(size) = &mut self.step.size {
             let pieces = view.batch.packets.iter().filter(goes_on).count();
             size.pieces = u16::try_from(pieces).unwrap_or(u16::MAX);
@@ -207,6 +215,9 @@ impl Probe for Dry {
             Point::Sorted => self.sorted(&mut view),
             Point::Clear => at_first.into_iter().for_each(|packet| self.clear(packet)),
             Point::Decided => {
+                if let Some(packet) = at_first.filter(|p| p.is_enclosing()) {
+                    self.enclosed(packet);
+                }
                 // Once more: what NAT made of it. What waits has left its frame.
                 if let Some(packet) = at_first.filter(|p| p.pending() && self.step.size.is_none()) {
                     self.asked(packet);
@@ -226,6 +237,16 @@ fn nobodys(suite: Suite) -> Option<Box<Key>> {
     getrandom::fill(material).ok()?;
     getrandom::fill(&mut seed).ok()?;
     Key::new(suite, material, seed).ok().map(Box::new)
+}
+
+fn flow(packet: &Packet) -> Flow {
+    let ip = &packet.meta.ip;
+    Flow {
+        source: packet.source(),
+        destination: packet.destination(),
+        protocol: ip.protocol,
+        ports: (!ip.portless).then_some(ip.ports),
+    }
 }
 
 fn opens(hot: &InboundHot, sa: &InboundSa) -> Sa {
