@@ -158,13 +158,20 @@ impl Sockets {
     }
 
     /// `payload` is the whole UDP payload. What cannot be sent is lost like any datagram; IKE sends again.
-    pub fn send(&mut self, local: Option<IpAddr>, remote: SocketAddr, natt: bool, payload: &[u8]) {
+    pub fn send(
+        &mut self,
+        local: Option<IpAddr>,
+        remote: SocketAddr,
+        natt: bool,
+        device: Option<u32>,
+        payload: &[u8],
+    ) {
         let ipv6 = remote.is_ipv6();
         let Some(port) = self.all.iter().find(|p| p.natt == natt && p.ipv6 == ipv6) else {
             self.counts.send_errors += 1;
             return warn!(%remote, "no socket for this address family");
         };
-        match port.write(local, remote, payload) {
+        match port.write(local, remote, device, payload) {
             Ok(()) => self.counts.sent += 1,
             Err(why) => {
                 self.counts.send_errors += 1;
@@ -222,7 +229,14 @@ impl Port {
         Ok(Read { length: got.bytes, local, remote: got.address.as_ref().and_then(to_socket_addr) })
     }
 
-    fn write(&self, local: Option<IpAddr>, remote: SocketAddr, payload: &[u8]) -> io::Result<()> {
+    /// `device`: of several ways to the peer, the one that its tunnels take.
+    fn write(
+        &self,
+        local: Option<IpAddr>,
+        remote: SocketAddr,
+        device: Option<u32>,
+        payload: &[u8],
+    ) -> io::Result<()> {
         let socket = self.socket.as_raw_fd();
         let parts = [IoSlice::new(payload)];
         let to = SockaddrStorage::from(remote);
@@ -231,7 +245,7 @@ impl Port {
             Some(IpAddr::V4(from)) => {
                 let from = libc::in_addr { s_addr: from.to_bits().to_be() };
                 let info = libc::in_pktinfo {
-                    ipi_ifindex: 0,
+                    ipi_ifindex: device.and_then(|index| i32::try_from(index).ok()).unwrap_or(0),
                     ipi_spec_dst: from,
                     ipi_addr: libc::in_addr { s_addr: 0 },
                 };
@@ -239,7 +253,7 @@ impl Port {
             }
             Some(IpAddr::V6(from)) => {
                 let from = libc::in6_addr { s6_addr: from.octets() };
-                let info = libc::in6_pktinfo { ipi6_addr: from, ipi6_ifindex: 0 };
+                let info = libc::in6_pktinfo { ipi6_addr: from, ipi6_ifindex: device.unwrap_or(0) };
                 sendmsg(socket, &parts, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))
             }
             None => sendmsg(socket, &parts, &[], flags, Some(&to)),
@@ -374,7 +388,7 @@ mod tests {
             assert_eq!(got.remote, peer.local_addr().unwrap());
             assert_eq!(got.bytes, [42]);
             assert_eq!(ours.receive(), Received::Nothing);
-            ours.send(Some(got.local.ip()), got.remote, true, &[0, 0, 0, 0, 43]);
+            ours.send(Some(got.local.ip()), got.remote, true, None, &[0, 0, 0, 0, 43]);
             let mut buffer = [0; 16];
             let (n, from) = peer.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..n], from), (&[0, 0, 0, 0, 43][..], got.local));

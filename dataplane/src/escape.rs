@@ -24,6 +24,7 @@ fn escapes(packet: &Packet, db: &mut SaDb, tables: &Tables) -> bool {
     }
     let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return true };
     let Hop::Port { port: out, .. } = tables.hop(packet.meta.hop) else { return false };
-    let Hop::Port { port: peer, .. } = tables.hop(tables.fib.lookup_ip(sa.remote.ip())) else { return false };
-    out == peer && !sa.selectors.reaches_everything(packet.meta.ip.v6)
+    let peer = |hop| matches!(hop, Hop::Port { port, .. } if port == out);
+    tables.fib.hops(tables.fib.lookup_ip(sa.remote.ip())).any(peer)
+        && !sa.selectors.reaches_everything(packet.meta.ip.v6)
 }

@@ -41,7 +41,12 @@ fn plausible(packet: &Packet, source: IpAddr, tables: &Tables) -> bool {
     if rule == ReversePath::Off {
         return true;
     }
-    match tables.hop(tables.fib.lookup_ip(source)) {
+    // Of several next hops each is a way that it may have come.
+    tables.fib.hops(tables.fib.lookup_ip(source)).any(|hop| leads_back(packet, rule, hop))
+}
+
+fn leads_back(packet: &Packet, rule: ReversePath, hop: Hop) -> bool {
+    match hop {
         Hop::Port { port, .. } => rule == ReversePath::Loose || packet.door == Door::Port(port),
         // What a tunnel is for never comes in clear, whatever the port's rule.
         Hop::Interface(id) => match packet.door {

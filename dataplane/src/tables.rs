@@ -13,7 +13,7 @@ use crate::gre;
 use crate::interface::{self, Interfaces};
 use crate::nat::{NatSteering, Rules};
 use crate::neighbour::Neighbours;
-use crate::route::{Fib, Hop};
+use crate::route::{self, Fib, Hop};
 use crate::spd::Spd;
 use ravelin_ring::msg::{
     Generation, Interface, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand,
@@ -125,7 +125,7 @@ const MAX_ADDRESSES: usize = 1 << 16;
 #[derive(Debug)]
 pub struct TableStore {
     policies: Vec<Policy>,
-    /// Several next hops for one prefix: the first one given is used, but an address of ours goes before all.
+    /// What several next hops of one prefix are together says [`Fib::build`].
     routes: BTreeMap<Prefix, Vec<NextHop>>,
     neighbours: BTreeMap<(PortId, IpAddr), [u8; 6]>,
     ports: Vec<Port>,
@@ -272,7 +272,7 @@ impl TableStore {
             return Err(TableError::TooMany(MAX_ROUTES));
         }
         let hops = self.routes.entry(route.prefix).or_default();
-        if !hops.contains(&route.next_hop) && hops.len() < 64 {
+        if !hops.contains(&route.next_hop) && hops.len() < route::MAX_HOPS {
             hops.push(route.next_hop);
             self.changed.routes = true;
             self.route_changed(route.prefix);

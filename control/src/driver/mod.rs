@@ -323,7 +323,8 @@ impl Driver {
         };
         self.store_records();
         while let Some(t) = self.core.poll_transmit() {
-            self.sockets.send(t.local, t.remote, t.natt, &t.datagram());
+            let device = t.local.and_then(|local| self.mirror.model().uplink(local, t.remote.ip()));
+            self.sockets.send(t.local, t.remote, t.natt, device, &t.datagram());
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Table {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Of several next hops of one route, the first that leaves by a port of ours or a tunnel, else the first.
+    /// Of several next hops of one route, those that leave by a port of ours or a tunnel, else the first.
     Device {
         index: u32,
         gateway: Option<IpAddr>,
@@ -92,6 +92,8 @@ pub struct Model {
     /// Devices went or changed names: what was told of neighbours by port may be another device's.
     devices_changed: bool,
     told_routes: BTreeMap<Prefix, NextHop>,
+    /// Further next hops of those that have several.
+    told_more: BTreeMap<Prefix, Vec<NextHop>>,
     told_neighbours: BTreeMap<(u16, IpAddr), [u8; 6]>,
     told_ports: BTreeMap<u16, Port>,
 }
@@ -149,6 +151,7 @@ impl Model {
     /// A data plane that was told nothing yet.
     pub fn forget_told(&mut self) {
         self.told_routes.clear();
+        self.told_more.clear();
         self.told_neighbours.clear();
         self.told_ports.clear();
         self.all_dirty();
@@ -177,7 +180,7 @@ impl Model {
     /// Where what is for `addr` goes: by the longest prefix that holds it.
     pub fn leads(&self, addr: IpAddr) -> Option<NextHop> {
         let longest = if addr.is_ipv4() { 32 } else { 128 };
-        (0..=longest).rev().find_map(|len| self.next_hop(&Prefix::of(addr, len).ok()?))
+        (0..=longest).rev().find_map(|len| self.next_hops(&Prefix::of(addr, len).ok()?).first().copied())
     }
 
     pub fn link_named(&self, name: &str) -> Option<&Link> {
@@ -242,15 +245,6 @@ impl Model {
         u16::try_from(at).ok().map(PortId)
     }
 
-    fn next_hop(&self, prefix: &Prefix) -> Option<NextHop> {
-        let best = self.routes.get(prefix)?.iter().min_by_key(|r| (r.table, r.metric))?;
-        let hops: Vec<NextHop> = best.targets.iter().map(|t| self.hop_of(t)).collect();
-        hops.iter()
-            .find(|h| matches!(h, NextHop::Port { .. } | NextHop::Interface(_)))
-            .or_else(|| hops.first())
-            .copied()
-    }
-
     fn hop_of(&self, target: &Target) -> NextHop {
         match *target {
             Target::Local => NextHop::Local,
@@ -293,19 +287,15 @@ impl Model {
             if self.routes.get(&prefix).is_some_and(Vec::is_empty) {
                 self.routes.remove(&prefix);
             }
-            let wanted = self.next_hop(&prefix);
-            let told = self.told_routes.get(&prefix).copied();
-            if wanted == told {
+            let wanted = self.next_hops(&prefix);
+            if self.told(&prefix).eq(wanted.iter().copied()) {
                 continue;
             }
-            if let Some(next_hop) = told {
-                out.push(TableCommand::RemoveRoute(Route { prefix, next_hop }));
-                self.told_routes.remove(&prefix);
-            }
-            if let Some(next_hop) = wanted {
-                out.push(TableCommand::AddRoute(Route { prefix, next_hop }));
-                self.told_routes.insert(prefix, next_hop);
-            }
+            out.extend(
+                self.told(&prefix).map(|next_hop| TableCommand::RemoveRoute(Route { prefix, next_hop })),
+            );
+            out.extend(wanted.iter().map(|&next_hop| TableCommand::AddRoute(Route { prefix, next_hop })));
+            self.note_told(prefix, &wanted);
         }
     }
 
@@ -349,6 +339,8 @@ impl Model {
         }
     }
 }
+
+mod paths;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 
 pub mod counters;
 pub mod msg;
+pub mod paths;
 mod interface;
 pub mod setup;
 #[cfg_attr(loom, allow(dead_code))] // the memory that uses the plan is not part of the model

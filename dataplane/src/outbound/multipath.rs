@@ -4,6 +4,7 @@
 //! ports: they would overtake each other.
 
 use crate::packet::Packet;
+use ravelin_ring::paths::mix;
 
 /// RFC 6335 §6: ports that belong to nobody.
 const FIRST: u16 = 0xc000;
@@ -28,11 +29,7 @@ pub(super) fn source_port(packet: &Packet, inner: usize) -> u16 {
 struct Hash(u64);
 
 impl Hash {
-    /// The finaliser of splitmix64: each bit decides about each.
     fn mix(&mut self, word: u64) {
-        let mut x = (self.0 ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        self.0 = x ^ x >> 31;
+        self.0 = mix(self.0, word);
     }
 }

@@ -4,14 +4,19 @@
 //! Decides: which next hop an address has. Built once per change of the routes, then read only.
 
 use super::fib6::Fib6;
+use arrayvec::ArrayVec;
 use ravelin_ring::msg::{InterfaceId, NextHop, PortId};
+use ravelin_ring::paths::{Flow, Key};
 use ravelin_wire::Prefix;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// Set: the rest names a chunk; else it is a place in `hops`.
 const CHUNK: u32 = 1 << 31;
 /// Place 0: no route.
 pub(crate) const NO_ROUTE: u32 = 0;
+/// Set in a place: the rest names several next hops, of which each flow takes one.
+const SEVERAL: u32 = 1 << 30;
 
 #[derive(Debug)]
 pub(crate) struct Fib {
@@ -19,9 +24,27 @@ pub(crate) struct Fib {
     chunks: Vec<[u32; 256]>,
     v6: Fib6,
     hops: Vec<Hop>,
+    several: Vec<Box<[Way]>>,
     /// Places that only the default routes of the families lead to.
     defaults: Vec<u32>,
 }
+
+/// One of several next hops.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    place: u32,
+    key: Key,
+}
+
+/// Of many routes by the same next hops.
+#[derive(Default)]
+struct Seen {
+    hops: HashMap<Hop, u32>,
+    several: HashMap<Box<[u32]>, u32>,
+}
+
+/// Next hops of one route.
+pub(crate) const MAX_HOPS: usize = 64;
 
 /// A next hop. The gateway of an IPv4 route may be one of IPv6 (RFC 8950): only its link address matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,31 +72,22 @@ impl From<NextHop> for Hop {
 }
 
 impl Fib {
-    /// One route per prefix.
-    pub(crate) fn build(routes: impl Iterator<Item = (Prefix, NextHop)>) -> Self {
+    /// The next hops of each prefix. An address of ours goes before all; otherwise those are taken together that are of
+    /// ports or tunnels, where the first one is.
+    pub(crate) fn build<'r>(routes: impl Iterator<Item = (Prefix, &'r [NextHop])>) -> Self {
         let mut fib = Self {
             root: vec![NO_ROUTE; 1 << 16].into_boxed_slice(),
             chunks: vec![],
             v6: Fib6::build(vec![]),
             hops: vec![Hop::None],
+            several: vec![],
             defaults: vec![],
         };
-        let mut places = std::collections::HashMap::new();
+        let mut seen = Seen::default();
         let mut list: Vec<(u32, u8, u32)> = vec![];
         let mut six: Vec<(u128, u8, u32)> = vec![];
-        for (prefix, hop) in routes {
-            let hop = Hop::from(hop);
-            let mut add = || {
-                fib.hops.push(hop);
-                u32::try_from(fib.hops.len() - 1).unwrap_or(NO_ROUTE)
-            };
-            let place = if prefix.len() == 0 {
-                let place = add();
-                fib.defaults.push(place);
-                place
-            } else {
-                *places.entry(hop).or_insert_with(add)
-            };
+        for (prefix, hops) in routes {
+            let place = fib.place(prefix.len() == 0, together(hops), &mut seen);
             match prefix.addr() {
                 IpAddr::V4(addr) => list.push((addr.to_bits(), prefix.len(), place)),
                 IpAddr::V6(addr) => six.push((addr.to_bits(), prefix.len(), place)),
@@ -86,6 +100,37 @@ impl Fib {
         }
         fib.v6 = Fib6::build(six);
         fib
+    }
+
+    /// Default routes have places of their own.
+    fn place<'r>(&mut self, default: bool, hops: impl Iterator<Item = &'r NextHop>, seen: &mut Seen) -> u32 {
+        let (mut places, mut keys) = (ArrayVec::<u32, MAX_HOPS>::new(), ArrayVec::<Key, MAX_HOPS>::new());
+        for hop in hops.take(MAX_HOPS) {
+            let add = |list: &mut Vec<Hop>| {
+                list.push((*hop).into());
+                u32::try_from(list.len() - 1).unwrap_or(NO_ROUTE)
+            };
+            let place = if default {
+                let place = add(&mut self.hops);
+                self.defaults.push(place);
+                place
+            } else {
+                *seen.hops.entry((*hop).into()).or_insert_with(|| add(&mut self.hops))
+            };
+            places.push(place);
+            keys.push(hop.into());
+        }
+        if let [] | [_] = *places {
+            return places.first().copied().unwrap_or(NO_ROUTE);
+        }
+        if let Some(place) = seen.several.get(&places[..]) {
+            return *place;
+        }
+        let ways = places.iter().zip(keys).map(|(place, key)| Way { place: *place, key });
+        self.several.push(ways.collect());
+        let place = SEVERAL | u32::try_from(self.several.len() - 1).unwrap_or(0);
+        seen.several.insert(places[..].into(), place);
+        place
     }
 
     fn paint(&mut self, addr: u32, len: u8, place: u32) {
@@ -145,10 +190,49 @@ impl Fib {
         self.defaults.contains(&place)
     }
 
+    /// Each flow takes one of several next hops.
+    #[inline]
+    pub(crate) const fn is_several(place: u32) -> bool {
+        place & SEVERAL != 0
+    }
+
+    fn several(&self, place: u32) -> &[Way] {
+        let at = (place & !SEVERAL) as usize;
+        if Self::is_several(place) { self.several.get(at).map_or(&[], |ways| ways) } else { &[] }
+    }
+
+    /// The next hop that this flow takes of them, among those that are up; where none is, the first.
+    pub(crate) fn choose(&self, place: u32, flow: Flow, up: impl Fn(PortId) -> bool) -> u32 {
+        let ways = self.several(place);
+        let usable = |way: &&Way| match self.hop(way.place) {
+            Hop::Port { port, .. } => up(port),
+            Hop::None | Hop::Local | Hop::Tunnel | Hop::Interface(_) | Hop::Kernel | Hop::Blackhole => true,
+        };
+        let best = ways.iter().filter(usable).max_by_key(|way| flow.rank(way.key));
+        best.or_else(|| ways.first()).map_or(place, |way| way.place)
+    }
+
+    /// All next hops there.
+    pub(crate) fn hops(&self, place: u32) -> impl Iterator<Item = Hop> {
+        let one = (!Self::is_several(place)).then(|| self.hop(place));
+        one.into_iter().chain(self.several(place).iter().map(|way| self.hop(way.place)))
+    }
+
+    /// Of several the first.
     #[inline]
     pub(crate) fn hop(&self, place: u32) -> Hop {
+        let place =
+            if Self::is_several(place) { self.several(place).first().map_or(0, |w| w.place) } else { place };
         self.hops.get(place as usize).copied().unwrap_or(Hop::None)
     }
+}
+
+fn together(hops: &[NextHop]) -> impl Iterator<Item = &NextHop> {
+    let ours = |hop: &&NextHop| matches!(hop, NextHop::Port { .. } | NextHop::Interface(_));
+    let local = hops.iter().find(|hop| **hop == NextHop::Local);
+    let first = local.or_else(|| hops.first());
+    let others = if first.as_ref().is_some_and(ours) { hops.get(1..).unwrap_or_default() } else { &[] };
+    first.into_iter().chain(others.iter().filter(ours))
 }
 
 #[cfg(test)]
@@ -173,7 +257,7 @@ mod tests {
                 let addr = if near < 4 { 0x0a01_0000 | (addr & 0x3ff) } else { addr };
                 table.insert(Prefix::of(Ipv4Addr::from_bits(addr).into(), len).unwrap(), port(hop));
             }
-            let fib = Fib::build(table.iter().map(|(p, h)| (*p, *h)));
+            let fib = Fib::build(table.iter().map(|(p, h)| (*p, std::slice::from_ref(h))));
             let corners = table.keys().flat_map(|p| {
                 let IpAddr::V4(a) = p.addr() else { unreachable!() };
                 [a.to_bits(), a.to_bits().wrapping_sub(1), a.to_bits() | u32::MAX.checked_shr(p.len().into()).unwrap_or(0)]

@@ -1,13 +1,13 @@
 //! Routes: where a packet goes by its destination, and the last steps out of a port.
 //!
-//! Decides: the next hop, and the verdict of clear packets that may go on in clear. Reads: the FIB, neighbours and
+//! Decides: the next hop, of several one for each flow, and the verdict of clear packets that may go on in clear. Reads: the FIB, neighbours and
 //! ports of the snapshot. Writes: `Meta::{hop, port, mac, limit}`, the TTL, the Ethernet header, the verdict.
 //! Never: protects anything.
 
 mod fib;
 mod fib6;
 
-pub(crate) use fib::{Fib, Hop};
+pub(crate) use fib::{Fib, Hop, MAX_HOPS};
 
 use crate::batch::Batch;
 use crate::hold::Hold;
@@ -17,6 +17,7 @@ use crate::tables::{Link, Tables};
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::PortId;
+use ravelin_ring::paths::Flow;
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::{self, Ethernet, Tag};
 use ravelin_wire::{ipv4, ipv6};
@@ -25,13 +26,24 @@ use std::net::IpAddr;
 /// First look-up: the way out by the FIB. What has none may still belong to a tunnel, whose outer address has one.
 pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
     batch.each(clear, |packet| {
-        packet.meta.hop = if packet.meta.ip.v6 {
+        let place = if packet.meta.ip.v6 {
             tables.fib.lookup_v6(packet.addresses_v6().1)
         } else {
             tables.fib.lookup(packet.meta.ip.dst)
         };
+        packet.meta.hop = way(packet, place, tables);
         Ok(())
     });
+}
+
+/// Of several next hops the one that the packet's flow takes; the parts of a fragmented packet take one.
+#[inline]
+pub(crate) fn way(packet: &Packet, place: u32, tables: &Tables) -> u32 {
+    tables.way(place, || {
+        let ip = &packet.meta.ip;
+        let ports = if ip.portless || ip.fragment { (0, 0) } else { ip.ports };
+        Flow::between(packet.source(), packet.destination()).with(ip.protocol, ports)
+    })
 }
 
 /// Second look-up, of clear packets: the port and the link address, or the kernel.

@@ -8,8 +8,9 @@ use crate::neighbour::Neighbours;
 use crate::packet::Packet;
 use crate::route::{Fib, Hop};
 use ravelin_ring::msg::{Behind, NextHop, Port};
+use ravelin_ring::paths::Flow;
 use ravelin_wire::{MacAddr, Prefix};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 impl Tables {
     pub(crate) fn locals(&self) -> &[u32] {
@@ -25,6 +26,19 @@ impl Tables {
         self.spd.protects_v6() || !self.interfaces.is_empty()
     }
 
+    /// The next hop of a flow: of several, the one that it takes among those whose ports are up.
+    pub(crate) fn way(&self, place: u32, flow: impl FnOnce() -> Flow) -> u32 {
+        if !Fib::is_several(place) {
+            return place;
+        }
+        self.fib.choose(place, flow(), |port| self.port(port).is_some_and(|link| link.up))
+    }
+
+    /// Where a tunnel's packets leave: all of them by one way, whatever they carry (R59).
+    pub(crate) fn way_between(&self, local: IpAddr, remote: IpAddr) -> Hop {
+        self.hop(self.way(self.fib.lookup_ip(remote), || Flow::between(local, remote)))
+    }
+
     /// What answers this packet goes into a tunnel by its route.
     pub(crate) fn leads_into_tunnel(&self, packet: &Packet) -> bool {
         matches!(self.hop(self.fib.lookup_ip(packet.source())), Hop::Interface(_))
@@ -38,10 +52,7 @@ impl TableStore {
     }
 
     pub(super) fn fib(&self) -> Fib {
-        Fib::build(self.routes.iter().filter_map(|(prefix, hops)| {
-            let local = hops.iter().find(|h| **h == NextHop::Local);
-            Some((*prefix, *local.or_else(|| hops.first())?))
-        }))
+        Fib::build(self.routes.iter().map(|(prefix, hops)| (*prefix, &hops[..])))
     }
 
     pub(super) fn links(&self) -> Neighbours {

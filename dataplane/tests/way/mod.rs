@@ -27,6 +27,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) const INSIDE: PortId = PortId(0);
 pub(crate) const WAN: PortId = PortId(1);
+/// See [`Gate::second_uplink`].
+pub(crate) const WAN2: PortId = PortId(2);
 pub(crate) const TUNNEL: TunnelId = TunnelId(7);
 pub(crate) const HOST_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 10);
 pub(crate) const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 10);
@@ -202,6 +204,25 @@ impl Gate {
     pub(crate) fn reverse_path(&mut self, rule: ReversePath) {
         self.store = TableStore::with_ports(vec![rule; 2], None);
         self.furnish();
+    }
+
+    /// The same gateway with a further port outside: half of the ways to the Internet.
+    pub(crate) fn second_uplink(&mut self) {
+        self.store = TableStore::with_ports(vec![ReversePath::Strict; 3], None);
+        self.furnish();
+        let router = IpAddr::from(Ipv4Addr::new(198, 19, 0, 2));
+        let next_hop = NextHop::Port { port: WAN2, gateway: Some(router) };
+        self.set(TableCommand::SetNeighbour(Neighbour { port: WAN2, addr: router, mac: mac(30) }));
+        for to in ["203.0.113.0/24", "2001:db8:9::/64"] {
+            self.set(TableCommand::AddRoute(Route { prefix: prefix(to), next_hop }));
+        }
+        self.uplink(WAN2, true);
+    }
+
+    pub(crate) fn uplink(&mut self, port: PortId, up: bool) {
+        let own = if port == WAN2 { 3 } else { 2 };
+        self.set(TableCommand::SetPort(Port { port, mac: mac(own), mtu: 1500, up }));
+        self.commit();
     }
 
     /// The same gateway, which takes UDP-encapsulated ESP at another port too.

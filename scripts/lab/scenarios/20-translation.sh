@@ -1,5 +1,5 @@
 # Our own NAT (R54 to R57, R149, R150): TCP, UDP, ping and tracepath into a tunnel that knows the hosts by other addresses, and
-# in clear by the gateway's own; a forwarded port, a static address; the gateway's own sockets keep their ports
+# in clear by the gateway's own; a forwarded port, a static address; the gateway's own sockets keep their ports; one outside end for a socket whichever worker has it
 # quick
 scenario() {
   internet_up
@@ -18,6 +18,8 @@ scenario() {
   in_clear
   from_outside
   reload_keeps
+  check_conservation A
+  two_queues
   check_conservation A
   check_conservation B
   watch_stop
@@ -108,6 +110,25 @@ from_outside() {
   equal "a static address: from inside" "$FIXED" "$(in_ns hostA ping -n -c 1 -W 2 -I 10.9.1.10 "$INTERNET" >/dev/null && echo "$FIXED")"
   equal "nobody outside reaches a port that nothing is behind" "" "$(asks inet udp "$OUT_A" 65000 | grep -v -i -e trace -e error -e timed -e '^ ' | cut -d' ' -f1)"
   at_least "and is counted" 1 "$(drops_of A nat_no_mapping)"
+}
+
+# RFC 4787 REQ-1 with two workers: whichever queue a socket's datagrams come by, it has one outside end for all destinations.
+two_queues() {
+  local end
+  ravelin_stop A
+  for end in hostA:eth0 gwA:lan0 gwA:wan0 wan:toA; do
+    in_ns "${end%:*}" ethtool -L "${end#*:}" rx 2 tx 2 || die "two queues at $end"
+  done
+  ravelin_config A start=respond tunnels=2 cores=0,1
+  rules >>"$LAB/ravelinA/ravelin.toml"
+  ravelin_start A
+  start_process who-many inet "$PY" "$LAB_HERE/py/who.py" serve-udp 7100 7115
+  wait_path hostA "$INTERNET" 5
+  equal "two queues: outside ends of one socket, and of 24" "1 24" "$(in_ns hostA "$PY" "$LAB_HERE/py/who.py" same "$INTERNET" 7100 7115 24)"
+  equal "two queues: both workers had packets, and handed some over" "2 true" \
+    "$(ravelin_json A workers | jq -r '"\([.[] | select(.counters.received > 20)] | length) \([.[].counters.handed_out] | add > 20)"')"
+  equal "two queues: sessions at both workers" 2 "$(ravelin_json A nat | jq '[.workers[] | select(.open > 0)] | length')"
+  check "two queues: tracepath, whose errors quote translated packets" path_ends "$INTERNET"
 }
 
 # A flow that lives through a reload which changes the rules around it.

@@ -103,6 +103,61 @@ fn of_a_multipath_route_the_hop_by_a_port_counts() {
     assert!(matches!(hop_told(&mut m, r), NextHop::Port { port: PortId(1), gateway: Some(_) }));
 }
 
+// R59: all next hops by ports are told; IKE leaves by the one that the data plane takes for its tunnel.
+#[test]
+fn several_next_hops_are_told_and_one_is_a_peers() {
+    let ways = |m: &mut Model| -> Vec<(bool, u16)> {
+        let told = m.difference().into_iter();
+        let port = |hop| match hop {
+            NextHop::Port { port, .. } => port.0,
+            other => panic!("{other:?}"),
+        };
+        told.filter_map(|command| match command {
+            TableCommand::AddRoute(r) => Some((true, port(r.next_hop))),
+            TableCommand::RemoveRoute(r) => Some((false, port(r.next_hop))),
+            _ => None,
+        })
+        .collect()
+    };
+    let both = |prefix| {
+        let mut r = route(prefix, Table::Main, 0, device(3, Some("198.18.0.2")));
+        r.targets.push(device(2, Some("10.1.0.9")));
+        r
+    };
+    let (local, peer) = ("198.18.0.1".parse().unwrap(), |n: u8| IpAddr::from([203, 0, 113, n]));
+    let mut m = model();
+    add(&mut m, both("203.0.113.0/24"));
+    assert_eq!(ways(&mut m), [(true, 1), (true, 0)]);
+    let uplinks: Vec<_> = (1..60).map(|n| m.uplink(local, peer(n)).unwrap()).collect();
+    assert!(uplinks.contains(&2) && uplinks.contains(&3));
+    assert_eq!(m.uplink(local, "198.51.100.1".parse().unwrap()), None, "one way, or none");
+    m.apply(Change::Link(link(3, "wan0", false)));
+    assert_eq!(ways(&mut m), []);
+    assert!((1..60).all(|n| m.uplink(local, peer(n)) == Some(2)), "the other one is down");
+    m.apply(Change::Link(link(3, "wan0", true)));
+    m.difference();
+    assert_eq!((1..60).map(|n| m.uplink(local, peer(n)).unwrap()).collect::<Vec<_>>(), uplinks);
+    // A longer prefix with one way.
+    add(&mut m, route("203.0.113.7/32", Table::Main, 0, device(3, None)));
+    m.difference();
+    assert_eq!(m.uplink(local, peer(7)), None);
+    // One of the two goes.
+    m.apply(Change::RouteGone(both("203.0.113.0/24")));
+    add(&mut m, route("203.0.113.0/24", Table::Main, 0, device(2, Some("10.1.0.9"))));
+    assert_eq!(ways(&mut m), [(false, 1), (false, 0), (true, 0)]);
+    assert_eq!(m.uplink(local, peer(1)), None);
+    // IPv6, of which the kernel tells each next hop by itself.
+    for index in [2, 3] {
+        add(&mut m, route("2001:db8:9::/64", Table::Main, 1024, device(index, Some("fe80::1"))));
+    }
+    assert_eq!(ways(&mut m), [(true, 0), (true, 1)]);
+    // Each link has a network of its own there.
+    for index in [2, 3] {
+        add(&mut m, route("fe80::/64", Table::Main, 256, device(index, None)));
+    }
+    assert_eq!(ways(&mut m), [(true, 0)]);
+}
+
 #[test]
 fn a_dump_after_a_loss_tells_only_what_differs() {
     let mut m = model();

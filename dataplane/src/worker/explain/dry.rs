@@ -6,7 +6,7 @@
 use crate::outbound;
 use crate::packet::Packet;
 use crate::probe::{Point, Probe, View};
-use crate::route::Hop;
+use crate::route::{self, Hop};
 use crate::sa::{InboundHot, InboundSa, Limits, OutboundHot, OutboundSa, SaDb};
 use crate::spd::{Answer, Spd};
 use crate::tables::Tables;
@@ -118,7 +118,8 @@ impl Dry {
             None => self.step.flow = Some(flow),
             Some(before) => self.step.translated = (flow != *before).then_some(flow),
         }
-        let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
+        let place = self.tables.fib.lookup_ip(packet.destination());
+        let hop = self.tables.hop(route::way(packet, place, &self.tables));
         let (came, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
         self.step.came = Some(policy(&self.tables.spd, came));
         self.step.goes = Some(policy(&self.tables.spd, goes));
@@ -127,7 +128,8 @@ impl Dry {
 
     /// The packet of GRE around it begins anew (R241).
     fn enclosed(&mut self, packet: &Packet) {
-        let hop = self.tables.hop(self.tables.fib.lookup_ip(packet.destination()));
+        let place = self.tables.fib.lookup_ip(packet.destination());
+        let hop = self.tables.hop(route::way(packet, place, &self.tables));
         let (_, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
         let goes = policy(&self.tables.spd, goes);
         let route = self.route(hop, packet.destination());
@@ -174,9 +176,9 @@ impl Dry {
         let known = self.outbound.iter().any(|lent| lent.place == place);
         let (hot, limits) = (hot.clone(), cold.limits.clone());
         if first && self.step.protects.is_none() {
-            let remote = cold.remote.ip();
+            let (local, remote) = (cold.local.ip(), cold.remote.ip());
             self.step.protects = Some(protects(&hot, cold));
-            let route = self.route(self.tables.hop(self.tables.fib.lookup_ip(remote)), remote);
+            let route = self.route(self.tables.way_between(local, remote), remote);
             match &mut self.step.gre {
                 Some(outer) => outer.route = route,
                 None => self.step.route = Some(route),

@@ -1,0 +1,96 @@
+//! Routes with several next hops (ECMP).
+//!
+//! Decides: which next hops of a route the data plane gets; by which device IKE goes to a peer to whom several ways lead:
+//! the one by which the data plane sends the ESP of its tunnels (R59). Never: follows the weights of next hops.
+
+use super::{KernelRoute, Model};
+use ravelin_ring::msg::NextHop;
+use ravelin_ring::paths::{Flow, Key};
+use ravelin_wire::Prefix;
+use std::net::IpAddr;
+
+/// Next hops of one route.
+const MAX_HOPS: usize = 16;
+
+impl Model {
+    /// Those that leave by ports and tunnels; without any, the first.
+    pub(super) fn next_hops(&self, prefix: &Prefix) -> Vec<NextHop> {
+        let list = self.routes.get(prefix).map(Vec::as_slice).unwrap_or_default();
+        let Some(best) = list.iter().min_by_key(|r| (r.table, r.metric)) else { return vec![] };
+        // The kernel may tell each next hop of an IPv6 route as a route of its own. Each link has its link-local network.
+        let apart = match prefix.addr() {
+            IpAddr::V6(addr) => !addr.is_unicast_link_local() && !addr.is_multicast(),
+            IpAddr::V4(_) => false,
+        };
+        let same = |r: &&KernelRoute| {
+            std::ptr::eq(*r, best) || apart && (r.table, r.metric) == (best.table, best.metric)
+        };
+        let all = list.iter().filter(same).flat_map(|route| &route.targets);
+        let mut hops: Vec<NextHop> = Vec::new();
+        for hop in all.map(|target| self.hop_of(target)) {
+            if !hops.contains(&hop) {
+                hops.push(hop);
+            }
+        }
+        let ours = |hop: &NextHop| matches!(hop, NextHop::Port { .. } | NextHop::Interface(_));
+        if hops.iter().any(ours) {
+            hops.retain(ours);
+            hops.truncate(MAX_HOPS);
+        } else {
+            hops.truncate(1);
+        }
+        hops
+    }
+
+    /// What the data plane was told.
+    pub(super) fn told(&self, prefix: &Prefix) -> impl Iterator<Item = NextHop> {
+        let more = self.told_more.get(prefix).into_iter().flatten();
+        self.told_routes.get(prefix).into_iter().chain(more).copied()
+    }
+
+    pub(super) fn note_told(&mut self, prefix: Prefix, hops: &[NextHop]) {
+        match hops.split_first() {
+            Some((first, more)) => {
+                self.told_routes.insert(prefix, *first);
+                if more.is_empty() {
+                    self.told_more.remove(&prefix);
+                } else {
+                    self.told_more.insert(prefix, more.to_vec());
+                }
+            }
+            None => {
+                self.told_routes.remove(&prefix);
+                self.told_more.remove(&prefix);
+            }
+        }
+    }
+
+    /// The device by which what goes to a peer has to leave; `None`: there is one way only, which the kernel knows.
+    pub fn uplink(&self, local: IpAddr, remote: IpAddr) -> Option<u32> {
+        if self.told_more.is_empty() {
+            return None;
+        }
+        let longest = if remote.is_ipv4() { 32 } else { 128 };
+        let prefixes = (0..=longest).rev().filter_map(|len| Prefix::of(remote, len).ok());
+        let prefix = prefixes.into_iter().find(|prefix| self.told_routes.contains_key(prefix))?;
+        self.told_more.get(&prefix)?;
+        let flow = Flow::between(local, remote);
+        let up = |hop: &NextHop| match hop {
+            NextHop::Port { port, .. } => self.told_ports.get(&port.0).is_some_and(|port| port.up),
+            NextHop::Local
+            | NextHop::Tunnel
+            | NextHop::Interface(_)
+            | NextHop::Kernel
+            | NextHop::Blackhole => true,
+        };
+        let best = self.told(&prefix).filter(up).max_by_key(|hop| flow.rank(Key::from(hop)))?;
+        match best {
+            NextHop::Port { port, .. } => self.port_index(port),
+            NextHop::Local
+            | NextHop::Tunnel
+            | NextHop::Interface(_)
+            | NextHop::Kernel
+            | NextHop::Blackhole => None,
+        }
+    }
+}
