@@ -14,6 +14,14 @@ pub(crate) enum SuiteName {
     Aes128CbcSha1,
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
+    #[value(name = "aes-128-gmac")]
+    Aes128Gmac,
+    #[value(name = "aes-256-gmac")]
+    Aes256Gmac,
+    #[value(name = "aes-128-ctr-hmac-sha2-256")]
+    Aes128CtrSha256,
+    #[value(name = "aes-256-ctr-hmac-sha2-256")]
+    Aes256CtrSha256,
 }
 
 impl SuiteName {
@@ -24,6 +32,10 @@ impl SuiteName {
             Self::Aes256CbcSha256 => "aes-256-cbc-hmac-sha2-256",
             Self::Aes128CbcSha1 => "aes-128-cbc-hmac-sha1-96",
             Self::ChaCha20Poly1305 => "chacha20-poly1305",
+            Self::Aes128Gmac => "aes-128-gmac",
+            Self::Aes256Gmac => "aes-256-gmac",
+            Self::Aes128CtrSha256 => "aes-128-ctr-hmac-sha2-256",
+            Self::Aes256CtrSha256 => "aes-256-ctr-hmac-sha2-256",
         }
     }
 
@@ -35,6 +47,10 @@ impl SuiteName {
             Self::Aes256CbcSha256 => (Suite::Aes256CbcSha256, 32 + 32),
             Self::Aes128CbcSha1 => (Suite::Aes128CbcSha1, 16 + 20),
             Self::ChaCha20Poly1305 => (Suite::ChaCha20Poly1305, 32 + 4),
+            Self::Aes128Gmac => (Suite::Aes128Gmac, 16 + 4),
+            Self::Aes256Gmac => (Suite::Aes256Gmac, 32 + 4),
+            Self::Aes128CtrSha256 => (Suite::Aes128CtrSha256, 16 + 4 + 32),
+            Self::Aes256CtrSha256 => (Suite::Aes256CtrSha256, 32 + 4 + 32),
         }
     }
 }

@@ -14,6 +14,8 @@ mod view;
 
 pub use adopt::AdoptedPairs;
 pub use half::Half;
+#[cfg(test)]
+pub(crate) use half::suite_of;
 
 use crate::config::ChildSettings;
 use crate::driver::Spis;

@@ -18,7 +18,9 @@ import sys
 try:
     from scapy.layers.inet import IP, UDP
     from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6, in6_chksum
-    from scapy.layers.ipsec import AH, ESP, IPSecIntegrityError, SecurityAssociation
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from scapy.layers.ipsec import AH, CRYPT_ALGOS, ESP, IPSecIntegrityError, SecurityAssociation
     from scapy.packet import Raw, raw
 except ImportError as missing:
     sys.exit(f"the oracle needs scapy with cryptography ({missing}): apt-get install python3-scapy python3-cryptography")
@@ -44,6 +46,36 @@ class HighHalf:
         octets = raw(packet[ESP])
         if self.icv(octets[: -self.icv_size], key) != octets[-self.icv_size :]:
             raise IPSecIntegrityError("ICV with the high half of the number")
+
+
+class Gmac(type(CRYPT_ALGOS["AES-GCM"])):
+    """AES-GMAC (RFC 4543), which scapy does not know: GCM of nothing, with all of the packet as additional data."""
+
+    def __init__(self):
+        super().__init__("AES-NULL-GMAC", cipher=AESGCM, mode=None, salt_size=4, block_size=1, iv_size=8, icv_size=16,
+                         key_size=(16, 24, 32))
+
+    def covered(self, esp, esn_en, esn, octets):
+        number = struct.pack("!LL", esn, esp.seq) if esn_en else struct.pack("!L", esp.seq)
+        return struct.pack("!L", esp.spi) + number + octets
+
+    def encrypt(self, sa, esp, key, icv_size=None, esn_en=False, esn=0):
+        octets = esp.iv + esp.data_for_encryption()
+        tag = AESGCM(key).encrypt(sa.crypt_salt + esp.iv, b"", self.covered(esp, esn_en, esn, octets))
+        return ESP(spi=esp.spi, seq=esp.seq, data=octets + tag)
+
+    def decrypt(self, sa, esp, key, icv_size=None, esn_en=False, esn=0):
+        octets, tag = esp.data[:-16], esp.data[-16:]
+        try:
+            AESGCM(key).decrypt(sa.crypt_salt + octets[:8], tag, self.covered(esp, esn_en, esn, octets))
+        except InvalidTag as error:
+            raise IPSecIntegrityError(error)
+        # The same octets as those of a packet that is not encrypted at all.
+        plain = ESP(spi=esp.spi, seq=esp.seq, data=octets[8:])
+        return CRYPT_ALGOS["NULL"].decrypt(sa, plain, b"")
+
+
+CRYPT_ALGOS["AES-NULL-GMAC"] = Gmac()
 
 
 def outer_header(ask):

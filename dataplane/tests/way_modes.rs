@@ -13,7 +13,6 @@ use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
-use ravelin_wire::icmpv6::{Icmpv6, PACKET_TOO_BIG};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::ipv6::Ipv6;
 use way::*;
@@ -32,7 +31,8 @@ fn every_suite_both_modes() {
             assert_eq!(ip.total_len(), packet.len());
             let seq = if protocol == 51 { 28 } else { 24 };
             assert_eq!(packet[seq..seq + 4], n.to_be_bytes());
-            assert_eq!(ip.payload().windows(40).any(|w| clear.windows(40).any(|c| c == w)), protocol == 51);
+            let open = protocol == 51 || matches!(pair.suite, Suite::Aes128Gmac | Suite::Aes256Gmac);
+            assert_eq!(ip.payload().windows(40).any(|w| clear.windows(40).any(|c| c == w)), open);
             mode_arrives(&mut b, pair, &packet, &sent(pair, &clear));
         }
         assert_eq!((a.report(11).sequence, b.report(10).packets), (5, 5));
@@ -254,20 +254,35 @@ fn a_narrower_way_counts_from_the_next_packet_on() {
 // RFC 4303 §2.7: all packets look alike outside, and are what they were inside; the largest of the way is the limit.
 #[test]
 fn padding_hides_lengths_and_is_gone_at_the_other_end() {
-    for (tfc, udp, v6) in
-        [(600, false, false), (u16::MAX, false, false), (u16::MAX, true, false), (900, false, true)]
-    {
-        let pair = Pair { tfc, udp, v6, ..Pair::default() };
+    for (tfc, udp, v6, multipath) in [
+        (600, false, false, 0),
+        (u16::MAX, false, false, 0),
+        (u16::MAX, true, false, 0),
+        (900, false, true, 0),
+        (u16::MAX, false, false, 4565),
+        (u16::MAX, false, true, 4565),
+    ] {
+        let extras = Extras { multipath, ..Extras::default() };
+        let pair = Pair { tfc, udp, v6, extras, ..Pair::default() };
         let (mut a, mut b) = gates(&pair);
+        b.take_udp_at(4565);
         let mut lengths = std::collections::BTreeSet::new();
+        let mut sources = std::collections::BTreeSet::new();
         for size in [60, 61, 300, 599, 600] {
             let clear = ip(HOST_A, HOST_B, size);
             let wire = a.receive(INSIDE, &clear).forwarded(WAN).to_vec();
             lengths.insert(wire.len());
             assert!(wire.len() <= 1500, "{tfc}: {}", wire.len());
+            if multipath != 0 {
+                // R97: one flow, one port, whatever its lengths.
+                let ports = if v6 { 40 } else { 20 };
+                assert_eq!(wire[ports + 2..ports + 4], multipath.to_be_bytes());
+                sources.insert(wire[ports..ports + 2].to_vec());
+            }
             assert_eq!(b.receive(WAN, &wire).forwarded(INSIDE), edit(clear, |ip| ip.set_ttl(62)));
         }
         assert_eq!(lengths.len(), 1, "{tfc}: {lengths:?}");
+        assert_eq!(sources.len(), usize::from(multipath != 0));
         assert!(tfc < u16::MAX || *lengths.first().unwrap() > 1500 - 32, "{lengths:?}");
         // Longer ones go as they are, and what is cut is padded piece by piece.
         let long = a.receive(INSIDE, &ip(HOST_A, HOST_B, 1200)).forwarded(WAN).to_vec();
@@ -386,8 +401,8 @@ fn extension_headers_stand_where_they_belong() {
     }
 }
 
-/// RFC 4303 §3.3.4, RFC 8200 §4.5 and §5: the sender hears the size that fits; never below 1,280, which are cut instead, as
-/// the source of an IPv6 packet may; and so does a tunnel that asks for it.
+/// RFC 4303 §3.3.4, RFC 8200 §4.5: what is too large is cut after it was protected, as the source of an IPv6 packet may; no host
+/// hears of a smaller size, since it would cut its datagrams before.
 #[test]
 fn what_is_protected_is_cut_as_ipv6() {
     for suite in [Suite::Aes128Gcm16, Suite::Aes256CbcSha256, Suite::AhSha384] {
@@ -396,25 +411,12 @@ fn what_is_protected_is_cut_as_ipv6() {
                 continue;
             }
             let pair = Pair { suite, udp, ..mode_pair6(Mode::Transport) };
-            let (mut a, mut b) = mode_gates(&pair);
-            let out = a.run(&[(Origin::Tun, mode_packet(&pair, 1600))]);
-            out[0].lost(Drop::TooBig);
-            let error = Ipv6::parse(&out[1].bytes).unwrap();
-            let icmp = Icmpv6::parse(error.payload()).unwrap();
-            assert_eq!((out[1].verdict, icmp.kind()), (Verdict::Punt, PACKET_TOO_BIG));
-            let mtu = u32::from_be_bytes(icmp.rest()) as usize;
-            let packet = mode_send(&mut a, &pair, &mode_packet(&pair, mtu));
-            assert!(packet.len() <= 1500 && packet.len() > 1500 - 16, "{suite:?} {mtu} {}", packet.len());
-            mode_arrives(&mut b, &pair, &packet, &mode_packet(&pair, mtu));
-            a.run(&[(Origin::Tun, mode_packet(&pair, mtu + 1))])[0].lost(Drop::TooBig);
-
             let narrow = Pair { tunnel_mtu: 1280, ..pair };
             let (mut a, mut b) = mode_gates(&narrow);
-            let plain = mode_packet(&narrow, 1264);
-            for clear in [
-                mode_packet(&narrow, 1280),
-                dressed(&plain, 0, &[17, 1, 5, 2, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0]),
-            ] {
+            // Through UDP no checksum stands in the way: of another protocol.
+            let (plain, mut large) = (mode_packet(&narrow, 1264), mode_packet(&narrow, 1500));
+            large[6] = 132;
+            for clear in [large, dressed(&plain, 0, &[132, 1, 5, 2, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0])] {
                 let parts = a.run(&[(Origin::Tun, clear.clone())]);
                 assert_eq!(parts.len(), 2);
                 let parts: Vec<&[u8]> = parts.iter().map(|p| p.forwarded(WAN)).collect();
@@ -465,5 +467,83 @@ fn tunnels_cut_after_encryption_over_ipv6() {
         let outside = Ipv6::parse(&wire).unwrap();
         assert_eq!((outside.chain().fragment, outside.flow_label()), (None, 0xabcde));
         b.receive(WAN, &wire).forwarded(INSIDE);
+    }
+}
+
+/// One's complement over the pseudo-header and what follows: 0 where the checksum holds (RFC 1071).
+fn residue(packet: &[u8]) -> u16 {
+    let (addresses, protocol, upper) = if packet[0] >> 4 == 4 {
+        (&packet[12..20], packet[9], &packet[20..])
+    } else {
+        (&packet[8..40], packet[6], &packet[40..])
+    };
+    let mut all = addresses.to_vec();
+    all.extend([0, protocol]);
+    all.extend((upper.len() as u16).to_be_bytes());
+    all.extend_from_slice(upper);
+    all.resize(all.len().next_multiple_of(2), 0);
+    let mut sum: u32 = all.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w[1])).sum();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    !(sum as u16)
+}
+
+/// With the checksum that its sender computes.
+fn summed(mut packet: Vec<u8>, field: usize) -> Vec<u8> {
+    packet[field..field + 2].fill(0);
+    let sum = match residue(&packet) {
+        0 => 0xffff,
+        sum => sum,
+    };
+    packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// RFC 3948 §3.1.2: behind a NAT the checksums of TCP and UDP are those of the addresses that arrive; a UDP checksum of
+/// zero stays none, and other protocols are not touched.
+#[test]
+fn transport_mode_through_a_nat_has_checksums_that_hold() {
+    let nat = std::net::Ipv4Addr::new(198, 18, 0, 77);
+    let pair = Pair { udp: true, ..mode_pair(Mode::Transport) };
+    let outside = Pair { selectors: vec![selector("198.18.0.77/32", "198.18.0.2/32")], ..pair.clone() };
+    let (mut a, _) = mode_gates(&pair);
+    let (_, mut b) = mode_gates(&outside);
+    for len in [60, 61, 333] {
+        let of = |protocol: u8| {
+            let mut bytes = edit(ip(WAN_A, WAN_B, len), |ip| ip.set_protocol(protocol));
+            bytes[24..26].copy_from_slice(&(len as u16 - 20).to_be_bytes());
+            edit_checksum(&mut bytes);
+            bytes
+        };
+        let (tcp, udp) = (summed(of(6), 36), summed(of(17), 26));
+        let mut none = of(17);
+        none[26..28].fill(0);
+        for (clear, holds) in [(tcp, true), (udp, true), (none, false), (of(132), false)] {
+            let through = |mut bytes: Vec<u8>| {
+                bytes[12..16].copy_from_slice(&nat.octets());
+                edit_checksum(&mut bytes);
+                bytes
+            };
+            let packet = through(mode_send(&mut a, &pair, &clear));
+            let out = b.receive(WAN, &packet);
+            assert_eq!(out.verdict, Verdict::Punt);
+            let field = if clear[9] == 6 { 36 } else { 26 };
+            let mut expected = through(clear);
+            if holds {
+                expected = summed(expected, field);
+            }
+            assert_eq!(out.bytes, expected);
+        }
+    }
+    // Over IPv6 nothing changes what is right already.
+    let pair = Pair { udp: true, ..mode_pair6(Mode::Transport) };
+    let (mut a, mut b) = mode_gates(&pair);
+    for (protocol, field) in [(6, 56), (17, 46), (58, 42)] {
+        let mut clear = mode_packet(&pair, 101);
+        (clear[6], clear[44], clear[45]) = (protocol, 0, 61);
+        let clear = summed(clear, field);
+        let packet = mode_send(&mut a, &pair, &clear);
+        mode_arrives(&mut b, &pair, &packet, &clear);
     }
 }

@@ -43,6 +43,11 @@ fn ruled(rules: Rules) -> Pair {
     Pair { extras: Extras { rules, ..Extras::default() }, ..Pair::default() }
 }
 
+/// The same between gateways that speak IPv6.
+fn ruled6(rules: Rules) -> Pair {
+    Pair { v6: true, ..ruled(rules) }
+}
+
 fn why(out: &Out) -> &'static str {
     match out.verdict {
         Verdict::Drop(why) => why.name(),
@@ -76,10 +81,15 @@ fn frame(packet: &[u8]) -> Vec<u8> {
 // R95: each anomaly has its own name and counter, on the way into the tunnel and on the way out of it; what has none passes.
 #[test]
 fn anomalies_of_headers_are_dropped_by_name() {
-    let strict = ruled(Rules { check_headers: true, ..Rules::default() });
-    let mut checked = gates(&strict);
+    let rules = Rules { check_headers: true, ..Rules::default() };
+    anomalies_between(&ruled(rules));
+    anomalies_between(&ruled6(rules));
+}
+
+fn anomalies_between(strict: &Pair) {
+    let mut checked = gates(strict);
     // The peer does not check, so that what it seals has to be found by ours.
-    let mut coming = (gates(&Pair::default()).0, gates(&strict).1);
+    let mut coming = (gates(&Pair { v6: strict.v6, ..Pair::default() }).0, gates(strict).1);
     let mut plain = gates(&Pair::default());
     let mut counted: BTreeMap<String, u64> = BTreeMap::new();
     for (kind, name, packet) in corpus() {
@@ -117,7 +127,13 @@ fn known((side, name): (char, &str)) -> (char, &'static str) {
 // R90, R93: a passive tunnel carries everything byte for byte, TTL and all; others say why not. Nothing odd goes in clear.
 #[test]
 fn passive_tunnels_carry_packets_as_they_are() {
-    let mut passive = gates(&ruled(Rules { passive: true, ..Rules::default() }));
+    let rules = Rules { passive: true, ..Rules::default() };
+    carried_as_they_are(&ruled(rules));
+    carried_as_they_are(&ruled6(rules));
+}
+
+fn carried_as_they_are(pair: &Pair) {
+    let mut passive = gates(pair);
     let mut plain = gates(&Pair::default());
     for (kind, name, packet) in corpus() {
         assert_eq!(through(&mut passive, &packet).as_ref(), Ok(&packet), "{kind} {name}");

@@ -24,6 +24,12 @@ const WORDS: &[(&str, Word)] = &[
     ("chacha20poly1305", Word::Encryption(Encryption::ChaCha20Poly1305)),
     ("aes128", Word::Encryption(Encryption::AesCbc128)),
     ("aes256", Word::Encryption(Encryption::AesCbc256)),
+    ("aes128ctr", Word::Encryption(Encryption::AesCtr128)),
+    ("aes192ctr", Word::Encryption(Encryption::AesCtr192)),
+    ("aes256ctr", Word::Encryption(Encryption::AesCtr256)),
+    ("aes128gmac", Word::Encryption(Encryption::AesGmac128)),
+    ("aes192gmac", Word::Encryption(Encryption::AesGmac192)),
+    ("aes256gmac", Word::Encryption(Encryption::AesGmac256)),
     ("sha1", Word::Integrity(Integrity::HmacSha1_96)),
     ("sha256", Word::Integrity(Integrity::HmacSha256_128)),
     ("sha384", Word::Integrity(Integrity::HmacSha384_192)),
@@ -71,6 +77,8 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("aes256gcm", "aes256gcm16"),
     ("aes128gcm128", "aes128gcm16"),
     ("aes256gcm128", "aes256gcm16"),
+    ("aes128ctr128", "aes128ctr"),
+    ("gmac", "aes256gmac"),
     ("aes128cbc", "aes128"),
     ("aes256cbc", "aes256"),
     ("chacha20", "chacha20poly1305"),
@@ -110,6 +118,12 @@ pub(crate) fn parse_ike(text: &str) -> Result<IkeProposal, Bad> {
     }
     let encryption =
         parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
+    if encryption.is_of_esp_only() {
+        return Err(bad(
+            "this encryption is of ESP, not of IKE",
+            "write aes256gcm16, and this one in esp-proposals",
+        ));
+    }
     let integrity = with_cipher(encryption, parts.integrity, &bad)?;
     let implied = integrity.map(prf_of);
     let prf = parts.prf.or(implied).ok_or_else(|| bad("no PRF", "add one: prfsha384"))?;
@@ -131,8 +145,11 @@ pub(crate) fn parse_esp(text: &str) -> Result<Vec<EspProposal>, Bad> {
     let encryption =
         parts.encryption.ok_or_else(|| bad("no encryption", "put an encryption first: aes256gcm16"))?;
     let integrity = with_cipher(encryption, parts.integrity, &bad)?;
-    if let Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256) = integrity {
-        return Err(bad("the data plane has no ESP with this integrity", "write sha256 instead"));
+    if matches!(encryption, Encryption::AesCtr128 | Encryption::AesCtr192)
+        && matches!(integrity, Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256))
+    {
+        let cure = "write sha256 instead, or aes256ctr";
+        return Err(bad("the data plane has no such cipher with this integrity", cure));
     }
     Ok(either(
         EspProposal {
@@ -249,8 +266,17 @@ fn with_cipher(
 
 const fn is_aead(encryption: Encryption) -> bool {
     match encryption {
-        Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305 => true,
-        Encryption::AesCbc128 | Encryption::AesCbc256 => false,
+        Encryption::AesGcm16_128
+        | Encryption::AesGcm16_256
+        | Encryption::ChaCha20Poly1305
+        | Encryption::AesGmac128
+        | Encryption::AesGmac192
+        | Encryption::AesGmac256 => true,
+        Encryption::AesCbc128
+        | Encryption::AesCbc256
+        | Encryption::AesCtr128
+        | Encryption::AesCtr192
+        | Encryption::AesCtr256 => false,
     }
 }
 
@@ -301,12 +327,22 @@ fn name_of(word: Word) -> &'static str {
     WORDS.iter().find(|(_, other)| same(other)).map_or("?", |(name, _)| *name)
 }
 
-/// Whether RFC 8221 or RFC 8247 wants it gone, though it is not broken.
-pub(crate) fn ageing(proposal: &str) -> Option<&'static str> {
+/// What speaks against it though it is not broken (RFC 8221, RFC 8247), and what to write instead.
+pub(crate) fn ageing(proposal: &str) -> Option<(&'static str, &'static str)> {
     proposal.split('-').find_map(|name| match name {
-        "sha1" | "prfsha1" => Some("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)"),
-        "modp1024" => Some("a state can break the group (RFC 8247 §2.4: SHOULD NOT)"),
-        "modp1536" => Some("the group is too small (RFC 8247 §2.4: SHOULD NOT)"),
+        "sha1" | "prfsha1" => {
+            Some(("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)", "use sha256 if the peer can"))
+        }
+        "modp1024" => {
+            Some(("a state can break the group (RFC 8247 §2.4: SHOULD NOT)", "use x25519 if the peer can"))
+        }
+        "modp1536" => {
+            Some(("the group is too small (RFC 8247 §2.4: SHOULD NOT)", "use x25519 if the peer can"))
+        }
+        "aes128gmac" | "aes192gmac" | "aes256gmac" => Some((
+            "packets are authentic, and everybody can read them (RFC 4543)",
+            "write aes256gcm16 where they are secret",
+        )),
         _ => None,
     })
 }

@@ -247,12 +247,8 @@ pub(crate) fn proposals<T: PartialEq>(
         let word = text(element.get_ref(), "a proposal in quotes", &example);
         match word.and_then(|word| parse(word).map(|parsed| (word, parsed))) {
             Ok((word, parsed)) => {
-                if let Some(why) = ageing(word) {
-                    findings.warning(
-                        line,
-                        format!("`{key}`: \"{word}\": {why}"),
-                        "use sha256 if the peer can",
-                    );
+                if let Some((why, cure)) = ageing(word) {
+                    findings.warning(line, format!("`{key}`: \"{word}\": {why}"), cure);
                 }
                 for proposal in parsed {
                     if proposals.contains(&proposal) {

@@ -47,27 +47,66 @@ pub(super) const fn mode_of(mode: ravelin_ike::config::Mode) -> Mode {
     }
 }
 
-pub(super) fn suite_of(proposal: &EspProposal) -> Option<Suite> {
+pub(crate) fn suite_of(proposal: &EspProposal) -> Option<Suite> {
     match (proposal.encryption, proposal.integrity) {
-        (Some(Encryption::AesGcm16_128), None) => Some(Suite::Aes128Gcm16),
-        (Some(Encryption::AesGcm16_256), None) => Some(Suite::Aes256Gcm16),
-        (Some(Encryption::ChaCha20Poly1305), None) => Some(Suite::ChaCha20Poly1305),
-        (Some(Encryption::AesCbc128), Some(Integrity::HmacSha1_96)) => Some(Suite::Aes128CbcSha1),
-        (Some(Encryption::AesCbc256), Some(Integrity::HmacSha1_96)) => Some(Suite::Aes256CbcSha1),
-        (Some(Encryption::AesCbc128), Some(Integrity::HmacSha256_128)) => Some(Suite::Aes128CbcSha256),
-        (Some(Encryption::AesCbc256), Some(Integrity::HmacSha256_128)) => Some(Suite::Aes256CbcSha256),
-        (None, Some(Integrity::HmacSha1_96)) => Some(Suite::AhSha1),
-        (None, Some(Integrity::HmacSha256_128)) => Some(Suite::AhSha256),
-        (None, Some(Integrity::HmacSha384_192)) => Some(Suite::AhSha384),
-        (None, Some(Integrity::HmacSha512_256)) => Some(Suite::AhSha512),
-        (
-            Some(Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305),
-            Some(_),
-        )
-        | (Some(Encryption::AesCbc128 | Encryption::AesCbc256) | None, None)
-        | (
-            Some(Encryption::AesCbc128 | Encryption::AesCbc256),
-            Some(Integrity::HmacSha384_192 | Integrity::HmacSha512_256),
-        ) => None,
+        (None, integrity) => Some(match integrity? {
+            Integrity::HmacSha1_96 => Suite::AhSha1,
+            Integrity::HmacSha256_128 => Suite::AhSha256,
+            Integrity::HmacSha384_192 => Suite::AhSha384,
+            Integrity::HmacSha512_256 => Suite::AhSha512,
+        }),
+        (Some(combined), None) => combined_suite(combined),
+        (Some(cipher), Some(integrity)) => paired_suite(cipher, integrity),
     }
+}
+
+const fn combined_suite(encryption: Encryption) -> Option<Suite> {
+    Some(match encryption {
+        Encryption::AesGcm16_128 => Suite::Aes128Gcm16,
+        Encryption::AesGcm16_256 => Suite::Aes256Gcm16,
+        Encryption::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
+        Encryption::AesGmac128 => Suite::Aes128Gmac,
+        Encryption::AesGmac192 => Suite::Aes192Gmac,
+        Encryption::AesGmac256 => Suite::Aes256Gmac,
+        Encryption::AesCbc128
+        | Encryption::AesCbc256
+        | Encryption::AesCtr128
+        | Encryption::AesCtr192
+        | Encryption::AesCtr256 => return None,
+    })
+}
+
+const fn paired_suite(cipher: Encryption, integrity: Integrity) -> Option<Suite> {
+    use Encryption as E;
+    use Integrity::{
+        HmacSha1_96 as Sha1, HmacSha256_128 as Sha256, HmacSha384_192 as Sha384, HmacSha512_256 as Sha512,
+    };
+    Some(match (cipher, integrity) {
+        (E::AesCbc128, Sha1) => Suite::Aes128CbcSha1,
+        (E::AesCbc256, Sha1) => Suite::Aes256CbcSha1,
+        (E::AesCbc128, Sha256) => Suite::Aes128CbcSha256,
+        (E::AesCbc256, Sha256) => Suite::Aes256CbcSha256,
+        (E::AesCbc128, Sha384) => Suite::Aes128CbcSha384,
+        (E::AesCbc256, Sha384) => Suite::Aes256CbcSha384,
+        (E::AesCbc128, Sha512) => Suite::Aes128CbcSha512,
+        (E::AesCbc256, Sha512) => Suite::Aes256CbcSha512,
+        (E::AesCtr128, Sha1) => Suite::Aes128CtrSha1,
+        (E::AesCtr192, Sha1) => Suite::Aes192CtrSha1,
+        (E::AesCtr256, Sha1) => Suite::Aes256CtrSha1,
+        (E::AesCtr128, Sha256) => Suite::Aes128CtrSha256,
+        (E::AesCtr192, Sha256) => Suite::Aes192CtrSha256,
+        (E::AesCtr256, Sha256) => Suite::Aes256CtrSha256,
+        (E::AesCtr256, Sha384) => Suite::Aes256CtrSha384,
+        (E::AesCtr256, Sha512) => Suite::Aes256CtrSha512,
+        (E::AesCtr128 | E::AesCtr192, Sha384 | Sha512)
+        | (
+            E::AesGcm16_128
+            | E::AesGcm16_256
+            | E::ChaCha20Poly1305
+            | E::AesGmac128
+            | E::AesGmac192
+            | E::AesGmac256,
+            _,
+        ) => return None,
+    })
 }

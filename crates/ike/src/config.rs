@@ -176,6 +176,33 @@ pub enum Encryption {
     AesCbc128,
     AesCbc256,
     ChaCha20Poly1305,
+    /// RFC 3686, of ESP only: with an integrity algorithm beside it.
+    AesCtr128,
+    AesCtr192,
+    AesCtr256,
+    /// RFC 4543, of ESP only: authentic, and not encrypted at all.
+    AesGmac128,
+    AesGmac192,
+    AesGmac256,
+}
+
+impl Encryption {
+    /// Child SAs alone may have it: IKE's messages are encrypted.
+    pub const fn is_of_esp_only(self) -> bool {
+        match self {
+            Self::AesCtr128
+            | Self::AesCtr192
+            | Self::AesCtr256
+            | Self::AesGmac128
+            | Self::AesGmac192
+            | Self::AesGmac256 => true,
+            Self::AesGcm16_128
+            | Self::AesGcm16_256
+            | Self::AesCbc128
+            | Self::AesCbc256
+            | Self::ChaCha20Poly1305 => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

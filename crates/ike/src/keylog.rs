@@ -61,6 +61,9 @@ const fn encryption(e: Encryption) -> &'static str {
         Encryption::AesCbc256 => "AES-CBC-256 [RFC3602]",
         // It has no decryption of it.
         Encryption::ChaCha20Poly1305 => "ChaCha20-Poly1305 [RFC7634]",
+        // Never of an IKE SA.
+        Encryption::AesCtr128 | Encryption::AesCtr192 | Encryption::AesCtr256 => "AES-CTR",
+        Encryption::AesGmac128 | Encryption::AesGmac192 | Encryption::AesGmac256 => "AES-GMAC",
     }
 }
 

@@ -4,8 +4,6 @@ use crate::{Bytes, Malformed, protocol};
 use core::net::Ipv6Addr;
 
 pub const HEADER: usize = 40;
-/// Every link carries packets of this size (RFC 8200 §5).
-pub const MIN_MTU: u16 = 1280;
 /// So many extension headers are walked; a longer chain ends as [`Chain::end`] `None`.
 pub const MAX_EXTENSIONS: usize = 8;
 

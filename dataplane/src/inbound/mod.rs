@@ -9,6 +9,7 @@ pub(crate) mod transport;
 pub(crate) mod ah;
 pub(crate) mod rules;
 mod decap6;
+mod checksums;
 pub(crate) mod policy;
 
 pub(crate) use decrypt::Authentic;

@@ -1,8 +1,10 @@
 //! Transport mode (RFC 4301 §4.1): the packet's own header goes before what was protected.
 //!
 //! Decides: nothing but whether the two fit into one packet. Reads: the header that the packet came with, the next header.
-//! Writes: the packet as its sender's IP layer made it, `Meta::ip`. Never: judges addresses; the SA's selectors do.
+//! Writes: the packet as its sender's IP layer made it, but for what a NAT on the
+//! way changes, and `Meta::ip`. Never: judges addresses; the SA's selectors do.
 
+use super::checksums;
 use crate::classify;
 use crate::outbound::front::MAX_FRONT;
 use crate::packet::{Door, Packet};
@@ -23,7 +25,11 @@ pub(crate) fn maybe(packet: &mut Packet, sa: &Option<InboundSa>, opened: Opened)
         Some(sa) if sa.mode == Mode::Transport => {
             let before = usize::from(packet.meta.skip);
             let headers = before.checked_sub(if packet.meta.udp { udp::HEADER } else { 0 });
-            restore(packet, before, headers.ok_or(Drop::BadInner)?, opened)
+            restore(packet, before, headers.ok_or(Drop::BadInner)?, opened)?;
+            if packet.meta.udp {
+                checksums::renew(packet);
+            }
+            Ok(())
         }
         _ => Err(Drop::WrongEncapsulation),
     }

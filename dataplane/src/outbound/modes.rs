@@ -22,7 +22,7 @@ use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::{Mode, Protocol, Rules};
 use ravelin_wire::ah::{self, AhHeader};
 use ravelin_wire::ipv4::Ipv4;
-use ravelin_wire::ipv6::{self, Ipv6};
+use ravelin_wire::ipv6::Ipv6;
 use ravelin_wire::udp::UdpHeader;
 use ravelin_wire::{ethernet, protocol, udp};
 use ravelin_xsk::FramePool;
@@ -118,9 +118,10 @@ fn protect_one(
         if packet.meta.ip.fragment {
             return Err(Drop::Fragment);
         }
-        // No host of IPv6 may be told to send smaller ones than every link carries (RFC 8200 §5).
-        let least = if packet.meta.ip.v6 { ipv6::MIN_MTU } else { 0 };
-        if packet.meta.ip.df && packet.meta.ip.total_len > packet.meta.limit.max(least) {
+        // Of IPv6 the source may cut it, whose gateway this is. Told of a smaller size instead, the host would cut its
+        // datagrams itself, before they are protected.
+        let uncut = packet.meta.ip.df && !packet.meta.ip.v6;
+        if uncut && packet.meta.ip.total_len > packet.meta.limit {
             return Err(Drop::TooBig);
         }
     }

@@ -49,7 +49,7 @@ const fn v6(network: u16, host: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host)
 }
 
-pub(crate) const SUITES: [(Suite, usize); 7] = [
+pub(crate) const SUITES: [(Suite, usize); 13] = [
     (Suite::Aes128Gcm16, 20),
     (Suite::Aes256Gcm16, 36),
     (Suite::ChaCha20Poly1305, 36),
@@ -57,6 +57,12 @@ pub(crate) const SUITES: [(Suite, usize); 7] = [
     (Suite::Aes256CbcSha1, 52),
     (Suite::Aes128CbcSha256, 48),
     (Suite::Aes256CbcSha256, 64),
+    (Suite::Aes128Gmac, 20),
+    (Suite::Aes256Gmac, 36),
+    (Suite::Aes256CbcSha512, 96),
+    (Suite::Aes128CtrSha256, 52),
+    (Suite::Aes192CtrSha1, 48),
+    (Suite::Aes256CtrSha384, 84),
 ];
 
 pub(crate) const AH_SUITES: [(Suite, usize); 4] =

@@ -46,7 +46,9 @@ def kinds_v6(a, b):
         "ike": f"ip6 and {between} and ({port(500)} or ({port(4500)} and {marker} and not {keepalive}))",
         "keepalive": f"ip6 and {natt} and {keepalive}",
         "esp_udp": f"ip6 and {natt} and not ({marker}) and not {keepalive} and ip6[44:2] >= 20",
-        "esp": f"ip6 and ip6[6] = 50 and {between}",
+        # Whole, or cut: then the fragment header names it, in the later fragments too.
+        "esp": f"ip6 and (ip6[6] = 50 or (ip6[6] = 44 and ip6[40] = 50)) and {between}",
+        "ah": f"ip6 and (ip6[6] = 51 or (ip6[6] = 44 and ip6[40] = 51)) and {between}",
         "clear": "ip6 net fd00::/16",
         "icmp_error": f"ip6 and ip6[6] = 58 and {between} and ip6[40] < 128",
     }

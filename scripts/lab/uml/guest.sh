@@ -84,6 +84,22 @@ guest_network() {
     sysctl -qw net.ipv4.ip_forward=1" || die "the guest's network could not be set up"
 }
 
+# guest_network_six SIDE: the same of IPv6, beside it
+guest_network_six() {
+  local out=$OUT6_A in=$IN6_A peer=$OUT6_B
+  [ "$1" = A ] || out=$OUT6_B in=$IN6_B peer=$OUT6_A
+  guest_run "$1" "
+    set -e
+    PATH=/run:\$PATH
+    for m in esp6 ah6 xfrm6_tunnel; do modprobe \$m || echo no \$m; done
+    for d in vec0 vec1; do sysctl -qw net.ipv6.conf.\$d.accept_dad=0 net.ipv6.conf.\$d.router_solicitations=0; done
+    sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.vec0.disable_ipv6=0 net.ipv6.conf.vec1.disable_ipv6=0
+    ip addr add $out/64 dev vec0 nodad
+    ip addr add $in/64 dev vec1 nodad
+    ip route add default via $peer
+    sysctl -qw net.ipv6.conf.all.forwarding=1" || die "the guest's IPv6 network could not be set up"
+}
+
 # What the guest's kernel refused for its contents, by its own counters: names and figures that are not 0. (Packets that
 # come before their SA or after its end are no fault.)
 guest_xfrm_faults() {

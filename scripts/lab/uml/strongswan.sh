@@ -3,19 +3,23 @@
 # Decides its configuration. Without a NAT between the gateways it sends plain ESP.
 
 # guest_strongswan SIDE [KEY=VALUE...]: starts it, or has it load another configuration. Keys, with their defaults:
-#   ike=…  esp=…  ah=… (instead of esp)  mode=tunnel|transport  protocol= (of the selectors; gre)  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK
+#   ike=…  esp=…  ah=… (instead of esp)  mode=tunnel|transport  outer=4|6  protocol= (of the selectors; gre)  ike_rekey=4h  child_rekey=1h  psk=$LAB_PSK
 guest_strongswan() {
-  local side=$1 ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16 ah= mode=tunnel ike_rekey=4h child_rekey=1h psk=$LAB_PSK protocol=
+  local side=$1 ike=aes256gcm16-prfsha384-x25519,aes256-sha256-modp2048 esp=aes128gcm16 ah= mode=tunnel outer=4 ike_rekey=4h child_rekey=1h psk=$LAB_PSK protocol=
   local mine=$OUT_A theirs=$OUT_B my_net=$NET_A their_net=$NET_B me=a.lab peer=b.lab setting share
   shift
   for setting; do
     case ${setting%%=*} in
-      ike|esp|ah|mode|ike_rekey|child_rekey|psk|protocol) local "${setting%%=*}=${setting#*=}" ;;
+      ike|esp|ah|mode|outer|ike_rekey|child_rekey|psk|protocol) local "${setting%%=*}=${setting#*=}" ;;
       *) die "guest_strongswan: unknown setting $setting" ;;
     esac
   done
   [ "$side" = A ] || mine=$OUT_B theirs=$OUT_A my_net=$NET_B their_net=$NET_A me=b.lab peer=a.lab
-  [ $mode = tunnel ] || my_net=$mine/32 their_net=$theirs/32
+  if [ $outer = 6 ]; then
+    mine=$OUT6_A theirs=$OUT6_B
+    [ "$side" = A ] || mine=$OUT6_B theirs=$OUT6_A
+  fi
+  [ $mode = tunnel ] || my_net=$mine their_net=$theirs
   local only=${protocol:+[$protocol]}
   local proposals="esp_proposals = $esp"
   [ -z "$ah" ] || proposals="ah_proposals = $ah"
@@ -63,8 +67,10 @@ CONF
   [ -e "$share/strongswan.conf" ] || guest_charon "$side"
   # While there is no tunnel this kernel stays silent: what crosses the wan in clear is then Ravelin's doing. (strongSwan
   # flushes all policies when it starts, and its own replace one of the same selector: hence the wider one.)
-  guest_run "$side" "ip xfrm policy update src $my_net dst 10.0.0.0/8 dir out action block priority 4000000000" ||
-    die "the guest's kernel takes no policy"
+  if [ $outer = 4 ] || [ $mode = tunnel ]; then
+    guest_run "$side" "ip xfrm policy update src $my_net dst 10.0.0.0/8 dir out action block priority 4000000000" ||
+      die "the guest's kernel takes no policy"
+  fi
   guest_swanctl "$side" --load-all >"$share/load.log" || { cat "$share/load.log" >&2; die "strongSwan in the guest refused its configuration"; }
 }
 

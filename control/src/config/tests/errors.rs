@@ -126,7 +126,10 @@ fn weak_and_broken_proposals_are_refused() {
     );
     assert_error(&ike(""), &["unknown algorithm \"\"", "one of aes128gcm16"]);
     assert_error(&esp("aes256"), &["a cipher without integrity"]);
-    assert_error(&esp("aes256-sha512"), &["the data plane has no ESP"]);
+    assert_error(&esp("aes128ctr-sha512"), &["no such cipher with this integrity", "or aes256ctr"]);
+    assert_error(&esp("aes256ctr"), &["a cipher without integrity"]);
+    assert_error(&esp("aes256gmac-sha256"), &["the cipher brings its own integrity"]);
+    assert_error(&ike("aes256gmac-prfsha256-x25519"), &["of ESP, not of IKE", "in esp-proposals"]);
     assert_error(&esp("aes256gcm16-prfsha256"), &["a PRF belongs to IKE"]);
     assert_error(&esp("AES256-SHA"), &["did you mean \"aes256\"?"]);
     assert_error(&with("esp-proposals = []"), &["a list of 0"]);
@@ -438,4 +441,21 @@ fn backups_are_other_gateways_of_the_same_peer() {
             && own(&backups[0]) != own(&connections[0])
             && own(&backups[0]) != own(&backups[1])
     );
+}
+
+/// What is negotiated is written again in the same words, and has a suite of the data plane (RFC 3686, RFC 4543, RFC 4868).
+#[test]
+fn every_esp_proposal_has_a_suite() {
+    let ciphers = ["aes128", "aes256", "aes256ctr"]
+        .map(|c| ["sha1", "sha256", "sha384", "sha512"].map(|i| format!("{c}-{i}")));
+    let few = ["aes128ctr", "aes192ctr"].map(|c| ["sha1", "sha256"].map(|i| format!("{c}-{i}")));
+    let alone = ["aes128gcm16", "aes256gcm16", "chacha20poly1305", "aes128gmac", "aes192gmac", "aes256gmac"];
+    let all = ciphers.concat().into_iter().chain(few.concat()).chain(alone.map(str::to_owned));
+    let mut suites = std::collections::HashSet::new();
+    for words in all {
+        let proposal = proposal::parse_esp(&format!("{words}-x25519-esn")).unwrap()[0];
+        assert_eq!(esp_text(&proposal), format!("{words}-x25519-esn"));
+        assert!(suites.insert(crate::install::suite_of(&proposal).unwrap_or_else(|| panic!("{words}"))));
+    }
+    assert_eq!(suites.len(), 22);
 }

@@ -15,8 +15,13 @@ use rand_core::Rng;
 /// Key length in bytes, salt included (as KEYMAT and SK_e have it).
 pub(crate) const fn key_len(encryption: Encryption) -> usize {
     match encryption {
-        Encryption::AesGcm16_128 => 20,
-        Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305 => 36,
+        // With four bytes of salt, or of nonce (RFC 4106 §8.1, RFC 3686 §5.1, RFC 4543 §5.1).
+        Encryption::AesGcm16_128 | Encryption::AesCtr128 | Encryption::AesGmac128 => 20,
+        Encryption::AesCtr192 | Encryption::AesGmac192 => 28,
+        Encryption::AesGcm16_256
+        | Encryption::ChaCha20Poly1305
+        | Encryption::AesCtr256
+        | Encryption::AesGmac256 => 36,
         Encryption::AesCbc128 => 16,
         Encryption::AesCbc256 => 32,
     }
@@ -24,8 +29,17 @@ pub(crate) const fn key_len(encryption: Encryption) -> usize {
 
 pub(crate) const fn is_aead(encryption: Encryption) -> bool {
     match encryption {
-        Encryption::AesGcm16_128 | Encryption::AesGcm16_256 | Encryption::ChaCha20Poly1305 => true,
-        Encryption::AesCbc128 | Encryption::AesCbc256 => false,
+        Encryption::AesGcm16_128
+        | Encryption::AesGcm16_256
+        | Encryption::ChaCha20Poly1305
+        | Encryption::AesGmac128
+        | Encryption::AesGmac192
+        | Encryption::AesGmac256 => true,
+        Encryption::AesCbc128
+        | Encryption::AesCbc256
+        | Encryption::AesCtr128
+        | Encryption::AesCtr192
+        | Encryption::AesCtr256 => false,
     }
 }
 
@@ -138,7 +152,15 @@ impl Protection {
             Encryption::AesGcm16_128 => seal_with::<Aes128Gcm>(key, &nonce, message, plain)?,
             Encryption::AesGcm16_256 => seal_with::<Aes256Gcm>(key, &nonce, message, plain)?,
             Encryption::ChaCha20Poly1305 => seal_with::<ChaCha20Poly1305>(key, &nonce, message, plain)?,
-            Encryption::AesCbc128 | Encryption::AesCbc256 => return Err(BadIntegrity),
+            // Without a tag of its own, or of ESP only.
+            Encryption::AesCbc128
+            | Encryption::AesCbc256
+            | Encryption::AesCtr128
+            | Encryption::AesCtr192
+            | Encryption::AesCtr256
+            | Encryption::AesGmac128
+            | Encryption::AesGmac192
+            | Encryption::AesGmac256 => return Err(BadIntegrity),
         };
         message.extend_from_slice(&iv);
         message.extend_from_slice(plain);
@@ -208,7 +230,15 @@ impl Protection {
             Encryption::ChaCha20Poly1305 => {
                 open_with::<ChaCha20Poly1305>(key, &nonce, head, &mut plain, tag)?;
             }
-            Encryption::AesCbc128 | Encryption::AesCbc256 => return Err(BadIntegrity),
+            // Without a tag of its own, or of ESP only.
+            Encryption::AesCbc128
+            | Encryption::AesCbc256
+            | Encryption::AesCtr128
+            | Encryption::AesCtr192
+            | Encryption::AesCtr256
+            | Encryption::AesGmac128
+            | Encryption::AesGmac192
+            | Encryption::AesGmac256 => return Err(BadIntegrity),
         }
         Ok(plain)
     }

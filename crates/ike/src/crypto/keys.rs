@@ -163,6 +163,12 @@ mod tests {
             (Encryption::AesGcm16_128, None, 20),
             (Encryption::AesGcm16_256, None, 36),
             (Encryption::ChaCha20Poly1305, None, 36),
+            (Encryption::AesGmac128, None, 20),
+            (Encryption::AesGmac192, None, 28),
+            (Encryption::AesGmac256, None, 36),
+            (Encryption::AesCtr128, Some(Integrity::HmacSha1_96), 40),
+            (Encryption::AesCtr192, Some(Integrity::HmacSha256_128), 60),
+            (Encryption::AesCtr256, Some(Integrity::HmacSha512_256), 100),
             (Encryption::AesCbc128, Some(Integrity::HmacSha1_96), 36),
             (Encryption::AesCbc256, Some(Integrity::HmacSha256_128), 64),
         ]

@@ -7,7 +7,9 @@ use crate::payload::Transform;
 use crate::payload::sa::transform;
 
 const AES_CBC: u16 = 12;
+const AES_CTR: u16 = 13;
 const AES_GCM_16: u16 = 20;
+const NULL_AUTH_AES_GMAC: u16 = 21;
 const CHACHA20_POLY1305: u16 = 28;
 
 pub(crate) const fn encryption(e: Encryption) -> Transform {
@@ -17,6 +19,12 @@ pub(crate) const fn encryption(e: Encryption) -> Transform {
         Encryption::AesCbc128 => (AES_CBC, Some(128)),
         Encryption::AesCbc256 => (AES_CBC, Some(256)),
         Encryption::ChaCha20Poly1305 => (CHACHA20_POLY1305, None),
+        Encryption::AesCtr128 => (AES_CTR, Some(128)),
+        Encryption::AesCtr192 => (AES_CTR, Some(192)),
+        Encryption::AesCtr256 => (AES_CTR, Some(256)),
+        Encryption::AesGmac128 => (NULL_AUTH_AES_GMAC, Some(128)),
+        Encryption::AesGmac192 => (NULL_AUTH_AES_GMAC, Some(192)),
+        Encryption::AesGmac256 => (NULL_AUTH_AES_GMAC, Some(256)),
     };
     Transform::new(transform::ENCRYPTION, id, bits)
 }
@@ -122,6 +130,12 @@ pub(crate) fn name(t: &Transform) -> String {
         (transform::ENCRYPTION, AES_GCM_16, Some(192)) => "aes192gcm16",
         (transform::ENCRYPTION, AES_GCM_16, Some(256)) => "aes256gcm16",
         (transform::ENCRYPTION, CHACHA20_POLY1305, _) => "chacha20poly1305",
+        (transform::ENCRYPTION, AES_CTR, Some(128)) => "aes128ctr",
+        (transform::ENCRYPTION, AES_CTR, Some(192)) => "aes192ctr",
+        (transform::ENCRYPTION, AES_CTR, Some(256)) => "aes256ctr",
+        (transform::ENCRYPTION, NULL_AUTH_AES_GMAC, Some(128)) => "aes128gmac",
+        (transform::ENCRYPTION, NULL_AUTH_AES_GMAC, Some(192)) => "aes192gmac",
+        (transform::ENCRYPTION, NULL_AUTH_AES_GMAC, Some(256)) => "aes256gmac",
         (transform::PRF, 2, _) => "prfsha1",
         (transform::PRF, 5, _) => "prfsha256",
         (transform::PRF, 6, _) => "prfsha384",

@@ -189,7 +189,7 @@ fn decode_mode(raw: u8) -> Result<Mode, Malformed> {
 }
 
 fn suite(raw: u8) -> Result<Suite, Malformed> {
-    const ALL: [Suite; 11] = [
+    const ALL: [Suite; 26] = [
         Suite::Aes128Gcm16,
         Suite::Aes256Gcm16,
         Suite::ChaCha20Poly1305,
@@ -197,6 +197,21 @@ fn suite(raw: u8) -> Result<Suite, Malformed> {
         Suite::Aes256CbcSha1,
         Suite::Aes128CbcSha256,
         Suite::Aes256CbcSha256,
+        Suite::Aes128Gmac,
+        Suite::Aes192Gmac,
+        Suite::Aes256Gmac,
+        Suite::Aes128CbcSha384,
+        Suite::Aes256CbcSha384,
+        Suite::Aes128CbcSha512,
+        Suite::Aes256CbcSha512,
+        Suite::Aes128CtrSha1,
+        Suite::Aes192CtrSha1,
+        Suite::Aes256CtrSha1,
+        Suite::Aes128CtrSha256,
+        Suite::Aes192CtrSha256,
+        Suite::Aes256CtrSha256,
+        Suite::Aes256CtrSha384,
+        Suite::Aes256CtrSha512,
         Suite::AhSha1,
         Suite::AhSha256,
         Suite::AhSha384,
