@@ -46,6 +46,8 @@ def kinds_v6(a, b):
         "ike": f"ip6 and {between} and ({port(500)} or ({port(4500)} and {marker} and not {keepalive}))",
         "keepalive": f"ip6 and {natt} and {keepalive}",
         "esp_udp": f"ip6 and {natt} and not ({marker}) and not {keepalive} and ip6[44:2] >= 20",
+        # Of a datagram that was cut, what tells no ports any more: here of any port, the first one too.
+        "udp_part": f"ip6 and ip6[6] = 44 and ip6[40] = 17 and {between}",
         # Whole, or cut: then the fragment header names it, in the later fragments too.
         "esp": f"ip6 and (ip6[6] = 50 or (ip6[6] = 44 and ip6[40] = 50)) and {between}",
         "ah": f"ip6 and (ip6[6] = 51 or (ip6[6] = 44 and ip6[40] = 51)) and {between}",
@@ -67,6 +69,7 @@ def kinds(a, b):
         "ike": f"ip and {between} and ((udp port 500) or (udp port 4500 and {marker} and not {keepalive}))",
         "keepalive": f"ip and {natt} and {keepalive}",
         "esp_udp": f"ip and {natt} and not ({marker}) and not {keepalive} and udp[4:2] >= 20",
+        "udp_part": f"ip proto 17 and ip[6:2] & 0x1fff != 0 and {between}",
         "esp": f"ip proto 50 and {between}",
         "ah": f"ip proto 51 and {between}",
         "clear": "ip net 10.0.0.0/8",

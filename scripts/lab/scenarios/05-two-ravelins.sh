@@ -19,6 +19,7 @@ scenario() {
 # R97, R98: ESP in UDP 4565, from a source port of each flow; both ways of a path with ECMP would be used. R94 beside it.
 multipath() {
   local more='udp-encapsulate = true
+fragment = "after"
 no-tunnel-in-traceroute = true' ports
   watch_start
   ravelin_config A start=immediately "more=$more"
@@ -35,6 +36,7 @@ no-tunnel-in-traceroute = true' ports
   flow_start three A B 1 300
   for flow in one two three; do check_flow "$flow" "multipath: flow $flow"; done
   equal "multipath: pings" 10 "$(pings hostA "$HOST_B" 10)"
+  equal "multipath: pings of 1,500 octets, cut after they were encrypted" 10 "$(pings hostA "$HOST_B" 10 -s 1472 -M dont)"
   wan_settle
   stop_process ports
   ports=$(tcpdump -nr "$LAB/ports.pcap" 2>/dev/null | sed 's/ > .*//; s/.*\.//' | sort | uniq -c | awk '$1 >= 10' | wc -l)
@@ -111,8 +113,11 @@ pair() { # ESP ENCAPSULATION [OUTER INNER]
   watch_start
   # The only proposal: without ML-KEM there is no tunnel.
   local ike=aes256gcm16-prfsha384-x25519-mlkem768
-  ravelin_config A start=immediately "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner"
-  ravelin_config B start=respond "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner"
+  # R158: in UDP what is too large is cut after it was encrypted; the later fragments say no port.
+  local more=
+  [ "$2" = auto ] || more='fragment = "after"'
+  ravelin_config A start=immediately "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner" "more=$more"
+  ravelin_config B start=respond "ike=$ike" "esp=$1" "encapsulation=$2" "outer=$outer" "inner=$inner" "more=$more"
   ravelin_start B
   ravelin_start A
   check "$text: up on both" both_up
@@ -120,6 +125,11 @@ pair() { # ESP ENCAPSULATION [OUTER INNER]
   equal "$text: pings" 20 "$(pings hostA "$HOST_B" 20 -s 1000)"
   equal "$text: pings back" 20 "$(pings hostB "$HOST_A" 20)"
   equal "$text: inside address of the other gateway" 5 "$(pings hostA "$IN_B" 5)"
+  if [ "$2" != auto ]; then
+    equal "$text: pings of 1,500 octets, cut after they were encrypted" 10 "$(pings hostA "$HOST_B" 10 -s 1472 -M dont)"
+    equal "$text: and back" 10 "$(pings hostB "$HOST_A" 10 -s 1472 -M dont)"
+    at_least "$text: fragments in UDP" 30 "$(wan_settle; wan_count udp_part)"
+  fi
   [ "$inner" = 4 ] || six_inside "$text"
   check_conservation A
   check_conservation B
