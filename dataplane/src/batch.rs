@@ -3,6 +3,7 @@
 use crate::packet::{Origin, Packet};
 use crate::verdict::Verdict;
 use arrayvec::ArrayVec;
+use core::mem;
 use core::ops::{Deref, DerefMut, RangeFull};
 use ravelin_ring::counters::Drop;
 use ravelin_xsk::Frame;
@@ -104,7 +105,7 @@ impl Packets {
     /// Takes all packets out, in their order.
     #[inline]
     pub fn drain(&mut self, _all: RangeFull) -> impl Iterator<Item = Finished> {
-        let len = core::mem::take(&mut self.len);
+        let len = mem::take(&mut self.len);
         let slots = self.slots.get_mut(..len).unwrap_or_default();
         slots.iter_mut().map(|p| Finished { frame: p.frame.take(), origin: p.origin, verdict: p.verdict })
     }
@@ -144,13 +145,14 @@ impl Batch {
     /// The packets of `places`, which rise, that are still on their way; all at once, where [`Self::each`] has one at
     /// a time.
     #[inline]
-    pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = &mut Packet> {
-        let mut rest = self.packets.iter_mut();
+    pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = (u16, &mut Packet)> {
+        let mut rest = &mut *self.packets;
         let mut passed = 0;
         places.iter().filter_map(move |&at| {
-            let packet = rest.nth(usize::from(at).checked_sub(passed)?)?;
-            passed = usize::from(at) + 1;
-            packet.pending().then_some(packet)
+            let skip = usize::from(at).checked_sub(passed)?;
+            let (packets, behind) = mem::take(&mut rest).split_at_mut_checked(skip + 1)?;
+            (rest, passed) = (behind, usize::from(at) + 1);
+            packets.last_mut().filter(|packet| packet.pending()).map(|packet| (at, packet))
         })
     }
 }

@@ -5,22 +5,25 @@
 //! (clear) or before the SPI (ESP) and everything after the IP packet. Never: looks up SAs, policies or routes; it only
 //! asks the memory for the place where an SPI or a flow stands.
 //!
-//! What nearly every packet is (untagged IPv4 for the port's own address, clear or plain ESP) is told in one piece of
-//! code without a call; everything else is put out of its way.
+//! What nearly every packet is, is told in one piece of code ([`plain`]); everything else is put out of its way.
 
 mod common;
+mod lawful;
 mod ours;
+mod plain;
 pub(crate) mod v6;
 
 pub(crate) use common::common;
+pub(crate) use lawful::lawful;
 
 use crate::batch::{Batch, Places};
-use crate::flow::Flows;
+use crate::flow::{Flows, Keys};
 use crate::packet::{Door, Ip, Origin, Packet};
 use crate::passive;
 use crate::sa::SaDb;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
+use arrayvec::ArrayVec;
 use ours::{ah, datagram, first_part};
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ethernet::{self, Link, Tag};
@@ -35,6 +38,15 @@ pub(crate) struct Classes {
     /// Of ESP, AH or GRE.
     pub(crate) fragments: Places,
     pub(crate) clear: Places,
+    /// What the clear packets' flows are known by.
+    pub(crate) keys: Keys,
+}
+
+impl Classes {
+    pub(crate) fn clear(&mut self) {
+        let Self { esp, ah, fragments, clear, keys: _ } = self;
+        [esp, ah, fragments, clear].into_iter().for_each(ArrayVec::clear);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,11 +71,12 @@ enum Family {
 }
 
 pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb, flows: &Flows) {
-    classes.esp.clear();
-    classes.ah.clear();
-    classes.fragments.clear();
-    classes.clear.clear();
+    classes.clear();
+    let mut here = plain::Here::default();
     for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
+        if plain::sort(at, packet, &mut here, tables, classes, db, flows) {
+            continue;
+        }
         let class = link(packet, tables).and_then(|family| match family {
             Family::V4 => match network(packet) {
                 Ok(()) => transport(packet, tables),
@@ -122,7 +135,7 @@ fn unlawful(packet: &mut Packet, v6: bool, why: Drop, db: &SaDb) -> Result<Class
     if passive::take(packet, v6, db) { Ok(Class::Clear) } else { Err(why) }
 }
 
-#[inline(always)]
+#[inline(never)]
 fn sort(
     class: Result<Class, Drop>,
     at: u16,
@@ -134,7 +147,7 @@ fn sort(
     match class {
         // No list can be full: each holds what a batch holds.
         Ok(Class::Clear) => {
-            flows.note(packet);
+            flows.note(at, packet, &mut classes.keys);
             classes.clear.push(at);
         }
         Ok(Class::Esp { skip }) => match packet.frame.pull_front(skip) {
@@ -151,24 +164,34 @@ fn sort(
     }
 }
 
-/// What came out of SAs joins what came clear; the list rises.
+/// What came out of SAs joins what came clear; the list rises. What came out of AH's has no key yet.
 pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows) {
-    if classes.esp.is_empty() && classes.ah.is_empty() {
+    let Classes { esp, ah, clear, keys, .. } = classes;
+    if esp.is_empty() && ah.is_empty() {
         return;
     }
-    classes.clear.clear();
-    for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
+    for &at in &*ah {
+        if let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.meta.opened) {
+            flows.note(at, packet, keys);
+        }
+    }
+    // Most batches are all of one kind.
+    let alone = clear.is_empty() && ah.is_empty();
+    clear.clear();
+    if alone {
+        let pending = |at: &u16| batch.packets.get(usize::from(*at)).is_some_and(Packet::pending);
+        clear.extend(esp.iter().copied().filter(pending));
+        return;
+    }
+    for (at, packet) in (0u16..).zip(batch.packets.iter()) {
         if packet.pending() {
-            classes.clear.push(at);
-            if packet.meta.opened {
-                flows.note(packet);
-            }
+            clear.push(at);
         }
     }
 }
 
 /// Strips Ethernet and remembers the tag; what comes from TUN or from another worker has none.
-#[inline(always)]
+#[inline]
 fn link(packet: &mut Packet, tables: &Tables) -> Result<Family, Drop> {
     let Origin::Port(port) = packet.origin else {
         let v6 = packet.frame.data().first().is_some_and(|b| b >> 4 == 6);
@@ -214,7 +237,7 @@ fn stranger(to: [u8; 6]) -> Result<(), Drop> {
     }
 }
 
-#[inline(always)]
+#[inline]
 fn network(packet: &mut Packet) -> Result<(), Drop> {
     let total_len = match common(packet.frame.data(), &mut packet.meta.ip) {
         Some(len) => len,
@@ -323,33 +346,8 @@ fn ports(ip: &Ipv4<'_>) -> ((u16, u16), bool) {
     }
 }
 
-/// Sources nobody can answer and destinations nobody can be reached by (RFC 1812 §5.3.7, RFC 6890).
-#[inline]
-pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
-    // From 1.0.0.0 on and below 224.0.0.0, without 127/8: most packets need no more than that.
-    let ordinary = |addr: u32| addr.wrapping_sub(1 << 24) < 0xdf << 24 && addr >> 24 != 127;
-    if ordinary(ip.src) && ordinary(ip.dst) && door != Door::Tun { Ok(()) } else { unusual(ip, door) }
-}
-
-#[inline(never)]
-fn unusual(ip: &Ip, door: Door) -> Result<(), Drop> {
-    let never = |addr: u32| matches!(addr >> 24, 0 | 127);
-    if never(ip.src) || never(ip.dst) || ip.src >> 28 >= 0xe {
-        return Err(Drop::BadAddress);
-    }
-    if ip.dst >> 28 >= 0xe {
-        let multicast = ip.dst >> 28 == 0xe || ip.dst == u32::MAX;
-        if multicast && matches!(door, Door::Device(_)) {
-            return Ok(()); // its tunnel is a link, over which routers speak with each other
-        }
-        return Err(if multicast { Drop::MulticastPolicyMode } else { Drop::BadAddress });
-    }
-    // A packet of the host's own may come from any address of the host, but not claim to be to itself.
-    if door == Door::Tun && ip.src == ip.dst { Err(Drop::BadAddress) } else { Ok(()) }
-}
-
 /// ESP and ESP in UDP for a gateway address end here; everything else is clear.
-#[inline(always)]
+#[inline]
 fn transport(packet: &mut Packet, tables: &Tables) -> Result<Class, Drop> {
     let ip = &packet.meta.ip;
     let candidate = matches!(ip.protocol, protocol::ESP | protocol::UDP | protocol::AH | protocol::GRE);

@@ -9,7 +9,7 @@
 mod v6;
 
 use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
-use crate::packet::{Door, Packet};
+use crate::packet::{Door, Ip, Meta, Packet};
 use crate::sa::{SHORT, SaDb};
 use arrayvec::ArrayVec;
 use ravelin_ring::msg::PortId;
@@ -57,21 +57,34 @@ struct Key {
     rest: u64,
 }
 
+/// How packets of the flow go on: by an SA, or in clear by a port.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
+#[repr(C, align(32))]
 struct Known {
     /// Of the tables: low half, see [`Flows::forget`].
     epoch: u32,
     /// Stamp of the SA that the packet came out of; 0 for a packet that came clear.
     came: u32,
-    way: Way,
+    /// The SA by which it leaves; [`CLEAR`]: by none.
+    sa: u32,
+    /// Of that SA; 0 for none.
+    stamp: u32,
+    limit: u16,
+    port: PortId,
+    mac: MacAddr,
 }
 
-/// How packets of the flow go on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
-    Protect { sa: u32, stamp: u32, limit: u16 },
-    Bypass { port: PortId, mac: MacAddr, limit: u16 },
+/// The place of no SA.
+const CLEAR: u32 = u32::MAX;
+
+/// What the packets of a batch are known by, at their places in it.
+#[derive(Debug)]
+pub(crate) struct Keys(Box<[Key; MAX_BATCH]>);
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self(Box::new([Key::default(); MAX_BATCH]))
+    }
 }
 
 /// Packets to be decided about, with the keys they will be known by.
@@ -107,7 +120,7 @@ impl Flows {
         let mut seed = [[0; 8]; 2];
         // Without chance a stranger may know which flows displace each other; that costs time, no more.
         let _ = getrandom::fill(seed.as_flattened_mut());
-        let nothing = Known { epoch: 0, came: 0, way: Way::Protect { sa: u32::MAX, stamp: 0, limit: 0 } };
+        let nothing = Known::NOTHING;
         let mut room = ravelin_xsk::with_room(buckets);
         room.resize(buckets, Bucket { keys: [Key::default(); WAYS], ways: [nothing; WAYS] });
         Self {
@@ -133,14 +146,38 @@ impl Flows {
         }
     }
 
-    /// Asks the memory for the packet's flow, long before [`find`] looks there. Who changes addresses, ports or the door
-    /// of a packet afterwards asks again; otherwise its flow is not found, which costs time, no more.
+    /// Asks the memory for the packet's flow, long before [`find`] looks there. Nothing that a flow is known by may change
+    /// in between.
     #[inline]
-    pub(crate) fn note(&self, packet: &mut Packet) {
+    pub(crate) fn note(&self, at: u16, packet: &mut Packet, keys: &mut Keys) {
         packet.meta.flow = NONE;
-        let Some(key) = Key::of(packet) else { return };
+        if let Some(key) = Key::of(packet) {
+            self.ask(at, packet, key, keys);
+        }
+    }
+
+    /// As [`Self::note`], for a packet of the common shape that came by this port.
+    #[inline(always)]
+    pub(crate) fn note_common(&self, at: u16, packet: &mut Packet, port: PortId, keys: &mut Keys) {
+        self.ask(at, packet, Key::new(&packet.meta.ip, place_of_port(port)), keys);
+    }
+
+    /// As [`Self::note`], for what has just come out of its SA.
+    #[inline(always)]
+    pub(crate) fn note_opened(&self, at: u16, packet: &mut Packet, keys: &mut Keys) {
+        packet.meta.flow = NONE;
+        if !packet.meta.ip.v6 && !packet.meta.ip.portless {
+            self.ask(at, packet, Key::new(&packet.meta.ip, place_of_sa(packet.meta.sa)), keys);
+        }
+    }
+
+    #[inline(always)]
+    fn ask(&self, at: u16, packet: &mut Packet, key: Key, keys: &mut Keys) {
         let Place { bucket, .. } = self.place(key);
         packet.meta.flow = bucket;
+        if let Some(slot) = keys.0.get_mut(usize::from(at)) {
+            *slot = key;
+        }
         if let Some(bucket) = self.buckets.get(bucket as usize) {
             ravelin_xsk::prefetch(&bucket.keys);
             ravelin_xsk::prefetch(&bucket.ways); // the front ones
@@ -155,28 +192,12 @@ impl Flows {
         Place { key, bucket: hash as u32 & (self.buckets.len() as u32).wrapping_sub(1) }
     }
 
-    #[inline]
-    fn get(&self, Place { key, bucket }: Place) -> Option<&Known> {
+    /// What is known of the packet's flow, in force or not. Only packets with a key are given a bucket.
+    #[inline(always)]
+    fn get(&self, bucket: u32, key: &Key) -> Option<&Known> {
         let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
-        // The key of what has no flow is that of the table's empty places.
-        if key.rest == 0 {
-            return None;
-        }
         // Buckets fill from the front, so it is the first one nearly always.
-        ways.get(keys.iter().position(|k| *k == key)?)
-    }
-
-    /// What is known of the packet's flow and holds still.
-    #[inline]
-    fn way(&self, packet: &Packet, came: u32, epoch: u64, db: &SaDb) -> Option<Way> {
-        let six;
-        let known = if packet.meta.ip.v6 {
-            six = self.v6.of(packet)?;
-            &six
-        } else {
-            self.get(Place { key: Key::of(packet)?, bucket: packet.meta.flow })?
-        };
-        known.holds(came, epoch, db).then_some(known.way)
+        if keys[0] == *key { Some(&ways[0]) } else { behind(keys, ways, key) }
     }
 
     fn put(&mut self, Place { key, bucket }: Place, known: Known) {
@@ -192,35 +213,56 @@ impl Flows {
     }
 }
 
+#[inline(never)]
+fn behind<'a>(keys: &[Key; WAYS], ways: &'a [Known; WAYS], key: &Key) -> Option<&'a Known> {
+    ways.get(keys.iter().position(|k| k == key)?)
+}
+
 impl Key {
     /// `None`: hidden ports might decide, or the host's own, about which `made_here` has a say too.
     #[inline]
     fn of(packet: &Packet) -> Option<Self> {
         let ip = &packet.meta.ip;
-        let key = Self { addresses: u64::from(ip.src) << 32 | u64::from(ip.dst), rest: rest(packet)? };
-        (!ip.v6).then_some(key)
+        let door = place_of(packet.door, packet)?;
+        (!ip.v6 && !ip.portless).then(|| Self::new(ip, door))
+    }
+
+    #[inline(always)]
+    fn new(ip: &Ip, door: u32) -> Self {
+        Self { addresses: u64::from(ip.src) << 32 | u64::from(ip.dst), rest: rest(ip, door) }
     }
 }
 
-/// What a flow is known by beside its addresses.
-#[inline]
-fn rest(packet: &Packet) -> Option<u64> {
-    let ip = &packet.meta.ip;
-    let door = match packet.door {
-        Door::Port(port) => 1 << 22 | u32::from(port.0),
-        // Places of SAs have 22 bits at most.
-        Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
-        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => return None,
-    };
-    let low = door << 8 | u32::from(ip.protocol);
+/// What a flow is known by beside its addresses; never 0.
+#[inline(always)]
+fn rest(ip: &Ip, door: u32) -> u64 {
     let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
-    (!ip.portless).then_some(u64::from(ports) << 32 | u64::from(low))
+    u64::from(ports) << 32 | u64::from(door << 8 | u32::from(ip.protocol))
+}
+
+/// A number for a door: of 24 bits, not 0.
+#[inline(always)]
+fn place_of(door: Door, packet: &Packet) -> Option<u32> {
+    match door {
+        Door::Port(port) => Some(place_of_port(port)),
+        Door::Sa if packet.meta.opened => Some(place_of_sa(packet.meta.sa)),
+        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => None,
+    }
+}
+
+fn place_of_port(port: PortId) -> u32 {
+    1 << 22 | u32::from(port.0)
+}
+
+/// Places of SAs have 22 bits at most.
+fn place_of_sa(sa: u32) -> u32 {
+    2 << 22 | sa
 }
 
 /// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes.
 pub(crate) fn find(
     batch: &mut Batch,
-    clear: &[u16],
+    (clear, keys): (&[u16], &Keys),
     flows: &Flows,
     db: &SaDb,
     epoch: u64,
@@ -232,43 +274,52 @@ pub(crate) fn find(
     unknown.places.clear();
     unknown.keys.clear();
     unknown.keys_v6.clear();
-    let (mut large, mut last) = (false, u32::MAX);
+    let (mut large, mut last) = (false, CLEAR);
+    let epoch = low(epoch);
     let packets = &mut *batch.packets;
     for &at in clear {
-        let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
+        let (Some(packet), Some(key)) = (packets.get_mut(usize::from(at)), keys.0.get(usize::from(at)))
+        else {
+            continue;
+        };
         let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-        let way = flows.way(packet, came, epoch, db);
+        let six;
+        let known = match packet.meta.flow {
+            NONE => {
+                six = flows.v6.of(packet);
+                six.as_ref()
+            }
+            bucket => flows.get(bucket, key),
+        };
+        let Some(known) = known.filter(|known| known.holds(came, epoch, db)) else {
+            unknown.add(at, packet, key, came, flows);
+            continue;
+        };
         let meta = &mut packet.meta;
-        match way {
-            Some(Way::Protect { sa, limit, .. }) => {
-                (meta.sa, meta.limit) = (sa, limit);
-                if sa != last {
-                    db.outbound.prefetch(sa, usize::from(meta.ip.total_len) <= SHORT);
-                    last = sa;
-                }
-                prefetch_rest(packet);
-                protect.push(at);
-            }
-            Some(Way::Bypass { port, mac, limit }) => {
-                (meta.port, meta.mac, meta.limit) = (port, mac, limit);
-                bypass.push(at);
-            }
-            None => {
-                unknown.add(at, packet, came, flows);
-                continue;
-            }
+        meta.limit = known.limit;
+        large |= meta.ip.total_len > known.limit;
+        if known.sa == CLEAR {
+            (meta.port, meta.mac) = (known.port, known.mac);
+            bypass.push(at);
+            continue;
         }
-        large |= packet.meta.ip.total_len > packet.meta.limit;
+        meta.sa = known.sa;
+        if known.sa != last {
+            last = known.sa;
+            db.outbound.prefetch(last, usize::from(meta.ip.total_len) <= SHORT);
+        }
+        prefetch_rest(packet);
+        protect.push(at);
     }
     large
 }
 
 impl Unknown {
     #[inline(never)]
-    fn add(&mut self, at: u16, packet: &Packet, came: u32, flows: &Flows) {
-        let place = Key::of(packet).map(|key| flows.place(key)).unwrap_or_default();
+    fn add(&mut self, at: u16, packet: &Packet, key: &Key, came: u32, flows: &Flows) {
+        let place = Place { key: *key, bucket: packet.meta.flow };
         self.places.push(at);
-        self.keys.push((place, came));
+        self.keys.push((if place.bucket == NONE { Place::default() } else { place }, came));
         if let Some(key) = v6::Key::of(packet).filter(|_| !flows.v6.is_empty()) {
             self.keys_v6.push((at, key));
         }
@@ -276,13 +327,13 @@ impl Unknown {
 }
 
 impl Known {
-    #[inline]
-    fn holds(&self, came: u32, epoch: u64, db: &SaDb) -> bool {
-        let leaves = match self.way {
-            Way::Protect { sa, stamp, .. } => db.outbound.stamp(sa) == stamp,
-            Way::Bypass { .. } => true,
-        };
-        self.epoch == low(epoch) && self.came == came && leaves
+    const NOTHING: Self =
+        Self { epoch: 0, came: 0, sa: CLEAR, stamp: 0, limit: 0, port: PortId(0), mac: MacAddr::ZERO };
+
+    #[inline(always)]
+    fn holds(&self, came: u32, epoch: u32, db: &SaDb) -> bool {
+        // No SA has the place of none, whose stamp is 0.
+        self.epoch == epoch && self.came == came && db.outbound.stamp(self.sa) == self.stamp
     }
 }
 
@@ -302,16 +353,17 @@ pub(crate) fn learn(
         let Some(packet) = batch.packets.get(usize::from(*at)).filter(|p| p.pending()) else { continue };
         let meta = &packet.meta;
         large |= meta.ip.total_len > meta.limit;
-        let way = if protect.binary_search(at).is_ok() {
+        let (sa, stamp) = if protect.binary_search(at).is_ok() {
             sorted.protect.push(*at);
-            Way::Protect { sa: meta.sa, stamp: db.outbound.stamp(meta.sa), limit: meta.limit }
+            (meta.sa, db.outbound.stamp(meta.sa))
         } else if bypass.binary_search(at).is_ok() {
             sorted.bypass.push(*at);
-            Way::Bypass { port: meta.port, mac: meta.mac, limit: meta.limit }
+            (CLEAR, 0)
         } else {
             continue;
         };
-        let known = Known { epoch: low(epoch), came: *came, way };
+        let Meta { limit, port, mac, .. } = *meta;
+        let known = Known { epoch: low(epoch), came: *came, sa, stamp, limit, port, mac };
         if meta.fleeting {
             continue;
         }

@@ -91,9 +91,9 @@ impl Interfaces {
 /// What is not lawful for a router is so where a tunnel is a link of its own: multicast, and link-local addresses of
 /// IPv6. `why` stands for all others.
 #[cold]
-pub(crate) fn admit(packet: &Packet, sa: &Option<InboundSa>, tables: &Tables, why: Drop) -> Result<(), Drop> {
+pub(crate) fn admit(packet: &Packet, sa: Option<&InboundSa>, tables: &Tables, why: Drop) -> Result<(), Drop> {
     let link = matches!(why, Drop::MulticastPolicyMode | Drop::BadAddress);
-    let known = link && sa.as_ref().is_some_and(|sa| tables.interfaces.of(sa.tunnel).is_some());
+    let known = link && sa.is_some_and(|sa| tables.interfaces.of(sa.tunnel).is_some());
     if known && lawful(packet) { Ok(()) } else { Err(why) }
 }
 

@@ -25,6 +25,14 @@ pub enum Door {
     Inner(InterfaceId),
 }
 
+impl Door {
+    /// What comes by it is the host's own, or the host has forwarded it.
+    #[inline]
+    pub(crate) fn is_of_host(self) -> bool {
+        matches!(self, Self::Tun | Self::Device(_))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// An Ethernet frame from a port's receive ring.
@@ -40,6 +48,7 @@ pub enum Origin {
 }
 
 impl Origin {
+    #[inline]
     pub fn door(self) -> Door {
         match self {
             Self::Port(port) => Door::Port(port),
@@ -72,7 +81,9 @@ const _: () = assert!(size_of::<Packet>() == 128, "a packet's record is two cach
 
 impl Packet {
     pub fn new(frame: Frame, origin: Origin) -> Self {
-        Self { frame, origin, verdict: Verdict::Pending, door: origin.door(), meta: Meta::default() }
+        let door = origin.door();
+        let meta = Meta { aged: door.is_of_host(), ..Meta::default() };
+        Self { frame, origin, verdict: Verdict::Pending, door, meta }
     }
 
     /// What an empty place of a batch holds.
@@ -83,11 +94,12 @@ impl Packet {
     /// A new packet in the place of a finished one: only what a stage might read before another wrote it is reset.
     #[inline]
     pub(crate) fn renew(&mut self, frame: Frame, origin: Origin) {
-        (self.frame, self.origin, self.door) = (frame, origin, origin.door());
+        let door = origin.door();
+        (self.frame, self.origin, self.door) = (frame, origin, door);
         self.verdict = Verdict::Pending;
         let meta = &mut self.meta;
         (meta.tag, meta.flow) = (None, flow::NONE);
-        (meta.opened, meta.made_here, meta.aged) = (false, false, false);
+        (meta.opened, meta.made_here, meta.aged) = (false, false, door.is_of_host());
         (meta.translated, meta.fleeting) = (false, false);
     }
 
@@ -191,7 +203,7 @@ pub(crate) struct Meta {
     pub(crate) opened: bool,
     /// An ICMP error of our own, or GRE: about neither goes an error back.
     pub(crate) made_here: bool,
-    /// The TTL was counted down.
+    /// The TTL was counted down, or is not to be: the packet is the host's own.
     pub(crate) aged: bool,
     /// NAT changed its source or destination.
     pub(crate) translated: bool,
@@ -237,16 +249,16 @@ impl Meta {
 /// The fields of an IP header that decisions need, in host order. Those of IPv6 go by the names of IPv4's, and its
 /// addresses stay in the frame ([`Packet::addresses_v6`]), which leaves all this in one line of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)] // what is written together lies together
 pub(crate) struct Ip {
     pub(crate) src: u32,
     pub(crate) dst: u32,
     /// Source and destination port, or ICMP type and code in both.
     pub(crate) ports: (u16, u16),
     pub(crate) total_len: u16,
-    pub(crate) protocol: u8,
-    pub(crate) header_len: u8,
     pub(crate) tos: u8,
     pub(crate) ttl: u8,
+    pub(crate) protocol: u8,
     pub(crate) df: bool,
     /// Any fragment, the first one too.
     pub(crate) fragment: bool,
@@ -255,4 +267,5 @@ pub(crate) struct Ip {
     /// IPv6: `src` and `dst` are 0, `protocol` is what follows the extension headers, `header_len` ends with them,
     /// `df` is true, since no router fragments it.
     pub(crate) v6: bool,
+    pub(crate) header_len: u8,
 }

@@ -29,7 +29,7 @@ pub(crate) fn take(packet: &mut Packet, v6: bool, db: &SaDb) -> bool {
 #[cold]
 pub(crate) fn uncovered(
     packet: &mut Packet,
-    sa: &Option<InboundSa>,
+    sa: Option<&InboundSa>,
     next_header: u8,
     why: Drop,
 ) -> Result<(), Drop> {
@@ -38,7 +38,7 @@ pub(crate) fn uncovered(
         Drop::BadInner | Drop::BadAddress | Drop::MulticastPolicyMode | Drop::BadExtension | Drop::Fragment
     );
     let v6 = next_header == protocol::IPV6;
-    if !header || !sa.as_ref().is_some_and(|sa| sa.rules.passive) || !lenient(packet, v6) {
+    if !header || !sa.is_some_and(|sa| sa.rules.passive) || !lenient(packet, v6) {
         return Err(why);
     }
     packet.meta.tag = None;

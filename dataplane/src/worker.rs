@@ -19,11 +19,11 @@ use crate::outbound::modes::{Means, Pass};
 use crate::packet::Packet;
 use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
-use crate::sa::{Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttle};
+use crate::sa::{Cold, Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttle};
 use crate::share::Share;
 use crate::stats::Stats;
 use crate::tables::Tables;
-use crate::{escape, flow, gre, icmp, inbound, interface, mss, outbound, passive, route, source};
+use crate::{escape, flow, gre, icmp, inbound, mss, outbound, passive, route, source};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerId;
@@ -192,7 +192,7 @@ impl Way {
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, share, .. } = self;
-        let esp = &lists.classes.esp;
+        let Classes { esp, keys, .. } = &mut lists.classes;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());
         if db.has_shared() && share.engages(batch.packets.len()) {
@@ -200,15 +200,25 @@ impl Way {
         }
         // What one packet needs before and after decryption is done while its records are at hand.
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
-        inbound::decrypt::run(batch, esp, db, engine, stats, before, |packet, mut sa, proof, opened| {
-            inbound::replay::commit(packet, &mut sa, proof, opened, events, now)?;
-            match inbound::decap::uncover(packet, opened) {
-                Ok(()) => Ok(()),
-                Err(Drop::WrongEncapsulation) => inbound::transport::maybe(packet, sa.1, opened),
-                Err(why) => interface::admit(packet, sa.1, tables, why)
-                    .or_else(|why| passive::uncovered(packet, sa.1, opened.next_header, why)),
-            }
-        });
+        inbound::decrypt::run(
+            batch,
+            esp,
+            db,
+            engine,
+            stats,
+            before,
+            |at, packet, hot, mut sa, proof, opened| {
+                inbound::replay::commit(packet, hot, &mut sa, proof, opened, events, now)?;
+                match inbound::decap::uncover(packet, opened) {
+                    Ok(()) => flows.note_opened(at, packet, keys),
+                    Err(why) => {
+                        inbound::decap::otherwise(packet, sa.get().map(|sa| &*sa), tables, opened, why)?;
+                        flows.note(at, packet, keys);
+                    }
+                }
+                Ok(())
+            },
+        );
         probe.stage("in-decrypt", esp.len());
         if !lists.classes.ah.is_empty() {
             let say = &mut Resolver { requests, events, now };
@@ -220,7 +230,8 @@ impl Way {
         }
         classify::join(batch, &mut lists.classes, flows);
         if !tables.gre.is_empty() {
-            gre::uncover(batch, &lists.classes.clear, db, tables, flows, stats, self.dry);
+            let Classes { clear, keys, .. } = &mut lists.classes;
+            gre::uncover(batch, (clear, keys), db, tables, flows, stats, self.dry);
         }
         mss::inbound(batch, &lists.classes.clear, &mut self.db, &self.tables);
         probe.stage("join", lists.classes.clear.len());
@@ -237,7 +248,8 @@ impl Way {
     ) {
         let Lists { classes, protect, bypass, unknown, .. } = lists;
         let mut sorted = Sorted { protect, bypass, unknown };
-        let mut large = flow::find(batch, &classes.clear, &self.flows, &self.db, self.epoch, &mut sorted);
+        let clear = (&classes.clear[..], &classes.keys);
+        let mut large = flow::find(batch, clear, &self.flows, &self.db, self.epoch, &mut sorted);
         probe.stage("flow", classes.clear.len());
         if !lists.unknown.places.is_empty() {
             large |= self.decide(batch, lists, now, probe);
@@ -266,7 +278,8 @@ impl Way {
         }
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         if db.has_shared() && share.engages(batch.packets.len()) {
-            let before = |packet: &mut Packet, hot: &mut _, sa: &mut _| ready(packet, hot, sa, events, now);
+            let before =
+                |packet: &mut Packet, hot: &mut _, sa: Cold<'_, _>| ready(packet, hot, sa, events, now);
             outbound::shared::lend(batch, protect, db, share, stats, now, before);
         }
         outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
@@ -367,11 +380,11 @@ impl Way {
 fn ready(
     packet: &mut Packet,
     hot: &mut OutboundHot,
-    sa: &mut Option<OutboundSa>,
+    mut sa: Cold<'_, OutboundSa>,
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
     route::age(packet)?;
-    outbound::encap::write(packet, hot, sa)?;
-    outbound::sequence::take(packet, hot, sa, events, now)
+    outbound::encap::write(packet, hot, || sa.get())?;
+    outbound::sequence::take(packet, hot, || sa.get(), events, now)
 }

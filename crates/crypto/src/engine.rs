@@ -168,7 +168,7 @@ impl Engine {
     fn open_burst(&self, jobs: &mut [OpenJob]) {
         let mut groups = Groups::default();
         for (n, job) in jobs.iter_mut().enumerate() {
-            if frame::body_end(job.key.suite(), job.packet.len()).is_some() {
+            if frame::is_possible(job) {
                 job.outcome = Err(OpenError::BadIcv);
                 groups.add(n, job.key);
             } else {
@@ -191,10 +191,7 @@ impl Engine {
             self.decrypt_ctr(jobs, groups.ctr & authentic);
         }
         for n in members(authentic) {
-            let job = &mut jobs[n];
-            if let Some(end) = frame::body_end(job.key.suite(), job.packet.len()) {
-                frame::finish(job, end);
-            }
+            frame::finish(&mut jobs[n]);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Decides: whether a packet's lengths are possible, and whether an authentic packet's padding is right. Reads: jobs.
 //! Writes: header, counting IV and trailer before sealing; the outcome after opening. Never encrypts: kernels do.
 
-use crate::suite::TRAILER;
+use crate::suite::{Cipher, TRAILER};
 use crate::{OpenError, OpenJob, Opened, SealJob, Suite};
 
 /// No ESP packet is longer (the IP total length has 16 bits), so kernels may count blocks in 32 bits.
@@ -11,8 +11,43 @@ pub(crate) const MAX_PACKET: usize = 65_535;
 
 /// Writes all of the packet but CBC's IV, the ciphertext and the ICV. A job whose lengths contradict each other is
 /// refused and its packet zeroed: nothing of it may leave in the clear.
-#[inline]
+#[inline(always)]
 pub(crate) fn prepare(job: &mut SealJob) -> bool {
+    if job.key.cipher == Cipher::Gcm { prepare_gcm(job) } else { prepare_any(job) }
+}
+
+/// Lengths of AES-GCM (RFC 4106), known here without asking the suite.
+const GCM_HEAD: usize = 16;
+const GCM_ICV: usize = 16;
+const GCM_MASK: usize = 3;
+
+/// [`prepare`] where everything but the payload's length is fixed.
+#[inline(always)]
+fn prepare_gcm(job: &mut SealJob) -> bool {
+    let (len, payload) = (job.packet.len(), job.payload_len);
+    let pad = !payload.wrapping_add(1) & GCM_MASK;
+    // Looked at first, no sum below it can overflow.
+    if len > MAX_PACKET || payload > len || len != payload + pad + (GCM_HEAD + TRAILER + GCM_ICV) {
+        job.packet.fill(0);
+        return false;
+    }
+    let header = u64::from(job.spi) << 32 | job.seq & 0xffff_ffff;
+    let Some((head, rest)) = job.packet.split_first_chunk_mut::<GCM_HEAD>() else { return false };
+    let (head, _) = head.as_chunks_mut::<8>();
+    (head[0], head[1]) = (header.to_be_bytes(), job.seq.to_be_bytes());
+    let Some(behind) = rest.get_mut(payload..).and_then(|rest| rest.first_chunk_mut::<8>()) else {
+        return false;
+    };
+    // One store; what is too much of it lies where the ICV comes.
+    *behind = (PADS[pad] | u64::from(job.next_header) << (8 * pad + 8)).to_le_bytes();
+    true
+}
+
+/// Padding of 0 to 3 bytes and its length, in the order of memory.
+const PADS: [u64; 4] = [0x00, 0x01_01, 0x02_02_01, 0x03_03_02_01];
+
+#[inline(never)]
+fn prepare_any(job: &mut SealJob) -> bool {
     let suite = job.key.suite();
     // Looked at first, no sum below it can overflow.
     if job.packet.len() > MAX_PACKET || job.payload_len > MAX_PACKET {
@@ -44,6 +79,17 @@ pub(crate) fn prepare(job: &mut SealJob) -> bool {
     true
 }
 
+/// Whether a received packet can be one of its suite, by its length.
+#[inline(always)]
+pub(crate) fn is_possible(job: &OpenJob) -> bool {
+    let len = job.packet.len();
+    if job.key.cipher == Cipher::Gcm {
+        const LEAST: usize = GCM_HEAD + GCM_MASK + 1 + GCM_ICV;
+        return (LEAST..=MAX_PACKET).contains(&len) && len & GCM_MASK == 0;
+    }
+    body_end(job.key.suite(), len).is_some()
+}
+
 /// The lengths of a received packet: `Some` end of the body when it can be an ESP packet of this suite.
 #[inline]
 pub(crate) fn body_end(suite: Suite, received: usize) -> Option<usize> {
@@ -56,15 +102,27 @@ pub(crate) fn body_end(suite: Suite, received: usize) -> Option<usize> {
 /// Reads the trailer of an authentic, decrypted packet.
 //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
 //# When this padding scheme is employed, the receiver SHOULD inspect the Padding field.
-#[inline]
-pub(crate) fn finish(job: &mut OpenJob, end: usize) {
-    let offset = job.key.suite().payload_offset();
+#[inline(always)]
+pub(crate) fn finish(job: &mut OpenJob) {
+    if job.key.cipher == Cipher::Gcm { finish_with(job, GCM_HEAD, GCM_ICV) } else { finish_any(job) }
+}
+
+#[inline(never)]
+fn finish_any(job: &mut OpenJob) {
+    let suite = job.key.suite();
+    finish_with(job, suite.payload_offset(), suite.icv_len());
+}
+
+/// `icv`: bytes behind the body, which begins at `offset`.
+#[inline(always)]
+fn finish_with(job: &mut OpenJob, offset: usize, icv: usize) {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "both lie within the packet, which is at most MAX_PACKET long"
     )]
     let opened = |(len, next_header)| Opened { offset: offset as u16, len: len as u16, next_header };
-    job.outcome = read_trailer(&job.packet[offset..end]).map(opened).ok_or(OpenError::BadPadding);
+    let body = job.packet.get(offset..job.packet.len().wrapping_sub(icv)).unwrap_or_default();
+    job.outcome = read_trailer(body).map(opened).ok_or(OpenError::BadPadding);
 }
 
 /// Associated data of an AEAD: SPI and sequence number, the latter whole with ESN (RFC 4106 §5, RFC 7634 §2.1).
@@ -130,18 +188,19 @@ fn write_trailer(room: &mut [u8], icv: usize, next_header: u8) {
     *next = next_header;
 }
 
-#[inline]
+/// By the length of the padding: where it stands in the last eight bytes, and what it is.
+const PADDING: [(u64, u64); 4] =
+    [(0, 0), (0xff << 40, 0x01 << 40), (0xffff << 32, 0x0201 << 32), (0xff_ffff << 24, 0x03_0201 << 24)];
+
+#[inline(always)]
 fn read_trailer(body: &[u8]) -> Option<(usize, u8)> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER>()?;
     let len = rest.len().checked_sub(usize::from(pad_len))?;
-    if pad_len < 4
+    if let Some((mask, padding)) = PADDING.get(usize::from(pad_len))
         && let Some(last) = body.last_chunk::<8>()
     {
         // What padding there is stands right before the last two bytes.
-        const PADDING: u64 = 0x0403_0201;
-        let shift = 48 - 8 * u32::from(pad_len);
-        let found = (u64::from_le_bytes(*last) & (u64::MAX >> 16)) >> shift;
-        return (found == PADDING & ((1 << (8 * pad_len)) - 1)).then_some((len, next_header));
+        return (u64::from_le_bytes(*last) & mask == *padding).then_some((len, next_header));
     }
     let right = rest[len..].iter().zip(1..=u8::MAX).all(|(&byte, n)| byte == n);
     right.then_some((len, next_header))

@@ -49,17 +49,27 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(&mut self, n: usize, key: &Key) {
+        if key.cipher != Cipher::Gcm {
+            return self.add_other(n, key);
+        }
+        match key.rounds {
+            10 => self.gcm[0] |= 1 << n,
+            12 => self.gcm[1] |= 1 << n,
+            _ => self.gcm[2] |= 1 << n,
+        }
+    }
+
+    #[inline(never)]
+    fn add_other(&mut self, n: usize, key: &Key) {
         let bit = 1 << n;
         match key.cipher {
-            // 10, 12, 14.
-            Cipher::Gcm => return self.gcm[usize::from(key.rounds.wrapping_sub(10) / 2).min(2)] |= bit,
+            Cipher::Gcm | Cipher::Null => {}
             Cipher::Gmac => return self.gmac |= bit,
             Cipher::ChaCha => return self.chacha |= bit,
             Cipher::Cbc => self.cbc |= bit,
             Cipher::Ctr => self.ctr |= bit,
-            Cipher::Null => {}
         }
         match key.integrity {
             Integrity::Sha1 => self.sha1 |= bit,

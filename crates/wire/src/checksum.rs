@@ -90,12 +90,25 @@ pub fn header_holds(header: &[u8; 20]) -> bool {
     let (words, last) = header.as_chunks::<8>();
     let [first, second] = [words[0], words[1]].map(u64::from_ne_bytes);
     let last = last.first_chunk().map_or(0, |last| u64::from(u32::from_ne_bytes(*last)));
-    let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
-    // Five numbers of 32 bits. 2^16 is 1 modulo 2^16 - 1, so that carries come round by themselves (RFC 1071 §2), and
-    // the sum of all words is one of its multiples, but not 0.
-    let sum = halves(first) + halves(second) + last;
-    sum != 0 && sum.is_multiple_of(0xffff)
+    // 2^16 and 2^64 are 1 modulo 2^16 - 1, so that carries come round by themselves (RFC 1071 §2), and the sum of all words
+    // is one of its multiples, but not 0.
+    let (sum, carry) = first.overflowing_add(second);
+    let (sum, more) = add(sum, last, carry);
+    let sum = sum.wrapping_add(u64::from(more)); // what has just overflowed is small
+    sum != 0 && sum.wrapping_mul(INVERSE) <= u64::MAX / 0xffff
 }
+
+#[inline]
+const fn add(a: u64, b: u64, carry: bool) -> (u64, bool) {
+    let (sum, first) = a.overflowing_add(b);
+    let (sum, second) = sum.overflowing_add(carry as u64);
+    (sum, first | second)
+}
+
+/// Of 2^16 - 1 modulo 2^64: the product with it is small exactly for multiples.
+const INVERSE: u64 = 0x0001_0001_0001_0001_u64.wrapping_neg();
+
+const _: () = assert!(INVERSE.wrapping_mul(0xffff) == 1);
 
 /// The checksum after one word changed from `old` to `new` (RFC 1624 eqn. 3); all in host order.
 #[inline]

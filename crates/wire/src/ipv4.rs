@@ -159,14 +159,15 @@ impl<'a> Ipv4<'a> {
     }
 }
 
-/// Takes one off the TTL at the front of a header that has been parsed, and carries the checksum along.
+/// Takes one off the TTL, which is not 0, at the front of a header that has been parsed, and carries the checksum along.
 #[inline]
 pub const fn count_down(header: &mut [u8; HEADER]) {
-    let old = u16::from_be_bytes([header[8], header[9]]);
-    let new = old.wrapping_sub(0x100);
-    let sum = checksum::update(u16::from_be_bytes([header[10], header[11]]), old, new);
+    // In the machine's order the field and its word's lower half are at one place, on which the sum does not depend: the
+    // word loses 1, so that its one's complement and the checksum gain 1 (RFC 1624 §3). 0xffff is a 0 of that arithmetic.
+    let sum = u16::from_le_bytes([header[10], header[11]]);
+    let sum = sum.wrapping_add(if sum >= 0xfffe { 2 } else { 1 });
     header[8] = header[8].wrapping_sub(1);
-    [header[10], header[11]] = sum.to_be_bytes();
+    [header[10], header[11]] = sum.to_le_bytes();
 }
 
 /// Changes fields of a header; each change carries the checksum along (RFC 1624), so a wrong one stays wrong.
@@ -416,11 +417,12 @@ mod tests {
         }
 
         #[test]
-        fn counting_down_is_a_smaller_ttl(h in header()) {
+        fn counting_down_is_a_smaller_ttl(h in header(), ttl in 1u8..) {
+            let h = Ipv4Header { ttl, ..h };
             let mut bytes = [&h.to_bytes()[..], &[0; 8]].concat();
             count_down(bytes.first_chunk_mut().unwrap());
             let mut other = [&h.to_bytes()[..], &[0; 8]].concat();
-            Ipv4Mut::parse(&mut other).unwrap().set_ttl(h.ttl.wrapping_sub(1));
+            Ipv4Mut::parse(&mut other).unwrap().set_ttl(ttl - 1);
             prop_assert_eq!(bytes, other);
         }
 

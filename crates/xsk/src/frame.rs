@@ -55,7 +55,10 @@ impl Frame {
     #[inline]
     #[must_use]
     pub const fn take(&mut self) -> Self {
-        mem::replace(self, Self::none())
+        let Self { chunk, index, start, len, size, room } = *self;
+        // As in `none`, but for the address: without room any will do.
+        (self.index, self.start, self.len, self.size, self.room) = (u32::MAX, 0, 0, 0, 0);
+        Self { chunk, index, start, len, size, room }
     }
 
     /// Sets where the packet lies; false when that is outside of the chunk.
@@ -82,9 +85,25 @@ impl Frame {
         unsafe { slice::from_raw_parts_mut(self.chunk.as_ptr().add(self.start.into()), self.len.into()) }
     }
 
+    /// The bytes of the packet behind the first `skip`, none when there are not so many.
+    #[inline]
+    pub fn data_from_mut(&mut self, skip: u16) -> &mut [u8] {
+        let (start, whole) = (usize::from(self.start), usize::from(self.len));
+        let skip = usize::from(skip).min(whole);
+        let (start, len) = (start + skip, whole - skip);
+        // SAFETY: as in `data_mut`, of which it is the end: `skip` is at most the packet's length.
+        unsafe { slice::from_raw_parts_mut(self.chunk.as_ptr().add(start), len) }
+    }
+
     #[inline]
     pub fn len(&self) -> usize {
         self.len.into()
+    }
+
+    /// [`Self::len`] as it is kept.
+    #[inline]
+    pub fn len16(&self) -> u16 {
+        self.len
     }
 
     #[inline]
@@ -155,14 +174,14 @@ impl Frame {
     /// Grows the packet at both ends, as [`Self::push_front`] and [`Self::extend`] do.
     #[inline]
     #[must_use]
-    pub fn grow(&mut self, front: usize, back: usize) -> bool {
-        if front > self.headroom() || back > self.tailroom() {
+    pub fn grow(&mut self, front: u16, back: u16) -> bool {
+        let end = u32::from(self.start) + u32::from(self.len) + u32::from(back);
+        if front > self.start || end > u32::from(self.size) {
             return false;
         }
-        // Both fit into the chunk, whose size is an u16.
-        let (front, back) = (u16::try_from(front).unwrap_or(0), u16::try_from(back).unwrap_or(0));
+        // From start to the new end there is room, and start and size are u16.
         self.start -= front;
-        self.len += front + back;
+        self.len = self.len.wrapping_add(front).wrapping_add(back);
         true
     }
 
@@ -170,6 +189,18 @@ impl Frame {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = u16::try_from(len).map_or(self.len, |l| self.len.min(l));
+    }
+
+    /// Keeps `len` bytes of the packet, from its byte `front` on. False, and no change, when it has not so many.
+    #[inline]
+    #[must_use]
+    pub fn narrow(&mut self, front: u16, len: u16) -> bool {
+        if usize::from(front) + usize::from(len) > usize::from(self.len) {
+            return false;
+        }
+        // Within the old packet, which lies within the chunk.
+        (self.start, self.len) = (self.start.wrapping_add(front), len);
+        true
     }
 
     /// Back to an empty packet behind the full headroom.

@@ -21,7 +21,7 @@ pub use error::Error;
 pub use frame::{Frame, leaked_frames};
 pub use meter::{Meter, Statistics};
 pub use pool::FramePool;
-pub use prefetch::{prefetch, prefetch_bytes, prefetch_lines};
+pub use prefetch::{prefetch, prefetch_ahead, prefetch_bytes, prefetch_lines};
 pub use queue::Anomalies;
 pub use room::with_room;
 pub use socket::{Mode, Socket, SocketConfig};

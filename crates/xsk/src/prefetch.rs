@@ -43,3 +43,16 @@ pub fn prefetch_bytes(bytes: &[u8]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = bytes;
 }
+
+/// [`prefetch`] for what lies `ahead` bytes behind the beginning of `bytes`, whether they are so many or not.
+#[inline(always)]
+pub fn prefetch_ahead(bytes: &[u8], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (bytes, ahead);
+}

@@ -16,24 +16,35 @@ pub(crate) fn common(bytes: &[u8], ip: &mut Ip) -> Option<u16> {
     let head = bytes.first_chunk::<READ>()?;
     let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let long = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let (total_len, flags, protocol) = (word(2), word(6), head[9]);
-    let ported = matches!(protocol, protocol::TCP | protocol::UDP);
-    let shape = head[0] == 0x45
-        && flags & !DF == 0
-        && (ported || protocol == protocol::ESP)
-        && (READ..=bytes.len()).contains(&usize::from(total_len));
-    if !shape || !head.first_chunk().is_some_and(checksum::header_holds) {
+    // Version, header length and what belongs to fragments are looked at together: bytes 0, 6 and 7.
+    let front = u64::from_le_bytes(*head.first_chunk()?);
+    let (total_len, protocol) = (word(2), head[9]);
+    let known = protocol < 64 && KNOWN >> protocol & 1 == 1;
+    let shape = front & SHAPE == 0x45 && known && (READ..=bytes.len()).contains(&usize::from(total_len));
+    if !shape || !checksum::header_holds(head.first_chunk()?) {
         return None;
     }
     (ip.src, ip.dst) = (long(12), long(16));
-    ip.ports = if ported { (word(20), word(22)) } else { (0, 0) };
+    ip.ports = if protocol == protocol::ESP { (0, 0) } else { both(long(20)) };
     (ip.total_len, ip.protocol, ip.header_len) = (total_len, protocol, 20);
-    (ip.tos, ip.ttl, ip.df) = (head[1], head[8], flags & DF != 0);
+    (ip.tos, ip.ttl, ip.df) = (head[1], head[8], head[6] != 0);
     (ip.fragment, ip.portless, ip.v6) = (false, false, false);
     Some(total_len)
 }
 
-const DF: u16 = 0x4000;
+/// The halves of a word, of which the first lies before the second in memory too: written in one go, since they are read
+/// in one go soon after.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // halves
+fn both(word: u32) -> (u16, u16) {
+    let word = word.rotate_left(16);
+    (word as u16, (word >> 16) as u16)
+}
+
+/// Of the first eight bytes, what must be 0x45 and zeros: version and header length, and all flags but DF with the
+/// fragment's offset.
+const SHAPE: u64 = 0xffbf_0000_0000_00ff;
+const KNOWN: u64 = 1 << protocol::TCP | 1 << protocol::UDP | 1 << protocol::ESP;
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation)] // test data

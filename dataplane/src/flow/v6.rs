@@ -2,8 +2,10 @@
 //!
 //! Decides, reads, writes: as its parent. Never: takes memory before a policy protects IPv6.
 
-use super::{Known, Way};
+use super::{CLEAR, Known, place_of, rest};
 use crate::packet::Packet;
+use ravelin_ring::msg::PortId;
+use ravelin_wire::MacAddr;
 
 /// Flows that meet in one set; a third takes the place of one of them.
 const WAYS: usize = 2;
@@ -39,10 +41,19 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 64);
 
+/// What [`Known`] says in more room.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Protect { sa: u32, stamp: u32, limit: u16 },
+    Bypass { port: PortId, mac: MacAddr, limit: u16 },
+}
+
 impl Key {
     /// `None`: as for IPv4.
     pub(super) fn of(packet: &Packet) -> Option<Self> {
-        let rest = super::rest(packet).filter(|_| packet.meta.ip.v6)?;
+        let ip = &packet.meta.ip;
+        let door = place_of(packet.door, packet).filter(|_| ip.v6 && !ip.portless)?;
+        let rest = rest(ip, door);
         let (src, dst) = packet.addresses_v6();
         Some(Self { src: halves(src), dst: halves(dst), rest })
     }
@@ -56,7 +67,7 @@ fn halves(addr: u128) -> [u64; 2] {
 impl Flows {
     /// For a worker with room for so many SAs of a direction.
     pub(super) fn new(max_sas: u32) -> Self {
-        let nothing = Way::Protect { sa: u32::MAX, stamp: 0, limit: 0 };
+        let nothing = Way::Protect { sa: 0, stamp: 0, limit: 0 };
         let entry = Entry { key: Key::default(), epoch: 0, came: 0, way: nothing };
         let sets = (max_sas as usize).next_power_of_two().clamp(SETS.0, SETS.1);
         let mut seed = [[0; 8]; 4];
@@ -103,10 +114,17 @@ impl Flows {
     fn get(&self, key: &Key) -> Option<Known> {
         let set = self.sets.get(self.place(key))?;
         let Entry { epoch, came, way, .. } = *set.iter().find(|entry| entry.key == *key)?;
-        Some(Known { epoch, came, way })
+        let known = Known { epoch, came, ..Known::NOTHING };
+        Some(match way {
+            Way::Protect { sa, stamp, limit } => Known { sa, stamp, limit, ..known },
+            Way::Bypass { port, mac, limit } => Known { port, mac, limit, ..known },
+        })
     }
 
-    pub(super) fn put(&mut self, key: Key, Known { epoch, came, way }: Known) {
+    pub(super) fn put(&mut self, key: Key, known: Known) {
+        let Known { epoch, came, sa, stamp, limit, port, mac } = known;
+        let way =
+            if sa == CLEAR { Way::Bypass { port, mac, limit } } else { Way::Protect { sa, stamp, limit } };
         let place = self.place(&key);
         let Some(set) = self.sets.get_mut(place) else { return };
         let same = set.iter().position(|entry| entry.key == key);

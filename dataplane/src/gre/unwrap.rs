@@ -7,7 +7,7 @@
 use super::tunnels::Tunnel;
 use crate::batch::Batch;
 use crate::classify::{self, v6};
-use crate::flow::Flows;
+use crate::flow::{Flows, Keys};
 use crate::inbound::decap::congestion;
 use crate::interface;
 use crate::packet::{Door, Packet};
@@ -25,14 +25,14 @@ use ravelin_wire::{ethernet, protocol};
 /// Of `clear`, what came in GRE for a tunnel of ours. `dry`: it is only asked about.
 pub(crate) fn uncover(
     batch: &mut Batch,
-    clear: &[u16],
+    (clear, keys): (&[u16], &mut Keys),
     db: &mut SaDb,
     tables: &Tables,
     flows: &Flows,
     stats: &mut Stats,
     dry: bool,
 ) {
-    batch.each(clear, |packet| {
+    let mut each = |at, packet: &mut Packet| {
         let from_outside = matches!(packet.door, Door::Port(_) | Door::Sa);
         if packet.meta.ip.protocol != protocol::GRE || !from_outside {
             return Ok(());
@@ -41,9 +41,12 @@ pub(crate) fn uncover(
         let Some(tunnels) = ends else { return Ok(()) };
         one(packet, tunnels, db, tables, dry)?;
         stats.count(Counter::GreReceived);
-        flows.note(packet);
+        flows.note(at, packet, keys);
         Ok(())
-    });
+    };
+    for &at in clear {
+        batch.each(&[at], |packet| each(at, packet));
+    }
 }
 
 fn one<'t>(

@@ -6,13 +6,12 @@
 //! 1. What may change on the way is zeroed, and so is the ICV, 2. the ICV over all of the packet is compared, 3. both are
 //!    put back, 4. tunnel mode goes on with the packet inside, transport mode with the same header, less AH.
 
-use super::decrypt::Sa;
 use super::{Authentic, decap, lookup, replay, transport};
 use crate::batch::Batch;
 use crate::neighbour::Resolver;
 use crate::outbound::front::MAX_FRONT;
 use crate::packet::Packet;
-use crate::sa::{InboundHot, SaDb, Throttle};
+use crate::sa::{Cold, InboundHot, InboundSa, SaDb, Throttle};
 use crate::stats::Stats;
 use arrayvec::ArrayVec;
 use ravelin_crypto::{Engine, Key, Opened};
@@ -52,12 +51,9 @@ pub(crate) fn run(
         packet.meta.sa = place;
         let (hots, keys, colds) = db.inbound.rows();
         let at = place as usize;
-        let (Some(hot), Some(Some(key)), Some(sa)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
-        else {
-            return Err(Drop::NoSa);
-        };
-        let result = open(packet, (hot, &mut *sa), key, engine, say);
-        match (result, sa) {
+        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { return Err(Drop::NoSa) };
+        let result = open(packet, hot, Cold::new(colds, at), key, engine, say);
+        match (result, Cold::new(colds, at).get()) {
             (Ok(()), _) => stats.count(Counter::Decrypted),
             (Err(why), Some(sa)) => sa.refuse(why),
             (Err(_), None) => {}
@@ -68,18 +64,19 @@ pub(crate) fn run(
 
 fn open(
     packet: &mut Packet,
-    mut sa: Sa<'_>,
+    hot: &mut InboundHot,
+    mut sa: Cold<'_, InboundSa>,
     key: &Key,
     engine: &Engine,
     say: &mut Resolver<'_>,
 ) -> Result<(), Drop> {
-    let mode = sa.1.as_ref().ok_or(Drop::NoSa)?.mode;
-    let layout = layout(packet, sa.0, key)?;
-    let proof = verify(packet, layout, sa.0.esn, key, engine)?;
+    let mode = sa.get().ok_or(Drop::NoSa)?.mode;
+    let layout = layout(packet, hot, key)?;
+    let proof = verify(packet, layout, hot.esn, key, engine)?;
     let len = packet.frame.len().saturating_sub(layout.end);
     let short = |n: usize| u16::try_from(n).map_err(|_| Drop::BadEsp);
     let opened = Opened { offset: short(layout.end)?, len: short(len)?, next_header: layout.next_header };
-    replay::commit(packet, &mut sa, proof, opened, say.events, say.now)?;
+    replay::commit(packet, hot, &mut sa, proof, opened, say.events, say.now)?;
     match mode {
         Mode::Tunnel => decap::uncover(packet, opened),
         Mode::Transport => transport::restore(packet, 0, layout.at, opened),

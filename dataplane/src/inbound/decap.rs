@@ -3,9 +3,13 @@
 //! Decides: whether the inner packet is what its next header says. Reads: next header, inner header, the outer TOS.
 //! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
 
-use super::decap6;
+use super::{decap6, transport};
 use crate::classify;
+use crate::interface;
 use crate::packet::{Door, Packet};
+use crate::passive;
+use crate::sa::InboundSa;
+use crate::tables::Tables;
 use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
@@ -25,6 +29,22 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
     }
     packet.frame.truncate(opened.len.into());
     if v6 { decap6::inner(packet) } else { inner(packet) }
+}
+
+/// What [`uncover`] refused for `why` may be right for its SA.
+#[cold]
+pub(crate) fn otherwise(
+    packet: &mut Packet,
+    sa: Option<&InboundSa>,
+    tables: &Tables,
+    opened: Opened,
+    why: Drop,
+) -> Result<(), Drop> {
+    if why == Drop::WrongEncapsulation {
+        return transport::maybe(packet, sa, opened);
+    }
+    interface::admit(packet, sa, tables, why)
+        .or_else(|why| passive::uncovered(packet, sa, opened.next_header, why))
 }
 
 #[inline(always)]

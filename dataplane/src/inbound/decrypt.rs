@@ -5,7 +5,7 @@
 
 use crate::batch::{Batch, MAX_BATCH};
 use crate::packet::Packet;
-use crate::sa::{InboundHot, InboundSa, SaDb};
+use crate::sa::{Cold, InboundHot, InboundSa, SaDb};
 use crate::stats::Stats;
 use arrayvec::ArrayVec;
 use core::num::NonZero;
@@ -34,10 +34,8 @@ impl Authentic {
     }
 }
 
-/// The hot record of an SA, and the cold one for what is rare.
-pub(crate) type Sa<'a> = (&'a mut InboundHot, &'a mut Option<InboundSa>);
-
 /// `before` is asked about every packet first, while its SA is at hand, and `after` goes on with every authentic one.
+#[inline(always)]
 pub(crate) fn run(
     batch: &mut Batch,
     esp: &[u16],
@@ -45,45 +43,77 @@ pub(crate) fn run(
     engine: &Engine,
     stats: &mut Stats,
     before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
-    mut after: impl FnMut(&mut Packet, Sa<'_>, Authentic, Opened) -> Result<(), Drop>,
+    after: impl FnMut(
+        u16,
+        &mut Packet,
+        &mut InboundHot,
+        Cold<'_, InboundSa>,
+        Authentic,
+        Opened,
+    ) -> Result<(), Drop>,
 ) {
-    let outcomes = open(batch, esp, db, engine, before);
+    if esp.is_empty() {
+        return;
+    }
+    let mut outcomes = Outcomes::new();
+    open(batch, esp, db, engine, &mut outcomes, before);
+    stats.add(Counter::Decrypted, go_on(batch, esp, db, &outcomes, after));
+}
+
+type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
+
+/// Returns how many were authentic. On its own, as [`open`] is, so that its registers are its own.
+#[inline(never)]
+fn go_on(
+    batch: &mut Batch,
+    esp: &[u16],
+    db: &mut SaDb,
+    outcomes: &Outcomes,
+    mut after: impl FnMut(
+        u16,
+        &mut Packet,
+        &mut InboundHot,
+        Cold<'_, InboundSa>,
+        Authentic,
+        Opened,
+    ) -> Result<(), Drop>,
+) -> u64 {
     let (hots, _, colds) = db.inbound.rows();
     let mut decrypted = 0;
     // Exactly the packets that had a job are still on their way.
-    for (packet, outcome) in batch.pick(esp).zip(&outcomes) {
+    for ((place, packet), outcome) in batch.pick(esp).zip(outcomes) {
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(sa)) = (hots.get_mut(at), colds.get_mut(at)) else {
+        let Some(hot) = hots.get_mut(at) else {
             packet.drop(Drop::NoSa); // cannot be: it had a key
             continue;
         };
         let result = match (*outcome, NonZero::new(packet.meta.seq)) {
             (Ok(opened), Some(number)) => {
                 decrypted += 1;
-                after(packet, (hot, &mut *sa), Authentic(number), opened)
+                after(place, packet, hot, Cold::new(colds, at), Authentic(number), opened)
             }
             (Ok(_), None) => Err(Drop::ReplayOld), // cannot be: 0 is refused before
             (Err(error), _) => Err(reason(error)),
         };
         if let Err(why) = result {
-            refuse(packet, sa, why);
+            refuse(packet, Cold::new(colds, at), why);
         }
     }
-    stats.add(Counter::Decrypted, decrypted);
+    decrypted
 }
 
-type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
-
+#[inline(never)]
 fn open(
     batch: &mut Batch,
     esp: &[u16],
     db: &mut SaDb,
     engine: &Engine,
+    outcomes: &mut Outcomes,
     mut before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
-) -> Outcomes {
+) {
     let (hots, keys, colds) = db.inbound.rows();
     let mut jobs: ArrayVec<OpenJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for packet in batch.pick(esp) {
+    for (_, packet) in batch.pick(esp) {
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
             // Cannot be; left pending, it would get the outcome of the packet after it.
@@ -92,16 +122,16 @@ fn open(
         };
         match before(packet, hot) {
             Ok(()) => jobs.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut())),
-            Err(why) => refuse(packet, colds.get_mut(at).unwrap_or(&mut None), why),
+            Err(why) => refuse(packet, Cold::new(colds, at), why),
         }
     }
     engine.open(&mut jobs);
-    jobs.iter().map(|job| job.outcome).collect()
+    outcomes.extend(jobs.iter().map(|job| job.outcome));
 }
 
 #[cold]
-fn refuse(packet: &mut Packet, sa: &mut Option<InboundSa>, why: Drop) {
-    if let Some(sa) = sa {
+fn refuse(packet: &mut Packet, mut sa: Cold<'_, InboundSa>, why: Drop) {
+    if let Some(sa) = sa.get() {
         sa.refuse(why);
     }
     packet.drop(why);

@@ -4,10 +4,9 @@
 //! packet brings. Never: moves a window for a packet without proof.
 
 use super::Authentic;
-use super::decrypt::Sa;
 use crate::clock::Now;
 use crate::packet::Packet;
-use crate::sa::{Events, InboundHot, InboundSa};
+use crate::sa::{Cold, Events, InboundHot, InboundSa};
 use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerEvent;
@@ -29,7 +28,8 @@ pub(crate) fn check(packet: &mut Packet, hot: &InboundHot) -> Result<(), Drop> {
 #[inline(always)]
 pub(crate) fn commit(
     packet: &mut Packet,
-    (hot, sa): &mut Sa<'_>,
+    hot: &mut InboundHot,
+    sa: &mut Cold<'_, InboundSa>,
     proof: Authentic,
     opened: Opened,
     events: &mut Events,
@@ -37,9 +37,10 @@ pub(crate) fn commit(
 ) -> Result<(), Drop> {
     hot.window.commit(proof)?;
     let bytes = hot.bytes + u64::from(opened.len);
-    let gate = hot.packets >= hot.gates.0 || bytes > hot.gates.1;
-    if gate || hot.attention || is_elsewhere(packet, hot) {
-        attend(packet, hot, sa, bytes, events, now)?;
+    // One branch for what is rare.
+    let gate = (hot.packets >= hot.gates.0) | (bytes > hot.gates.1);
+    if gate | hot.attention || hot.udp && is_elsewhere(packet, hot) {
+        attend(packet, hot, sa.get(), bytes, events, now)?;
     }
     hot.packets += 1;
     hot.bytes = bytes;
@@ -58,12 +59,12 @@ fn is_elsewhere(packet: &Packet, hot: &InboundHot) -> bool {
 fn attend(
     packet: &mut Packet,
     hot: &mut InboundHot,
-    sa: &mut Option<InboundSa>,
+    sa: Option<&mut InboundSa>,
     bytes: u64,
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
-    let sa = sa.as_mut().ok_or(Drop::NoSa)?;
+    let sa = sa.ok_or(Drop::NoSa)?;
     if !sa.greeted && events.push(WorkerEvent::FirstPacket { sa: sa.id }) {
         sa.greeted = true;
     }

@@ -3,13 +3,12 @@
 //! Decides: which packets are opened elsewhere; whether one that came back is authentic, and its SA still there. Reads:
 //! windows, the outcomes of the burst. Writes: the window through its proof. Never: opens a packet.
 
-use super::decrypt::Sa;
 use super::{Authentic, decap, replay};
 use crate::batch::Batch;
 use crate::clock::Now;
 use crate::interface;
 use crate::packet::Packet;
-use crate::sa::{Events, SaDb};
+use crate::sa::{Cold, Events, InboundHot, InboundSa, SaDb};
 use crate::share::{Burst, Job, Kind, Share};
 use crate::stats::Stats;
 use crate::tables::Tables;
@@ -30,7 +29,7 @@ pub(crate) fn lend(
 ) {
     let (hots, _, colds) = db.inbound.rows();
     let mut lent = 0;
-    for packet in batch.pick(esp) {
+    for (_, packet) in batch.pick(esp) {
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(sa))) = (hots.get_mut(at), colds.get_mut(at)) else { continue };
         let Some(key) = &sa.shared else { continue };
@@ -83,14 +82,13 @@ fn commit(
 ) -> Result<(), Drop> {
     let (hots, _, colds) = db.inbound.rows();
     let at = packet.meta.sa as usize;
-    let (Some(hot), Some(sa)) = (hots.get_mut(at), colds.get_mut(at)) else { return Err(Drop::NoSa) };
+    let mut sa = Cold::new(colds, at);
     // The SA may have gone meanwhile, and another one stand in its place.
-    if sa.as_ref().is_none_or(|sa| sa.id != id) {
+    let (Some(hot), true) = (hots.get_mut(at), sa.get().is_some_and(|sa| sa.id == id)) else {
         return Err(Drop::NoSa);
-    }
-    let mut sa: Sa<'_> = (hot, sa);
-    let result = go_on(packet, &mut sa, outcome, tables, events, now);
-    if let (Err(why), Some(sa)) = (result, sa.1) {
+    };
+    let result = go_on(packet, hot, &mut sa, outcome, tables, events, now);
+    if let (Err(why), Some(sa)) = (result, sa.get()) {
         sa.refuse(why);
     }
     result
@@ -98,7 +96,8 @@ fn commit(
 
 fn go_on(
     packet: &mut Packet,
-    sa: &mut Sa<'_>,
+    hot: &mut InboundHot,
+    sa: &mut Cold<'_, InboundSa>,
     outcome: Option<Result<Opened, OpenError>>,
     tables: &Tables,
     events: &mut Events,
@@ -106,6 +105,7 @@ fn go_on(
 ) -> Result<(), Drop> {
     let opened = outcome.ok_or(Drop::HelperLost)?.map_err(super::decrypt::reason)?;
     let proof = Authentic::new(packet.meta.seq).ok_or(Drop::ReplayOld)?;
-    replay::commit(packet, sa, proof, opened, events, now)?;
-    decap::uncover(packet, opened).or_else(|why| interface::admit(packet, sa.1, tables, why))
+    replay::commit(packet, hot, sa, proof, opened, events, now)?;
+    decap::uncover(packet, opened)
+        .or_else(|why| interface::admit(packet, sa.get().map(|sa| &*sa), tables, why))
 }

@@ -20,7 +20,7 @@ use ravelin_wire::{protocol, udp};
 
 /// What `decap` does not take for a tunnel's is the payload of a packet, when the SA is of transport mode.
 #[cold]
-pub(crate) fn maybe(packet: &mut Packet, sa: &Option<InboundSa>, opened: Opened) -> Result<(), Drop> {
+pub(crate) fn maybe(packet: &mut Packet, sa: Option<&InboundSa>, opened: Opened) -> Result<(), Drop> {
     match sa {
         Some(sa) if sa.mode == Mode::Transport => {
             let before = usize::from(packet.meta.skip);

@@ -6,7 +6,7 @@
 use super::encap6;
 use crate::batch::{Batch, MAX_BATCH};
 use crate::packet::Packet;
-use crate::sa::{OutboundHot, OutboundSa, SaDb};
+use crate::sa::{Cold, OutboundHot, OutboundSa, SaDb};
 use crate::stats::Stats;
 use crate::verdict::Verdict;
 use arrayvec::ArrayVec;
@@ -21,35 +21,13 @@ pub(crate) fn run(
     db: &mut SaDb,
     engine: &Engine,
     stats: &mut Stats,
-    mut before: impl FnMut(&mut Packet, &mut OutboundHot, &mut Option<OutboundSa>) -> Result<(), Drop>,
+    before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
 ) {
-    let (hots, keys, colds) = db.outbound.rows();
-    let mut jobs: ArrayVec<SealJob<'_>, MAX_BATCH> = ArrayVec::new();
-    let mut sums = false;
-    for packet in batch.pick(protect) {
-        let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key)), Some(sa)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
-        else {
-            packet.drop(Drop::NoOutboundSa);
-            continue;
-        };
-        if let Err(why) = before(packet, hot, sa) {
-            packet.drop(why);
-            continue;
-        }
-        // With this the packet has a job, and nothing comes between the job and its sealing.
-        packet.verdict = Verdict::Forward { port: hot.outer.port };
-        sums |= hot.v6 & hot.udp;
-        jobs.push(SealJob {
-            key,
-            spi: hot.spi,
-            seq: packet.meta.seq,
-            esn: hot.esn,
-            next_header: if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 },
-            payload_len: packet.meta.ip.total_len.into(),
-            packet: packet.frame.data_mut().get_mut(usize::from(packet.meta.skip)..).unwrap_or_default(),
-        });
+    if protect.is_empty() {
+        return;
     }
+    let mut jobs = Jobs::new();
+    let sums = prepare(batch, protect, db, &mut jobs, before);
     stats.add(Counter::Encrypted, jobs.len() as u64);
     let failed = engine.seal(&mut jobs) > 0;
     drop(jobs);
@@ -61,6 +39,45 @@ pub(crate) fn run(
     if sums {
         checksums(batch, protect, db);
     }
+}
+
+type Jobs<'a> = ArrayVec<SealJob<'a>, MAX_BATCH>;
+
+/// Makes the jobs; true: one of them may want a checksum afterwards. On its own, so that its registers are its own.
+#[inline(never)]
+fn prepare<'a>(
+    batch: &'a mut Batch,
+    protect: &[u16],
+    db: &'a mut SaDb,
+    jobs: &mut Jobs<'a>,
+    mut before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
+) -> bool {
+    let (hots, keys, colds) = db.outbound.rows();
+    let mut sums = false;
+    for (_, packet) in batch.pick(protect) {
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
+            packet.drop(Drop::NoOutboundSa);
+            continue;
+        };
+        if let Err(why) = before(packet, hot, Cold::new(colds, at)) {
+            packet.drop(why);
+            continue;
+        }
+        // With this the packet has a job, and nothing comes between the job and its sealing.
+        packet.verdict = Verdict::Forward { port: hot.outer.port };
+        sums |= hot.v6;
+        jobs.push(SealJob {
+            key,
+            spi: hot.spi,
+            seq: packet.meta.seq,
+            esn: hot.esn,
+            next_header: if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 },
+            payload_len: packet.meta.ip.total_len.into(),
+            packet: packet.frame.data_from_mut(packet.meta.skip),
+        });
+    }
+    sums
 }
 
 /// The checksums of UDP over IPv6, which are over what was sealed.

@@ -59,8 +59,7 @@ pub(crate) fn allow(batch: &mut Batch, protect: &[u16], db: &mut SaDb) {
         let mut ip = Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?;
         ip.set_df(false);
         // Its sender did not have to tell it from others (RFC 6864 §4.1).
-        ip.set_id(hot.id);
-        hot.id = hot.id.wrapping_add(1);
+        ip.set_id(hot.next_id());
         packet.meta.ip.df = false;
         Ok(())
     });

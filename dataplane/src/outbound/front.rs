@@ -148,8 +148,7 @@ fn df(packet: &Packet, hot: &mut OutboundHot, largest: u16) -> (bool, u16) {
         OuterDf::Set => true,
     };
     let df = wanted && whole;
-    let id = if df { 0 } else { hot.id };
-    hot.id = hot.id.wrapping_add(u16::from(!df));
+    let id = if df { 0 } else { hot.next_id() };
     (df, id)
 }
 

@@ -205,7 +205,7 @@ fn ah_transport(
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
     let (mut front, next_header) = Front::take(packet)?;
-    sequence::take(packet, hot, cold, means.events, means.now)?;
+    sequence::take(packet, hot, || cold.as_mut(), means.events, means.now)?;
     put_ah(packet, hot, key, next_header, front.is_v6())?;
     front.put(packet, protocol::AH)?;
     authenticate(packet, &front, hot, key, means.engine)
@@ -219,7 +219,7 @@ fn ah_tunnel(
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
     let flow_label = encap6::flow_label(packet, 0);
-    sequence::take(packet, hot, cold, means.events, means.now)?;
+    sequence::take(packet, hot, || cold.as_mut(), means.events, means.now)?;
     let inner = if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 };
     put_ah(packet, hot, key, inner, hot.v6)?;
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;

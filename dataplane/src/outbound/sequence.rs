@@ -16,47 +16,60 @@ pub(super) fn number(
     now: Now,
 ) -> Result<(), Drop> {
     make_room(packet, hot, 0)?;
-    take(packet, hot, sa, events, now)
+    take(packet, hot, || sa.as_mut(), events, now)
 }
 
 /// A number, without room for ESP.
-#[inline]
-pub(crate) fn take(
+#[inline(always)]
+pub(crate) fn take<'a>(
     packet: &mut Packet,
     hot: &mut OutboundHot,
-    sa: &mut Option<OutboundSa>,
+    sa: impl FnOnce() -> Option<&'a mut OutboundSa>,
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
-    let bytes = hot.bytes.saturating_add(packet.meta.ip.total_len.into());
+    let bytes = hot.bytes.wrapping_add(packet.meta.ip.total_len.into());
+    // The last number there is, is a gate too.
     if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 {
-        let sa = sa.as_mut().ok_or(Drop::NoOutboundSa)?;
-        sa.limits.at_gate(sa.id, (hot.sequence, bytes), &mut hot.gates, (events, now))?;
+        attend(hot, bytes, sa().ok_or(Drop::NoOutboundSa)?, events, now)?;
     }
     hot.bytes = bytes;
     hot.last_ms = now.ms;
-    hot.sequence = next(hot.sequence, hot.esn)?;
+    hot.sequence += 1;
     packet.meta.seq = hot.sequence;
     Ok(())
+}
+
+/// A limit is reached.
+#[cold]
+fn attend(
+    hot: &mut OutboundHot,
+    bytes: u64,
+    sa: &mut OutboundSa,
+    events: &mut Events,
+    now: Now,
+) -> Result<(), Drop> {
+    sa.limits.at_gate(sa.id, (hot.sequence, bytes), &mut hot.gates, (events, now))?;
+    next(hot.sequence, hot.esn).map(|_| ())
 }
 
 //= https://www.rfc-editor.org/rfc/rfc4303#section-3.3.3
 //# the sender MUST NOT send a packet on an SA if doing so would cause
 //# the sequence number to cycle
-#[inline]
 fn next(sequence: u64, esn: bool) -> Result<u64, Drop> {
     let last = if esn { u64::MAX } else { u64::from(u32::MAX) };
     if sequence >= last { Err(Drop::SequenceExhausted) } else { Ok(sequence + 1) }
 }
 
 /// The frame grows to the whole ESP packet and `before` bytes more at its front; its payload stays where it is.
-#[inline]
-pub(super) fn make_room(packet: &mut Packet, hot: &OutboundHot, before: usize) -> Result<(), Drop> {
-    const TRAILER: usize = 2;
-    let payload = packet.frame.len();
-    let mask = usize::from(hot.block_mask);
-    let body = (payload + TRAILER + mask) & !mask;
-    let (front, back) = (before + usize::from(hot.payload_offset), body - payload + usize::from(hot.icv));
+#[inline(always)]
+pub(super) fn make_room(packet: &mut Packet, hot: &OutboundHot, before: u8) -> Result<(), Drop> {
+    const TRAILER: u16 = 2;
+    // What is missing to a multiple of the block, behind the trailer.
+    let [payload, _] = packet.frame.len16().to_le_bytes();
+    let padding = !payload.wrapping_add(1) & hot.block_mask;
+    let front = u16::from(before) + u16::from(hot.payload_offset);
+    let back = TRAILER + u16::from(padding) + u16::from(hot.icv);
     if packet.frame.grow(front, back) { Ok(()) } else { Err(Drop::FrameTooSmall) }
 }
 

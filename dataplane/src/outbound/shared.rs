@@ -6,7 +6,7 @@
 use crate::batch::Batch;
 use crate::clock::Now;
 use crate::packet::Packet;
-use crate::sa::{OutboundHot, OutboundSa, SaDb};
+use crate::sa::{Cold, OutboundHot, OutboundSa, SaDb};
 use crate::share::{Burst, Job, Kind, Share};
 use crate::stats::Stats;
 use crate::verdict::Verdict;
@@ -22,17 +22,18 @@ pub(crate) fn lend(
     share: &mut Share,
     stats: &mut Stats,
     now: Now,
-    mut before: impl FnMut(&mut Packet, &mut OutboundHot, &mut Option<OutboundSa>) -> Result<(), Drop>,
+    mut before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
 ) {
     let (hots, _, colds) = db.outbound.rows();
     let mut lent = 0;
-    for packet in batch.pick(protect) {
+    for (_, packet) in batch.pick(protect) {
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(cold)) = (hots.get_mut(at), colds.get_mut(at)) else { continue };
-        let Some((id, key)) = cold.as_ref().and_then(|sa| Some((sa.id, sa.shared.clone()?))) else {
+        let Some(hot) = hots.get_mut(at) else { continue };
+        let Some((id, key)) = Cold::new(colds, at).get().and_then(|sa| Some((sa.id, sa.shared.clone()?)))
+        else {
             continue;
         };
-        if let Err(why) = share.room(now).and_then(|()| before(packet, hot, cold)) {
+        if let Err(why) = share.room(now).and_then(|()| before(packet, hot, Cold::new(colds, at))) {
             packet.drop(why);
             continue;
         }

@@ -18,12 +18,12 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb) {
 }
 
 fn pad(packet: &mut Packet, to: u16) -> Result<(), Drop> {
-    let (before, after) = (packet.frame.len(), usize::from(to));
-    if before >= after {
+    let before = packet.frame.len();
+    let Some(missing) = usize::from(to).checked_sub(before).and_then(|n| u16::try_from(n).ok()) else {
         return Ok(());
-    }
+    };
     // What fits without padding as the largest packet of its way fits with it.
-    if !packet.frame.grow(0, after - before) {
+    if !packet.frame.grow(0, missing) {
         return Err(Drop::FrameTooSmall);
     }
     packet.frame.data_mut().get_mut(before..).unwrap_or_default().fill(0);

@@ -102,7 +102,7 @@ pub(crate) fn neighbour<'t>(
 /// Takes one off the TTL (RFC 1812 §5.3.1) or the hop limit (RFC 8200 §3) of what this host forwards; its own packets keep theirs.
 #[inline]
 pub(crate) fn age(packet: &mut Packet) -> Result<(), Drop> {
-    if matches!(packet.door, Door::Tun | Door::Device(_)) || packet.meta.aged {
+    if packet.meta.aged {
         return Ok(());
     }
     if packet.meta.ip.ttl <= 1 {

@@ -60,6 +60,25 @@ pub(crate) struct Slab<H, C> {
     long_keys: bool,
 }
 
+/// The cold record of one SA, for who rarely wants it.
+#[derive(Debug)]
+pub(crate) struct Cold<'a, C> {
+    rows: &'a mut [Option<C>],
+    at: usize,
+}
+
+impl<'a, C> Cold<'a, C> {
+    #[inline]
+    pub(crate) fn new(rows: &'a mut [Option<C>], at: usize) -> Self {
+        Self { rows, at }
+    }
+
+    #[inline]
+    pub(crate) fn get(&mut self) -> Option<&mut C> {
+        self.rows.get_mut(self.at)?.as_mut()
+    }
+}
+
 /// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table; around an ESP packet
 /// of it are [`ESP`] more at least.
 pub(crate) const SHORT: usize = 90;

@@ -36,12 +36,24 @@ pub(crate) struct OutboundHot {
     pub(crate) payload_offset: u8,
     pub(crate) icv: u8,
     pub(crate) block_mask: u8,
-    /// IP identification of the next packet that may be fragmented on its way.
-    pub(crate) id: u16,
+    /// IP identification of the next packet that may be fragmented on its way; its lower half. As wide as it is read: who
+    /// reads more than was just written waits for the cache.
+    pub(crate) id: u32,
     pub(crate) outer: Outer,
 }
 
 const _: () = assert!(size_of::<OutboundHot>() == 128);
+
+impl OutboundHot {
+    /// The identification of one more packet that may be fragmented on its way.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the lower half is meant
+    pub(crate) fn next_id(&mut self) -> u16 {
+        let id = self.id;
+        self.id = id.wrapping_add(1);
+        id as u16
+    }
+}
 
 /// How the SA's packets leave, as the tables of one generation say.
 #[derive(Clone, Copy, Debug)]

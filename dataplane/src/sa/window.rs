@@ -71,7 +71,9 @@ impl Window {
         let number = proof.number();
         self.check(number)?;
         if number > self.top {
-            self.clear_between(self.top, number);
+            if number / WORD != self.top / WORD {
+                self.clear_between(self.top, number);
+            }
             self.top = number;
         }
         let at = self.place(number);
@@ -82,6 +84,7 @@ impl Window {
     }
 
     /// Empties the words after that of `from`, up to that of `to`.
+    #[inline(never)]
     fn clear_between(&mut self, from: u64, to: u64) {
         let steps = (to / WORD - from / WORD).min(self.bits.len() as u64);
         for step in 0..steps {

@@ -12,11 +12,13 @@ impl Way {
     pub(super) fn enter(&mut self, batch: &Batch) {
         let (mut received, mut bytes) = (0, 0);
         for packet in batch.packets.iter() {
+            if matches!(packet.origin, Origin::Port(_)) {
+                received += 1;
+                bytes += packet.frame.len() as u64;
+                continue;
+            }
             match packet.origin {
-                Origin::Port(_) => {
-                    received += 1;
-                    bytes += packet.frame.len() as u64;
-                }
+                Origin::Port(_) => {}
                 Origin::Tun | Origin::Device(_) => self.stats.count(Counter::Injected),
                 Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
                 Origin::Released { .. } => self.stats.count(Counter::Released),

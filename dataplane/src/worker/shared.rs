@@ -72,7 +72,7 @@ impl Worker {
         let Self { way, lists } = self;
         let Some(mut burst) = way.share.next(pool, &mut way.stats, now) else { return false };
         way.stats.add(Counter::Released, burst.len() as u64);
-        lists.classes = Classes::default();
+        lists.classes.clear();
         match burst.kind {
             Kind::Seal => outbound::shared::resume(batch, &mut burst, &mut way.stats),
             Kind::Open => {
@@ -93,14 +93,15 @@ impl Worker {
 impl Way {
     /// The rest of the way of what came out of an SA.
     fn resumed(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
-        lists
-            .classes
-            .esp
-            .extend((0u16..).zip(batch.packets.iter()).filter(|(_, p)| Packet::pending(p)).map(|(at, _)| at));
+        for (at, packet) in (0u16..).zip(batch.packets.iter_mut()).filter(|(_, p)| Packet::pending(p)) {
+            self.flows.note(at, packet, &mut lists.classes.keys);
+            lists.classes.esp.push(at);
+        }
         classify::join(batch, &mut lists.classes, &self.flows);
         if !self.tables.gre.is_empty() {
             let Self { db, tables, flows, stats, dry, .. } = self;
-            gre::uncover(batch, &lists.classes.clear, db, tables, flows, stats, *dry);
+            let Classes { clear, keys, .. } = &mut lists.classes;
+            gre::uncover(batch, (clear, keys), db, tables, flows, stats, *dry);
         }
         mss::inbound(batch, &lists.classes.clear, &mut self.db, &self.tables);
         self.onward(batch, pool, lists, now, &mut ());
