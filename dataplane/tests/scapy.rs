@@ -15,10 +15,12 @@ mod way;
 use ravelin_crypto::{Engine, Key, OpenJob, SealJob, Tier};
 use ravelin_dataplane::Origin;
 use ravelin_ring::counters::Drop as Reason;
-use ravelin_ring::msg::{Mode, Protocol, Suite};
+use ravelin_ring::msg::{Mode, NatKind, NatRule, Neighbour, Protocol, Suite, TableCommand};
+use ravelin_wire::{AddrRange, PortRange, Prefix};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use way::*;
 
@@ -61,6 +63,29 @@ impl Scapy {
             Some(bytes) => Ok(unhex(bytes)),
             None => Err(answer["error"].to_string()),
         }
+    }
+
+    /// What else it can make.
+    #[track_caller]
+    fn make(&mut self, request: &Value) -> Vec<u8> {
+        let mut line = String::new();
+        writeln!(self.to, "{request}").unwrap();
+        self.from.read_line(&mut line).unwrap();
+        let answer: Value = serde_json::from_str(&line).unwrap();
+        unhex(answer["bytes"].as_str().unwrap_or_else(|| panic!("{answer} to {request}")))
+    }
+
+    /// The packet with another end, and all its checksums made anew.
+    #[track_caller]
+    fn translated(
+        &mut self,
+        packet: &[u8],
+        side: &str,
+        (addr, port): (Ipv4Addr, u16),
+        quoted: bool,
+    ) -> Vec<u8> {
+        let (packet, addr) = (hex(packet), addr.to_string());
+        self.make(&json!({ "do": "translate", "packet": packet, "side": side, "addr": addr, "port": port, "quoted": quoted }))
     }
 
     /// The packet as its source, or a router, cuts it.
@@ -628,6 +653,86 @@ fn tshark_key(pair: &Pair) -> String {
         pair.spi,
         hex(key)
     )
+}
+
+// R53 to R57: scapy translates as we do, octet for octet, both ways: TCP, UDP, ping, ESP by a static address; errors with the
+// packet that they quote, and fragments.
+#[test]
+fn scapy_translates_alike() {
+    const POOL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
+    const FIXED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 80);
+    let one = |addr: Ipv4Addr| AddrRange::new(addr.into(), addr.into()).unwrap();
+    let source = NatRule {
+        kind: NatKind::Source,
+        from: AddrRange::from("10.1.0.0/24".parse::<Prefix>().unwrap()),
+        to: AddrRange::ANY_V4,
+        target: one(POOL),
+        protocols: NatRule::ALL,
+        ports: PortRange::ANY,
+        target_ports: PortRange::new(1024, 65535).unwrap(),
+        port: Some(WAN),
+        tunnel: false,
+        own: false,
+        line: 1,
+    };
+    let fixed = NatRule { kind: NatKind::Static, from: one(SERVER), target: one(FIXED), ..source };
+    let (mut a, mut scapy) = (Gate::new(true), Scapy::start());
+    for rule in [fixed, source] {
+        a.set(TableCommand::AddNat(rule));
+    }
+    a.set(TableCommand::SetNeighbour(Neighbour { port: INSIDE, addr: SERVER.into(), mac: mac(10) }));
+    a.commit();
+    // A router on its way counts the TTL down.
+    let sent = |packet: &[u8]| edit(packet.to_vec(), |ip| ip.set_ttl(61));
+    for (protocol, host, shown, len) in [
+        (6, HOST_A, POOL, 100),
+        (17, HOST_A, POOL, 333),
+        (1, HOST_A, POOL, 56),
+        (50, SERVER, FIXED, 64),
+        (47, SERVER, FIXED, 9),
+    ] {
+        let make = |scapy: &mut Scapy, src: Ipv4Addr, dst: Ipv4Addr, ports: (u16, u16)| {
+            let (src, dst, ports) = (src.to_string(), dst.to_string(), [ports.0, ports.1]);
+            scapy.make(&json!({ "do": "make", "protocol": protocol, "src": src, "dst": dst, "ports": ports, "len": len }))
+        };
+        let out = make(&mut scapy, host, INTERNET, (4000, 53));
+        let went = a.receive(INSIDE, &sent(&out)).forwarded(WAN).to_vec();
+        let at = if protocol == 1 { 24 } else { 20 };
+        let port = u16::from_be_bytes([went[at], went[at + 1]]);
+        assert_eq!(
+            hex(&went),
+            hex(&scapy.translated(&out, "src", (shown, port), false)),
+            "out, protocol {protocol}"
+        );
+        let error =
+            json!({ "do": "error", "of": hex(&went), "src": "203.0.113.1", "dst": shown.to_string() });
+        let error = scapy.make(&error);
+        let came = a.receive(WAN, &sent(&error)).forwarded(INSIDE).to_vec();
+        let own = if protocol == 50 || protocol == 47 { 0 } else { 4000 };
+        assert_eq!(
+            hex(&came),
+            hex(&scapy.translated(&error, "dst", (host, own), true)),
+            "error, protocol {protocol}"
+        );
+        if protocol != 1 {
+            let back = make(&mut scapy, INTERNET, shown, (53, port));
+            let came = a.receive(WAN, &sent(&back)).forwarded(INSIDE).to_vec();
+            assert_eq!(
+                hex(&came),
+                hex(&scapy.translated(&back, "dst", (host, own), false)),
+                "back, protocol {protocol}"
+            );
+        }
+    }
+    let whole = json!({ "do": "make", "protocol": 17, "src": HOST_A.to_string(), "dst": INTERNET.to_string(), "ports": [4000, 53], "len": 1300 });
+    let whole = scapy.make(&whole);
+    let parts: Vec<Vec<u8>> = scapy.fragment(&whole, 500);
+    let went: Vec<Vec<u8>> =
+        parts.iter().map(|part| a.receive(INSIDE, &sent(part)).forwarded(WAN).to_vec()).collect();
+    let port = u16::from_be_bytes([went[0][20], went[0][21]]);
+    let theirs = scapy.translated(&whole, "src", (POOL, port), false);
+    assert_eq!(went, scapy.fragment(&theirs, 500), "in parts");
 }
 
 /// A file of IP packets, as tcpdump writes it.

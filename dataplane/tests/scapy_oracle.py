@@ -6,6 +6,10 @@ A request per line on standard input, an answer per line on standard output, bot
   {"do": "open", "packet": IP packet, "seq": its 64-bit number, SA...}    -> {"bytes": inner packet}; with "clear" it is told
   {"do": "seal", "packet": inner IP packet, "seq": number, SA...}         -> {"bytes": IP packet}
   {"do": "fragment", "packet": IP packet, "size": of each}                -> {"parts": IP packets}
+  {"do": "make", "protocol": number, "src", "dst", "ports": [2], "len"}   -> {"bytes": IP packet}
+  {"do": "error", "of": IP packet, "src", "dst"}                          -> {"bytes": time exceeded, which quotes it whole}
+  {"do": "translate", "packet": IP packet, "side": "src" or "dst", "addr", "port"} -> {"bytes": with that end, checksums made
+                                    anew}; "quoted": of the packet that an ICMP error quotes, too, the other side
   SA: "spi", "crypt", "crypt_key" (with the salt), "auth", "auth_key", "esn", "udp", "src", "dst", "ah", "transport"
 
 `open` also makes the same packet anew, from the inner packet and the IV, and demands the same octets behind the outer IP
@@ -16,7 +20,7 @@ import struct
 import sys
 
 try:
-    from scapy.layers.inet import IP, UDP
+    from scapy.layers.inet import ICMP, IP, TCP, UDP, ICMPerror, IPerror, TCPerror, UDPerror
     from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6, in6_chksum
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -181,14 +185,54 @@ def fragment(ask):
     return fragment6(whole / cut / Raw(rest), size)
 
 
+def make(ask):
+    (a, b), body = ask["ports"], bytes(n % 251 for n in range(ask["len"]))
+    upper = {
+        6: TCP(sport=a, dport=b, seq=1000, flags="PA"),
+        17: UDP(sport=a, dport=b),
+        1: ICMP(type=8, id=a, seq=7),
+    }
+    head = IP(src=ask["src"], dst=ask["dst"], proto=ask["protocol"], id=4711, ttl=60)
+    known = upper.get(ask["protocol"])
+    return raw(head / known / Raw(body) if known else head / Raw(body))
+
+
+def error(ask):
+    return raw(IP(src=ask["src"], dst=ask["dst"], ttl=60) / ICMP(type=11, code=0) / IP(bytes.fromhex(ask["of"])))
+
+
+def change(header, side, ask):
+    setattr(header, side, ask["addr"])
+    del header.chksum
+    upper = header.payload
+    if isinstance(upper, (TCP, UDP, TCPerror, UDPerror)):
+        setattr(upper, {"src": "sport", "dst": "dport"}[side], ask["port"])
+        del upper.chksum
+    elif isinstance(upper, (ICMP, ICMPerror)):
+        if upper.type in (0, 8):
+            upper.id = ask["port"]
+        del upper.chksum
+
+
+def translate(ask):
+    packet = IP(bytes.fromhex(ask["packet"]))
+    change(packet, ask["side"], ask)
+    if ask.get("quoted"):
+        change(packet[IPerror], {"src": "dst", "dst": "src"}[ask["side"]], ask)
+    return raw(packet)
+
+
 def answer(line):
     ask = json.loads(line)
     try:
         if ask["do"] == "fragment":
             return {"parts": [raw(part).hex() for part in fragment(ask)]}
-        return {"bytes": {"open": unseal, "seal": seal}[ask["do"]](ask).hex()}
+        return {"bytes": DO[ask["do"]](ask).hex()}
     except Exception as error:  # whatever scapy raises is its refusal
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+DO = {"open": unseal, "seal": seal, "make": make, "error": error, "translate": translate}
 
 
 def main():
