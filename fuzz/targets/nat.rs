@@ -27,7 +27,8 @@ fn ports(first: u16, last: u16) -> PortRange {
 fn gate(open: bool) -> Gate {
     let source = NatRule {
         kind: NatKind::Source,
-        from: AddrRange::new(Ipv4Addr::new(10, 1, 0, 0).into(), Ipv4Addr::new(10, 1, 0, 255).into()).expect("in order"),
+        from: AddrRange::new(Ipv4Addr::new(10, 1, 0, 0).into(), Ipv4Addr::new(10, 1, 0, 255).into())
+            .expect("in order"),
         to: AddrRange::ANY_V4,
         target: one(POOL),
         protocols: NatRule::ALL,
@@ -48,12 +49,18 @@ fn gate(open: bool) -> Gate {
         target_ports: ports(8080, 8081),
         ..source
     };
-    let fixed = NatRule { kind: NatKind::Static, from: one(HOST_A), target: one(Ipv4Addr::new(192, 0, 2, 9)), ..source };
+    let fixed = NatRule {
+        kind: NatKind::Static,
+        from: one(HOST_A),
+        target: one(Ipv4Addr::new(192, 0, 2, 9)),
+        ..source
+    };
     let mut gate = Gate::new(true);
     for rule in [forward, fixed, source] {
         gate.set(TableCommand::AddNat(rule));
     }
-    let settings = NatSettings { flows: 16, per_host: 5, endpoint_independent_filter: open, ..NatSettings::default() };
+    let settings =
+        NatSettings { flows: 16, per_host: 5, endpoint_independent_filter: open, ..NatSettings::default() };
     gate.set(TableCommand::SetNat(settings));
     gate.commit();
     gate
@@ -70,7 +77,11 @@ fuzz_target!(|data: &[u8]| {
         rest = &tail[len..];
         let protocol = [6, 17, 1, 1, 47, 50, 136, 17][usize::from(kind & 7)];
         if protocol == 1 && payload.len() >= 8 {
-            quote(&mut payload, kind & 8 != 0, (ends[usize::from(end >> 4) % 6], ends[usize::from(end & 15) % 6]));
+            quote(
+                &mut payload,
+                kind & 8 != 0,
+                (ends[usize::from(end >> 4) % 6], ends[usize::from(end & 15) % 6]),
+            );
         }
         let header = Ipv4Header {
             tos: 0,
@@ -93,6 +104,7 @@ fuzz_target!(|data: &[u8]| {
         }
         gate.now.ms += u64::from(*wait) * 1000;
     }
+    gate.settle();
 });
 
 /// Right checksums, so that what lies behind them is reached; perhaps a lawful header in the place of the quoted one.

@@ -33,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         rest = &tail[len..];
     }
     gate.run(&packets);
+    gate.settle();
 });
 
 /// GRE from the other gateway ends here, with any of the options.

@@ -41,7 +41,7 @@ impl Client {
 
     /// What the server asks or says.
     pub(crate) fn on(&mut self, bytes: &[u8], rng: &mut dyn Rng) -> Step {
-        self.rounds += 1;
+        self.rounds = self.rounds.saturating_add(1);
         if self.rounds > MAX_ROUNDS {
             return failed("too many rounds");
         }

@@ -63,7 +63,7 @@ impl Server {
 
     /// What the client answered.
     pub(crate) fn on(&mut self, bytes: &[u8], rng: &mut dyn Rng) -> Step {
-        self.rounds += 1;
+        self.rounds = self.rounds.saturating_add(1);
         if self.rounds > MAX_ROUNDS {
             return self.refuse("too many rounds");
         }
