@@ -1,5 +1,5 @@
 # Our address changes under a tunnel that is up (R59; MOBIKE, RFC 4555): traffic with a second Ravelin, signalling with
-# strongSwan, whose data path in user space does not follow. Redirects (RFC 5685): strongSwan goes where we send it
+# strongSwan, whose data path in user space does not follow; two uplinks. Redirects (RFC 5685): strongSwan goes where we send it
 scenario() {
   in_ns gwA sysctl -qw net.ipv4.conf.all.promote_secondaries=1 net.ipv4.conf.wan0.promote_secondaries=1
   ipn gwA addr add "$OTHER/24" dev wan0
@@ -34,11 +34,58 @@ local-backups = [\"$OTHER\"]"
   ipn gwA addr add "$OUT_A/24" dev wan0 2>/dev/null
   redirected init
   redirected auth
+  ravelin_stop A
+  two_uplinks
   watch_stop
   equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
 }
 
 OTHER=198.18.0.4
+
+# R59: two next hops lead to the peer. IKE and ESP of the tunnel leave by one of them; when its link goes, by the other.
+# Which one is a matter of the addresses: these take the second.
+two_uplinks() {
+  make_link gwA wan1 wan toA2
+  ipn gwA addr add 198.19.0.1/24 dev wan1
+  ipn wan addr add 198.19.0.254/24 dev toA2
+  ipn wan addr add 198.18.0.254/24 dev br0
+  in_ns wan sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.toA2.rp_filter=0
+  ipn gwA route add "$OUT_B/32" nexthop dev wan0 nexthop via 198.19.0.254 dev wan1
+  ravelin_config A start=immediately lifetime=3s "ports=lan0 wan0 wan1"
+  ravelin_config B start=respond
+  ravelin_start B
+  ravelin_start A
+  check "two uplinks: up" wait_until 20 tunnel_up A
+  wait_path hostA "$HOST_B" 5
+  by_link before
+  equal "two uplinks: pings" 40 "$(pings hostA "$HOST_B" 40)"
+  wait_until 5 rekeyed 1
+  uplinks "two uplinks: all of the tunnel by one" before toA2 toA
+  ipn wan link set toA2 down
+  wait_path hostA "$HOST_B" 5
+  by_link after
+  equal "two uplinks: pings after the loss of one" 40 "$(pings hostA "$HOST_B" 40)"
+  wait_until 6 rekeyed $(($(tunnel_value A rekeys) + 1))
+  uplinks "two uplinks: all of it by the other" after toA toA2
+  check_conservation A
+  ravelin_stop A
+  ravelin_stop B
+}
+rekeyed() { [ "$(tunnel_value A rekeys)" -ge "$1" ]; }
+by_link() { # NAME: what A sends by either
+  local link
+  for link in toA toA2; do
+    start_process "$1.$link" wan tcpdump --immediate-mode -i "$link" -s 60 -U -w "$LAB/$1.$link.pcap" "src host $OUT_A and (ip proto 50 or udp port 500 or udp port 4500)"
+    wait_until 5 test -s "$LAB/$1.$link.pcap"
+  done
+}
+uplinks() { # TEXT NAME USED OTHER
+  local link
+  for link in toA toA2; do stop_process "$2.$link" 2>/dev/null; done
+  at_least "$1: ESP" 40 "$(tcpdump -nr "$LAB/$2.$3.pcap" 'ip proto 50' 2>/dev/null | wc -l)"
+  at_least "$1: IKE" 1 "$(tcpdump -nr "$LAB/$2.$3.pcap" 'udp' 2>/dev/null | wc -l)"
+  equal "$1: none elsewhere" 0 "$(tcpdump -nr "$LAB/$2.$4.pcap" 2>/dev/null | wc -l)"
+}
 
 # We are two gateways: the first sends whoever comes to the second.
 redirected() { # AT
