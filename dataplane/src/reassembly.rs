@@ -150,13 +150,13 @@ impl Reassembly {
 
     /// The oldest datagram of the source that has most under way: a flood pushes out its own.
     fn evict(&mut self, pool: &mut FramePool, stats: &mut Stats) {
-        let weight = |src: u128| {
-            let of = self.datagrams.iter().filter(move |d| d.key.src == src);
+        let weight = |sender: (bool, u128)| {
+            let of = self.datagrams.iter().filter(move |d| d.key.sender() == sender);
             of.map(|d| 1 + d.parts.len()).sum::<usize>()
         };
         // The first of the heaviest: `max_by_key` would find the last.
-        let heaviest = self.datagrams.iter().map(|d| weight(d.key.src)).max();
-        let at = self.datagrams.iter().position(|d| Some(weight(d.key.src)) == heaviest);
+        let heaviest = self.datagrams.iter().map(|d| weight(d.key.sender())).max();
+        let at = self.datagrams.iter().position(|d| Some(weight(d.key.sender())) == heaviest);
         self.forget(at.unwrap_or(0), pool, stats, Drop::FragmentFlood);
     }
 

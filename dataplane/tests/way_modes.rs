@@ -17,7 +17,7 @@ use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::ipv6::Ipv6;
 use way::*;
 
-/// R156, R159: what goes in comes out, the header of transport mode stays the packet's own, numbers rise.
+/// R156, R159, R209, R210: what goes in comes out, the header of transport mode stays the packet's own, numbers rise.
 #[test]
 fn every_suite_both_modes() {
     each_mode(|pair| {
@@ -47,7 +47,7 @@ fn sent(pair: &Pair, clear: &[u8]) -> Vec<u8> {
     edit(clear.to_vec(), |ip| ip.set_ttl(ttl))
 }
 
-/// R155, R159: a replay, a flipped byte, another address; what a router may change is no forgery.
+/// R155, R159, R160: a replay, a flipped byte, another address (a NAT's); what a router may change is no forgery.
 #[test]
 fn ah_is_authentic_from_the_addresses_to_the_last_byte() {
     for mode in [Mode::Tunnel, Mode::Transport] {
@@ -85,7 +85,7 @@ fn ah_is_authentic_from_the_addresses_to_the_last_byte() {
     }
 }
 
-/// An SPI is that of one protocol (RFC 4301 §4.1): nothing of one is opened by an SA of the other.
+/// R216: an SPI is that of one protocol (RFC 4301 §4.1): nothing of one is opened by an SA of the other.
 #[test]
 fn ah_and_esp_have_spis_of_their_own() {
     let (ah, esp) = (Pair { suite: Suite::AhSha1, ..mode_pair(Mode::Tunnel) }, Pair::default());

@@ -433,7 +433,7 @@ fn errors_about_errors_fragments_and_without_end_are_not_sent() {
     assert_eq!((a.worker.stats().get(sent), a.worker.stats().get(kept)), (100, 2 + 156));
 }
 
-// The host's own packets go the outbound way; what is for the host is punted without its Ethernet header.
+// R64: the host's own packets go the outbound way; what is for the host is punted without its Ethernet header.
 #[test]
 fn inject_and_punt() {
     let (mut a, mut b) = gates(&Pair::default());

@@ -20,11 +20,18 @@ const LONGEST: usize = u16::MAX as usize;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Key {
     v6: bool,
-    pub(super) src: u128,
+    src: u128,
     dst: u128,
     id: u32,
     /// Of IPv4 only: the fragments of an IPv6 packet may differ in it.
     protocol: u8,
+}
+
+impl Key {
+    /// What one sender has for itself: of IPv6 a whole network, any address of which it can write (RFC 4291 §2.5.4).
+    pub(super) const fn sender(&self) -> (bool, u128) {
+        (self.v6, if self.v6 { self.src >> 64 } else { self.src })
+    }
 }
 
 /// A fragment's place in the payload of its datagram, in bytes.

@@ -288,6 +288,22 @@ fn a_flood_costs_its_sender_alone() {
     bench.check();
 }
 
+/// Who has a network of IPv6 has no more than who has an address of IPv4.
+#[test]
+fn a_flood_from_all_addresses_of_a_network_costs_it_alone() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.give(&fragment6(1, 7, 0, 800, false)), Ok(None));
+    for host in 0..1000u64 {
+        let mut part = fragment6(1, 9, 0, 80, false);
+        part[8..16].copy_from_slice(&0x2001_0db8_0000_0666u64.to_be_bytes());
+        part[16..24].copy_from_slice(&host.to_be_bytes());
+        assert_eq!(bench.give(&part), Ok(None));
+    }
+    assert!(bench.give(&fragment6(1, 7, 800, 1000, true)).unwrap().is_some());
+    assert!(bench.stats.dropped(Drop::FragmentFlood) >= 900);
+    bench.check();
+}
+
 /// Too many small ones, or too much for a frame: refused, with all that waited.
 #[test]
 fn what_no_frame_can_hold_is_refused() {

@@ -124,7 +124,7 @@ prop_compose! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    // RFC 4301 §4.4.1: the first policy in order decides, of either family, and neither says anything of the other's.
+    // R130, R151, RFC 4301 §4.4.1: the first policy in order decides, of either family, and neither says anything of the other's.
     #[test]
     fn agrees_with_a_linear_search(list in policies(), probes in proptest::collection::vec(
         (0u32..1100, 0u32..1100, prop_oneof![Just(6u8), Just(17), Just(1), Just(47)], proptest::option::of((0u16..500, 0u16..500)), 0u8..4), 30)) {

@@ -1,4 +1,4 @@
-# Every ESP suite with strongSwan, and IKE proposals of each kind, in both roles; ML-KEM, which it does not know, is passed over
+# Every ESP suite with strongSwan (R139, R169), and IKE proposals of each kind, in both roles; ML-KEM, which it does not know, is passed over
 scenario() {
   local entry ike esp
   for entry in \

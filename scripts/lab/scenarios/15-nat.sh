@@ -1,4 +1,4 @@
-# NAT (R47, R116, R117, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
+# NAT (R47, R116, R117, R120, R121, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
 # and a new mapping under a tunnel that is up
 scenario() {
   in_front_of A 20000

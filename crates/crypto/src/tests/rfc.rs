@@ -177,7 +177,7 @@ fn cbc_esp_packet_of_rfc_3602() {
     }
 }
 
-/// RFC 3602 §4, cases 1 and 2, and SP 800-38A F.2.5 for 256 bits. Their plaintexts have no ESP trailer, so that an
+/// R203, RFC 3602 §4, cases 1 and 2, and SP 800-38A F.2.5 for 256 bits. Their plaintexts have no ESP trailer, so that an
 /// authentic packet around them is decrypted and then refused for its padding.
 #[test]
 fn cbc_blocks() {
@@ -219,7 +219,7 @@ fn cbc(suite: Suite, cipher_key: &[u8], iv: [u8; 16], encrypted: &[u8], plain: &
     }
 }
 
-/// RFC 2202 §3. HMAC pads short keys with zeros, so the suite's fixed key length takes them too.
+/// R207, RFC 2202 §3. HMAC pads short keys with zeros, so the suite's fixed key length takes them too.
 #[test]
 fn hmac_sha1_of_rfc_2202() {
     hmac(Suite::NullSha1, &[0x0b; 20], b"Hi There", &hex!("b617318655057264e28bc0b6fb378c8ef146be00"));
@@ -234,7 +234,7 @@ fn hmac_sha1_of_rfc_2202() {
     );
 }
 
-/// RFC 4231 §4.2 and §4.3, RFC 4868 §2.7.2.1.
+/// R207, RFC 4231 §4.2 and §4.3, RFC 4868 §2.7.2.1.
 #[test]
 fn hmac_sha2_of_rfc_4231() {
     let (key, data) = (&[0x0b; 20], b"Hi There");
