@@ -269,7 +269,7 @@ shared_crypto() {
 worker_fails() {
   local before
   before=$(tunnel_value A ike_spi_local)
-  flow_start failing A B 5 500
+  flow_start failing A B 5 300
   signal_process dataplaneA USR1
   check "a worker fails: it goes on" wait_until 5 counted failures
   at_least "a worker fails: packets in its hands" 1 "$(drops_of A worker_failed)"
