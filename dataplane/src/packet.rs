@@ -253,9 +253,10 @@ impl Meta {
 pub(crate) struct Ip {
     pub(crate) src: u32,
     pub(crate) dst: u32,
-    /// Source and destination port, or ICMP type and code in both.
-    pub(crate) ports: (u16, u16),
     pub(crate) total_len: u16,
+    /// Source and destination port, or ICMP type and code in both. Not at a multiple of 4: there a compiler reads both to
+    /// get the first, and waits until what was just written in halves is in the cache.
+    pub(crate) ports: (u16, u16),
     pub(crate) tos: u8,
     pub(crate) ttl: u8,
     pub(crate) protocol: u8,

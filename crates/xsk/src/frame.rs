@@ -88,11 +88,11 @@ impl Frame {
     /// The bytes of the packet behind the first `skip`, none when there are not so many.
     #[inline]
     pub fn data_from_mut(&mut self, skip: u16) -> &mut [u8] {
-        let (start, whole) = (usize::from(self.start), usize::from(self.len));
-        let skip = usize::from(skip).min(whole);
-        let (start, len) = (start + skip, whole - skip);
-        // SAFETY: as in `data_mut`, of which it is the end: `skip` is at most the packet's length.
-        unsafe { slice::from_raw_parts_mut(self.chunk.as_ptr().add(start), len) }
+        let (start, skip) = (usize::from(self.start), usize::from(skip));
+        let len = usize::from(self.len).saturating_sub(skip);
+        // SAFETY: as in `data_mut`, of which it is the end when `skip` is within the packet; no bytes otherwise, for which
+        // any address will do.
+        unsafe { slice::from_raw_parts_mut(self.chunk.as_ptr().wrapping_add(start + skip), len) }
     }
 
     #[inline]
