@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
     /// Suites
-    #[arg(long, value_delimiter = ',', default_values = ["aes-128-gcm", "aes-256-cbc-sha256"])]
+    #[arg(long, value_delimiter = ',', default_values = ["aes-128-gcm", "aes-256-cbc-hmac-sha2-256"])]
     suites: Vec<Subject>,
     /// Bytes of the inner packet
     #[arg(long, value_delimiter = ',', default_values = ["64", "512", "1400"])]
