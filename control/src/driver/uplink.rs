@@ -1,6 +1,6 @@
 //! Which of our addresses each tunnel goes by: the first of its own that a device which is up has (R59).
 //!
-//! Decides: that address. Reads: the host's addresses. Writes: connections of the engine, which moves what can be moved
+//! Decides: that address, and which ones peers are told of. Reads: the host's addresses. Writes: connections of the engine, which moves what can be moved
 //! (MOBIKE) and makes anew what cannot. Never: takes an address that the configuration does not name.
 
 use super::Driver;
@@ -17,26 +17,29 @@ use tracing::info;
 pub(super) fn localize(config: &Config, usable: &BTreeSet<IpAddr>, connections: &mut [Connection]) {
     for connection in connections {
         let tunnel = config.tunnel_by_id(TunnelId(connection.id.0));
-        if let Some(local) = tunnel.and_then(|t| choose(t, usable)) {
-            go_by(connection, local);
+        if let Some((local, own)) = tunnel.and_then(|t| choose(t, usable)) {
+            go_by(connection, local, own);
         }
     }
 }
 
-/// Where the host has none of them, everything stays as it is.
-fn choose(tunnel: &Tunnel, usable: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+/// The one to go by, and all that there are. Where the host has none of them, everything stays as it is.
+fn choose(tunnel: &Tunnel, usable: &BTreeSet<IpAddr>) -> Option<(IpAddr, Vec<IpAddr>)> {
     if tunnel.exchanges.local_backups.is_empty() {
         return None;
     }
-    tunnel.locals().find(|addr| usable.contains(addr))
+    let there: Vec<IpAddr> = tunnel.locals().filter(|addr| usable.contains(addr)).collect();
+    Some((*there.first()?, there))
 }
 
-/// True: it is another one.
-fn go_by(connection: &mut Connection, local: IpAddr) -> bool {
+/// Whether it goes by another one now, and whether anything about them changed.
+fn go_by(connection: &mut Connection, local: IpAddr, own: Vec<IpAddr>) -> (bool, bool) {
     for backup in &mut connection.exchanges.backups {
         backup.local = Some(local);
     }
-    connection.local.replace(local) != Some(local)
+    let moved = connection.local.replace(local) != Some(local);
+    let others = std::mem::replace(&mut connection.exchanges.own_addresses, own);
+    (moved, moved || others != connection.exchanges.own_addresses)
 }
 
 impl Driver {
@@ -51,11 +54,13 @@ impl Core {
     fn choose_locals(&mut self, now: Instant, usable: &BTreeSet<IpAddr>) {
         let mut moved = Vec::new();
         for tunnel in &self.config.tunnels {
-            let Some(local) = choose(tunnel, usable) else { continue };
-            if let Some(connection) = self.connections.get_mut(&ConnectionId(tunnel.id.0))
-                && go_by(connection, local)
-            {
+            let Some((local, own)) = choose(tunnel, usable) else { continue };
+            let Some(connection) = self.connections.get_mut(&ConnectionId(tunnel.id.0)) else { continue };
+            let (other, changed) = go_by(connection, local, own);
+            if other {
                 info!(tunnel = tunnel.name, "another address of ours from here on");
+            }
+            if changed {
                 moved.push(connection.clone());
             }
         }

@@ -76,6 +76,7 @@ counters! {
     PeerMoved "peer_moved" "Changes of a peer's address or port",
     Redirected "redirected" "Redirects to another gateway that were followed",
     RedirectsSent "redirects_sent" "Peers that were sent to another gateway",
+    NewMappings "new_mappings" "Changes of our own address and port at a NAT that the peer was told of (MOBIKE)",
     OtherAddress "other_address" "Peers tried at another of their addresses (MOBIKE)",
     RedirectsIgnored "redirects_ignored" "Redirects that were not allowed or of no use",
     Keepalives "keepalives" "NAT keepalives sent",

@@ -13,7 +13,7 @@ mod window;
 
 pub(crate) use established::{Established, Held, Phase, Rival, Waiting};
 pub(crate) use exchange::Authentic;
-pub(crate) use path::Path;
+pub(crate) use path::{Path, Via};
 pub(crate) use refusal::{count_error, error_payload};
 pub(crate) use window::{Due, Incoming, Window, pause};
 
@@ -31,7 +31,7 @@ use crate::task::ike_auth::{AuthSent, Judging, LoggingIn};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
 use crate::task::mobike::Mobility;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,32 +63,17 @@ pub(crate) struct Core {
     pub(crate) fragmentation: bool,
     pub(crate) fragments: Fragments,
     pub(crate) mobility: Mobility,
+    /// Where else we are, as the peer knows it.
+    pub(crate) told: Vec<IpAddr>,
     /// Other addresses of the peer, the next to be tried first, and how many were since it last answered (RFC 4555).
     pub(crate) others: VecDeque<IpAddr>,
     pub(crate) others_tried: u8,
+    /// As which address and port the peer last saw us, hashed (RFC 4555 §3.8); empty: it does not say.
+    pub(crate) seen_as: Option<Vec<u8>>,
     /// As initiator: what we asked the peer for and got.
     pub(crate) assigned: Assigned,
     /// How often it was asked whether certificates are revoked.
     pub(crate) questions: u32,
-}
-
-/// By which way a request came; its answer goes back there (RFC 7296 §2.11).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Via {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-}
-
-impl Via {
-    pub(crate) fn transmit(&self, natt_port: u16, bytes: Vec<u8>) -> Transmit {
-        Transmit {
-            local: Some(self.local.ip()),
-            remote: self.remote,
-            natt: self.local.port() == natt_port,
-            keepalive: false,
-            bytes,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -146,8 +131,10 @@ impl Core {
             fragmentation: false,
             fragments: Fragments::default(),
             mobility: Mobility::Off,
+            told: Vec::new(),
             others: VecDeque::new(),
             others_tried: 0,
+            seen_as: None,
             assigned: Assigned::default(),
             questions: 0,
         }

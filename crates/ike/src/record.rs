@@ -28,7 +28,8 @@ use crate::payload::{Id, Reader};
 use crate::snapshot::Role;
 use crate::task::address::Assigned;
 use crate::task::delete::{Delete, Inbound};
-use crate::task::{Task, liveness::Liveness, lost::Lost, mobike::Mobility, mobike::Update};
+use crate::task::mobike::{self, Mobility, Update};
+use crate::task::{Task, liveness::Liveness, lost::Lost};
 use bytes::wiped_of;
 use core::net::IpAddr;
 use sha2::{Digest, Sha256};
@@ -183,6 +184,7 @@ pub(crate) fn read<'c>(
     (core.window, core.created, core.fragmentation) = (window, created, fragmentation);
     (core.assigned, core.others) = (assigned, others.into());
     core.mobility = mobility;
+    core.told = mobike::elsewhere(&core);
     let e = Established {
         keys,
         proposal,
@@ -321,7 +323,7 @@ fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
     let (kind, spi) = match active {
         None => (0, None),
         // The cookie of a probe is not kept: any answer proves life.
-        Some(Task::Liveness(_) | Task::Probe(_)) => (1, None),
+        Some(Task::Liveness(_) | Task::Probe(_) | Task::Announce(_)) => (1, None),
         Some(Task::Update(_)) => (4, None),
         Some(Task::Delete(Delete::Child(spi))) => (2, Some(*spi)),
         // Their private values are not kept: should they succeed, what they made is deleted.

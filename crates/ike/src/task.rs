@@ -38,6 +38,7 @@ pub(crate) enum Task {
     Liveness(liveness::Liveness),
     Lost(lost::Lost),
     Update(mobike::Update),
+    Announce(mobike::Announce),
     Probe(mobike::Probe),
 }
 
@@ -63,6 +64,7 @@ impl Task {
             Self::Liveness(_) => "liveness check",
             Self::Lost(_) => "child of an earlier process",
             Self::Update(_) => "change of address",
+            Self::Announce(_) => "list of our addresses",
             Self::Probe(_) => "check of the peer's address",
         }
     }
@@ -74,7 +76,9 @@ impl Task {
             }
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) => Exchange::CreateChildSa,
             Self::Lost(t) => t.exchange(),
-            Self::Delete(_) | Self::Liveness(_) | Self::Update(_) | Self::Probe(_) => Exchange::Informational,
+            Self::Delete(_) | Self::Liveness(_) | Self::Update(_) | Self::Announce(_) | Self::Probe(_) => {
+                Exchange::Informational
+            }
         }
     }
 
@@ -93,9 +97,10 @@ impl Task {
             Self::ChildRekey(t) => t.build(core, sa, cx),
             Self::IkeRekey(t) => t.build(core, sa, cx),
             Self::Delete(t) => Some(t.build(sa, cx)),
-            Self::Liveness(t) => Some(t.build(cx)),
+            Self::Liveness(t) => Some(t.build(core, cx)),
             Self::Lost(_) => None,
             Self::Update(t) => Some(t.build(core, cx)),
+            Self::Announce(t) => Some(t.build(core)),
             Self::Probe(t) => Some(t.build()),
         }
     }
@@ -106,7 +111,12 @@ impl Task {
             Self::ChildCreate(t) => t.exchange.second(),
             Self::ChildRekey(t) => t.exchange.second(),
             Self::IkeRekey(t) => t.second(),
-            Self::Delete(_) | Self::Liveness(_) | Self::Lost(_) | Self::Update(_) | Self::Probe(_) => None,
+            Self::Delete(_)
+            | Self::Liveness(_)
+            | Self::Lost(_)
+            | Self::Update(_)
+            | Self::Announce(_)
+            | Self::Probe(_) => None,
         }
     }
 
@@ -124,7 +134,9 @@ impl Task {
             Self::IkeRekey(t) => t.process(core, sa, cx, view),
             Self::Delete(t) => return t.process(core, sa, cx),
             // Any answer proves life.
-            Self::Liveness(_) => {}
+            Self::Liveness(t) => t.process(core, sa, cx, view),
+            // Whatever the peer makes of it.
+            Self::Announce(_) => {}
             Self::Lost(t) => t.process(core, sa, cx, view),
             Self::Update(t) => t.process(core, sa, cx, view),
             Self::Probe(t) => t.process(core, sa, cx, view),
@@ -139,7 +151,8 @@ impl Task {
             (Self::ChildRekey(a), Self::ChildRekey(b)) => a.old == b.old,
             (Self::IkeRekey(_), Self::IkeRekey(_))
             | (Self::Liveness(_), Self::Liveness(_))
-            | (Self::Update(_), Self::Update(_)) => true,
+            | (Self::Update(_), Self::Update(_))
+            | (Self::Announce(_), Self::Announce(_)) => true,
             (Self::Delete(a), Self::Delete(b)) => a == b,
             _ => false,
         }
@@ -150,7 +163,9 @@ impl Task {
         match self {
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::Lost(_) => true,
             Self::Delete(d) => d.is_child(),
-            Self::IkeRekey(_) | Self::Liveness(_) | Self::Update(_) | Self::Probe(_) => false,
+            Self::IkeRekey(_) | Self::Liveness(_) | Self::Update(_) | Self::Announce(_) | Self::Probe(_) => {
+                false
+            }
         }
     }
 }
@@ -179,6 +194,7 @@ pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
             | Task::Liveness(_)
             | Task::Lost(_)
             | Task::Update(_)
+            | Task::Announce(_)
             | Task::Probe(_),
         )
         | None => return,

@@ -1,5 +1,5 @@
 # NAT (R47, R116, R117, R120, R121, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
-# and a new mapping under a tunnel that is up
+# and new mappings under tunnels that are up: of the initiator, of the responder, of the initiator where both are behind one
 scenario() {
   in_front_of A 20000
   watch_start
@@ -28,11 +28,24 @@ scenario() {
   ravelin_stop A
   ravelin_stop B
 
+  ravelin_config A start=respond local=$BEHIND_A
+  ravelin_config B start=immediately
+  ravelin_start A
+  ravelin_start B
+  position "two Ravelins, NAT before the responder"
+  new_mapping A 31000
+  ravelin_stop A
+  ravelin_stop B
+
+  # Behind a NAT itself it does not follow: it is told (RFC 4555 §3.8).
   in_front_of B 40000
-  ravelin_config B start=respond local=$BEHIND_B
+  ravelin_config A start=immediately local=$BEHIND_A dpd=2s more='mobike = true'
+  ravelin_config B start=respond local=$BEHIND_B more='mobike = true'
   ravelin_start B
   ravelin_start A
   position "NAT before both"
+  sleep 1.2 # the mapping of the beginning is known
+  new_mapping A 32000
   check_conservation B
   watch_stop
   equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"

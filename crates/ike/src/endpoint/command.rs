@@ -7,7 +7,8 @@ use crate::command::Command;
 use crate::config::{Child, Connection, ConnectionId, Exchanges, RemoteAuth};
 use crate::event::{ChildSaId, IkeSaId};
 use crate::ike_sa::{Core, Established};
-use crate::task::{Task, ike_rekey, mobike::Mobility};
+use crate::task::mobike::{self, Announce, Mobility};
+use crate::task::{Task, ike_rekey};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -147,12 +148,17 @@ impl Endpoint {
         let old = self.shared.connections.insert(new.clone());
         match old {
             Some(old) if *old == *new => return,
+            // No reason to end anything, not even of peers.
+            Some(old) if there(&old, &new) == *new => return self.announce_addresses(now, &new),
             // What its peers have was made of what it was.
             Some(old) if old.remote.is_none() => {
                 self.shared.peers.forget(id);
                 self.terminate(now, id, "its configuration changed");
             }
-            Some(old) if only_moved(&old, &new) && self.can_move(id) => self.move_local(now, &new),
+            Some(old) if only_moved(&old, &new) && self.can_move(id) => {
+                self.move_local(now, &new);
+                self.announce_addresses(now, &new);
+            }
             Some(old) if needs_new_sa(&old, &new) || !same_gateways(&old, &new) => {
                 self.terminate(now, id, "its configuration changed");
                 self.connections.entry(id).or_default().restart_at_first();
@@ -187,6 +193,26 @@ impl Endpoint {
         }
     }
 
+    /// Our addresses are others than before: peers that speak MOBIKE are told (RFC 4555 §3.6).
+    fn announce_addresses(&mut self, now: Instant, new: &Connection) {
+        let own = &new.exchanges.own_addresses;
+        for id in self.all_of(new.id) {
+            self.with_sa(now, id, |sa, cx| {
+                if sa.core.connection.exchanges.own_addresses != *own {
+                    Arc::make_mut(&mut sa.core.connection).exchanges.own_addresses.clone_from(own);
+                }
+                if let Some((core, e)) = sa.parts()
+                    && core.mobility != Mobility::Off
+                    && core.told != mobike::elsewhere(core)
+                {
+                    core.told = mobike::elsewhere(core);
+                    e.push(cx, Task::Announce(Announce));
+                    e.run(core, cx);
+                }
+            });
+        }
+    }
+
     fn update_children(&mut self, now: Instant, new: &Arc<Connection>) {
         for id in self.tables.of_connection(new.id).collect::<Vec<_>>() {
             self.with_sa(now, id, |sa, cx| {
@@ -215,15 +241,22 @@ fn same_sa(a: &Child, b: &Child) -> bool {
     (&a.selectors, &a.proposals, a.mode, group(a)) == (&b.selectors, &b.proposals, b.mode, group(b))
 }
 
-/// Only our own address is another one.
+/// `a` with the list of our addresses that `b` has.
+fn there(a: &Connection, b: &Connection) -> Connection {
+    let mut same = a.clone();
+    same.exchanges.own_addresses.clone_from(&b.exchanges.own_addresses);
+    same
+}
+
+/// Only our own address is another one, and perhaps the list of them.
 fn only_moved(a: &Connection, b: &Connection) -> bool {
-    let there = |c: &Connection, local| {
+    let at = |c: &Connection, local| {
         let backups = c.exchanges.backups.iter().map(|b| Connection { local, ..b.clone() }).collect();
         let exchanges = Exchanges { backups, ..c.exchanges.clone() };
         Connection { local, exchanges, ..c.clone() }
     };
-    let b = there(b, b.local);
-    a.local != b.local && b.local.is_some() && there(a, b.local) == b
+    let b = at(b, b.local);
+    a.local != b.local && b.local.is_some() && at(&there(a, &b), b.local) == b
 }
 
 fn same_gateways(a: &Connection, b: &Connection) -> bool {

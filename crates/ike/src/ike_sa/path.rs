@@ -3,7 +3,7 @@
 //! Decides: whether a NAT stands on either side, and where messages go. Reads: detection hashes.
 //! Writes: nothing but itself. Never: follows an address that no authenticated message came from.
 
-use crate::endpoint::EndpointConfig;
+use crate::endpoint::{EndpointConfig, Transmit};
 use crate::message::View;
 use crate::payload::{Notify, Payload, notify};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,6 +20,25 @@ pub(crate) struct Path {
     pub(crate) nat_remote: bool,
     /// The operator wants ESP in UDP.
     pub(crate) force_udp: bool,
+}
+
+/// By which way a request came; its answer goes back there (RFC 7296 §2.11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Via {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+}
+
+impl Via {
+    pub(crate) fn transmit(&self, natt_port: u16, bytes: Vec<u8>) -> Transmit {
+        Transmit {
+            local: Some(self.local.ip()),
+            remote: self.remote,
+            natt: self.local.port() == natt_port,
+            keepalive: false,
+            bytes,
+        }
+    }
 }
 
 impl Path {

@@ -8,7 +8,7 @@ use crate::child_sa::{ChildPair, PairState};
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx, EndpointConfig, SILENT, Transmit};
 use crate::event::ChildSaId;
-use crate::task::{Task, child_rekey, ike_rekey, liveness};
+use crate::task::{Task, child_rekey, ike_rekey, liveness, mobike};
 use core::time::Duration;
 use std::time::Instant;
 
@@ -139,7 +139,9 @@ impl Established {
     fn liveness_at(&self, core: &Core) -> Option<Instant> {
         let delay = core.connection.dpd_delay;
         let idle = self.active.is_none() && self.queue.is_empty();
-        (self.phase == Phase::Live && idle && delay > Duration::ZERO).then(|| self.last_heard + delay)
+        let live = self.phase == Phase::Live && idle;
+        let check = (delay > Duration::ZERO).then(|| self.last_heard + delay);
+        check.into_iter().chain(mobike::ask_mapping_at(core, self.since)).min().filter(|_| live)
     }
 
     /// RFC 3948 §4: only a host behind a NAT sends them.

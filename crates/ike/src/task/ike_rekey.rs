@@ -378,6 +378,7 @@ impl Begun {
         new.lowest_nonce = self.lowest().to_vec();
         (new.fragmentation, new.mobility) = (core.fragmentation, core.mobility);
         (new.assigned, new.others) = (core.assigned.clone(), core.others.clone());
+        new.told.clone_from(&core.told);
         let (initiator_spi, responder_spi) = new.spis();
         let seed = keys::rekey_seed(&sa.keys, ni, nr, &self.first, second);
         let keys = keys::ike_keys(chosen, &seed, Ingredients { ni, nr, initiator_spi, responder_spi });

@@ -12,11 +12,18 @@ use crate::ike_sa::{Core, Established, Path, Via};
 use crate::message::View;
 use crate::payload::{Notify, Payload, notify};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use rand_core::Rng;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// RFC 4555 §4.2.5: 8 to 64 bytes.
 const COOKIE: core::ops::RangeInclusive<usize> = 8..=64;
+
+/// SHA-1.
+const HASH: usize = 20;
+/// What the mapping of the beginning is, is asked this long after it.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Far more than a gateway has.
 const MAX_OTHERS: usize = 8;
@@ -49,13 +56,37 @@ impl Mobility {
         if !exchanges.mobike {
             return Vec::new();
         }
-        let others = exchanges.own_addresses.iter().filter(|own| Some(**own) != core.path.local);
-        let others = others.take(MAX_OTHERS).map(|own| match own {
-            IpAddr::V4(a) => Notify::with_data(notify::ADDITIONAL_IP4_ADDRESS, a.octets().to_vec()),
-            IpAddr::V6(a) => Notify::with_data(notify::ADDITIONAL_IP6_ADDRESS, a.octets().to_vec()),
-        });
         let supported = core::iter::once(Notify::new(notify::MOBIKE_SUPPORTED));
-        supported.chain(others).map(Payload::Notify).collect()
+        supported.chain(elsewhere(core).into_iter().map(named)).map(Payload::Notify).collect()
+    }
+}
+
+/// Where we are besides where this IKE SA is.
+pub(crate) fn elsewhere(core: &Core) -> Vec<IpAddr> {
+    let own = core.connection.exchanges.own_addresses.iter().copied();
+    own.filter(|own| Some(*own) != core.path.local).take(MAX_OTHERS).collect()
+}
+
+fn named(own: IpAddr) -> Notify {
+    match own {
+        IpAddr::V4(a) => Notify::with_data(notify::ADDITIONAL_IP4_ADDRESS, a.octets().to_vec()),
+        IpAddr::V6(a) => Notify::with_data(notify::ADDITIONAL_IP6_ADDRESS, a.octets().to_vec()),
+    }
+}
+
+/// `HDR, SK { N(ADDITIONAL_*_ADDRESS), … }`, or `N(NO_ADDITIONAL_ADDRESSES)`: the whole list, in place of the one before
+/// (§3.6). Either side may say so.
+#[derive(Debug)]
+pub(crate) struct Announce;
+
+impl Announce {
+    #[allow(clippy::unused_self)] // the shape of all tasks
+    pub(super) fn build(&self, core: &Core) -> Vec<Payload> {
+        let mut list: Vec<Notify> = elsewhere(core).into_iter().map(named).collect();
+        if list.is_empty() {
+            list.push(Notify::new(notify::NO_ADDITIONAL_ADDRESSES));
+        }
+        list.into_iter().map(Payload::Notify).collect()
     }
 }
 
@@ -115,7 +146,37 @@ impl Update {
         let local = SocketAddr::new(local, core.path.local_port(&cx.config));
         let (spis, remote) = (core.spis(), core.path.remote);
         let _ = core.path.detect(view, spis, local, remote);
+        core.seen_as = Some(mapping(view));
         sa.follow_path(core, cx);
+    }
+}
+
+/// §3.8: we lead, and a NAT stands before us. What it makes of our address is for us to find out.
+pub(super) fn watches_mapping(core: &Core) -> bool {
+    core.mobility == Mobility::Leads && core.path.nat_local
+}
+
+/// When the peer has to be asked for the first time, so that a change is one.
+pub(crate) fn ask_mapping_at(core: &Core, since: Instant) -> Option<Instant> {
+    (watches_mapping(core) && core.seen_as.is_none()).then(|| since + FIRST_LOOK)
+}
+
+fn mapping(view: View<'_>) -> Vec<u8> {
+    let hash = view.notify(notify::NAT_DETECTION_DESTINATION_IP).map(|n| n.data.as_slice());
+    hash.filter(|hash| hash.len() == HASH).unwrap_or_default().to_vec()
+}
+
+/// The peer answered: where it sees us. Another mapping than before, and it is told to send there.
+pub(super) fn mapped(core: &mut Core, sa: &mut Established, cx: &mut Cx<'_>, view: View<'_>) {
+    if !watches_mapping(core) {
+        return;
+    }
+    let now = mapping(view);
+    let before = core.seen_as.replace(now.clone());
+    if before.is_some_and(|before| !before.is_empty() && !now.is_empty() && before != now) {
+        cx.count(Counter::NewMappings);
+        core.trace(cx, || "the NAT before us has another mapping".to_owned());
+        sa.push(cx, Task::Update(Update::new()));
     }
 }
 

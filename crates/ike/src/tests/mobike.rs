@@ -5,6 +5,7 @@ use super::pair::*;
 use crate::command::Command;
 use crate::config::{Connection, Start};
 use crate::counters::Counter;
+use crate::event::Event;
 use crate::header::{Exchange, Header};
 use crate::payload::{Notify, Payload, notify};
 use core::net::IpAddr;
@@ -289,6 +290,43 @@ fn a_peer_that_is_silent_is_looked_for_at_its_other_addresses() {
     assert_eq!((setups(&pair), pair.a.count(Counter::PeerDead)), (1, 0));
 }
 
+// RFC 4555 §3.6: whichever side has other addresses than before says so; nothing is made anew for it
+#[test]
+fn addresses_that_come_and_go_are_announced() {
+    let mut pair = many_homed(724);
+    let before = spis(&pair);
+    let have = |pair: &mut Pair, side: Side, own: &[IpAddr]| {
+        let mut c = mobile(side);
+        if side == Side::B {
+            c.local = None;
+        }
+        c.exchanges.own_addresses = own.to_vec();
+        pair.command(side, Command::Configure(Box::new(c)));
+        pair.run_secs(2);
+    };
+    let knows = |pair: &mut Pair, side: Side| {
+        pair.node(side).ep.first_established().unwrap().0.others.iter().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(knows(&mut pair, Side::A), [ip(3), ip(4)]);
+    have(&mut pair, Side::B, &[ip(2), ip(4)]);
+    assert_eq!(knows(&mut pair, Side::A), [ip(4)]);
+    let sent = pair.sent.len();
+    have(&mut pair, Side::B, &[ip(2), ip(4)]);
+    assert_eq!(pair.sent.len(), sent, "what did not change is not said again");
+    have(&mut pair, Side::B, &[ip(2)]);
+    assert!(knows(&mut pair, Side::A).is_empty(), "NO_ADDITIONAL_ADDRESSES");
+    // The side that leads says so too, and a rekey forgets nothing of it.
+    have(&mut pair, Side::A, &[ip(1), ip(9)]);
+    assert_eq!(knows(&mut pair, Side::B), [ip(9)]);
+    pair.rekey_ike(Side::B);
+    pair.run_secs(5);
+    have(&mut pair, Side::B, &[ip(2), ip(3)]);
+    assert_eq!(knows(&mut pair, Side::A), [ip(3)]);
+    assert_eq!(knows(&mut pair, Side::B), [ip(9)]);
+    pair.assert_one_pair();
+    assert_eq!((setups(&pair), spis(&pair).2), (1, before.2));
+}
+
 #[test]
 fn a_peer_that_is_nowhere_is_given_up_in_bounded_time() {
     let mut pair = many_homed(721);
@@ -327,4 +365,38 @@ fn only_lawful_addresses_are_taken() {
     assert_eq!(crate::task::mobike::others(core, crate::message::View(&[])), None);
     let none = [named(notify::NO_ADDITIONAL_ADDRESSES, &[])];
     assert!(crate::task::mobike::others(core, crate::message::View(&none)).unwrap().is_empty());
+}
+
+// RFC 4555 §3.8: NATs before both. The side that answers does not follow by itself (RFC 7296 §2.23); it is told.
+#[test]
+fn a_new_mapping_of_the_nat_before_us_is_found_and_told() {
+    let mut pair = Pair::empty(77);
+    pair.nat = Some(("203.0.113.7".parse().unwrap(), 1000));
+    for side in [Side::A, Side::B] {
+        let mut c = Pair::connection(side);
+        c.exchanges.mobike = true;
+        c.dpd_delay = Duration::from_secs(5);
+        if side == Side::B {
+            c.remote = None;
+        }
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(3);
+    assert_eq!((pair.a.pairs().len(), pair.b.pairs().len()), (1, 1));
+    pair.b.ep.first_established().unwrap().0.path.nat_local = true;
+    let spis = (pair.live(Side::A)[0].initiator_spi, pair.live(Side::A)[0].responder_spi);
+    assert_eq!(pair.a.count(Counter::NewMappings), 0);
+    for shift in [2000, 3000] {
+        pair.nat = Some(("203.0.113.7".parse().unwrap(), shift));
+        pair.run_secs(8);
+        let remote = pair.b.ep.first_established().unwrap().0.path.remote;
+        assert_eq!(remote, format!("203.0.113.7:{}", 4500 + shift).parse().unwrap(), "{shift}");
+        pair.b.ep.first_established().unwrap().0.path.nat_local = true;
+    }
+    assert_eq!(pair.a.count(Counter::NewMappings), 2);
+    let moved = |e: &&Event| matches!(e, Event::Moved { remote, .. } if remote.port() == 7500);
+    assert_eq!(pair.b.events.iter().filter(moved).count(), 1, "and its children go there");
+    assert_eq!(spis, (pair.live(Side::A)[0].initiator_spi, pair.live(Side::A)[0].responder_spi));
+    // The first look, and one for each change.
+    assert!(pair.a.count(Counter::LivenessChecks) <= 6);
 }

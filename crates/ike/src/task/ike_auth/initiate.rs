@@ -223,6 +223,7 @@ pub(super) fn stand(
     view: View<'_>,
 ) -> State {
     core.mobility = Mobility::agreed(core, view, true);
+    core.told = mobike::elsewhere(core);
     core.others = mobike::others(core, view).unwrap_or_default();
     let configured = Arc::clone(&core.connection);
     // Whoever is sent elsewhere gets nothing here.

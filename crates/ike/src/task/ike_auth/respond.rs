@@ -19,7 +19,7 @@ use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use crate::task::ike_init::InitAnswered;
-use crate::task::mobike::Mobility;
+use crate::task::mobike::{self, Mobility};
 use crate::task::redirect;
 use core::net::IpAddr;
 use std::sync::Arc;
@@ -246,6 +246,7 @@ pub(super) fn stand(
     let admitted = cx.admit(&core.connection, &peer, view);
     core.connection = admitted.connection;
     core.mobility = Mobility::agreed(core, view, false);
+    core.told = mobike::elsewhere(core);
     if core.mobility != Mobility::Off {
         head.extend(Mobility::offer(core));
     }
