@@ -8,7 +8,7 @@ use common::{in_namespace, run};
 use ravelin_control::kernel::{
     FailClosed, Mirror, ProtectedRoute, ProtectedRoutes, TunnelDevice, release, set_devices,
 };
-use ravelin_ring::msg::{InterfaceId, NextHop, PortId, TableCommand};
+use ravelin_ring::msg::{InterfaceId, NextHop, PortId, TableCommand, VrfId};
 use std::net::IpAddr;
 
 fn make_ports() {
@@ -324,6 +324,7 @@ fn devices_of_tunnels_have_their_routes_and_blackholes_behind_them() {
         let mut m = mirror().await;
         m.name_interfaces([("tun-a".to_owned(), InterfaceId(5))].into());
         let device = TunnelDevice {
+            vrf: VrfId::MAIN,
             name: "tun-a".into(),
             mtu: 1415,
             addresses: vec![("172.16.0.1".parse().unwrap(), 30), ("fd00:16::1".parse().unwrap(), 64)],

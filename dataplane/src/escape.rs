@@ -19,7 +19,7 @@ pub(crate) fn check(batch: &mut Batch, bypass: &[u16], db: &mut SaDb, tables: &T
 }
 
 fn escapes(packet: &Packet, db: &mut SaDb, tables: &Tables) -> bool {
-    if !packet.meta.opened || !tables.fib.is_default(packet.meta.hop) {
+    if !packet.meta.opened || !tables.is_default(packet.meta.vrf, packet.meta.hop) {
         return false;
     }
     let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return true };

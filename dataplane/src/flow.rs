@@ -246,7 +246,7 @@ fn place_of(door: Door, packet: &Packet) -> Option<u32> {
     match door {
         Door::Port(port) => Some(place_of_port(port)),
         Door::Sa if packet.meta.opened => Some(place_of_sa(packet.meta.sa)),
-        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => None,
+        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) | Door::Vrf(_) => None,
     }
 }
 

@@ -70,10 +70,12 @@ pub(crate) fn run(batch: &mut Batch, places: &[u16], sender: &mut Sender<'_>, ma
         } else {
             reply(packet, tables, &mut may, pool)
         };
-        let Some(reply) = reply else {
+        let vrf = packet.meta.vrf;
+        let Some(mut reply) = reply else {
             stats.count(Counter::IcmpSuppressed);
             continue;
         };
+        reply.meta.vrf = vrf;
         made.push(u16::try_from(batch.packets.len()).unwrap_or(u16::MAX));
         if let Err(reply) = batch.packets.push(reply) {
             pool.free(reply.frame); // not reached: there was room
@@ -122,14 +124,15 @@ fn source(packet: &Packet, tables: &Tables) -> Option<u32> {
             near.or_else(|| tables.locals().first().copied())
         }
         // What came protected is answered protected, or not at all.
-        Door::Sa | Door::Inner(_) => tables.locals().iter().copied().find(|local| {
+        Door::Sa | Door::Inner(_) | Door::Vrf(_) => tables.locals().iter().copied().find(|local| {
             let query = Query::V4(Asked {
                 local: *local,
                 remote: packet.meta.ip.src,
                 protocol: protocol::ICMP,
                 ports: None,
             });
-            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _)) || tables.leads_into_tunnel(packet)
+            matches!(tables.policy(packet.meta.vrf, &query), (Answer::Protect(_), _))
+                || tables.leads_into_tunnel(packet)
         }),
     }
 }

@@ -83,6 +83,11 @@ impl Interfaces {
         self.get(id).map_or(ReversePath::Strict, |device| device.reverse_path)
     }
 
+    /// The tunnel behind a device, if it is one of IPsec.
+    pub(crate) fn tunnel_of(&self, id: InterfaceId) -> Option<TunnelId> {
+        self.by_tunnel.iter().find(|(_, at)| **at == id).map(|(tunnel, _)| *tunnel)
+    }
+
     pub(crate) fn of(&self, tunnel: TunnelId) -> Option<InterfaceId> {
         self.by_tunnel.get(&tunnel).copied()
     }

@@ -21,6 +21,7 @@ mod nat;
 mod mss;
 mod spd;
 mod route;
+mod vrf;
 mod interface;
 mod gre;
 mod source;

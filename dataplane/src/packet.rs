@@ -3,7 +3,7 @@
 use crate::flow;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{InterfaceId, PortId};
+use ravelin_ring::msg::{InterfaceId, PortId, VrfId};
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::Tag;
 use ravelin_wire::protocol;
@@ -23,6 +23,8 @@ pub enum Door {
     Device(InterfaceId),
     /// Out of the tunnel behind this device.
     Inner(InterfaceId),
+    /// Out of an SA or made here, in this VRF, at another worker or before it waited.
+    Vrf(VrfId),
 }
 
 impl Door {
@@ -98,7 +100,7 @@ impl Packet {
         (self.frame, self.origin, self.door) = (frame, origin, door);
         self.verdict = Verdict::Pending;
         let meta = &mut self.meta;
-        (meta.tag, meta.flow) = (None, flow::NONE);
+        (meta.tag, meta.flow, meta.vrf) = (None, flow::NONE, VrfId::MAIN);
         (meta.opened, meta.made_here, meta.aged) = (false, false, door.is_of_host());
         (meta.translated, meta.fleeting) = (false, false);
     }
@@ -156,6 +158,9 @@ impl Packet {
 
     /// The door by which it comes again, here or at another worker: what was translated has been judged as it came.
     pub(crate) fn next_door(&self) -> Door {
+        if matches!(self.door, Door::Sa | Door::Tun) && self.meta.vrf != VrfId::MAIN {
+            return Door::Vrf(self.meta.vrf);
+        }
         if self.meta.translated { Door::Sa } else { self.door }
     }
 
@@ -199,6 +204,8 @@ pub(crate) struct Meta {
     /// The port that a clear packet leaves by, and the link address it goes to.
     pub(crate) port: PortId,
     pub(crate) mac: MacAddr,
+    /// Whose routes and policies hold ([`crate::vrf`]).
+    pub(crate) vrf: VrfId,
     /// Came out of the SA at `sa`, here and now.
     pub(crate) opened: bool,
     /// An ICMP error of our own, or GRE: about neither goes an error back.
@@ -228,6 +235,7 @@ impl Default for Meta {
             limit: 0,
             port: PortId(0),
             mac: MacAddr::ZERO,
+            vrf: VrfId::MAIN,
             opened: false,
             made_here: false,
             aged: false,
@@ -241,8 +249,8 @@ impl Meta {
     /// For a further fragment of the packet: what was decided holds for it too.
     pub(crate) fn part(&self, total_len: u16, header_len: u8) -> Self {
         let ip = Ip { total_len, header_len, fragment: true, portless: true, ..self.ip };
-        let Self { tag, sa, hop, limit, port, mac, made_here, aged, translated, .. } = *self;
-        Self { ip, tag, sa, hop, limit, port, mac, made_here, aged, translated, ..Self::default() }
+        let Self { tag, sa, hop, limit, port, mac, vrf, made_here, aged, translated, .. } = *self;
+        Self { ip, tag, sa, hop, limit, port, mac, vrf, made_here, aged, translated, ..Self::default() }
     }
 }
 

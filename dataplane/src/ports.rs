@@ -28,15 +28,29 @@ const BUSY_POLL_BUDGET: u16 = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steered {
     pub(crate) gateways: Vec<IpAddr>,
-    pub(crate) protected: Vec<Prefix>,
+    pub(crate) main: Zone,
+    /// Of ports in other VRFs.
+    pub(crate) others: BTreeMap<PortId, Zone>,
     /// Sources that are translated.
     pub(crate) inside: Vec<Prefix>,
     /// Of the host's own addresses: ports that are for translation.
     pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
-    /// Inside of them, and the kernel's all the same.
-    pub(crate) exempt: Vec<Prefix>,
     /// GRE to a gateway address.
     pub(crate) gre: bool,
+}
+
+/// By what prefixes ports of one VRF steer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub(crate) protected: Vec<Prefix>,
+    /// Inside of them, and the kernel's all the same.
+    pub(crate) exempt: Vec<Prefix>,
+}
+
+impl Steered {
+    pub(crate) fn zone(&self, port: PortId) -> &Zone {
+        self.others.get(&port).unwrap_or(&self.main)
+    }
 }
 
 #[derive(Debug)]
@@ -121,7 +135,7 @@ impl Port {
         let mut steering = Steering::load_and_attach(&config, &common.pin_dir)
             .with_context(|| format!("port {name}: cannot attach the XDP program"))?;
         self.report.attach = steering.attached_mode().to_string();
-        let sockets = prepare(&mut steering, common, steered, ifindex);
+        let sockets = prepare(&mut steering, common, steered.map(|steered| (steered, self.id)), ifindex);
         self.steering = Some(steering); // also after an error, so that the caller can detach
         let sockets = sockets.with_context(|| format!("port {name}"))?;
         self.meters = sockets.iter().filter_map(|s| s.meter().ok()).collect();
@@ -182,7 +196,7 @@ impl Port {
     }
 
     pub(crate) fn steer(&mut self, steered: &Steered) -> anyhow::Result<()> {
-        self.steering.as_mut().map_or(Ok(()), |steering| apply(steering, steered))
+        self.steering.as_mut().map_or(Ok(()), |steering| apply(steering, steered, self.id))
     }
 
     /// In the order of [`ravelin_ring::counters::XdpCounter`], then of [`SocketCounter`].
@@ -207,9 +221,10 @@ fn in_order(s: Statistics) -> SocketCounts {
     out
 }
 
-fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
+fn apply(steering: &mut Steering, steered: &Steered, port: PortId) -> anyhow::Result<()> {
     steering.set_gateway_addresses(&steered.gateways)?;
-    steering.set_protected_but(&steered.protected, &steered.exempt)?;
+    let Zone { protected, exempt } = steered.zone(port);
+    steering.set_protected_but(protected, exempt)?;
     steering.set_gre(steered.gre)?;
     let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
     Ok(steering.set_translated(&steered.inside, &ports)?)
@@ -218,12 +233,12 @@ fn apply(steering: &mut Steering, steered: &Steered) -> anyhow::Result<()> {
 fn prepare(
     steering: &mut Steering,
     common: &Common,
-    steered: Option<&Steered>,
+    steered: Option<(&Steered, PortId)>,
     ifindex: u32,
 ) -> anyhow::Result<Vec<Socket>> {
     steering.set_udp_port(common.udp_port)?;
-    if let Some(steered) = steered {
-        apply(steering, steered)?;
+    if let Some((steered, port)) = steered {
+        apply(steering, steered, port)?;
     }
     let mut sockets = Vec::new();
     for queue in 0..MAX_QUEUES {

@@ -36,13 +36,14 @@ fn plausible(packet: &Packet, source: IpAddr, tables: &Tables) -> bool {
     let rule = match packet.door {
         Door::Port(door) => tables.port(door).map_or(ReversePath::Strict, |link| link.reverse_path),
         Door::Inner(id) => tables.interfaces.reverse_path(id),
-        Door::Tun | Door::Sa | Door::Device(_) => return true,
+        Door::Tun | Door::Sa | Door::Device(_) | Door::Vrf(_) => return true,
     };
     if rule == ReversePath::Off {
         return true;
     }
     // Of several next hops each is a way that it may have come.
-    tables.fib.hops(tables.fib.lookup_ip(source)).any(|hop| leads_back(packet, rule, hop))
+    let Some((fib, _)) = tables.fib_of(packet.meta.vrf) else { return false };
+    fib.hops(fib.lookup_ip(source)).any(|hop| leads_back(packet, rule, hop))
 }
 
 fn leads_back(packet: &Packet, rule: ReversePath, hop: Hop) -> bool {
@@ -51,7 +52,7 @@ fn leads_back(packet: &Packet, rule: ReversePath, hop: Hop) -> bool {
         // What a tunnel is for never comes in clear, whatever the port's rule.
         Hop::Interface(id) => match packet.door {
             Door::Inner(door) => rule == ReversePath::Loose || door == id,
-            Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) => false,
+            Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) | Door::Vrf(_) => false,
         },
         Hop::Kernel => rule == ReversePath::Loose,
         // Nobody; one of our own addresses; nobody that may be answered; or the far side of a tunnel.

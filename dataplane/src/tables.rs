@@ -7,7 +7,7 @@
 mod addresses;
 mod nat;
 mod steer;
-mod hosts;
+pub(crate) mod hosts;
 
 use crate::gre;
 use crate::interface::{self, Interfaces};
@@ -15,9 +15,8 @@ use crate::nat::{NatSteering, Rules};
 use crate::neighbour::Neighbours;
 use crate::route::{self, Fib, Hop};
 use crate::spd::Spd;
-use ravelin_ring::msg::{
-    Generation, Interface, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand,
-};
+use crate::vrf::{self, Vrfs};
+use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
 use std::collections::BTreeMap;
@@ -35,6 +34,7 @@ pub struct Tables {
     translated: NatSteering,
     pub(crate) interfaces: Interfaces,
     pub(crate) gre: gre::Tunnels,
+    pub(crate) vrfs: Vrfs,
     ports: Vec<Link>,
     /// Sorted, in host order.
     gateways: Vec<u32>,
@@ -74,6 +74,7 @@ impl Tables {
             translated: NatSteering::default(),
             interfaces: Interfaces::default(),
             gre: gre::Tunnels::default(),
+            vrfs: Vrfs::default(),
             ports: vec![],
             gateways: vec![],
             gateways_v6: vec![],
@@ -115,6 +116,8 @@ pub enum TableError {
     TooMany(usize),
     #[error("interface {0} stands twice, or is one too many")]
     Interface(u16),
+    #[error("VRF {0} is the main one, one too many, or has too much")]
+    Vrf(u16),
 }
 
 /// Bounds of what one gathering may hold, against a control process gone wild: a full Internet table fits.
@@ -130,13 +133,13 @@ pub struct TableStore {
     routes: BTreeMap<Prefix, Vec<NextHop>>,
     neighbours: BTreeMap<(PortId, IpAddr), [u8; 6]>,
     ports: Vec<Port>,
-    /// Of each port; fixed when the data plane was set up.
     reverse_paths: Vec<ReversePath>,
     gateways: Vec<IpAddr>,
     protected: Vec<AddrRange>,
     nat: nat::Gathered,
     devices: interface::Store,
     gre: gre::Numbers,
+    vrfs: vrf::Store,
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
@@ -180,6 +183,7 @@ impl TableStore {
             nat: nat::Gathered::default(),
             devices: interface::Store::default(),
             gre: gre::Numbers::default(),
+            vrfs: vrf::Store::default(),
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
@@ -195,6 +199,7 @@ impl TableStore {
         self.protected.clone_from(&self.kept.protected);
         self.nat.restore();
         self.devices.restore();
+        self.vrfs.restore();
         self.changed.policies = false;
     }
 
@@ -225,6 +230,7 @@ impl TableStore {
             TableCommand::ClearPolicies => {
                 self.changed.policies = true;
                 self.policies.clear();
+                self.vrfs.clear_policies();
             }
             TableCommand::AddPolicy(policy) => {
                 self.changed.policies = true;
@@ -234,6 +240,7 @@ impl TableStore {
                 self.changed.routes = true;
                 self.routes.clear();
                 self.devices.forget_routes();
+                self.vrfs.clear_routes();
             }
             TableCommand::AddRoute(route) => self.add_route(route)?,
             TableCommand::RemoveRoute(route) => self.remove_route(route),
@@ -245,7 +252,10 @@ impl TableStore {
             TableCommand::AddGatewayAddress(addr) => push(&mut self.gateways, addr, MAX_ADDRESSES)?,
             TableCommand::ClearGatewayAddresses => self.gateways.clear(),
             TableCommand::AddProtectedRange(range) => push(&mut self.protected, range, MAX_POLICIES)?,
-            TableCommand::ClearProtectedRanges => self.protected.clear(),
+            TableCommand::ClearProtectedRanges => {
+                self.protected.clear();
+                self.vrfs.clear_ranges();
+            }
             TableCommand::ClearNat => self.nat.clear(),
             TableCommand::AddNat(rule) => {
                 rule.port.map_or(Ok(()), |port| self.port(port).map(|_| ()))?;
@@ -253,7 +263,12 @@ impl TableStore {
             }
             TableCommand::SetNat(settings) => self.nat.set(settings),
             TableCommand::AddMss { tunnel, mss } => self.nat.bound(tunnel, mss)?,
-            TableCommand::ClearInterfaces => self.devices.clear(),
+            TableCommand::ClearInterfaces => {
+                self.devices.clear();
+                self.vrfs.clear_members();
+            }
+            TableCommand::InVrf { vrf, part } if self.vrfs.add(vrf, part) => {}
+            TableCommand::InVrf { vrf, .. } => return Err(TableError::Vrf(vrf.0)),
             TableCommand::AddInterface(it) if self.devices.add(it) => {}
             TableCommand::AddInterface(it) => return Err(TableError::Interface(it.id.0)),
             TableCommand::Commit { generation } => return Ok(Some(generation)),
@@ -313,11 +328,13 @@ impl TableStore {
         let spd =
             if changed.policies { Arc::new(Spd::compile(&self.policies)) } else { self.last.spd.clone() };
         let fib = if changed.routes { Arc::new(self.fib()) } else { self.last.fib.clone() };
+        let interfaces = Interfaces::compile(self.devices.list(), spd.tunnels().len());
         let tables = Tables {
             generation,
+            vrfs: self.vrfs.compile((&fib, &spd), &interfaces),
             nat: self.nat.compile(|port| self.address(port, &locals)),
             translated: self.nat_steering(),
-            interfaces: Interfaces::compile(self.devices.list(), spd.tunnels().len()),
+            interfaces,
             spd,
             gre: self.gre.compile(self.devices.list(), &fib, &self.ports),
             fib,
@@ -337,23 +354,9 @@ impl TableStore {
         };
         self.keep(changed.policies);
         self.devices.keep();
+        self.vrfs.keep();
         self.last = Arc::new(tables);
         Ok(self.last.clone())
-    }
-
-    /// For the XDP program: addresses at which ESP is ours.
-    pub fn gateway_addresses(&self) -> &[IpAddr] {
-        &self.gateways
-    }
-
-    /// The devices of route-based tunnels, as gathered, and as they were compiled last.
-    pub fn interfaces(&self) -> (&[Interface], &[Interface]) {
-        (self.devices.list(), self.devices.kept())
-    }
-
-    /// For the XDP program: what is steered beside ESP.
-    pub fn protected_ranges(&self) -> &[AddrRange] {
-        &self.protected
     }
 }
 
@@ -392,6 +395,6 @@ fn sorted<A: Ord>(mut list: Vec<A>) -> Vec<A> {
 impl Tables {
     #[inline]
     pub(crate) fn hop(&self, place: u32) -> Hop {
-        self.fib.hop(place)
+        self.fib.get(place).unwrap_or_else(|| self.hop_of_vrf(place))
     }
 }

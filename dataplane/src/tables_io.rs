@@ -6,7 +6,7 @@
 //! Never: frees a snapshot that a worker may still use.
 
 use crate::devices::Devices;
-use crate::ports::{Port, Steered};
+use crate::ports::{Port, Steered, Zone};
 use ravelin_dataplane::{NatSteering, TableStore, Tables};
 use ravelin_ring::msg::{Generation, Interface, TableCommand, TableEvent};
 use ravelin_ring::setup::Setup;
@@ -155,9 +155,9 @@ impl Publisher {
     fn goal(&self) -> anyhow::Result<Steered> {
         let NatSteering { inside, outside, own } = self.store.nat_steering();
         let protected = self.store.protected_ranges().iter().chain(&outside);
-        let policies = unique(protected.flat_map(|r| prefixes(*r)).collect());
-        let (routed, mut exempt) = self.store.routed_ranges();
-        exempt.retain(|p| !wider(p).any(|wide| policies.binary_search(&wide).is_ok()));
+        let main = Zone::of(protected, self.store.routed_ranges());
+        let others = self.store.in_vrfs();
+        let others = others.map(|(port, ranges, routed)| (port, Zone::of(ranges.iter(), routed))).collect();
         for (addr, list) in &own {
             anyhow::ensure!(
                 list.len() <= MAX_PORT_RANGES,
@@ -168,8 +168,8 @@ impl Publisher {
         }
         Ok(Steered {
             gateways: self.store.gateway_addresses().to_vec(),
-            protected: unique([policies, routed].concat()),
-            exempt,
+            main,
+            others,
             inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
             ports: own,
             gre: self.store.terminates_gre(),
@@ -232,13 +232,36 @@ impl Steered {
             let list = ports.entry(*addr).or_default();
             list.extend(old.iter().filter(|range| !new.ports.get(addr).is_some_and(|n| n.contains(range))));
         }
+        // A port that changes its VRF steers what either has of it.
+        let some = self.others.keys().chain(new.others.keys());
+        let others = some.map(|port| (*port, self.zone(*port).and(new.zone(*port)))).collect();
         Self {
             gateways: unique([&self.gateways[..], &new.gateways].concat()),
-            protected: unique([&self.protected[..], &new.protected].concat()),
-            exempt: new.exempt.iter().filter(|p| self.exempt.binary_search(p).is_ok()).copied().collect(),
+            main: self.main.and(&new.main),
+            others,
             inside: unique([&self.inside[..], &new.inside].concat()),
             ports,
             gre: self.gre || new.gre,
+        }
+    }
+}
+
+impl Zone {
+    /// What policies have steered, and what routes have, and what of that is the kernel's.
+    fn of<'r>(
+        ranges: impl Iterator<Item = &'r AddrRange>,
+        (routed, mut exempt): (Vec<Prefix>, Vec<Prefix>),
+    ) -> Self {
+        let policies = unique(ranges.flat_map(|r| prefixes(*r)).collect());
+        exempt.retain(|p| !wider(p).any(|wide| policies.binary_search(&wide).is_ok()));
+        Self { protected: unique([policies, routed].concat()), exempt }
+    }
+
+    /// What either steers.
+    fn and(&self, new: &Self) -> Self {
+        Self {
+            protected: unique([&self.protected[..], &new.protected].concat()),
+            exempt: new.exempt.iter().filter(|p| self.exempt.binary_search(p).is_ok()).copied().collect(),
         }
     }
 }
@@ -330,7 +353,7 @@ mod tests {
             }
             let published = publisher.gather(&mut from, &mut [], &mut Devices::new(1)).is_some();
             publisher.finish(u64::MAX, &mut []);
-            (published, publisher.steered.protected.clone())
+            (published, publisher.steered.main.protected.clone())
         };
         let first = generation(&[TableCommand::AddProtectedRange(range)], 1);
         assert_eq!(first, (true, prefixes(range)));

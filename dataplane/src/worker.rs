@@ -23,7 +23,7 @@ use crate::sa::{Cold, Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttl
 use crate::share::Share;
 use crate::stats::Stats;
 use crate::tables::Tables;
-use crate::{escape, flow, gre, icmp, inbound, mss, outbound, passive, route, source};
+use crate::{escape, flow, gre, icmp, inbound, mss, outbound, passive, route, source, vrf};
 use ravelin_crypto::Engine;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerId;
@@ -229,6 +229,9 @@ impl Way {
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
         classify::join(batch, &mut lists.classes, flows);
+        if !tables.vrfs.is_empty() {
+            vrf::assign(batch, &lists.classes.clear, db, tables);
+        }
         if !tables.gre.is_empty() {
             let Classes { clear, keys, .. } = &mut lists.classes;
             gre::uncover(batch, (clear, keys), db, tables, flows, stats, self.dry);

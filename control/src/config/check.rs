@@ -22,6 +22,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     names(config, findings);
     super::interface::names(config, findings);
     super::gre::check(config, findings);
+    super::vrf::check(config, findings);
     peers(config, findings);
     identical_selectors(config, findings);
     covered_selectors(config, findings);
@@ -114,9 +115,9 @@ fn all(config: &Config) -> impl Iterator<Item = (&Tunnel, &TunnelSelector)> {
 
 /// The second one would never carry a packet out, and refuse what comes in by the first.
 fn identical_selectors(config: &Config, findings: &mut Findings) {
-    let mut first: HashMap<Selector, &Tunnel> = HashMap::new();
+    let mut first: HashMap<(&Option<String>, Selector), &Tunnel> = HashMap::new();
     for (tunnel, here) in all(config) {
-        if let Some(other) = first.insert(here.selector, tunnel) {
+        if let Some(other) = first.insert((&tunnel.vrf, here.selector), tunnel) {
             let found = format!(
                 "the selector {} of tunnel \"{}\" is one of tunnel \"{}\" (line {}) too",
                 text(&here.selector),
@@ -137,7 +138,9 @@ fn covered_selectors(config: &Config, findings: &mut Findings) {
     }
     for (n, (tunnel, here)) in selectors.iter().enumerate() {
         let before = selectors.iter().take(n);
-        let cover = before.clone().find(|(_, other)| covers(&other.selector, &here.selector));
+        let cover = before
+            .clone()
+            .find(|(by, other)| by.vrf == tunnel.vrf && covers(&other.selector, &here.selector));
         if let Some((other, by)) = cover.filter(|(_, by)| by.selector != here.selector) {
             let found = format!(
                 "the selector {} of tunnel \"{}\" never matches: {} of tunnel \"{}\" (line {}) stands before it",

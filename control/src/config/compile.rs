@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, Start};
-use ravelin_ring::msg::{Action, Policy, TunnelId};
+use ravelin_ring::msg::{Action, Policy, TunnelId, VrfId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,8 +52,13 @@ impl Config {
     /// [`Self::policies`], with what peers of tunnels for any address have, each before the tunnel itself: what none of
     /// them has is the tunnel's, which has no SA.
     pub fn policies_with(&self, peers: &PeerSelectors) -> Vec<Policy> {
+        self.policies_in(VrfId::MAIN, peers)
+    }
+
+    /// Those of a VRF.
+    pub fn policies_in(&self, vrf: VrfId, peers: &PeerSelectors) -> Vec<Policy> {
         let mut exempt = BTreeSet::new();
-        let protect = self.tunnels.iter().filter(|t| t.is_policy_based()).flat_map(|tunnel| {
+        let protect = self.policy_tunnels(vrf).flat_map(|tunnel| {
             let hold = tunnel.start == Start::OnTraffic;
             let line = tunnel.line;
             let own = peers.get(&tunnel.id).into_iter().flatten();
@@ -64,7 +69,7 @@ impl Config {
         let protect = protect.flat_map(|entry| {
             let local = entry.0.local;
             let first = wider(&entry.0.remote, &local) && exempt.insert((local.start(), local.end()));
-            let bypass = (first && !self.is_remote(&local)).then(|| {
+            let bypass = (first && !self.is_remote(vrf, &local)).then(|| {
                 let between = Selector { remote: local, ..any_selector(local) };
                 (between, Action::Bypass, false, entry.3)
             });
@@ -75,27 +80,42 @@ impl Config {
             DefaultPolicy::Discard => Action::Discard,
         };
         let default = [AddrRange::ANY_V4, AddrRange::ANY_V6].map(|any| (any_selector(any), action, false, 0));
+        // Its ends are in the main VRF.
+        let gre = self.gre_policies().filter(|_| vrf == VrfId::MAIN);
         (0u32..)
-            .zip(protect.chain(self.gre_policies()).chain(default))
+            .zip(protect.chain(gre).chain(default))
             .map(|(order, (selector, action, hold, line))| Policy { order, selector, action, hold, line })
             .collect()
     }
 
     /// What XDP steers besides ESP: every remote selector's addresses, each once.
     pub fn protected(&self) -> Vec<AddrRange> {
+        self.protected_in(VrfId::MAIN)
+    }
+
+    /// On the ports of a VRF.
+    pub fn protected_in(&self, vrf: VrfId) -> Vec<AddrRange> {
         let mut seen = BTreeSet::new();
-        self.selectors().map(|s| s.remote).filter(|r| seen.insert((r.start(), r.end()))).collect()
+        self.selectors_in(vrf).map(|s| s.remote).filter(|r| seen.insert((r.start(), r.end()))).collect()
     }
 
     /// A remote network lies in this local one, or is it: what comes from there must come by its tunnel.
-    fn is_remote(&self, local: &AddrRange) -> bool {
-        self.selectors().any(|s| s.remote.intersect(local).is_some() && !wider(&s.remote, local))
+    fn is_remote(&self, vrf: VrfId, local: &AddrRange) -> bool {
+        self.selectors_in(vrf).any(|s| s.remote.intersect(local).is_some() && !wider(&s.remote, local))
     }
 
-    /// Those that are policies.
+    /// Those that are policies of the main VRF.
     pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
-        let tunnels = self.tunnels.iter().filter(|t| t.is_policy_based());
-        tunnels.flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
+        self.selectors_in(VrfId::MAIN)
+    }
+
+    pub fn selectors_in(&self, vrf: VrfId) -> impl Iterator<Item = &Selector> {
+        self.policy_tunnels(vrf).flat_map(|tunnel| &tunnel.selectors).map(|s| &s.selector)
+    }
+
+    /// Tunnels whose selectors are policies of a VRF.
+    pub fn policy_tunnels(&self, vrf: VrfId) -> impl Iterator<Item = &Tunnel> {
+        self.tunnels.iter().filter(move |t| t.is_policy_based() && self.vrf(t.vrf.as_deref()) == vrf)
     }
 
     /// For the IKE engine. A tunnel without a secret, or with a key that cannot be used, is an error that names its

@@ -18,6 +18,7 @@ use super::model::{Config, Control, DefaultPolicy, Tunnel, TunnelAuth, Way};
 use super::nat::nat_fields;
 use super::proposal::{esp_text, ike_text};
 use super::value::{size_text, time_text};
+use super::vrf::vrf_fields;
 use plane::{control_fields, plane_fields};
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ pub struct Difference {
     pub changed: Vec<TunnelChange>,
     /// The tunnels that are in both stand in another order: policies are published anew, no SA is touched.
     pub reordered: bool,
-    /// Tunnels of GRE by their names; in force at once.
+    /// Tunnels of GRE and VRFs by their names; in force at once.
     pub gre: Vec<FieldChange>,
     /// Rules by their place, and what bounds them; in force at once.
     pub nat: Vec<FieldChange>,
@@ -76,7 +77,10 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
         removed: old.tunnels.iter().filter(|t| new.tunnel(&t.name).is_none()).map(ids).collect(),
         changed: changed.collect(),
         reordered: common_order(old, new) != common_order(new, old),
-        gre: fields(&gre_fields(old), &gre_fields(new)),
+        gre: fields(
+            &[gre_fields(old), vrf_fields(old)].concat(),
+            &[gre_fields(new), vrf_fields(new)].concat(),
+        ),
         nat: fields(&nat_fields(old), &nat_fields(new)),
         default_policy: fields(&policy(&old.control), &policy(&new.control)).pop(),
         needs_dataplane_restart: fields(&plane_fields(old), &plane_fields(new)),
@@ -190,6 +194,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         esp_proposals,
         selectors,
         interface,
+        vrf,
         pool,
         start,
         encapsulation,
@@ -218,6 +223,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("remote-id", IdText(remote_id).to_string()),
         ("ike-proposals", list(ike_proposals, ike_text)),
         ("mode", mode_text(*mode).to_owned()),
+        ("vrf", vrf.clone().unwrap_or_default()),
         (
             if esp_proposals.iter().any(EspProposal::is_ah) { "ah-proposals" } else { "esp-proposals" },
             list(esp_proposals, esp_text),

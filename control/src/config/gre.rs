@@ -15,7 +15,8 @@ use ravelin_ring::msg::Action;
 use ravelin_wire::{AddrRange, PortRange, Selector, gre, ipv4, ipv6, protocol};
 use toml::de::DeValue;
 
-pub(crate) const OWN_KEYS: &[&str] = &["local", "remote", "key", "checksum", "sequence", "protected-by"];
+pub(crate) const OWN_KEYS: &[&str] =
+    &["local", "remote", "key", "checksum", "sequence", "protected-by", "vrf"];
 pub(crate) const MAX_GRE: usize = 1024;
 
 /// Keys of the section, the device's among them.
@@ -35,6 +36,8 @@ pub struct Gre {
     pub sequence: bool,
     /// Name of the tunnel whose SAs protect it.
     pub protected_by: Option<String>,
+    /// Of what goes through it, not of its ends.
+    pub vrf: Option<String>,
 }
 
 pub(crate) fn gre(table: &Table<'_>, tunnels: &Tunnels, findings: &mut Findings) -> Option<Gre> {
@@ -47,6 +50,7 @@ pub(crate) fn gre(table: &Table<'_>, tunnels: &Tunnels, findings: &mut Findings)
     let checksum = table.or("checksum", false, findings, boolean);
     let sequence = table.or("sequence", false, findings, boolean);
     let protected_by = table.optional("protected-by", findings, tunnel_name);
+    let vrf = table.optional("vrf", findings, super::vrf::name);
     let header = gre::Gre { protocol: 0, checksum, key, sequence: sequence.then_some(0) };
     let outer = if local.is_none_or(|a: IpAddr| a.is_ipv4()) { ipv4::HEADER } else { ipv6::HEADER };
     let by = protected_by.as_deref().and_then(|name: &str| tunnels.by_name(name));
@@ -54,7 +58,7 @@ pub(crate) fn gre(table: &Table<'_>, tunnels: &Tunnels, findings: &mut Findings)
     let room = by.map_or(1500, room);
     let mtu = u16::try_from(usize::from(room).saturating_sub(outer + header.len())).unwrap_or(491);
     let device = device_keys(table, mtu.max(491), findings);
-    Some(Gre { device: device?, local: local?, remote: remote?, key, checksum, sequence, protected_by })
+    Some(Gre { device: device?, local: local?, remote: remote?, key, checksum, sequence, protected_by, vrf })
 }
 
 /// For the GRE packet, outer header and all: in UDP, with the longest IV, padding and ICV.
@@ -161,10 +165,11 @@ pub(crate) fn gre_fields(config: &Config) -> Vec<(String, String)> {
 
 /// What lies between which ends, and how.
 pub fn gre_text(gre: &Gre) -> String {
-    let Gre { device, local, remote, key, checksum, sequence, protected_by } = gre;
+    let Gre { device, local, remote, key, checksum, sequence, protected_by, vrf } = gre;
     let key = key.map(|key| format!(" key={key}")).unwrap_or_default();
     let words = [("checksum", *checksum), ("sequence", *sequence)];
     let words: String = words.iter().filter(|(_, on)| *on).map(|(word, _)| format!(" {word}")).collect();
     let by = protected_by.as_ref().map(|by| format!(" protected-by={by}")).unwrap_or_default();
-    format!("{local} = {remote}{key}{words}{by}, {}", interface_text(device))
+    let vrf = vrf.as_ref().map(|vrf| format!(" vrf={vrf}")).unwrap_or_default();
+    format!("{local} = {remote}{key}{words}{by}{vrf}, {}", interface_text(device))
 }

@@ -23,6 +23,7 @@ mod child;
 mod pool;
 mod request;
 mod interface;
+mod vrf;
 mod gre;
 mod tunnel;
 mod nat;
@@ -48,6 +49,7 @@ pub use nat::{Nat, nat_text};
 pub use proposal::{esp_text, ike_text};
 pub use tunnels::Tunnels;
 pub(crate) use value::nearest;
+pub use vrf::Vrf;
 
 use ravelin_ring::msg::TunnelId;
 use std::fs::File;
@@ -113,6 +115,7 @@ impl Config {
         let keys =
             [tunnel::TUNNEL_KEYS, travel::TRAVEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
+        let vrfs = tables(&root, "vrf", "[[vrf]]", vrf::MAX_VRFS, vrf::VRF_KEYS, findings);
         let gres = tables(&root, "gre", "[[gre]]", gre::MAX_GRE, &gre::keys(), findings);
         let nat = tables(&root, "nat", "[[nat]]", nat::MAX_NAT, nat::NAT_KEYS, findings);
         let translation = section("translation", "[translation]", nat::TRANSLATION_KEYS, findings);
@@ -122,6 +125,7 @@ impl Config {
             ports: ports.iter().filter_map(|table| sections::port(table, findings)).collect(),
             dataplane: sections::dataplane(dataplane.as_ref(), findings),
             control: sections::control(control.as_ref(), path, findings),
+            vrfs: vrfs.iter().filter_map(|table| vrf::vrf(table, findings)).collect(),
             gre: gres.iter().filter_map(|table| gre::gre(table, &tunnels, findings)).collect(),
             tunnels,
             nat: nat.iter().filter_map(|table| nat::nat(table, findings)).collect(),

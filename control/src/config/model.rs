@@ -20,6 +20,7 @@ use super::gre::Gre;
 use super::interface::TunnelInterface;
 use super::nat::Nat;
 use super::tunnels::Tunnels;
+use super::vrf::Vrf;
 
 /// One configuration file, parsed and checked.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ pub struct Config {
     pub control: Control,
     /// In file order, which is the order of their policies.
     pub tunnels: Tunnels,
+    pub vrfs: Vec<Vrf>,
     pub gre: Vec<Gre>,
     /// In file order: the first that matches decides.
     pub nat: Vec<Nat>,
@@ -46,6 +48,8 @@ pub struct Port {
     pub name: DeviceName,
     pub attach: Attach,
     pub reverse_path: ReversePath,
+    /// Its name; `None`: the main one.
+    pub vrf: Option<String>,
     pub line: u32,
 }
 
@@ -132,6 +136,8 @@ pub struct Tunnel {
     pub selectors: Vec<TunnelSelector>,
     /// It is a link of its own, which routes lead into.
     pub interface: Option<TunnelInterface>,
+    /// Of what goes through it; `None`: the main one, as its gateways' always is.
+    pub vrf: Option<String>,
     /// Addresses for its peers.
     pub pool: Option<Pool>,
     pub start: Start,

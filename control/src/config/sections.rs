@@ -13,8 +13,8 @@ use super::reader::{Table, report};
 use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
 pub(crate) const ROOT_KEYS: &[&str] =
-    &["port", "dataplane", "control", "defaults", "tunnel", "gre", "nat", "translation"];
-pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path"];
+    &["port", "dataplane", "control", "defaults", "vrf", "tunnel", "gre", "nat", "translation"];
+pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path", "vrf"];
 pub(crate) const DATAPLANE_KEYS: &[&str] = &[
     "cores",
     "frames",
@@ -43,7 +43,8 @@ pub(crate) fn port(table: &Table<'_>, findings: &mut Findings) -> Option<Port> {
         word(v, &[("strict", Strict), ("loose", Loose), ("off", Off)])
     });
     let name = table.required("name", "the name of a network device", "\"wan0\"", findings, device)?;
-    Some(Port { name, attach, reverse_path, line: table.line })
+    let vrf = table.optional("vrf", findings, super::vrf::name);
+    Some(Port { name, attach, reverse_path, vrf, line: table.line })
 }
 
 pub(crate) fn device(value: &DeValue<'_>) -> Result<DeviceName, Bad> {

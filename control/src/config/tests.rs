@@ -59,6 +59,7 @@ mod examples;
 mod children;
 mod interfaces;
 mod gre;
+mod vrfs;
 mod errors;
 mod levels;
 mod difference;

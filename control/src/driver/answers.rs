@@ -194,6 +194,7 @@ fn tunnel(
         idle_out_s: idle(Direction::Outbound),
         one_way_s: core.watch.one_way(now, t.id).as_ref().map(Duration::as_secs),
         interface: t.interface.as_ref().map(|it| it.name.to_string()),
+        vrf: t.vrf.clone(),
         selectors: match child {
             Some(c) => c.selectors.iter().map(selector_text).collect(),
             None => t.selectors.iter().map(|s| selector_text(&s.selector)).collect(),

@@ -8,7 +8,9 @@ use super::{Driver, DriverError};
 use crate::config::{self, Config, TunnelInterface};
 use crate::kernel::{self, Link, TunnelDevice};
 use ravelin_ike::config::Start;
-use ravelin_ring::msg::{Behind, Gre, Interface, InterfaceId, InterfaceName, TableCommand};
+use ravelin_ring::msg::{
+    Behind, Gre, Interface, InterfaceId, InterfaceName, PortId, TableCommand, VrfId, VrfPart,
+};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +60,18 @@ impl Numbers {
             Some((Behind::Tunnel { tunnel: t.id, hold }, t.interface.as_ref()?))
         });
         let list = tunnels.chain(config.gre.iter().filter_map(|it| Some((behind(it, config)?, &it.device))));
-        core::iter::once(TableCommand::ClearInterfaces).chain(list.filter_map(interface)).collect()
+        let all = core::iter::once(TableCommand::ClearInterfaces).chain(list.filter_map(interface));
+        all.chain(self.members(config)).collect()
+    }
+
+    /// Which ports and devices belong to which VRF.
+    fn members(&self, config: &Config) -> Vec<TableCommand> {
+        let ports = (0..).zip(&config.ports).map(|(n, port)| (VrfPart::Port(PortId(n)), &port.vrf));
+        let devices = vrfs_of_devices(config)
+            .filter_map(|(it, vrf)| Some((VrfPart::Interface(*self.now.get(it.name.as_str())?), vrf)));
+        let all = ports.chain(devices).map(|(part, vrf)| (part, config.vrf(vrf.as_deref())));
+        let others = all.filter(|(_, vrf)| *vrf != VrfId::MAIN);
+        others.map(|(part, vrf)| TableCommand::InVrf { vrf, part }).collect()
     }
 }
 
@@ -79,19 +92,43 @@ fn behind(gre: &config::Gre, config: &Config) -> Option<Behind> {
     }))
 }
 
+/// The devices of tunnels, each with the VRF of what goes through.
+fn vrfs_of_devices(config: &Config) -> impl Iterator<Item = (&TunnelInterface, &Option<String>)> {
+    let tunnels = config.tunnels.iter().filter_map(|t| Some((t.interface.as_ref()?, &t.vrf)));
+    tunnels.chain(config.gre.iter().map(|gre| (&gre.device, &gre.vrf)))
+}
+
+/// The VRFs of all devices that belong to one, by their names, and all VRFs there are.
+fn memberships(config: &Config) -> (BTreeMap<String, VrfId>, BTreeSet<VrfId>) {
+    let ports = config.ports.iter().map(|port| (port.name.to_string(), &port.vrf));
+    let devices = vrfs_of_devices(config).map(|(it, vrf)| (it.name.to_string(), vrf));
+    let all = ports.chain(devices).map(|(name, vrf)| (name, config.vrf(vrf.as_deref())));
+    let others = all.filter(|(_, vrf)| *vrf != VrfId::MAIN);
+    (others.collect(), config.vrfs.iter().map(config::Vrf::id).collect())
+}
+
 fn names(config: &Config) -> impl Iterator<Item = String> {
     config.devices().map(|device| device.name.to_string())
 }
 
 /// What the kernel has to make of them.
 pub(super) fn wanted(config: &Config) -> Vec<TunnelDevice> {
-    let device = |it: &TunnelInterface| TunnelDevice {
+    let device = |(it, vrf): (&TunnelInterface, &Option<String>)| TunnelDevice {
+        vrf: config.vrf(vrf.as_deref()),
         name: it.name.to_string(),
         mtu: it.mtu,
         addresses: it.addresses.clone(),
         routes: it.routes.clone(),
     };
-    config.devices().map(device).collect()
+    // What policies of a VRF protect goes nowhere while nobody does; in the main one table 4500 sees to that.
+    let held = config.vrfs.iter().map(|vrf| TunnelDevice {
+        vrf: vrf.id(),
+        name: String::new(),
+        mtu: 0,
+        addresses: vec![],
+        routes: config.selectors_in(vrf.id()).flat_map(|s| kernel::prefixes_of(&s.remote)).collect(),
+    });
+    vrfs_of_devices(config).map(device).chain(held).collect()
 }
 
 /// As the driver has them.
@@ -110,6 +147,8 @@ impl Driver {
         let gone = self.devices.numbers.follow(&self.core.config);
         self.devices.gone.extend(gone);
         self.mirror.name_interfaces(self.devices.numbers.all().clone());
+        let (members, vrfs) = memberships(&self.core.config);
+        self.mirror.name_vrfs(members, vrfs);
     }
 
     /// Brings the devices to what the configuration says, as far as they are there.

@@ -7,7 +7,7 @@
 use super::devices::Numbers;
 use crate::config::{Config, PeerSelectors, Tunnel, TunnelSelector};
 use crate::kernel::{ProtectedRoute, ProtectedRoutes, prefixes_of};
-use ravelin_ring::msg::{Generation, TableCommand};
+use ravelin_ring::msg::{Generation, TableCommand, VrfId, VrfPart};
 use ravelin_wire::Prefix;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -20,6 +20,10 @@ pub(super) fn of_config(config: &Config, peers: &PeerSelectors, numbers: &Number
     let mut out = policies(config, peers);
     out.push(TableCommand::ClearProtectedRanges);
     out.extend(config.protected().into_iter().map(TableCommand::AddProtectedRange));
+    for vrf in &config.vrfs {
+        let ranges = config.protected_in(vrf.id()).into_iter().map(VrfPart::Protected);
+        out.extend(ranges.map(|part| TableCommand::InVrf { vrf: vrf.id(), part }));
+    }
     out.extend(numbers.commands(config));
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
@@ -30,7 +34,11 @@ pub(super) fn of_config(config: &Config, peers: &PeerSelectors, numbers: &Number
 pub(super) fn policies(config: &Config, peers: &PeerSelectors) -> Vec<TableCommand> {
     let all = config.policies_with(peers).into_iter().map(TableCommand::AddPolicy);
     let clear = core::iter::once(TableCommand::ClearPolicies);
-    clear.chain(all).chain(config.nat_commands(peers)).collect()
+    let others = config.vrfs.iter().map(crate::config::Vrf::id).flat_map(|vrf| {
+        let all = config.policies_in(vrf, peers).into_iter().map(VrfPart::Policy);
+        all.map(move |part| TableCommand::InVrf { vrf, part })
+    });
+    clear.chain(all).chain(others).chain(config.nat_commands(peers)).collect()
 }
 
 /// The routes of table 4500. `addresses` are the host's; `given` those that a tunnel got from its peer: who asks for
@@ -42,7 +50,7 @@ pub(super) fn protected_routes<'g>(
 ) -> ProtectedRoutes {
     let mut out = ProtectedRoutes::new();
     let selectors = || config.selectors();
-    for tunnel in config.tunnels.iter().filter(|t| t.is_policy_based()) {
+    for tunnel in config.policy_tunnels(VrfId::MAIN) {
         for TunnelSelector { selector, .. } in &tunnel.selectors {
             let fits = |a: &&IpAddr| selector.local.contains(**a);
             let source = match tunnel.exchanges.addresses.is_empty() {

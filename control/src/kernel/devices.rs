@@ -18,6 +18,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use ravelin_ring::msg::VrfId;
 use ravelin_wire::Prefix;
 use rtnetlink::{Handle, LinkUnspec, new_connection};
 use std::collections::BTreeSet;
@@ -33,6 +34,9 @@ pub(super) const ALIAS: &str = "ravelin: tunnel";
 /// What one tunnel's device has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelDevice {
+    /// Where its routes stand.
+    pub vrf: VrfId,
+    /// Empty: no device, only routes that lead nowhere.
     pub name: String,
     pub mtu: u16,
     pub addresses: Vec<(IpAddr, u8)>,
@@ -46,7 +50,11 @@ enum Way {
     Blackhole,
 }
 
-type Routes = BTreeSet<(Prefix, Way)>;
+type Routes = BTreeSet<(u32, Prefix, Way)>;
+
+fn table(vrf: VrfId) -> u32 {
+    if vrf == VrfId::MAIN { TABLE_MAIN } else { vrf.0.into() }
+}
 
 /// Brings devices and routes to what `wanted` says. Devices that are not there yet have blackholes only.
 ///
@@ -62,7 +70,8 @@ pub async fn apply(wanted: &[TunnelDevice], model: &Model) -> Result<(), KernelE
 async fn bring(handle: &Handle, wanted: &[TunnelDevice], model: &Model) -> Result<(), KernelError> {
     let mut routes = Routes::new();
     for device in wanted {
-        routes.extend(device.routes.iter().map(|p| (*p, Way::Blackhole)));
+        let table = table(device.vrf);
+        routes.extend(device.routes.iter().map(|p| (table, *p, Way::Blackhole)));
         let Some(link) = model.link_named(&device.name) else { continue };
         if !link.up || link.mtu != u32::from(device.mtu) {
             raise(handle, device, link.index).await?;
@@ -71,7 +80,7 @@ async fn bring(handle: &Handle, wanted: &[TunnelDevice], model: &Model) -> Resul
             set_addresses(handle, device, link.index).await?;
         }
         if link.up {
-            routes.extend(device.routes.iter().map(|p| (*p, Way::Device(link.index))));
+            routes.extend(device.routes.iter().map(|p| (table, *p, Way::Device(link.index))));
         }
     }
     set_routes(handle, &routes).await
@@ -169,7 +178,7 @@ async fn present(handle: &Handle) -> Result<Routes, KernelError> {
 }
 
 /// What is there already, or is gone already, is as it should be.
-async fn change(handle: &Handle, route: &(Prefix, Way), add: bool) -> Result<(), KernelError> {
+async fn change(handle: &Handle, route: &(u32, Prefix, Way), add: bool) -> Result<(), KernelError> {
     let (message, flags) = match add {
         true => (RouteNetlinkMessage::NewRoute(message(route)), NLM_F_CREATE | NLM_F_EXCL),
         false => (RouteNetlinkMessage::DelRoute(message(route)), 0),
@@ -181,14 +190,14 @@ async fn change(handle: &Handle, route: &(Prefix, Way), add: bool) -> Result<(),
     }
 }
 
-fn message((prefix, way): &(Prefix, Way)) -> RouteMessage {
+fn message((table, prefix, way): &(u32, Prefix, Way)) -> RouteMessage {
     let mut m = RouteMessage::default();
     m.header.address_family =
         if prefix.addr().is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     m.header.destination_prefix_length = prefix.len();
     m.header.protocol = RouteProtocol::Other(RULE_MARK);
     m.header.scope = RouteScope::Universe;
-    m.attributes.push(RouteAttribute::Table(TABLE_MAIN));
+    m.attributes.push(RouteAttribute::Table(*table));
     if prefix.len() > 0 {
         m.attributes.push(RouteAttribute::Destination(RouteAddress::from(prefix.addr())));
     }
@@ -209,7 +218,7 @@ fn message((prefix, way): &(Prefix, Way)) -> RouteMessage {
 
 /// One of ours.
 #[allow(clippy::wildcard_enum_match_arm)] // three of thirty attributes, two of a dozen kinds
-fn of(m: &RouteMessage) -> Option<(Prefix, Way)> {
+fn of(m: &RouteMessage) -> Option<(u32, Prefix, Way)> {
     let (mut table, mut device, mut destination) = (u32::from(m.header.table), None, None);
     for attribute in &m.attributes {
         match attribute {
@@ -220,7 +229,7 @@ fn of(m: &RouteMessage) -> Option<(Prefix, Way)> {
             _ => {}
         }
     }
-    if table != TABLE_MAIN || m.header.protocol != RouteProtocol::Other(RULE_MARK) {
+    if table == super::TABLE || m.header.protocol != RouteProtocol::Other(RULE_MARK) {
         return None;
     }
     let any: IpAddr = match m.header.address_family {
@@ -229,8 +238,8 @@ fn of(m: &RouteMessage) -> Option<(Prefix, Way)> {
     };
     let prefix = Prefix::of(destination.unwrap_or(any), m.header.destination_prefix_length).ok()?;
     match m.header.kind {
-        RouteType::Unicast => Some((prefix, Way::Device(device?))),
-        RouteType::BlackHole => Some((prefix, Way::Blackhole)),
+        RouteType::Unicast => Some((table, prefix, Way::Device(device?))),
+        RouteType::BlackHole => Some((table, prefix, Way::Blackhole)),
         _ => None,
     }
 }
@@ -243,7 +252,7 @@ mod tests {
     fn a_route_is_read_as_it_was_written_and_no_other_is_ours() {
         for prefix in ["10.2.0.0/16", "0.0.0.0/0", "fd00:2::/64", "::/0"] {
             for way in [Way::Device(7), Way::Blackhole] {
-                let route = (prefix.parse().unwrap(), way);
+                let route = (TABLE_MAIN, prefix.parse().unwrap(), way);
                 assert_eq!(of(&message(&route)), Some(route));
                 let mut other = message(&route);
                 other.header.protocol = RouteProtocol::Static;

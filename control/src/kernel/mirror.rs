@@ -11,10 +11,10 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use ravelin_ring::msg::{InterfaceId, PortId, TableCommand};
+use ravelin_ring::msg::{InterfaceId, PortId, TableCommand, VrfId};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tracing::{debug, warn};
 
@@ -104,6 +104,11 @@ impl Mirror {
     /// Devices of route-based tunnels, by name: what routes lead into them is told anew.
     pub fn name_interfaces(&mut self, names: BTreeMap<String, InterfaceId>) {
         self.model.name_interfaces(names);
+    }
+
+    /// Devices that belong to VRFs, and the tables that are VRFs.
+    pub fn name_vrfs(&mut self, members: BTreeMap<String, VrfId>, tables: BTreeSet<VrfId>) {
+        self.dump_due |= self.model.name_vrfs(members, tables);
     }
 
     /// The next [`Self::difference`] reads the kernel's tables anew.

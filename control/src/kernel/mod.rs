@@ -8,6 +8,7 @@
 
 mod mirror;
 mod model;
+mod vrf;
 mod parse;
 mod failclosed;
 mod sources;

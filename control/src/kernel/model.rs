@@ -4,7 +4,8 @@
 //! Reads: [`Change`]s. Writes: the difference to what was told before, as [`TableCommand`]s.
 //! Never: talks to the kernel or the data plane itself.
 
-use ravelin_ring::msg::{InterfaceId, Neighbour, NextHop, Port, PortId, Route, TableCommand};
+use super::vrf::{self, Vrfs, single};
+use ravelin_ring::msg::{InterfaceId, Neighbour, NextHop, Port, PortId, Route, TableCommand, VrfId};
 use ravelin_wire::Prefix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ pub struct Link {
 pub enum Table {
     Local,
     Main,
+    Vrf(VrfId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ pub struct Model {
     tun: String,
     /// Devices of route-based tunnels.
     interfaces: BTreeMap<String, InterfaceId>,
+    vrfs: Vrfs,
     links: HashMap<u32, Link>,
     addresses: BTreeSet<(u32, IpAddr)>,
     routes: BTreeMap<Prefix, Vec<KernelRoute>>,
@@ -91,9 +94,9 @@ pub struct Model {
     dirty_neighbours: BTreeSet<(u32, IpAddr)>,
     /// Devices went or changed names: what was told of neighbours by port may be another device's.
     devices_changed: bool,
-    told_routes: BTreeMap<Prefix, NextHop>,
+    told_routes: BTreeMap<(VrfId, Prefix), NextHop>,
     /// Further next hops of those that have several.
-    told_more: BTreeMap<Prefix, Vec<NextHop>>,
+    told_more: BTreeMap<(VrfId, Prefix), Vec<NextHop>>,
     told_neighbours: BTreeMap<(u16, IpAddr), [u8; 6]>,
     told_ports: BTreeMap<u16, Port>,
 }
@@ -110,6 +113,20 @@ impl Model {
         }
     }
 
+    /// True: routes of other tables are wanted now than were read.
+    pub fn name_vrfs(&mut self, members: BTreeMap<String, VrfId>, tables: BTreeSet<VrfId>) -> bool {
+        let more = self.vrfs.follow(members, tables);
+        self.all_dirty();
+        more
+    }
+
+    /// An address of a device that belongs to the VRF: the kernel has all of them in one table, unless it has the VRF, too.
+    fn is_own(&self, vrf: VrfId, prefix: &Prefix) -> bool {
+        let of = |index: &u32| self.links.get(index).and_then(|link| self.vrfs.members.get(&link.name));
+        let own = |(index, addr): &(u32, IpAddr)| *addr == prefix.addr() && of(index) == Some(&vrf);
+        single(prefix.addr()) == Some(*prefix) && self.addresses.iter().any(own)
+    }
+
     /// Applies one change. True: routes may have gone without a word (a link or address went), a dump is due.
     pub fn apply(&mut self, change: Change) -> bool {
         match change {
@@ -120,11 +137,14 @@ impl Model {
                 return self.links.remove(&index).is_some();
             }
             Change::Address { index, addr, present: true } => {
+                self.dirty.extend(single(addr));
                 self.addresses.insert((index, addr));
             }
             Change::Address { index, addr, present: false } => {
+                self.dirty.extend(single(addr));
                 return self.addresses.remove(&(index, addr));
             }
+            Change::RouteAdded { route, .. } if !self.vrfs.has(route.table) => {}
             Change::RouteAdded { route, replaces } => self.add_route(route, replaces),
             Change::RouteGone(route) => {
                 self.dirty.insert(route.prefix);
@@ -180,7 +200,8 @@ impl Model {
     /// Where what is for `addr` goes: by the longest prefix that holds it.
     pub fn leads(&self, addr: IpAddr) -> Option<NextHop> {
         let longest = if addr.is_ipv4() { 32 } else { 128 };
-        (0..=longest).rev().find_map(|len| self.next_hops(&Prefix::of(addr, len).ok()?).first().copied())
+        let hops = |len| self.next_hops(VrfId::MAIN, &Prefix::of(addr, len).ok()?).first().copied();
+        (0..=longest).rev().find_map(hops)
     }
 
     pub fn link_named(&self, name: &str) -> Option<&Link> {
@@ -236,7 +257,8 @@ impl Model {
 
     fn all_dirty(&mut self) {
         self.dirty.extend(self.routes.keys());
-        self.dirty.extend(self.told_routes.keys());
+        self.dirty.extend(self.told_routes.keys().map(|(_, prefix)| *prefix));
+        self.dirty.extend(self.addresses.iter().filter_map(|(_, addr)| single(*addr)));
     }
 
     fn port_of(&self, index: u32) -> Option<PortId> {
@@ -287,16 +309,23 @@ impl Model {
             if self.routes.get(&prefix).is_some_and(Vec::is_empty) {
                 self.routes.remove(&prefix);
             }
-            let wanted = self.next_hops(&prefix);
-            if self.told(&prefix).eq(wanted.iter().copied()) {
-                continue;
+            let told = self.vrfs.tables.iter().chain(&self.vrfs.gone).copied();
+            for vrf in core::iter::once(VrfId::MAIN).chain(told).collect::<Vec<_>>() {
+                self.tell_route(vrf, prefix, out);
             }
-            out.extend(
-                self.told(&prefix).map(|next_hop| TableCommand::RemoveRoute(Route { prefix, next_hop })),
-            );
-            out.extend(wanted.iter().map(|&next_hop| TableCommand::AddRoute(Route { prefix, next_hop })));
-            self.note_told(prefix, &wanted);
         }
+        self.vrfs.gone.clear();
+    }
+
+    fn tell_route(&mut self, vrf: VrfId, prefix: Prefix, out: &mut Vec<TableCommand>) {
+        let (key, wanted) = ((vrf, prefix), self.next_hops(vrf, &prefix));
+        if self.told(&key).eq(wanted.iter().copied()) {
+            return;
+        }
+        let removed = self.told(&key).map(|next_hop| vrf::removal(vrf, Route { prefix, next_hop }));
+        out.extend(removed);
+        out.extend(wanted.iter().map(|&next_hop| vrf::addition(vrf, Route { prefix, next_hop })));
+        self.note_told(key, &wanted);
     }
 
     fn tell_neighbours(&mut self, out: &mut Vec<TableCommand>) {

@@ -11,6 +11,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use ravelin_ring::msg::VrfId;
 use ravelin_wire::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -86,7 +87,7 @@ fn route(m: &RouteMessage) -> Option<KernelRoute> {
     let table = match parts.table {
         TABLE_MAIN => Table::Main,
         TABLE_LOCAL => Table::Local,
-        _ => return None,
+        other => Table::Vrf(VrfId(u16::try_from(other).ok().filter(|n| *n > 0)?)),
     };
     #[allow(clippy::wildcard_enum_match_arm)] // MPLS, bridges, and thirty others
     let any = match m.header.address_family {

@@ -32,6 +32,7 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         idle_out_s: None,
         one_way_s: None,
         interface: None,
+        vrf: None,
         selectors: vec!["10.1.0.0/24 = 10.2.0.0/24".into(), "10.1.1.0/24 = 10.2.0.0/24".into()],
         addresses: if up { vec!["10.3.0.8".into()] } else { vec![] },
         dns: if up { vec!["10.1.0.53".into(), "10.1.0.54".into()] } else { vec![] },
@@ -389,7 +390,7 @@ fn json_keys_are_stable() {
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
         "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite interface \
          last_error last_error_age_s local local_id mode name one_way_s peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
-         spi_out state suite traffic_in traffic_out"
+         spi_out state suite traffic_in traffic_out vrf"
     );
     assert_eq!(
         keys(&Answer::Sas(vec![sa(SaDirection::In)])),

@@ -180,6 +180,8 @@ named! {
         GreUnprotected = "gre_unprotected",
         /// The route of a GRE packet leads into a GRE tunnel: it would never leave.
         GreLoop = "gre_loop",
+        /// For the host itself, or a device that is no port, out of a VRF beside the main one: the kernel would answer by the main one.
+        VrfLocal = "vrf_local",
     }
 }
 

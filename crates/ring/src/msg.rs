@@ -27,6 +27,15 @@ pub struct PortId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WorkerId(pub u16);
 
+/// Names a VRF: routes and policies of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct VrfId(pub u16);
+
+impl VrfId {
+    /// Of everything that belongs to no other, and of what is outside of tunnels.
+    pub const MAIN: Self = Self(0);
+}
+
 /// Rises with every published change of the tables.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Generation(pub u64);
@@ -291,6 +300,18 @@ pub struct Port {
     pub up: bool,
 }
 
+/// What a VRF has, as the main one has it by commands of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VrfPart {
+    AddRoute(Route),
+    RemoveRoute(Route),
+    Policy(Policy),
+    /// Steered on the ports of the VRF alone.
+    Protected(AddrRange),
+    Port(PortId),
+    Interface(InterfaceId),
+}
+
 /// To the data plane's main thread. Changes gather until `Commit`, which compiles and publishes them to every worker
 /// under `generation` and is answered by [`TableEvent::Committed`] after all have taken it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -322,6 +343,12 @@ pub enum TableCommand {
         tunnel: TunnelId,
         /// Or [`NatRule::MSS_OF_PATH`].
         mss: u16,
+    },
+    /// Of a VRF beside the main one. `ClearPolicies`, `ClearRoutes`, `ClearProtectedRanges` are about all VRFs, and
+    /// `ClearInterfaces` about what belongs to which.
+    InVrf {
+        vrf: VrfId,
+        part: VrfPart,
     },
     /// Devices of route-based tunnels and of GRE. What routes lead into them is steered as protected ranges are.
     ClearInterfaces,

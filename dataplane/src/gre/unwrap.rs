@@ -16,7 +16,7 @@ use crate::spd::{Answer, Fit, Query};
 use crate::stats::Stats;
 use crate::tables::Tables;
 use ravelin_ring::counters::{Counter, Drop};
-use ravelin_ring::msg::TunnelId;
+use ravelin_ring::msg::{TunnelId, VrfId};
 use ravelin_wire::gre::{Flaw, Gre};
 use ravelin_wire::ipv4::Ipv4Mut;
 use ravelin_wire::ipv6::Ipv6Mut;
@@ -34,7 +34,7 @@ pub(crate) fn uncover(
 ) {
     let mut each = |at, packet: &mut Packet| {
         let from_outside = matches!(packet.door, Door::Port(_) | Door::Sa);
-        if packet.meta.ip.protocol != protocol::GRE || !from_outside {
+        if packet.meta.ip.protocol != protocol::GRE || !from_outside || packet.meta.vrf != VrfId::MAIN {
             return Ok(());
         }
         let ends = tables.gre.between(packet.destination(), packet.source());
@@ -74,7 +74,7 @@ fn one<'t>(
     if !packet.frame.pull_front(at + gre.len()) {
         return Err(Drop::GreLength);
     }
-    inner(packet, ip.tos, gre.protocol == ethernet::IPV6, tunnel)?;
+    inner(packet, ip.tos, gre.protocol == ethernet::IPV6, tunnel, tables.vrfs.of_interface(tunnel.id))?;
     // Last: what is refused leaves the numbers as they were.
     match gre.sequence {
         Some(number) if tunnel.spec.sequence && !tunnel.state.take(number, dry) => Err(Drop::GreSequence),
@@ -119,7 +119,7 @@ fn lawful(gre: &Gre, tunnel: &Tunnel, by: Option<TunnelId>) -> Result<(), Drop> 
 }
 
 /// The frame begins with the inner packet.
-fn inner(packet: &mut Packet, outer_tos: u8, is_v6: bool, tunnel: &Tunnel) -> Result<(), Drop> {
+fn inner(packet: &mut Packet, outer_tos: u8, is_v6: bool, tunnel: &Tunnel, vrf: VrfId) -> Result<(), Drop> {
     // Multicast and link-local addresses are lawful on the link that the tunnel is, as from its device.
     let door = Door::Device(tunnel.id);
     let bytes = packet.frame.data();
@@ -137,6 +137,7 @@ fn inner(packet: &mut Packet, outer_tos: u8, is_v6: bool, tunnel: &Tunnel) -> Re
     }
     packet.meta.ip = ip;
     (packet.meta.tag, packet.meta.opened) = (None, false);
+    packet.meta.vrf = vrf;
     interface::enter_by(packet, tunnel.id);
     Ok(())
 }

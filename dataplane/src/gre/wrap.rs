@@ -13,6 +13,7 @@ use crate::route;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::VrfId;
 use ravelin_wire::gre::Gre;
 use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header};
 use ravelin_wire::ipv6::{Ipv6, Ipv6Header};
@@ -135,6 +136,7 @@ fn begin(packet: &mut Packet, is_v6: bool) -> Result<(), Drop> {
     (meta.tag, meta.flow) = (None, flow::NONE);
     (meta.opened, meta.translated, meta.fleeting) = (false, false, false);
     (meta.made_here, meta.aged) = (true, true);
+    meta.vrf = VrfId::MAIN; // its ends are outside
     Ok(())
 }
 

@@ -57,10 +57,11 @@ fn source(packet: &Packet, tables: &Tables) -> Option<u128> {
             let near = tables.port(port).and_then(|p| p.address_v6);
             near.or_else(|| tables.locals_v6().first().copied())
         }
-        Door::Sa | Door::Inner(_) => tables.locals_v6().iter().copied().find(|local| {
+        Door::Sa | Door::Inner(_) | Door::Vrf(_) => tables.locals_v6().iter().copied().find(|local| {
             let query =
                 Query::V6(Asked { local: *local, remote: src, protocol: protocol::ICMPV6, ports: None });
-            matches!(tables.spd.lookup(&query), (Answer::Protect(_), _)) || tables.leads_into_tunnel(packet)
+            matches!(tables.policy(packet.meta.vrf, &query), (Answer::Protect(_), _))
+                || tables.leads_into_tunnel(packet)
         }),
     }
 }

@@ -35,7 +35,7 @@ use crate::verdict::Verdict;
 use fragments::Fragments;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::inspect;
-use ravelin_ring::msg::WorkerId;
+use ravelin_ring::msg::{VrfId, WorkerId};
 use ravelin_wire::protocol;
 use stage::Turn;
 use store::{Counts, Store};
@@ -144,7 +144,9 @@ fn each(
 ) {
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)) else { continue };
-        if !packet.pending() || packet.meta.ip.v6 || passive::is_odd(&packet.meta.ip) {
+        // Sessions are told apart by addresses, which another VRF may have too.
+        let elsewhere = packet.meta.vrf != VrfId::MAIN;
+        if !packet.pending() || elsewhere || packet.meta.ip.v6 || passive::is_odd(&packet.meta.ip) {
             continue;
         }
         // Flows are known without identifiers and quoted packets, which decide here.

@@ -48,12 +48,15 @@ pub(crate) fn ask(
     before: Option<&Ip>,
     hop: Hop,
 ) -> ((Answer, u64), (Answer, u64)) {
-    let (spd, nothing) = (&tables.spd, (Answer::Bypass, u64::MAX));
+    let nothing = (Answer::Bypass, u64::MAX);
+    let lookup = |query: &Query| tables.policy(packet.meta.vrf, query);
     let came = match packet.door {
-        Door::Port(_) | Door::Sa => spd.lookup(&before.map_or_else(|| Query::inbound(packet), Query::came)),
+        Door::Port(_) | Door::Sa | Door::Vrf(_) => {
+            lookup(&before.map_or_else(|| Query::inbound(packet), Query::came))
+        }
         Door::Tun | Door::Device(_) | Door::Inner(_) => nothing,
     };
-    let goes = if hop == Hop::Local { nothing } else { spd.lookup(&Query::outbound(packet)) };
+    let goes = if hop == Hop::Local { nothing } else { lookup(&Query::outbound(packet)) };
     (interface::without_default(packet, came, hop), interface::without_default(packet, goes, hop))
 }
 
@@ -67,7 +70,7 @@ fn judge(packet: &Packet, tables: &Tables, before: Option<&Ip>) -> Result<Option
     let (came, came_order) = match packet.door {
         Door::Port(_) => guard(came)?,
         // The SA has been asked; its policy stands for the packet, as far as a lower one does not discard it.
-        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) => came,
+        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) | Door::Vrf(_) => came,
     };
     let discarded = (came == Answer::Discard && came_order <= goes_order)
         || (goes == Answer::Discard && goes_order <= came_order && !packet.meta.made_here);

@@ -185,6 +185,11 @@ impl Fib {
         }
     }
 
+    /// How many places there are.
+    pub(crate) fn places(&self) -> u32 {
+        u32::try_from(self.hops.len()).unwrap_or(u32::MAX)
+    }
+
     /// No longer prefix led there.
     pub(crate) fn is_default(&self, place: u32) -> bool {
         self.defaults.contains(&place)
@@ -221,9 +226,14 @@ impl Fib {
     /// Of several the first.
     #[inline]
     pub(crate) fn hop(&self, place: u32) -> Hop {
+        self.get(place).unwrap_or(Hop::None)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, place: u32) -> Option<Hop> {
         let place =
             if Self::is_several(place) { self.several(place).first().map_or(0, |w| w.place) } else { place };
-        self.hops.get(place as usize).copied().unwrap_or(Hop::None)
+        self.hops.get(place as usize).copied()
     }
 }
 

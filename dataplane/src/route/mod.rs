@@ -7,7 +7,7 @@
 mod fib;
 mod fib6;
 
-pub(crate) use fib::{Fib, Hop, MAX_HOPS};
+pub(crate) use fib::{Fib, Hop, MAX_HOPS, NO_ROUTE};
 
 use crate::batch::Batch;
 use crate::hold::Hold;
@@ -16,7 +16,7 @@ use crate::packet::{Door, Packet};
 use crate::tables::{Link, Tables};
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::PortId;
+use ravelin_ring::msg::{PortId, VrfId};
 use ravelin_ring::paths::Flow;
 use ravelin_wire::MacAddr;
 use ravelin_wire::ethernet::{self, Ethernet, Tag};
@@ -26,6 +26,10 @@ use std::net::IpAddr;
 /// First look-up: the way out by the FIB. What has none may still belong to a tunnel, whose outer address has one.
 pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
     batch.each(clear, |packet| {
+        if packet.meta.vrf != VrfId::MAIN {
+            packet.meta.hop = tables.way_in_vrf(packet, packet.destination());
+            return Ok(());
+        }
         let place = if packet.meta.ip.v6 {
             tables.fib.lookup_v6(packet.addresses_v6().1)
         } else {
@@ -39,11 +43,14 @@ pub(crate) fn resolve(batch: &mut Batch, clear: &[u16], tables: &Tables) {
 /// Of several next hops the one that the packet's flow takes; the parts of a fragmented packet take one.
 #[inline]
 pub(crate) fn way(packet: &Packet, place: u32, tables: &Tables) -> u32 {
-    tables.way(place, || {
-        let ip = &packet.meta.ip;
-        let ports = if ip.portless || ip.fragment { (0, 0) } else { ip.ports };
-        Flow::between(packet.source(), packet.destination()).with(ip.protocol, ports)
-    })
+    tables.way(place, || flow(packet))
+}
+
+/// What decides among several next hops.
+pub(crate) fn flow(packet: &Packet) -> Flow {
+    let ip = &packet.meta.ip;
+    let ports = if ip.portless || ip.fragment { (0, 0) } else { ip.ports };
+    Flow::between(packet.source(), packet.destination()).with(ip.protocol, ports)
 }
 
 /// Second look-up, of clear packets: the port and the link address, or the kernel.
@@ -60,10 +67,15 @@ pub(crate) fn egress(
         Hop::Blackhole => Err(Drop::RouteBlackhole),
         // The kernel sent it to us: giving it back would go round in circles.
         Hop::Local | Hop::Kernel if packet.door == Door::Tun && !packet.meta.made_here => Err(Drop::NoRoute),
+        Hop::Local | Hop::Kernel
+            if packet.meta.vrf != VrfId::MAIN && !matches!(packet.door, Door::Inner(_)) =>
+        {
+            Err(Drop::VrfLocal)
+        }
         Hop::Local | Hop::Kernel => {
             packet.verdict = match packet.door {
                 Door::Inner(interface) => Verdict::Deliver { interface },
-                Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) => Verdict::Punt,
+                Door::Port(_) | Door::Tun | Door::Sa | Door::Device(_) | Door::Vrf(_) => Verdict::Punt,
             };
             Ok(())
         }

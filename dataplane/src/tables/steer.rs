@@ -1,9 +1,11 @@
-//! What the XDP program would do with a frame by these tables: for `explain`, by the very function that it runs.
+//! What the XDP program is told, and what it would do with a frame by these tables: for `explain`, by the very function that
+//! it runs.
 //!
 //! Decides: nothing of its own. Never: asked for a packet on its way.
 
-use super::Tables;
+use super::{TableStore, Tables};
 use crate::nat::steer::port_ranges;
+use ravelin_ring::msg::Interface;
 use ravelin_wire::classify::{Steer, SteerTables, classify};
 use ravelin_wire::{AddrRange, PortRanges, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,6 +14,23 @@ use std::sync::Arc;
 /// The list before where nothing changed: most commits are about neighbours.
 pub(super) fn shared(last: &Arc<[AddrRange]>, now: &[AddrRange]) -> Arc<[AddrRange]> {
     if **last == *now { last.clone() } else { now.into() }
+}
+
+impl TableStore {
+    /// For the XDP program: addresses at which ESP is ours.
+    pub fn gateway_addresses(&self) -> &[IpAddr] {
+        &self.gateways
+    }
+
+    /// The devices of route-based tunnels, as gathered, and as they were compiled last.
+    pub fn interfaces(&self) -> (&[Interface], &[Interface]) {
+        (self.devices.list(), self.devices.kept())
+    }
+
+    /// For the XDP program: what is steered beside ESP.
+    pub fn protected_ranges(&self) -> &[AddrRange] {
+        &self.protected
+    }
 }
 
 impl Tables {

@@ -35,7 +35,7 @@ impl Worker {
 
     /// In force from the next batch on.
     pub fn set_tables(&mut self, tables: Arc<Tables>) {
-        self.way.db.tunnels.follow(tables.spd.tunnels(), tables.interfaces.tunnels());
+        self.way.db.tunnels.follow(tables.spd.tunnels(), tables.vrfs.tunnels());
         self.way.flows.carry_v6(self.way.db.max_sas(), tables.carries_v6());
         self.way.nat.follow(&tables.nat);
         self.way.hold.resolved(&tables.neighbours);

@@ -8,7 +8,7 @@ use crate::classify::Classes;
 use crate::clock::Now;
 use crate::packet::Packet;
 use crate::share::{Helpers, Kind};
-use crate::{classify, gre, inbound, mss, outbound};
+use crate::{classify, gre, inbound, mss, outbound, vrf};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::WorkerId;
 use ravelin_xsk::FramePool;
@@ -98,6 +98,9 @@ impl Way {
             lists.classes.esp.push(at);
         }
         classify::join(batch, &mut lists.classes, &self.flows);
+        if !self.tables.vrfs.is_empty() {
+            vrf::assign(batch, &lists.classes.clear, &mut self.db, &self.tables);
+        }
         if !self.tables.gre.is_empty() {
             let Self { db, tables, flows, stats, dry, .. } = self;
             let Classes { clear, keys, .. } = &mut lists.classes;

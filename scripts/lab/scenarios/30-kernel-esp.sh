@@ -188,6 +188,9 @@ sequence = true'
   equal "$text, another key: no ping" 0 "$(pings hostA "$HOST_B" 2 -W 1)"
   guest_run B "ping -c 2 -i 0.2 -W 1 172.16.0.1 >/dev/null"
   at_least "$text, another key: gre_key" 2 "$(drops_of A gre_key)"
+  sed -i 's/^key = 7/key = 8/; /^checksum = \|^sequence = /d' "$LAB/ravelinA/ravelin.toml"
+  ravelin_do A reload >/dev/null
+  equal "$text, the key changed by a reload: pings" 10 "$(pings hostA "$HOST_B" 10)"
   ipn gwA route add unreachable "$OUT_B"
   check "$text: without a route it is down" wait_until 5 gre_is false
   check_conservation A

@@ -47,7 +47,8 @@ fn port_field(port: &Port) -> (String, String) {
         ReversePath::Loose => " reverse-path=loose",
         ReversePath::Off => " reverse-path=off",
     };
-    (format!("port {}", port.name), format!("attach={attach}{reverse_path}"))
+    let vrf = port.vrf.as_ref().map(|vrf| format!(" vrf={vrf}")).unwrap_or_default();
+    (format!("port {}", port.name), format!("attach={attach}{reverse_path}{vrf}"))
 }
 
 pub(super) fn control_fields(control: &Control) -> Vec<(String, String)> {

@@ -60,6 +60,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("ah-proposals", with("ah-proposals = [\"sha256\"]")),
         ("pool", road.clone()),
         ("dns", road),
+        ("vrf", with("vrf = \"red\"\n[[vrf]]\nname = \"red\"\ntable = 101")),
         ("per-worker", with("per-worker = true")),
         ("shared-crypto", with("shared-crypto = true")),
         ("interface", with("interface = { name = \"tun-a\" }")),

@@ -86,6 +86,7 @@ fn reference_and_manual_are_complete() {
         super::super::nat::TRANSLATION_KEYS,
         travel::TRAVEL_KEYS,
         super::super::gre::OWN_KEYS,
+        vrf::VRF_KEYS,
     ];
     for key in sections.into_iter().flatten() {
         let assigned = format!("{key} = ");

@@ -4,7 +4,7 @@
 //! the one by which the data plane sends the ESP of its tunnels (R59). Never: follows the weights of next hops.
 
 use super::{KernelRoute, Model};
-use ravelin_ring::msg::NextHop;
+use ravelin_ring::msg::{NextHop, VrfId};
 use ravelin_ring::paths::{Flow, Key};
 use ravelin_wire::Prefix;
 use std::net::IpAddr;
@@ -14,9 +14,16 @@ const MAX_HOPS: usize = 16;
 
 impl Model {
     /// Those that leave by ports and tunnels; without any, the first.
-    pub(super) fn next_hops(&self, prefix: &Prefix) -> Vec<NextHop> {
+    pub(super) fn next_hops(&self, vrf: VrfId, prefix: &Prefix) -> Vec<NextHop> {
+        if vrf != VrfId::MAIN && !self.vrfs.tables.contains(&vrf) {
+            return vec![];
+        }
+        if vrf != VrfId::MAIN && self.is_own(vrf, prefix) {
+            return vec![NextHop::Local];
+        }
         let list = self.routes.get(prefix).map(Vec::as_slice).unwrap_or_default();
-        let Some(best) = list.iter().min_by_key(|r| (r.table, r.metric)) else { return vec![] };
+        let ours = |r: &&KernelRoute| r.table.is_of(vrf);
+        let Some(best) = list.iter().filter(ours).min_by_key(|r| (r.table, r.metric)) else { return vec![] };
         // The kernel may tell each next hop of an IPv6 route as a route of its own. Each link has its link-local network.
         let apart = match prefix.addr() {
             IpAddr::V6(addr) => !addr.is_unicast_link_local() && !addr.is_multicast(),
@@ -43,24 +50,24 @@ impl Model {
     }
 
     /// What the data plane was told.
-    pub(super) fn told(&self, prefix: &Prefix) -> impl Iterator<Item = NextHop> {
-        let more = self.told_more.get(prefix).into_iter().flatten();
-        self.told_routes.get(prefix).into_iter().chain(more).copied()
+    pub(super) fn told(&self, key: &(VrfId, Prefix)) -> impl Iterator<Item = NextHop> {
+        let more = self.told_more.get(key).into_iter().flatten();
+        self.told_routes.get(key).into_iter().chain(more).copied()
     }
 
-    pub(super) fn note_told(&mut self, prefix: Prefix, hops: &[NextHop]) {
+    pub(super) fn note_told(&mut self, key: (VrfId, Prefix), hops: &[NextHop]) {
         match hops.split_first() {
             Some((first, more)) => {
-                self.told_routes.insert(prefix, *first);
+                self.told_routes.insert(key, *first);
                 if more.is_empty() {
-                    self.told_more.remove(&prefix);
+                    self.told_more.remove(&key);
                 } else {
-                    self.told_more.insert(prefix, more.to_vec());
+                    self.told_more.insert(key, more.to_vec());
                 }
             }
             None => {
-                self.told_routes.remove(&prefix);
-                self.told_more.remove(&prefix);
+                self.told_routes.remove(&key);
+                self.told_more.remove(&key);
             }
         }
     }
@@ -72,8 +79,9 @@ impl Model {
         }
         let longest = if remote.is_ipv4() { 32 } else { 128 };
         let prefixes = (0..=longest).rev().filter_map(|len| Prefix::of(remote, len).ok());
-        let prefix = prefixes.into_iter().find(|prefix| self.told_routes.contains_key(prefix))?;
-        self.told_more.get(&prefix)?;
+        let mut keys = prefixes.map(|prefix| (VrfId::MAIN, prefix));
+        let key = keys.find(|key| self.told_routes.contains_key(key))?;
+        self.told_more.get(&key)?;
         let flow = Flow::between(local, remote);
         let up = |hop: &NextHop| match hop {
             NextHop::Port { port, .. } => self.told_ports.get(&port.0).is_some_and(|port| port.up),
@@ -83,7 +91,7 @@ impl Model {
             | NextHop::Kernel
             | NextHop::Blackhole => true,
         };
-        let best = self.told(&prefix).filter(up).max_by_key(|hop| flow.rank(Key::from(hop)))?;
+        let best = self.told(&key).filter(up).max_by_key(|hop| flow.rank(Key::from(hop)))?;
         match best {
             NextHop::Port { port, .. } => self.port_index(port),
             NextHop::Local

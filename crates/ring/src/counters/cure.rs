@@ -149,6 +149,9 @@ impl Drop {
             Self::GreUnprotected => {
                 "this GRE tunnel is `protected-by` an IPsec tunnel: do its selectors hold GRE between the two ends?"
             }
+            Self::VrfLocal => {
+                "the host itself is not reached through tunnels of a VRF: use a device (`interface`) in that VRF, or the main one"
+            }
             Self::GreLoop => {
                 "the other end of the GRE tunnel is routed into a GRE tunnel: it needs a route by a port"
             }

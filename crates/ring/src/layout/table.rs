@@ -4,7 +4,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::interface;
 use crate::msg::{
     Action, Generation, InterfaceId, NatKind, NatRule, NatSettings, Neighbour, NextHop, Policy, Port, PortId,
-    Route, TableCommand, TableEvent, TunnelId,
+    Route, TableCommand, TableEvent, TunnelId, VrfId, VrfPart,
 };
 use crate::spsc::Message;
 
@@ -73,6 +73,11 @@ impl Message for TableCommand {
                 to.u32(tunnel.0);
                 to.u16(mss);
             }
+            Self::InVrf { vrf, ref part } => {
+                to.u8(20);
+                to.u16(vrf.0);
+                encode_part(part, to);
+            }
             Self::ClearInterfaces => to.u8(18),
             Self::AddInterface(ref it) => {
                 to.u8(19);
@@ -111,9 +116,51 @@ impl Message for TableCommand {
             17 => Self::AddMss { tunnel: TunnelId(from.u32()?), mss: from.u16()? },
             18 => Self::ClearInterfaces,
             19 => Self::AddInterface(interface::decode(from)?),
+            20 => Self::InVrf { vrf: VrfId(from.u16()?), part: decode_part(from)? },
             _ => return Err(Malformed("unknown table command")),
         })
     }
+}
+
+fn encode_part(part: &VrfPart, to: &mut Writer<'_>) {
+    match *part {
+        VrfPart::AddRoute(route) => {
+            to.u8(1);
+            encode_route(route, to);
+        }
+        VrfPart::RemoveRoute(route) => {
+            to.u8(2);
+            encode_route(route, to);
+        }
+        VrfPart::Policy(policy) => {
+            to.u8(3);
+            encode_policy(&policy, to);
+        }
+        VrfPart::Protected(range) => {
+            to.u8(4);
+            to.range(range);
+        }
+        VrfPart::Port(port) => {
+            to.u8(5);
+            to.u16(port.0);
+        }
+        VrfPart::Interface(id) => {
+            to.u8(6);
+            to.u16(id.0);
+        }
+    }
+}
+
+fn decode_part(from: &mut Reader<'_>) -> Result<VrfPart, Malformed> {
+    Ok(match from.u8()? {
+        1 => VrfPart::AddRoute(decode_route(from)?),
+        2 => VrfPart::RemoveRoute(decode_route(from)?),
+        3 => VrfPart::Policy(decode_policy(from)?),
+        4 => VrfPart::Protected(from.range()?),
+        5 => VrfPart::Port(PortId(from.u16()?)),
+        6 => VrfPart::Interface(InterfaceId(from.u16()?)),
+        _ => return Err(Malformed("unknown part of a VRF")),
+    })
 }
 
 fn encode_policy(policy: &Policy, to: &mut Writer<'_>) {

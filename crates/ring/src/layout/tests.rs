@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (12, [32, 16, 16, 4, 30, 81, 4, 5, 116_496, 215_152]));
+    assert_eq!((VERSION, sizes), (13, [32, 16, 16, 4, 30, 82, 4, 5, 116_496, 215_152]));
 }
 
 #[test]
@@ -254,6 +254,22 @@ fn nat_settings() -> impl Strategy<Value = NatSettings> {
     )
 }
 
+fn vrf_part() -> impl Strategy<Value = VrfPart> {
+    prop_oneof![
+        any::<u16>().prop_map(|n| VrfPart::Port(PortId(n))),
+        any::<u16>().prop_map(|n| VrfPart::Interface(InterfaceId(n))),
+        range().prop_map(VrfPart::Protected),
+        (addr(), 0u8..=32, any::<bool>()).prop_map(|(addr, len, add)| {
+            let prefix = Prefix::of(addr, len).unwrap();
+            let route = Route { prefix, next_hop: NextHop::Blackhole };
+            if add { VrfPart::AddRoute(route) } else { VrfPart::RemoveRoute(route) }
+        }),
+        (selector(), any::<(u32, u32, bool)>()).prop_map(|(selector, (order, line, hold))| {
+            VrfPart::Policy(Policy { order, selector, action: Action::Bypass, hold, line })
+        }),
+    ]
+}
+
 fn behind() -> impl Strategy<Value = Behind> {
     let tunnel =
         any::<(u32, bool)>().prop_map(|(tunnel, hold)| Behind::Tunnel { tunnel: TunnelId(tunnel), hold });
@@ -315,6 +331,7 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
                 reverse_path: ReversePath::Loose,
             })
         }),
+        (any::<u16>(), vrf_part()).prop_map(|(vrf, part)| TableCommand::InVrf { vrf: VrfId(vrf), part }),
         Just(TableCommand::ClearInterfaces),
         Just(TableCommand::ClearPolicies),
         Just(TableCommand::ClearRoutes),

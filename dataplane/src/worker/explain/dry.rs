@@ -6,7 +6,7 @@
 use crate::outbound;
 use crate::packet::Packet;
 use crate::probe::{Point, Probe, View};
-use crate::route::{self, Hop};
+use crate::route::Hop;
 use crate::sa::{InboundHot, InboundSa, Limits, OutboundHot, OutboundSa, SaDb};
 use crate::spd::{Answer, Spd};
 use crate::tables::Tables;
@@ -118,8 +118,7 @@ impl Dry {
             None => self.step.flow = Some(flow),
             Some(before) => self.step.translated = (flow != *before).then_some(flow),
         }
-        let place = self.tables.fib.lookup_ip(packet.destination());
-        let hop = self.tables.hop(route::way(packet, place, &self.tables));
+        let hop = self.tables.hop(self.tables.way_in_vrf(packet, packet.destination()));
         let (came, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
         self.step.came = Some(policy(&self.tables.spd, came));
         self.step.goes = Some(policy(&self.tables.spd, goes));
@@ -128,8 +127,7 @@ impl Dry {
 
     /// The packet of GRE around it begins anew (R241).
     fn enclosed(&mut self, packet: &Packet) {
-        let place = self.tables.fib.lookup_ip(packet.destination());
-        let hop = self.tables.hop(route::way(packet, place, &self.tables));
+        let hop = self.tables.hop(self.tables.way_in_vrf(packet, packet.destination()));
         let (_, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
         let goes = policy(&self.tables.spd, goes);
         let route = self.route(hop, packet.destination());

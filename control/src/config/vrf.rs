@@ -1,0 +1,132 @@
+//! `[[vrf]]`: routes and policies of their own for some ports and tunnels (R132, R133), and the key `vrf` that names one.
+//!
+//! Decides: which kernel table a VRF is; what contradicts what. Reads: tables. Writes: the model, findings.
+//! Never: asks which tables the kernel has.
+
+use super::diagnostic::Findings;
+use super::model::Config;
+use super::reader::Table;
+use super::value::{Bad, nearest, number32, shown, text};
+use ravelin_ring::msg::{NatKind, VrfId};
+use toml::de::DeValue;
+
+pub(crate) const VRF_KEYS: &[&str] = &["name", "table"];
+pub(crate) const MAX_VRFS: usize = 64;
+/// Of the kernel: default, main and local; and the one that leads the host's own traffic into tunnels.
+const TAKEN: [u32; 4] = [253, 254, 255, 4500];
+
+/// One table of the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrf {
+    pub name: String,
+    pub table: u16,
+    pub line: u32,
+}
+
+impl Vrf {
+    /// The data plane knows it by the number of its table.
+    pub fn id(&self) -> VrfId {
+        VrfId(self.table)
+    }
+}
+
+pub(crate) fn vrf(table: &Table<'_>, findings: &mut Findings) -> Option<Vrf> {
+    let name = table.required("name", "a name for ports and tunnels", "\"red\"", findings, name);
+    let number = table.required("table", "the number of a routing table", "101", findings, |v| {
+        let number = number32(v, 1..=65_535, "a routing table")?;
+        let expected = "a table of its own";
+        let cure = "write another number; `ip route show table all` lists those in use";
+        let number = u16::try_from(number).ok().filter(|_| !TAKEN.contains(&number));
+        number.ok_or_else(|| Bad::new(shown(v), expected, cure))
+    });
+    Some(Vrf { name: name?, table: number?, line: table.line })
+}
+
+/// Also the value of the key `vrf`.
+pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Bad> {
+    let expected = "the name of a VRF: 1 to 63 letters, digits, - and _";
+    let given = text(value, expected, "write it in quotes")?;
+    let lawful = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let fits = (1..=63).contains(&given.len()) && given.chars().all(lawful);
+    if fits {
+        Ok(given.to_owned())
+    } else {
+        Err(Bad::new(shown(value), expected, "write for example \"red\""))
+    }
+}
+
+impl Config {
+    /// [`VrfId::MAIN`] for what names none.
+    pub fn vrf(&self, name: Option<&str>) -> VrfId {
+        let found = self.vrfs.iter().find(|vrf| Some(vrf.name.as_str()) == name);
+        found.map_or(VrfId::MAIN, Vrf::id)
+    }
+}
+
+pub(crate) fn check(config: &Config, findings: &mut Findings) {
+    for (n, vrf) in config.vrfs.iter().enumerate() {
+        let same = |other: &&Vrf| other.name == vrf.name || other.table == vrf.table;
+        if let Some(first) = config.vrfs.iter().take(n).find(same) {
+            let found = format!("VRF \"{}\" has the name or the table of line {}", vrf.name, first.line);
+            findings.error(
+                vrf.line,
+                found,
+                "every VRF with a name and a table of its own",
+                "change one of them",
+            );
+        }
+    }
+    let ports = config.ports.iter().map(|port| (&port.vrf, port.line));
+    let tunnels = config.tunnels.iter().map(|tunnel| (&tunnel.vrf, tunnel.line));
+    let gre = config.gre.iter().map(|gre| (&gre.vrf, gre.device.line));
+    let names: Vec<&str> = config.vrfs.iter().map(|vrf| vrf.name.as_str()).collect();
+    for (name, line) in
+        ports.chain(tunnels).chain(gre).filter_map(|(name, line)| Some((name.as_ref()?, line)))
+    {
+        if !names.contains(&name.as_str()) {
+            let cure = nearest(name, &names).map(|near| format!("did you mean \"{near}\"?"));
+            let cure = cure.unwrap_or_else(|| format!("add [[vrf]] with name = \"{name}\""));
+            findings.error(line, format!("`vrf`: there is no VRF \"{name}\""), "the name of a [[vrf]]", cure);
+        }
+    }
+    outside(config, findings);
+    translation(config, findings);
+}
+
+/// Gateways are reached by the main VRF.
+fn outside(config: &Config, findings: &mut Findings) {
+    for gre in &config.gre {
+        let by = gre.protected_by.as_deref().and_then(|name| config.tunnel(name));
+        if by.is_some_and(|tunnel| tunnel.vrf.is_some()) {
+            let found = format!("GRE \"{}\" is protected by a tunnel with `vrf`", gre.device.name);
+            let cure = "remove `vrf` from the tunnel; that of [[gre]] says where its packets belong";
+            findings.error(gre.device.line, found, "a tunnel of the main VRF", cure);
+        }
+    }
+    for tunnel in config.tunnels.iter().filter(|t| t.vrf.is_some() && !t.exchanges.addresses.is_empty()) {
+        let found = "`vrf` with `request-address`";
+        findings.error(tunnel.line, found, "addresses of the main VRF", "remove one of them");
+    }
+}
+
+/// Sessions are known by addresses, which two VRFs may share.
+fn translation(config: &Config, findings: &mut Findings) {
+    for nat in config.nat.iter().filter(|nat| nat.kind != NatKind::Exempt) {
+        let port = nat.port.as_ref().and_then(|name| config.ports.iter().find(|p| p.name == *name));
+        let tunnel = nat.tunnel.as_deref().and_then(|name| config.tunnel(name));
+        if port.is_some_and(|p| p.vrf.is_some()) || tunnel.is_some_and(|t| t.vrf.is_some()) {
+            let found = "address translation in a VRF";
+            findings.error(
+                nat.line,
+                found,
+                "a port or a tunnel of the main VRF",
+                "remove the rule, or `vrf`",
+            );
+        }
+    }
+}
+
+/// As the difference of two files shows them.
+pub(crate) fn vrf_fields(config: &Config) -> Vec<(String, String)> {
+    config.vrfs.iter().map(|vrf| (format!("vrf {}", vrf.name), format!("table={}", vrf.table))).collect()
+}

@@ -1,0 +1,130 @@
+//! VRFs: routes and policies of their own for ports, devices and tunnels that belong to one (R132). What belongs to none is
+//! of the main one, as is everything outside of tunnels.
+//!
+//! Decides: the VRF of a packet, by the way that it came; the routes and policies that hold there. Reads: what was
+//! compiled. Writes: `Meta::vrf`. Never: asked where there is none but the main one; lets a packet change its VRF, unless
+//! a route of that VRF leads out of a port of another.
+
+mod store;
+
+pub(crate) use store::Store;
+
+use crate::batch::Batch;
+use crate::packet::{Door, Packet};
+use crate::route::{self, Fib, Hop, NO_ROUTE};
+use crate::sa::SaDb;
+use crate::spd::{Answer, Query, Spd};
+use crate::tables::Tables;
+use ravelin_ring::msg::{InterfaceId, PortId, TunnelId, VrfId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Those beside the main one.
+#[derive(Debug, Default)]
+pub(crate) struct Vrfs {
+    list: Vec<Vrf>,
+    ports: HashMap<PortId, VrfId>,
+    interfaces: HashMap<InterfaceId, VrfId>,
+    of_tunnel: HashMap<TunnelId, VrfId>,
+    /// Of devices, then of policies in these VRFs, as they follow those of the main one's policies.
+    tunnels: Vec<(TunnelId, bool)>,
+}
+
+#[derive(Debug)]
+struct Vrf {
+    id: VrfId,
+    fib: Arc<Fib>,
+    /// Places of its next hops follow those of the VRFs before.
+    hops_from: u32,
+    spd: Arc<Spd>,
+    tunnels_from: u32,
+}
+
+impl Vrfs {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Tunnels of devices and of VRFs, and whether their packets wait for an SA.
+    pub(crate) fn tunnels(&self) -> &[(TunnelId, bool)] {
+        &self.tunnels
+    }
+
+    pub(crate) fn of_interface(&self, id: InterfaceId) -> VrfId {
+        self.interfaces.get(&id).copied().unwrap_or(VrfId::MAIN)
+    }
+
+    fn of(&self, packet: &Packet, db: &mut SaDb) -> VrfId {
+        let found = match packet.door {
+            Door::Port(port) => self.ports.get(&port),
+            Door::Device(id) | Door::Inner(id) => self.interfaces.get(&id),
+            Door::Vrf(id) => return id,
+            Door::Sa if packet.meta.opened => {
+                db.inbound.both(packet.meta.sa).and_then(|(_, sa)| self.of_tunnel.get(&sa.tunnel))
+            }
+            Door::Sa | Door::Tun => None,
+        };
+        found.copied().unwrap_or(VrfId::MAIN)
+    }
+
+    fn get(&self, id: VrfId) -> Option<&Vrf> {
+        self.list.iter().find(|vrf| vrf.id == id)
+    }
+}
+
+/// The VRF of each packet of `clear`.
+#[cold]
+pub(crate) fn assign(batch: &mut Batch, clear: &[u16], db: &mut SaDb, tables: &Tables) {
+    batch.each(clear, |packet| {
+        packet.meta.vrf = tables.vrfs.of(packet, db);
+        Ok(())
+    });
+}
+
+impl Tables {
+    /// The routes of a VRF, and where their places begin.
+    pub(crate) fn fib_of(&self, vrf: VrfId) -> Option<(&Fib, u32)> {
+        if vrf == VrfId::MAIN {
+            return Some((&*self.fib, 0));
+        }
+        self.vrfs.get(vrf).map(|vrf| (&*vrf.fib, vrf.hops_from))
+    }
+
+    /// Place of the next hop towards `addr` in the VRF of a packet: of several the one that its flow takes.
+    pub(crate) fn way_in_vrf(&self, packet: &Packet, addr: IpAddr) -> u32 {
+        let Some((fib, from)) = self.fib_of(packet.meta.vrf) else { return NO_ROUTE };
+        let place = fib.lookup_ip(addr);
+        let up = |port| self.port(port).is_some_and(|link| link.up);
+        let one = if Fib::is_several(place) { fib.choose(place, route::flow(packet), up) } else { place };
+        from.saturating_add(one)
+    }
+
+    #[cold]
+    pub(crate) fn hop_of_vrf(&self, place: u32) -> Hop {
+        let vrf = self.vrfs.list.iter().rev().find(|vrf| vrf.hops_from <= place);
+        vrf.map_or(Hop::None, |vrf| vrf.fib.hop(place - vrf.hops_from))
+    }
+
+    pub(crate) fn is_default(&self, vrf: VrfId, place: u32) -> bool {
+        match self.vrfs.get(vrf) {
+            Some(vrf) => place >= vrf.hops_from && vrf.fib.is_default(place - vrf.hops_from),
+            None => self.fib.is_default(place),
+        }
+    }
+
+    /// What the policies of the VRF say; a VRF that there is not lets nothing pass.
+    pub(crate) fn policy(&self, vrf: VrfId, query: &Query) -> (Answer, u64) {
+        if vrf == VrfId::MAIN {
+            return self.spd.lookup(query);
+        }
+        let Some(vrf) = self.vrfs.get(vrf) else { return (Answer::Discard, 0) };
+        match vrf.spd.lookup(query) {
+            (Answer::Protect(place), order) => {
+                (Answer::Protect(vrf.tunnels_from.saturating_add(place)), order)
+            }
+            other => other,
+        }
+    }
+}
