@@ -10,6 +10,7 @@ use super::traffic::{Size, TTL, Traffic};
 use crate::instrument::{Spread, emit, interrupt, pin, rounded};
 use anyhow::{Context, ensure};
 use clap::Args;
+use core_affinity::CoreId;
 use ravelin_dataplane::{Batch, Helpers, MAX_RECEIVED, Now, Origin, Verdict, Worker, WorkerConfig};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::WorkerId;
@@ -83,7 +84,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     for &subject in &options.suites {
         for &size in &options.sizes {
-            let line = case(options, subject, size, siblings, &stop)?;
+            let line = case(options, subject, size, (siblings, &cores), &stop)?;
             if options.json {
                 emit(&line)?;
             } else {
@@ -106,7 +107,8 @@ fn case(
     options: &Options,
     subject: Subject,
     size: Size,
-    siblings: bool,
+    // Those of the process: this thread, and what it starts, has but the first.
+    (siblings, cores): (bool, &[CoreId]),
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Line> {
     let helpers = Helpers::new(options.helpers + 1);
@@ -116,7 +118,6 @@ fn case(
     let mut alone = Owner::new(subject, None)?;
     let mut team = Owner::new(subject, Some(helpers.clone()))?;
     stop.store(false, Ordering::Release);
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
     let threads: Vec<_> = (1..=options.helpers)
         .map(|id| {
             let (stop, core, mut helper) =
@@ -267,7 +268,8 @@ mod tests {
             sizes: vec![Size::Bytes(64)],
             helpers: 1,
         };
-        let line = case(&options, options.suites[0], options.sizes[0], false, &Arc::default()).unwrap();
+        let line =
+            case(&options, options.suites[0], options.sizes[0], (false, &[]), &Arc::default()).unwrap();
         assert!(line.ratio > 0.0);
     }
 }
