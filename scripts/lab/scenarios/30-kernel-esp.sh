@@ -208,6 +208,7 @@ guest_gre() {
     ip link del gre1 2>/dev/null
     ip tunnel add gre1 mode gre local $OUT_B remote $OUT_A ttl 64 $*
     ip addr add 172.16.0.2/30 dev gre1
+    ip link set gre1 addrgenmode none
     ip link set gre1 up
     ip route replace $NET_A dev gre1" || die "no GRE in the guest"
 }
