@@ -382,8 +382,10 @@ impl Bed {
             let on_its_way = |v: &&inspect::Verdict| {
                 matches!(v, inspect::Verdict::Forward { .. } | inspect::Verdict::Punt)
             };
+            // An error to the peer itself may go in pieces, too: transport mode cuts after protection.
+            let dropped = matches!(real[0].verdict, Verdict::Drop(_));
             let errors = said.icmp.iter().filter(on_its_way).count();
-            let pieces = real.iter().filter(on).count() - errors;
+            let pieces = if dropped { 0 } else { real.iter().filter(on).count() - errors };
             assert_eq!(usize::from(size.pieces), pieces, "{said:?}");
             assert!(pieces < 2 || size.length > size.limit);
         } else if said.verdict == (inspect::Verdict::Drop { reason: "too_big".into() }) {
@@ -391,8 +393,8 @@ impl Bed {
             assert!(size.df && size.length > size.limit);
         }
         if let Some(icmp) = &said.icmp {
-            assert_eq!(real.len(), 1 + made);
-            assert_eq!(*icmp, told(real[1].verdict));
+            assert!(real.len() > made);
+            assert!(real[1..].iter().all(|out| *icmp == told(out.verdict)));
         }
     }
 

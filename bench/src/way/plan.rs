@@ -215,10 +215,16 @@ mod tests {
     #[test]
     fn a_full_run_is_the_whole_matrix() {
         let list = cases(&Wish::default()).unwrap();
-        for suite in SuiteName::value_variants() {
+        for suite in [
+            "aes-128-gcm",
+            "aes-256-gcm",
+            "aes-256-cbc-hmac-sha2-256",
+            "aes-128-cbc-hmac-sha1-96",
+            "chacha20-poly1305",
+        ] {
             for size in ["64", "256", "512", "1024", "1400", "imix"] {
                 for tunnels in [1, 1000, 100_000] {
-                    let wanted = (suite.name(), size.to_string(), tunnels, FLOWS);
+                    let wanted = (suite, size.to_string(), tunnels, FLOWS);
                     assert!(list.iter().any(|c| named(c) == wanted), "{wanted:?}");
                 }
             }

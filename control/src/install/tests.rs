@@ -224,7 +224,7 @@ fn a_suite_that_the_data_plane_lacks_is_refused_at_once() {
     let mut sa = bed.pair(1);
     sa.proposal = EspProposal {
         integrity: Some(Integrity::HmacSha512_256),
-        encryption: Some(Encryption::AesCbc256),
+        encryption: Some(Encryption::AesCtr128),
         ..GCM
     };
     bed.installer.install(bed.now, InstallToken(9), &sa, &settings());
