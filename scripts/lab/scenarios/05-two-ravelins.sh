@@ -1,5 +1,6 @@
 # Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; start on traffic; numbers near their end; a child SA for each worker; crypto of one SA by two workers; a worker that fails
 # quick
+# long
 scenario() {
   local esp
   for esp in aes128gcm16 aes256gcm16 aes128-sha1; do pair "$esp" auto; done

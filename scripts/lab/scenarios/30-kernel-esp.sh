@@ -3,6 +3,7 @@
 . "$LAB_HERE/uml/guest.sh"
 . "$LAB_HERE/uml/strongswan.sh"
 
+# long
 scenario() {
   local esp
   guest_prerequisites
