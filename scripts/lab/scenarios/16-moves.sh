@@ -1,5 +1,5 @@
-# Our address changes under a tunnel that is up (R59; MOBIKE, RFC 4555): traffic with a second Ravelin, signalling with
-# strongSwan, whose data path in user space does not follow; two uplinks. Redirects (RFC 5685): strongSwan goes where we send it
+# Our address changes under a tunnel that is up (R59; MOBIKE, RFC 4555): traffic with a second Ravelin and with
+# strongSwan, which makes its child SAs anew; two uplinks. Redirects (RFC 5685): strongSwan goes where we send it
 scenario() {
   in_ns gwA sysctl -qw net.ipv4.conf.all.promote_secondaries=1 net.ipv4.conf.wan0.promote_secondaries=1
   ipn gwA addr add "$OTHER/24" dev wan0
@@ -22,6 +22,8 @@ local-backups = [\"$OTHER\"]"
   check_conservation B
   ravelin_stop A
   ravelin_stop B
+  # strongSwan takes over at that gateway: what Ravelin keeps closed after its end is let go.
+  check "gateway B: released" in_ns gwB "$RAVELIN_BIN/ravelin" --run-dir "$(run_dir B)" release
 
   strongswan_start B role=responder mobike=yes
   ravelin_start A
@@ -30,6 +32,7 @@ local-backups = [\"$OTHER\"]"
   moves "strongSwan" ike_spis # it makes its child SAs anew
   check "strongSwan: it was told" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(UPD_SA_ADDR)'
   check "strongSwan: it has the new address" wait_until 5 told_address
+  equal "strongSwan: pings after the move" 20 "$(wait_path hostA "$HOST_B" 5; pings hostA "$HOST_B" 20)"
   strongswan_stop B
   ipn gwA addr add "$OUT_A/24" dev wan0 2>/dev/null
   redirected init
@@ -111,6 +114,7 @@ CONF
   if [ "$1" = init ]; then
     check "redirect ($1): it is up with the second gateway" wait_until 5 tunnel_up A
     equal "redirect ($1): at its address" "$OTHER" "$(tunnel_value A local | sed 's/:.*//')"
+    equal "redirect ($1): pings" 5 "$(wait_path hostB "$HOST_A" 5; pings hostB "$HOST_A" 5)"
     strongswan_stop B
   fi
 }
