@@ -7,10 +7,10 @@ scenario() {
   for side in A B; do vrf_config $side; done
   ravelin_start B
   ravelin_start A
-  check "the tunnels come up" wait_until 20 both_up
+  check "the tunnels come up" wait_until 40 both_up
   # R132, R133: red by policy, blue by its device's route; each host answers with the name of its customer.
   for side in red blue; do
-    wait_path "${side}A" "$HOST_B" 5
+    check "$side: there is a way" wait_path "${side}A" "$HOST_B" 20
     equal "$side: pings" 20 "$(pings "${side}A" "$HOST_B" 20 -s 1000)"
     equal "$side: pings back" 20 "$(pings "${side}B" "$HOST_A" 20)"
     equal "$side: who is there" "$side" "$(who "${side}A" "$HOST_B")"
@@ -19,14 +19,18 @@ scenario() {
   equal "the tunnel's VRF is shown" "red blue" "$(ravelin_json A tunnels | jq -r '[.[] | .vrf] | join(" ")')"
   # One customer's tunnel ends, and the other's goes on; nothing goes by the other's.
   ravelin_do A down red >/dev/null
+  check "red down: its way ends" wait_no_path redA "$HOST_B"
   equal "red down: no ping" 0 "$(pings redA "$HOST_B" 3 -W 1)"
   equal "red down: blue's pings" 20 "$(pings blueA "$HOST_B" 20)"
   equal "red down: who is there for blue" blue "$(who blueA "$HOST_B")"
   # The table is the kernel's: a route goes, and comes back.
+  # What the kernel says reaches the data plane after `ip` is done.
   ipn gwB route del "$NET_B" dev lan2 table 102
+  check "blue without its route: its way ends" wait_no_path blueA "$HOST_B"
   equal "blue without its route: no ping" 0 "$(pings blueA "$HOST_B" 3 -W 1)"
   ipn gwB route add "$NET_B" dev lan2 table 102
-  check "blue with its route: pings" wait_path blueA "$HOST_B" 5
+  check "blue with its route: there is a way" wait_path blueA "$HOST_B" 20
+  equal "blue with its route: pings" 20 "$(pings blueA "$HOST_B" 20)"
   check_conservation A
   check_conservation B
   # R307: neither process: what the tables hold leads nowhere.
@@ -38,6 +42,8 @@ scenario() {
 }
 
 both_up() { [ "$(ravelin_json A tunnels | jq -r '[.[] | select(.state == "up")] | length')" = 2 ]; }
+
+wait_no_path() { wait_until 20 not in_ns "$1" ping -n -c 1 -W 1 "$2"; } # NS ADDRESS
 
 # customer NAME N: hosts on both sides with the addresses of hostA and hostB, behind ports of their own
 customer() {
@@ -59,6 +65,7 @@ s.bind(('$host', 7777))
 while True:
     _, peer = s.recvfrom(64)
     s.sendto(b'$1', peer)"
+    wait_until 20 port_open "$1$side" 7777 || die "nobody answers in $1$side"
   done
 }
 
