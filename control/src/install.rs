@@ -7,6 +7,7 @@
 
 mod adopt;
 mod half;
+mod manual;
 mod own;
 mod path;
 mod specs;
@@ -16,6 +17,7 @@ pub use adopt::AdoptedPairs;
 pub use half::Half;
 #[cfg(test)]
 pub(crate) use half::suite_of;
+pub use manual::ManualSas;
 
 use crate::config::ChildSettings;
 use crate::driver::Spis;
@@ -52,6 +54,7 @@ struct Installing {
 #[derive(Debug)]
 enum Waiting {
     Install(ChildSaId),
+    Manual(SaId),
     Removal(SaId),
     Report,
     Other,
@@ -85,6 +88,7 @@ pub struct Installer {
     gone: BTreeMap<TunnelId, Totals>,
     alive: Vec<ChildSaId>,
     paths: path::Paths,
+    manual: manual::Manual,
     reporting: u16,
     out: VecDeque<(WorkerId, WorkerCommand)>,
     answers: VecDeque<Command>,
@@ -110,6 +114,7 @@ impl Installer {
             gone: BTreeMap::new(),
             alive: Vec::new(),
             paths: path::Paths::default(),
+            manual: manual::Manual::default(),
             reporting: 0,
             out: VecDeque::new(),
             answers: VecDeque::new(),
@@ -134,6 +139,7 @@ impl Installer {
         self.doomed.clear();
         self.out.clear();
         self.reporting = 0;
+        self.manual_due(true);
     }
 
     /// Step 1 of `Event::Install`; the answer comes by [`Self::poll_answer`].
@@ -203,6 +209,7 @@ impl Installer {
     pub fn done(&mut self, token: Token, outcome: Outcome) -> bool {
         match self.waiting.remove(&token) {
             Some(Waiting::Install(pair)) => self.installed(pair, outcome),
+            Some(Waiting::Manual(id)) => self.manual_done(id, outcome),
             Some(Waiting::Removal(id)) => self.forget(id),
             Some(Waiting::Report) => self.reporting = self.reporting.saturating_sub(1),
             Some(Waiting::Other) => {
@@ -343,10 +350,12 @@ impl Installer {
     fn forget(&mut self, id: SaId) {
         let Some(half) = self.halves.remove(&id) else { return };
         self.adopted.remove(&(half.tunnel, id));
+        let around = self.manual.goes_around(id);
+        self.manual.forget(id);
         if half.direction == Direction::Inbound {
             self.spis.release(half.spi);
         }
-        if let Some(report) = &half.report {
+        if let Some(report) = half.report.as_ref().filter(|_| !around) {
             self.gone.entry(half.tunnel).or_default().add(report);
         }
     }

@@ -192,6 +192,10 @@ impl Way {
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, share, .. } = self;
+        if db.has_bundles() {
+            let means = &mut inbound::bundle::Means { db, tables, flows, engine, stats };
+            inbound::bundle::run(batch, &mut lists.classes, means, &mut Resolver { requests, events, now });
+        }
         let Classes { esp, keys, .. } = &mut lists.classes;
         inbound::lookup::run(batch, esp, db, unknown_spi, &mut Resolver { requests, events, now });
         probe.stage("in-lookup", esp.len());

@@ -479,6 +479,30 @@ fn the_data_plane_joins_what_scapy_cut() {
     }
 }
 
+// R113: AH around ESP, each made and read by scapy's SA of its own, octet for octet in both directions.
+#[test]
+fn scapy_agrees_about_bundles() {
+    let mut scapy = Scapy::start();
+    each_bundle(|esp, ah| {
+        let (mut a, mut b) = bundle_gates(esp, ah);
+        let (inner, outer) = (Sa::of(esp), Sa::of(ah));
+        for (seq, len) in (1..).zip([64, 65, 66, 67, 100, 576, 1200]) {
+            let clear = mode_packet(esp, len);
+            let tunnel = esp.mode == Mode::Tunnel;
+            let packet = mode_send(&mut a, esp, &clear);
+            let sealed = scapy.open(&outer, &packet, seq);
+            let protected = if tunnel { aged(clear.clone()) } else { clear.clone() };
+            assert_eq!(scapy.open(&inner, &sealed, seq), protected, "{esp:?}");
+            let sealed = scapy.seal(&inner, &protected, seq);
+            mode_arrives(&mut b, esp, &scapy.seal(&outer, &sealed, seq), &protected);
+        }
+        // And it would notice.
+        let mut bad = mode_send(&mut a, esp, &mode_packet(esp, 100));
+        *bad.last_mut().unwrap() ^= 1;
+        assert!(scapy.ask(&outer, "open", &bad, 8).unwrap_err().contains("IPSecIntegrityError"));
+    });
+}
+
 // R159: options that stay count, those that change on the way do not; both ends agree on which is which.
 #[test]
 fn scapy_and_the_data_plane_agree_about_options_under_ah() {

@@ -52,6 +52,23 @@ class HighHalf:
             raise IPSecIntegrityError("ICV with the high half of the number")
 
 
+class Around:
+    """An integrity algorithm of AH. Where scapy finds ESP within AH it signs that instead: here it does not find it."""
+
+    def __init__(self, algorithm):
+        self.algorithm, self.icv_size = algorithm, algorithm.icv_size
+
+    def sign(self, packet, key, **more):
+        if ESP in packet:
+            inner = raw(packet[AH].payload)
+            packet[AH].remove_payload()
+            packet = packet / Raw(inner)
+        return self.algorithm.sign(packet, key, **more)
+
+    def verify(self, packet, key, **more):
+        self.algorithm.verify(packet, key, **more)
+
+
 class Gmac(type(CRYPT_ALGOS["AES-GCM"])):
     """AES-GMAC (RFC 4543), which scapy does not know: GCM of nothing, with all of the packet as additional data."""
 
@@ -119,6 +136,8 @@ def association(ask):
     )
     if ask["esn"] and ask["auth"] != "NULL" and not ask["ah"]:
         sa.auth_algo = HighHalf(sa.auth_algo, high)
+    if ask["ah"]:
+        sa.auth_algo = Around(sa.auth_algo)
     return sa
 
 

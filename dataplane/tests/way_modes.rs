@@ -547,3 +547,167 @@ fn transport_mode_through_a_nat_has_checksums_that_hold() {
         mode_arrives(&mut b, &pair, &packet, &clear);
     }
 }
+
+/// In AH, which is 12 bytes and its ICV, lies ESP.
+fn without_ah(packet: &[u8]) -> Vec<u8> {
+    if packet[0] >> 4 == 6 {
+        let len = (usize::from(packet[41]) + 2) * 4;
+        return packet6(WAN_A6, WAN_B6, packet[40], &packet[40 + len..]);
+    }
+    let len = (usize::from(packet[21]) + 2) * 4;
+    let bare = with_length([&packet[..20], &packet[20 + len..]].concat());
+    edit(bare, |ip| ip.set_protocol(packet[20]))
+}
+
+/// R113, RFC 4301 §4.5: AH outside, ESP within it, both with numbers of their own; what came by one of the two alone is
+/// dropped by name, and so is what was altered or came before.
+#[test]
+fn esp_goes_within_ah_and_not_without_it() {
+    each_bundle(|esp, ah| {
+        let (mut a, mut b) = bundle_gates(esp, ah);
+        for n in 1..=3u32 {
+            let clear = mode_packet(esp, 60 + 100 * n as usize);
+            let packet = mode_send(&mut a, esp, &clear);
+            let bare = without_ah(&packet);
+            let (named, at) = if esp.v6 { (6, 40) } else { (9, 20) };
+            assert_eq!((packet[named], bare[named]), (51, 50), "AH goes around ESP");
+            assert_eq!(packet[at + 4..at + 8], ah.spi.to_be_bytes());
+            assert_eq!(
+                (&packet[at + 8..at + 12], &bare[at + 4..at + 8]),
+                (&n.to_be_bytes()[..], &n.to_be_bytes()[..])
+            );
+            assert_eq!(bare[at..at + 4], esp.spi.to_be_bytes());
+            b.receive(WAN, &bare).lost(Drop::AhMissing);
+            let mut forged = packet.clone();
+            *forged.last_mut().unwrap() ^= 1;
+            b.receive(WAN, &forged).lost(Drop::BadIcv);
+            mode_arrives(&mut b, esp, &packet, &sent_by(esp, &clear));
+            b.receive(WAN, &packet).lost(Drop::ReplayDup);
+            b.receive(WAN, &bare).lost(Drop::AhMissing);
+        }
+        assert_eq!((b.report(10).packets, b.report(20).packets), (3, 3));
+        assert_eq!((b.dropped(Drop::AhMissing), b.report(10).icv_drops, b.report(20).icv_drops), (6, 0, 3));
+        assert_eq!((a.report(11).sequence, a.report(21).sequence), (3, 3));
+        // Asking leaves no trace in either of the two.
+        let clear = mode_packet(esp, 100);
+        let origin = || if esp.mode == Mode::Tunnel { Origin::Port(INSIDE) } else { Origin::Tun };
+        let asked = if esp.mode == Mode::Tunnel { ether(&clear) } else { clear.clone() };
+        a.explain(origin(), asked);
+        let packet = mode_send(&mut a, esp, &clear);
+        b.explain(Origin::Port(WAN), [&mac(2)[..], &ether(&packet)[6..]].concat());
+        mode_arrives(&mut b, esp, &packet, &sent_by(esp, &clear));
+        assert_eq!((a.report(11).sequence, a.report(21).sequence), (4, 4));
+    });
+}
+
+fn sent_by(pair: &Pair, clear: &[u8]) -> Vec<u8> {
+    if clear[0] >> 4 == 6 { clear.to_vec() } else { sent(pair, clear) }
+}
+
+/// R113: authentic AH of a bundle with anything in it but the ESP of that bundle.
+#[test]
+fn ah_of_a_bundle_carries_its_own_esp_only() {
+    let (esp, ah) = bundle(&mode_pair(Mode::Transport), Suite::AhSha256);
+    let (_, mut b) = bundle_gates(&esp, &ah);
+    // In clear.
+    let alone = Pair { partner: None, ..ah.clone() };
+    let (mut a, _) = mode_gates(&alone);
+    let packet = mode_send(&mut a, &alone, &mode_packet(&alone, 100));
+    b.receive(WAN, &packet).lost(Drop::BundleMismatch);
+    // ESP that comes without AH as a rule, and ESP that nobody knows.
+    let other = Pair { id: 3, spi: 0x4000, ..mode_pair(Mode::Transport) };
+    for (seq, known) in [(2, true), (3, false)] {
+        let (mut a, mut b) = bundle_gates(
+            &Pair { partner: Some(2), ..other.clone() },
+            &Pair { partner: Some(3), ..ah.clone() },
+        );
+        b = if known { bundle_gates(&esp, &ah).1 } else { b };
+        if known {
+            b.install(&other);
+            let (mut plain, _) = mode_gates(&other);
+            let sealed = mode_send(&mut plain, &other, &mode_packet(&other, 100));
+            mode_arrives(&mut b, &other, &sealed, &mode_packet(&other, 100));
+        } else {
+            b = bundle_gates(&esp, &ah).1;
+        }
+        let packet = mode_send(&mut a, &other, &mode_packet(&other, 100));
+        b.receive(WAN, &packet).lost(Drop::BundleMismatch);
+        assert_eq!(b.dropped(Drop::BundleMismatch), 1, "{seq}");
+    }
+}
+
+/// R113, R157: what fits does so with both headers around it; what does not is told the size that does; whole packets of transport
+/// mode are cut afterwards, and joined before AH is looked at.
+#[test]
+fn a_bundle_leaves_room_for_both() {
+    each_bundle(|esp, ah| {
+        let (mut a, mut b) = bundle_gates(esp, ah);
+        let fits = |a: &mut Gate, len| {
+            let clear = mode_packet(esp, len);
+            let by = if esp.mode == Mode::Tunnel {
+                (Origin::Port(INSIDE), ether(&clear))
+            } else {
+                (Origin::Tun, clear)
+            };
+            a.run(&[by]).first().map(|out| (out.verdict, out.bytes.len()))
+        };
+        if esp.v6 && esp.mode == Mode::Transport {
+            return; // its source cuts what it sends
+        }
+        let largest =
+            (1300..1500).rev().find(|len| matches!(fits(&mut a, *len), Some((Verdict::Forward { .. }, _))));
+        let len = fits(&mut a, largest.unwrap()).unwrap().1;
+        assert!(len <= 14 + 1500 && len > 1514 - 16, "{esp:?} {largest:?} {len}");
+        let more = a.run(&[if esp.mode == Mode::Tunnel {
+            (Origin::Port(INSIDE), ether(&mode_packet(esp, largest.unwrap() + 1)))
+        } else {
+            (Origin::Tun, mode_packet(esp, largest.unwrap() + 1))
+        }]);
+        more[0].lost(Drop::TooBig);
+        if esp.mode == Mode::Transport {
+            let large = edit(mode_packet(esp, 1600), |ip| ip.set_df(false));
+            let parts = a.run(&[(Origin::Tun, large.clone())]);
+            assert_eq!(parts.len(), 2);
+            assert_eq!(b.receive(WAN, parts[1].forwarded(WAN)).verdict, Verdict::Held);
+            mode_arrives(&mut b, esp, parts[0].forwarded(WAN), &large);
+        } else {
+            let large = edit(mode_packet(esp, 1600 - 110), |ip| ip.set_df(false));
+            let parts = a.run(&[(Origin::Port(INSIDE), ether(&large))]);
+            assert_eq!(parts.len(), 2);
+            let inside: Vec<_> =
+                parts.iter().map(|p| b.receive(WAN, p.forwarded(WAN)).forwarded(INSIDE).to_vec()).collect();
+            assert_eq!(joined(&inside.iter().map(Vec::as_slice).collect::<Vec<_>>())[20..], large[20..]);
+        }
+    });
+}
+
+/// Neither of the two does anything alone, whichever is missing.
+#[test]
+fn half_a_bundle_is_none() {
+    let (esp, ah) = bundle(&mode_pair(Mode::Tunnel), Suite::AhSha256);
+    let mut a = Gate::new(true);
+    for direction in [Direction::Inbound, Direction::Outbound] {
+        assert_eq!(a.install_one(&esp, direction), Outcome::Refused, "AH is not there yet");
+        assert_eq!(a.install_one(&Pair { mode: Mode::Tunnel, ..ah.clone() }, direction), Outcome::Refused);
+        assert_eq!(a.install_one(&ah, direction), Outcome::Ok);
+        for bad in [
+            Pair { udp: true, ..esp.clone() },
+            Pair { v6: true, ..esp.clone() },
+            Pair { id: 4, ..esp.clone() },
+            Pair { tfc: 600, ..esp.clone() },
+            Pair { extras: Extras { shared: true, ..Extras::default() }, ..esp.clone() },
+        ] {
+            if (bad.tfc, direction) != (600, Direction::Inbound) {
+                assert_eq!(a.install_one(&bad, direction), Outcome::Refused, "{bad:?}");
+            }
+        }
+        assert_eq!(a.install_one(&esp, direction), Outcome::Ok);
+    }
+    let owner = WorkerId(0);
+    let by_ah = |token| WorkerCommand::UseOutbound { token, tunnel: TUNNEL, sa: SaId(21), owner };
+    assert_eq!(a.command(by_ah), Outcome::Refused);
+    a.use_pair(&esp);
+    a.receive(INSIDE, &mode_packet(&esp, 100)).forwarded(WAN);
+    assert_eq!(a.command(|token| WorkerCommand::RemoveSa { token, sa: SaId(21) }), Outcome::Ok);
+    a.receive(INSIDE, &mode_packet(&esp, 100)).lost(Drop::NoOutboundSa);
+}

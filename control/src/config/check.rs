@@ -22,6 +22,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     names(config, findings);
     super::interface::names(config, findings);
     super::gre::check(config, findings);
+    super::manual::check(config, findings);
     super::vrf::check(config, findings);
     peers(config, findings);
     identical_selectors(config, findings);
@@ -96,7 +97,7 @@ fn names(config: &Config, findings: &mut Findings) {
 /// A peer sends INITIAL_CONTACT, by which the second IKE SA ends the first.
 fn peers(config: &Config, findings: &mut Findings) {
     let mut first: HashMap<_, &Tunnel> = HashMap::new();
-    for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none()) {
+    for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none() && t.manual.is_none()) {
         let ids = (IdText(&tunnel.local_id).to_string(), IdText(&tunnel.remote_id).to_string());
         if let Some(other) = first.insert((tunnel.local, tunnel.remote, ids), tunnel) {
             let found = format!(

@@ -204,6 +204,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         name: format!("{}/{}", parent.name, own?),
         selectors: selectors?,
         interface: None,
+        manual: None,
         mode: part.mode,
         esp_proposals: part.proposals,
         per_worker: part.per_worker,

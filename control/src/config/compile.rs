@@ -134,7 +134,7 @@ impl Config {
             first.exchanges.backups = all.collect();
             Some(first)
         };
-        Ok(self.tunnels.iter().filter(|tunnel| tunnel.parent.is_none()).filter_map(one).collect())
+        Ok(self.tunnels.iter().filter(|t| t.parent.is_none() && t.manual.is_none()).filter_map(one).collect())
     }
 
     /// What goes into the SA specs of this tunnel.

@@ -189,6 +189,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         local_id,
         remote_id,
         auth,
+        manual,
         ike_proposals,
         mode,
         esp_proposals,
@@ -229,6 +230,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
             list(esp_proposals, esp_text),
         ),
         ("selectors", list(selectors, |s| selector_text(&s.selector))),
+        ("manual", manual.as_ref().map(super::manual::manual_text).unwrap_or_default()),
         ("interface", interface.as_ref().map(super::interface::interface_text).unwrap_or_default()),
         ("pool", pool.as_ref().map(|p| list(&p.addresses, ToString::to_string)).unwrap_or_default()),
         ("dns", pool.as_ref().map(|p| list(&p.dns, ToString::to_string)).unwrap_or_default()),
@@ -316,6 +318,7 @@ const fn way_text(way: Way) -> &'static str {
         Way::Certificate => "certificate",
         Way::RawKey => "raw-key",
         Way::Eap => "eap",
+        Way::Manual => "manual",
     }
 }
 

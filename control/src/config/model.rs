@@ -1,7 +1,7 @@
 //! The checked configuration: values of these types passed every check that the file alone allows.
 //!
 //! Decides: what a gateway can be configured to do, and the default of every key.
-//! Reads and writes: nothing. Never: holds a secret, a file position is kept only for messages.
+//! Reads and writes: nothing. Never: holds a secret but the keys of manual SAs, once they are put there; a file position is kept only for messages.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use super::diagnostic::Diagnostic;
 use super::gre::Gre;
 use super::interface::TunnelInterface;
+use super::manual::Manual;
 use super::nat::Nat;
 use super::tunnels::Tunnels;
 use super::vrf::Vrf;
@@ -129,6 +130,8 @@ pub struct Tunnel {
     pub local_id: Identity,
     pub remote_id: Identity,
     pub auth: TunnelAuth,
+    /// Its SAs have keys by hand, and there is no IKE.
+    pub manual: Option<Manual>,
     pub ike_proposals: Vec<IkeProposal>,
     pub mode: Mode,
     /// Of ESP, or all of AH.
@@ -242,6 +245,8 @@ pub enum Way {
     Certificate,
     RawKey,
     Eap,
+    /// Keys of SAs are given by hand: nobody proves anything.
+    Manual,
 }
 
 impl TunnelAuth {

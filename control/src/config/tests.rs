@@ -64,4 +64,5 @@ mod errors;
 mod levels;
 mod difference;
 mod hostile;
+mod manual;
 mod nat;

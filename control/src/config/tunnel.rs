@@ -14,7 +14,7 @@ use super::diagnostic::Findings;
 use super::exchanges::exchanges;
 use super::identity::parse_identity;
 use super::life::Life;
-use super::model::{Encapsulation, Tunnel};
+use super::model::{Encapsulation, Tunnel, Way};
 use super::proposal::{ageing, parse_ike};
 use super::reader::{Table, report};
 use super::travel::Level;
@@ -36,6 +36,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "pfs",
     "child",
     "interface",
+    "manual",
     "pool",
     "dns",
     "vrf",
@@ -82,10 +83,14 @@ pub(crate) fn tunnel(
 ) -> Option<Tunnel> {
     let name = table.required("name", "a name for commands and logs", "\"office\"", findings, name);
     let ends = ends(table, findings);
-    let auth = super::auth::auth(table, findings);
+    let manual = super::manual::manual(table, findings);
+    let mut auth = super::auth::auth(table, findings);
+    if table.get("manual").is_some() {
+        (auth.local, auth.remote) = (Way::Manual, Way::Manual);
+    }
     let ike_proposals =
         proposals(table, "ike-proposals", DEFAULT_IKE, |word| Ok(vec![parse_ike(word)?]), findings);
-    let part = Part::read(table, &ike_proposals, None, above, findings);
+    let mut part = Part::read(table, &ike_proposals, None, above, findings);
     let life = Life::read(table, findings);
     let encapsulation = table.or("encapsulation", Encapsulation::Auto, findings, |v| {
         word(v, &[("auto", Encapsulation::Auto), ("udp", Encapsulation::Udp)])
@@ -102,7 +107,12 @@ pub(crate) fn tunnel(
     let ends = ends?;
     let (name, selectors) = (name?, selectors?);
     let start = start(table, ends.remote, findings);
-    let exchanges = exchanges(table, (ends.local, ends.remote), findings);
+    let mut exchanges = exchanges(table, (ends.local, ends.remote), findings);
+    if let Some(inner) = manual.as_ref().and_then(super::manual::Manual::inner) {
+        part.proposals = vec![inner.proposal];
+        part.level.replay_window = 0;
+        exchanges.one_way_after = Duration::ZERO;
+    }
     super::auth::check_eap(table, &auth, start, findings);
     Some(Tunnel {
         id,
@@ -113,6 +123,7 @@ pub(crate) fn tunnel(
         local_id: ends.local_id,
         remote_id: ends.remote_id,
         auth,
+        manual,
         ike_proposals,
         mode: part.mode,
         esp_proposals: part.proposals,

@@ -3,8 +3,10 @@
 //! Decides: nothing; of two with one name the first is found (which `check` refuses anyway).
 //! Never: lets a number change without its index.
 
+use super::manual::Manual;
 use super::model::Tunnel;
 use core::ops::Deref;
+use ravelin_ike::config::Secret;
 use ravelin_ring::msg::TunnelId;
 use std::collections::HashMap;
 
@@ -22,6 +24,17 @@ impl Tunnels {
 
     pub fn by_id(&self, id: TunnelId) -> Option<&Tunnel> {
         self.list.get(*self.by_id.get(&id)?)
+    }
+
+    /// Gives manual SAs their keys, by name.
+    pub(crate) fn give_keys(&mut self, mut key: impl FnMut(&str) -> Option<Secret>) {
+        for tunnel in &mut self.list {
+            let name = &tunnel.name;
+            for sa in tunnel.manual.iter_mut().flat_map(Manual::sas_mut) {
+                let [inbound, outbound] = sa.key_names(name).map(|name| key(&name));
+                sa.keys = inbound.zip(outbound).map(Into::into);
+            }
+        }
     }
 
     /// Gives the tunnels other numbers; `None` leaves one as it is.

@@ -5,6 +5,7 @@
 
 mod plane;
 mod gre;
+mod manual;
 
 pub(super) use gre::gre;
 pub(super) use plane::{drops, nat, ports, workers};
@@ -165,7 +166,7 @@ fn tunnel(
     let remote = || t.remote.map_or_else(|| "any".to_owned(), |a| a.to_string());
     let last_error = note.last_error.as_ref();
     let given = core.given.of(t.connection_id());
-    TunnelStatus {
+    let status = TunnelStatus {
         name: t.name.clone(),
         id: t.id.0,
         state,
@@ -206,7 +207,8 @@ fn tunnel(
         last_error_age_s: last_error.map(|(_, at)| now.saturating_duration_since(*at).as_secs()),
         retry_in_s: connection.and_then(|c| c.retry_in).as_ref().map(Duration::as_secs),
         peers: peers(core, index, t),
-    }
+    };
+    manual::fill(core, t, status)
 }
 
 /// Those of a tunnel for any address that are up.

@@ -6,6 +6,7 @@
 mod adoption;
 mod path;
 mod peers;
+mod wishes;
 
 use super::given::Given;
 use super::inquiry::Question;
@@ -55,6 +56,8 @@ pub(super) struct Core {
     /// Whether there is a data plane to install into.
     connected: bool,
     adopting: bool,
+    /// The tables are in force, and IKE has begun.
+    begun: bool,
     /// The tunnels have the numbers that SAs in the data plane know them by.
     pub ids_known: bool,
     idle: bool,
@@ -98,6 +101,7 @@ impl Core {
             watch: Watch::default(),
             connected: false,
             adopting: false,
+            begun: false,
             ids_known: false,
             idle: false,
             resolve: VecDeque::new(),
@@ -114,7 +118,7 @@ impl Core {
 
     /// The data plane and all its SAs are gone: the peers are told, and nothing is negotiated until there is another.
     pub(super) fn disconnect(&mut self, now: Instant) {
-        self.connected = false;
+        (self.connected, self.begun) = (false, false);
         self.installer.reset(1);
         self.metrics.count(Counter::DataplaneLost);
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
@@ -125,6 +129,8 @@ impl Core {
 
     /// Begins to negotiate: every connection anew.
     pub(super) fn configure_all(&mut self, now: Instant, connections: Vec<Connection>) {
+        self.begun = true;
+        self.installer.manual_due(true);
         self.connections = connections.into_iter().map(|c| (c.id, c)).collect();
         for connection in self.connections.values().cloned().collect::<Vec<_>>() {
             self.configure(now, connection);
@@ -141,6 +147,7 @@ impl Core {
     pub(super) fn reconfigure(&mut self, now: Instant, connections: Vec<Connection>) {
         let new: BTreeMap<ConnectionId, Connection> = connections.into_iter().map(|c| (c.id, c)).collect();
         let old = std::mem::replace(&mut self.connections, new.clone());
+        self.installer.manual_due(true);
         for id in old.keys().filter(|id| !new.contains_key(id)) {
             self.held.remove(&TunnelId(id.0));
             if self.connected {
@@ -171,21 +178,10 @@ impl Core {
         self.settle(now);
     }
 
-    pub(super) fn up(&mut self, now: Instant, tunnel: TunnelId) {
-        self.held.remove(&tunnel);
-        self.initiate(now, tunnel);
-        self.settle(now);
-    }
-
-    pub(super) fn down(&mut self, now: Instant, tunnel: TunnelId) {
-        self.held.insert(tunnel);
-        self.command(now, Command::Terminate { connection: ConnectionId(tunnel.0) });
-        self.installer.drop_adopted(|half| half.tunnel == tunnel);
-    }
-
     /// Timers of the engine and the installer.
     pub(super) fn alarm(&mut self, now: Instant) {
         self.installer.expire(now);
+        self.follow_manual(now);
         if self.endpoint.poll_alarm().is_some_and(|at| at <= now) {
             self.endpoint.handle_alarm(now);
         }
@@ -256,10 +252,6 @@ impl Core {
         self.notes.get(&tunnel).cloned().unwrap_or_default()
     }
 
-    pub(super) fn is_held(&self, tunnel: &Tunnel) -> bool {
-        self.held.contains(&tunnel.parent.unwrap_or(tunnel.id))
-    }
-
     /// After `Command::Shutdown`: nothing is left.
     pub(super) fn is_idle(&self) -> bool {
         self.idle
@@ -296,12 +288,6 @@ impl Core {
     fn configure(&mut self, now: Instant, mut connection: Connection) {
         self.installer.fit(&mut connection);
         self.command(now, Command::Configure(Box::new(connection)));
-    }
-
-    fn initiate(&mut self, now: Instant, tunnel: TunnelId) {
-        if let Some(command) = self.config.tunnel_by_id(tunnel).map(feedback::initiate) {
-            self.endpoint.handle_command(now, command);
-        }
     }
 
     fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {

@@ -62,7 +62,7 @@ impl Reading {
     }
 }
 
-/// Configuration and secrets, checked, and what the engine makes of them. Secrets live on in the connections only.
+/// Configuration and secrets, checked, and what the engine makes of them. Secrets live on in the connections, and those of manual SAs in their tunnels.
 pub(super) fn load(options: &Options) -> Result<(Config, Vec<Connection>), Errors> {
     let mut config = Config::load(&options.config)?;
     if let Some(run_dir) = &options.run_dir {
@@ -74,5 +74,6 @@ pub(super) fn load(options: &Options) -> Result<(Config, Vec<Connection>), Error
     let run_dir = config.control.run_dir.clone();
     state::restore(&run_dir, &mut config);
     let connections = config.connections(&secrets)?;
+    secrets.give_keys(&mut config);
     Ok((config, connections))
 }

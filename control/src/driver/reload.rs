@@ -58,7 +58,8 @@ impl Driver {
             }
         }
         let mut difference = diff(&self.core.config, &config);
-        let others = self.core.other_secrets(&connections);
+        let mut others = self.core.other_secrets(&connections);
+        others.extend(self.core.config.other_manual_keys(&config));
         difference.add_secrets(&config, &others.iter().map(String::as_str).collect::<Vec<_>>());
         // What takes a restart stays as it is, and is said again at the next reload.
         let old = &self.core.config;

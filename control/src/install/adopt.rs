@@ -106,6 +106,7 @@ impl Installer {
             self.remove(now, child, Duration::ZERO);
         }
         self.drop_adopted(|_| true);
+        self.remove_manual();
         self.expire(now);
     }
 

@@ -45,6 +45,7 @@ impl Installer {
                     multipath: settings.travel.multipath,
                     shared: settings.shared,
                     rules: settings.travel.rules,
+                    partner: None,
                 },
                 soft_bytes: bytes,
                 hard_bytes: settings.bytes.hard,

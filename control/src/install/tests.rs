@@ -10,6 +10,7 @@ use ravelin_wire::Spi;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 
 mod adoption;
+mod manual;
 
 const GCM: EspProposal = EspProposal {
     encryption: Some(Encryption::AesGcm16_128),

@@ -35,7 +35,7 @@ impl Installer {
     }
 
     pub fn adopted(&self) -> impl Iterator<Item = &Half> {
-        self.halves.values().filter(|h| h.pair.is_none())
+        self.halves.values().filter(|h| h.pair.is_none() && !self.manual.has(h.id))
     }
 
     pub fn in_use(&self, tunnel: TunnelId) -> Option<SaId> {
@@ -55,7 +55,7 @@ impl Installer {
     /// Of all SAs the tunnel ever had: never goes down (R309).
     pub fn totals(&self, tunnel: TunnelId) -> Totals {
         let mut totals = self.gone.get(&tunnel).copied().unwrap_or_default();
-        for half in self.halves.values().filter(|h| h.tunnel == tunnel) {
+        for half in self.halves.values().filter(|h| h.tunnel == tunnel && !self.manual.goes_around(h.id)) {
             half.report.iter().for_each(|r| totals.add(r));
         }
         totals
@@ -64,7 +64,7 @@ impl Installer {
     /// [`Self::totals`] of every tunnel that ever had an SA.
     pub fn all_totals(&self) -> BTreeMap<TunnelId, Totals> {
         let mut all = self.gone.clone();
-        for half in self.halves.values() {
+        for half in self.halves.values().filter(|h| !self.manual.goes_around(h.id)) {
             let totals = all.entry(half.tunnel).or_default();
             half.report.iter().for_each(|r| totals.add(r));
         }

@@ -76,9 +76,11 @@ impl Keys {
             Way::Psk => LocalAuth::Psk(secrets.of(tunnel)?),
             Way::Certificate | Way::RawKey => LocalAuth::Key(Arc::clone(own?)),
             Way::Eap => LocalAuth::Eap(Arc::new(client(tunnel, secrets, tls()?)?)),
+            Way::Manual => return None,
         };
         let remote = match tunnel.auth.remote {
             Way::Psk => RemoteAuth::Psk(secrets.of(tunnel)?),
+            Way::Manual => return None,
             Way::Certificate | Way::RawKey => self.remote.get(&tunnel.id)?.clone(),
             Way::Eap => RemoteAuth::Eap(Arc::new(EapServer {
                 methods: tunnel.auth.eap_methods.clone(),
@@ -133,7 +135,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn own(&mut self, tunnel: &Tunnel) -> Option<OwnKey> {
         let by_tls = tunnel.auth.local == Way::Eap && tunnel.auth.eap_tls();
-        if matches!(tunnel.auth.local, Way::Psk | Way::Eap) && !by_tls {
+        if matches!(tunnel.auth.local, Way::Psk | Way::Eap | Way::Manual) && !by_tls {
             return None;
         }
         let chain = match &tunnel.auth.certificate {
@@ -185,7 +187,7 @@ impl Loader<'_> {
     fn remote(&mut self, tunnel: &Tunnel) -> Option<RemoteAuth> {
         match tunnel.auth.remote {
             Way::Eap if !tunnel.auth.eap_tls() => None,
-            Way::Psk => None,
+            Way::Psk | Way::Manual => None,
             Way::RawKey => {
                 let keys = tunnel.auth.peer_keys.iter().map(|path| self.public(tunnel, path));
                 Some(RemoteAuth::RawKey(Arc::new(keys.collect::<Option<Vec<_>>>()?)))

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Tunnel, Way};
+use crate::config::{Config, Diagnostic, Errors, Findings, IdText, Manual, Tunnel, Way};
 use parse::Parsed;
 
 /// 16,384 tunnels with generous keys and comments fit.
@@ -40,6 +40,8 @@ pub struct Secrets {
     users: Arc<BTreeMap<String, Secret>>,
     /// Post-quantum pre-shared keys (RFC 8784) by their names.
     ppks: BTreeMap<String, Secret>,
+    /// Keys of SAs by their names.
+    sa_keys: BTreeMap<String, Secret>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -64,14 +66,14 @@ impl Secrets {
     /// The secrets of a configuration; where no tunnel needs one, there need not be a file.
     pub fn load_for(config: &Config) -> Result<Self, Errors> {
         let path = &config.control.secrets;
-        let needed = config.tunnels.iter().any(|tunnel| tunnel.auth.needs_file());
+        let needed = config.tunnels.iter().any(|tunnel| tunnel.auth.needs_file() || tunnel.manual.is_some());
         if needed || path.exists() { Self::load(path) } else { Self::parse(path, "") }
     }
 
     /// From text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
-        let Parsed { entries, index, users, ppks, warnings } = parse::parse(path, text)?;
-        Ok(Self { file: path.to_owned(), entries, index, users: Arc::new(users), ppks, warnings })
+        let Parsed { entries, index, users, ppks, sa_keys, warnings } = parse::parse(path, text)?;
+        Ok(Self { file: path.to_owned(), entries, index, users: Arc::new(users), ppks, sa_keys, warnings })
     }
 
     pub fn warnings(&self) -> &[Diagnostic] {
@@ -108,8 +110,32 @@ impl Secrets {
         self.ppks.get(id)
     }
 
+    /// Gives manual SAs their keys. Those that are missing or of another length [`Self::check`] has said.
+    pub fn give_keys(&self, config: &mut Config) {
+        config.tunnels.give_keys(|name| self.sa_keys.get(name).cloned());
+    }
+
+    /// A key of a manual SA that is not there, or not as long as its algorithms want it.
+    fn lack_of_manual(&self, tunnel: &Tunnel) -> Option<(String, String)> {
+        let all = tunnel.manual.iter().flat_map(Manual::sas);
+        let mut all = all.flat_map(|sa| sa.key_names(&tunnel.name).map(|name| (name, sa.key_len())));
+        let (name, len) =
+            all.find(|(name, len)| self.sa_keys.get(name).is_none_or(|k| k.expose().len() != *len))?;
+        let add =
+            format!("[[sa-key]] name = \"{name}\" key-hex = \"…\" (make it with: openssl rand -hex {len})");
+        Some((
+            format!(
+                "a [[sa-key]] with name \"{name}\" and {len} bytes: the cipher's key, then the integrity's"
+            ),
+            add,
+        ))
+    }
+
     /// What the tunnel needs of the file and does not find: what is missing, and what to write there.
     fn lack(&self, tunnel: &Tunnel) -> Option<(String, String)> {
+        if tunnel.manual.is_some() {
+            return self.lack_of_manual(tunnel);
+        }
         let auth = &tunnel.auth;
         let lacks = |id: &&String| self.ppk(id).is_none();
         if let Some(id) = auth.ppk_id.as_ref().filter(lacks) {

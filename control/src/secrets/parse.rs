@@ -22,16 +22,19 @@ enum Section {
     User,
     /// A post-quantum pre-shared key (RFC 8784).
     Ppk,
+    /// The key of one direction of a manual SA.
+    SaKey,
 }
 
 impl Section {
-    const ALL: [Self; 3] = [Self::Secret, Self::User, Self::Ppk];
+    const ALL: [Self; 4] = [Self::Secret, Self::User, Self::Ppk, Self::SaKey];
 
     const fn header(self) -> &'static str {
         match self {
             Self::Secret => "[[secret]]",
             Self::User => "[[user]]",
             Self::Ppk => "[[ppk]]",
+            Self::SaKey => "[[sa-key]]",
         }
     }
 
@@ -40,6 +43,7 @@ impl Section {
             Self::Secret => &["local-id", "remote-id", "psk", "psk-hex"],
             Self::User => &["name", "password"],
             Self::Ppk => &["id", "key", "key-hex"],
+            Self::SaKey => &["name", "key", "key-hex"],
         }
     }
 
@@ -48,6 +52,7 @@ impl Section {
             Self::Secret => "local-id, remote-id and one of psk, psk-hex",
             Self::User => "name and password",
             Self::Ppk => "id and one of key, key-hex",
+            Self::SaKey => "name and one of key, key-hex",
         }
     }
 }
@@ -59,6 +64,7 @@ pub(super) struct Parsed {
     pub(super) index: Index,
     pub(super) users: BTreeMap<String, Secret>,
     pub(super) ppks: BTreeMap<String, Secret>,
+    pub(super) sa_keys: BTreeMap<String, Secret>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -69,7 +75,7 @@ struct Draft {
     line: u32,
     local: Option<Identity>,
     remote: Option<Identity>,
-    /// Of a user or a PPK.
+    /// Of a user, a PPK or an SA's key.
     name: Option<String>,
     secret: Option<Secret>,
     seen: Vec<&'static str>,
@@ -116,7 +122,7 @@ fn open(line: &str, number: u32, findings: &mut Findings) -> Draft {
         findings.error(
             number,
             "an unknown section",
-            "[[secret]], [[user]] or [[ppk]]",
+            "[[secret]], [[user]], [[ppk]] or [[sa-key]]",
             "write [[secret]] (two brackets on each side)",
         );
     }
@@ -201,7 +207,7 @@ fn store(key: &str, value: &str, number: u32, draft: &mut Draft, findings: &mut 
         _ => {
             if draft.secret.is_some() {
                 let (one, other) =
-                    if draft.section == Section::Ppk { ("key", "key-hex") } else { ("psk", "psk-hex") };
+                    if draft.section == Section::Secret { ("psk", "psk-hex") } else { ("key", "key-hex") };
                 let found = format!("both `{one}` and `{other}`");
                 findings.error(number, found, "one of them", "remove one of them");
                 return None;
@@ -266,7 +272,7 @@ fn close(draft: Option<Draft>, parsed: &mut Parsed, findings: &mut Findings) {
     let section = draft.section;
     let whole = match section {
         Section::Secret => close_secret(draft, parsed, findings),
-        Section::User | Section::Ppk => close_named(draft, parsed, findings),
+        Section::User | Section::Ppk | Section::SaKey => close_named(draft, parsed, findings),
     };
     if let Err(line) = whole {
         let found = format!("an incomplete {}", section.header());
@@ -291,11 +297,15 @@ fn close_secret(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> R
     Ok(())
 }
 
-/// A user or a PPK.
+/// A user, a PPK or an SA's key.
 fn close_named(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> Result<(), u32> {
     let (line, section) = (draft.line, draft.section);
     let (Some(name), Some(secret)) = (draft.name, draft.secret) else { return Err(line) };
-    let all = if section == Section::User { &mut parsed.users } else { &mut parsed.ppks };
+    let all = match section {
+        Section::User => &mut parsed.users,
+        Section::SaKey => &mut parsed.sa_keys,
+        Section::Ppk | Section::Secret => &mut parsed.ppks,
+    };
     match all.entry(name) {
         btree_map::Entry::Vacant(entry) => {
             entry.insert(secret);

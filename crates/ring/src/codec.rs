@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 pub struct Malformed(pub(crate) &'static str);
 
 /// The largest message.
-pub(crate) const MAX_WORDS: usize = 32;
+pub(crate) const MAX_WORDS: usize = 34;
 
 /// Room for one message, wiped when it goes: it may hold a key.
 pub(crate) struct Buffer([u8; MAX_WORDS * 8]);

@@ -182,6 +182,10 @@ named! {
         GreLoop = "gre_loop",
         /// For the host itself, or a device that is no port, out of a VRF beside the main one: the kernel would answer by the main one.
         VrfLocal = "vrf_local",
+        /// ESP of a bundle that came without its AH.
+        AhMissing = "ah_missing",
+        /// In the AH of a bundle was something else than its ESP.
+        BundleMismatch = "bundle_mismatch",
     }
 }
 

@@ -49,17 +49,28 @@ pub(crate) fn run(
             return lookup::absent(packet, db, unknown, say);
         };
         packet.meta.sa = place;
-        let (hots, keys, colds) = db.inbound.rows();
-        let at = place as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { return Err(Drop::NoSa) };
-        let result = open(packet, hot, Cold::new(colds, at), key, engine, say);
-        match (result, Cold::new(colds, at).get()) {
-            (Ok(()), _) => stats.count(Counter::Decrypted),
-            (Err(why), Some(sa)) => sa.refuse(why),
-            (Err(_), None) => {}
-        }
-        result
+        one(packet, db, engine, stats, say)
     });
+}
+
+/// Opened by the SA at its place, or refused and counted there.
+pub(super) fn one(
+    packet: &mut Packet,
+    db: &mut SaDb,
+    engine: &Engine,
+    stats: &mut Stats,
+    say: &mut Resolver<'_>,
+) -> Result<(), Drop> {
+    let (hots, keys, colds) = db.inbound.rows();
+    let at = packet.meta.sa as usize;
+    let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { return Err(Drop::NoSa) };
+    let result = open(packet, hot, Cold::new(colds, at), key, engine, say);
+    match (result, Cold::new(colds, at).get()) {
+        (Ok(()), _) => stats.count(Counter::Decrypted),
+        (Err(why), Some(sa)) => sa.refuse(why),
+        (Err(_), None) => {}
+    }
+    result
 }
 
 fn open(

@@ -7,6 +7,7 @@ pub(crate) mod shared;
 pub(crate) mod decap;
 pub(crate) mod transport;
 pub(crate) mod ah;
+pub(crate) mod bundle;
 pub(crate) mod rules;
 mod decap6;
 mod checksums;

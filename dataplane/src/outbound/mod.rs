@@ -10,6 +10,7 @@ pub(crate) mod shared;
 pub(crate) mod encap;
 mod multipath;
 pub(crate) mod modes;
+mod bundle;
 pub(crate) mod front;
 mod encap6;
 mod fragment6;

@@ -6,7 +6,7 @@
 //! other.
 
 use super::front::{Front, put};
-use super::{encap6, fragment, fragment6, multipath, sequence};
+use super::{bundle, encap6, fragment, fragment6, multipath, sequence};
 use crate::anomaly;
 use crate::batch::Batch;
 use crate::clock::Now;
@@ -49,13 +49,14 @@ pub(crate) enum Pass {
 
 /// Those of `protect` whose SA has its turn.
 pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, pass: Pass, means: &mut Means<'_>) {
-    let (hots, keys, colds) = db.outbound.rows();
     for &place in protect {
         let room = batch.packets.remaining_capacity();
         let Some(packet) = batch.packets.get_mut(usize::from(place)).filter(|p| p.pending()) else {
             continue;
         };
         let at = packet.meta.sa as usize;
+        let around = bundle::around(db, at);
+        let (hots, keys, colds) = db.outbound.rows();
         let (Some(hot), Some(Some(key)), Some(cold)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
         else {
             continue;
@@ -67,11 +68,16 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, pass: Pass,
             packet.drop(why);
             continue;
         }
-        let ordinary = sa.suite.protocol() == Protocol::Esp && sa.mode == Mode::Tunnel;
+        let ordinary = sa.suite.protocol() == Protocol::Esp && sa.mode == Mode::Tunnel && around.is_none();
         if sa.takes_whole() != (pass == Pass::Whole) || ordinary && !sa.takes_whole() {
             continue;
         }
-        match protect_one(packet, hot, cold, key, room, means) {
+        let sealed = protect_one(packet, hot, cold, key, means).and_then(|()| match around {
+            None => Ok(()),
+            Some(at) => bundle::cover(packet, at, (hots, keys, colds), means),
+        });
+        let (Some(hot), Some(cold)) = (hots.get(at), colds.get(at)) else { continue };
+        match sealed.and_then(|()| leave(packet, hot, cold, room, means)) {
             Ok(further) => append(batch, further, means),
             Err(why) => packet.drop(why),
         }
@@ -99,15 +105,13 @@ fn append(batch: &mut Batch, further: Further, means: &mut Means<'_>) {
     }
 }
 
-/// The packet, ready to be sent, and the fragments behind it.
 fn protect_one(
     packet: &mut Packet,
     hot: &mut OutboundHot,
     cold: &mut Option<OutboundSa>,
     key: &Key,
-    room: usize,
     means: &mut Means<'_>,
-) -> Result<Further, Drop> {
+) -> Result<(), Drop> {
     route::age(packet)?;
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let (mode, kind) = (sa.mode, sa.suite.protocol());
@@ -126,12 +130,11 @@ fn protect_one(
         }
     }
     match (kind, mode) {
-        (Protocol::Esp, Mode::Tunnel) => esp_tunnel(packet, hot, cold, key, means)?,
-        (Protocol::Esp, Mode::Transport) => esp_transport(packet, hot, cold, key, means)?,
-        (Protocol::Ah, Mode::Transport) => ah_transport(packet, hot, cold, key, means)?,
-        (Protocol::Ah, Mode::Tunnel) => ah_tunnel(packet, hot, cold, key, means)?,
+        (Protocol::Esp, Mode::Tunnel) => esp_tunnel(packet, hot, cold, key, means),
+        (Protocol::Esp, Mode::Transport) => esp_transport(packet, hot, cold, key, means),
+        (Protocol::Ah, Mode::Transport) => ah_transport(packet, hot, cold, key, means),
+        (Protocol::Ah, Mode::Tunnel) => ah_tunnel(packet, hot, cold, key, means),
     }
-    leave(packet, hot, cold, room, means)
 }
 
 fn esp_transport(
@@ -197,7 +200,8 @@ fn esp_tunnel(
     front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
 }
 
-fn ah_transport(
+/// The packet may be one that another SA has just made.
+pub(super) fn ah_transport(
     packet: &mut Packet,
     hot: &mut OutboundHot,
     cold: &mut Option<OutboundSa>,
@@ -263,6 +267,18 @@ fn authenticate(
     front.restore(bytes)
 }
 
+/// The header that the packet has now.
+pub(super) fn read_again(packet: &mut Packet, v6: bool) -> Result<(), Drop> {
+    packet.meta.ip = if v6 {
+        let ip = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+        crate::classify::v6::fields(&ip)?
+    } else {
+        let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
+        crate::classify::fields(&ip)
+    };
+    Ok(())
+}
+
 /// Out of the SA's port, in as many fragments as it takes.
 fn leave(
     packet: &mut Packet,
@@ -273,13 +289,7 @@ fn leave(
 ) -> Result<Further, Drop> {
     let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
     let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
-    packet.meta.ip = if hot.v6 {
-        let ip = Ipv6::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-        crate::classify::v6::fields(&ip)?
-    } else {
-        let ip = Ipv4::parse(packet.frame.data()).map_err(|_| Drop::Malformed)?;
-        crate::classify::fields(&ip)
-    };
+    read_again(packet, hot.v6)?;
     packet.meta.limit = sa.largest(link.mtu);
     let mut further = match (packet.meta.ip.total_len > packet.meta.limit, hot.v6) {
         (false, _) => Further::new(),

@@ -78,7 +78,8 @@ impl SaDb {
     fn install(&mut self, spec: &SaSpec) -> Outcome {
         let selectors = self.take_selectors(spec);
         let (Some(selectors), Some((key, shared))) = (selectors, keys(spec)) else { return Outcome::Refused };
-        if !lawful(spec) || self.by_id.contains_key(&spec.id) {
+        let Some(around) = self.around(spec).filter(|_| lawful(spec)) else { return Outcome::Refused };
+        if self.by_id.contains_key(&spec.id) {
             return Outcome::Refused;
         }
         let place = match spec.direction {
@@ -95,6 +96,7 @@ impl SaDb {
                 }
                 let sa = InboundSa::new(spec, selectors, shared);
                 self.ruled += usize::from(sa.rules.any());
+                self.bundles += usize::from(sa.partner.is_some());
                 let place = self.inbound.insert(sa.hot(spec), key, sa);
                 match spec.suite.protocol() {
                     Protocol::Esp => _ = self.by_spi.insert(spec.spi.get(), place),
@@ -106,7 +108,7 @@ impl SaDb {
                 if self.outbound.len() >= self.max_sas {
                     return Outcome::Full;
                 }
-                let sa = OutboundSa::new(spec, key.suite(), selectors, shared);
+                let sa = OutboundSa::new(spec, key.suite(), selectors, shared, around);
                 self.special += usize::from(sa.needs_more());
                 self.outbound.insert(sa.hot(spec), key, sa)
             }
@@ -124,7 +126,10 @@ impl SaDb {
         }
         let Some(&(Direction::Outbound, place)) = self.by_id.get(&sa) else { return Outcome::Refused };
         match self.outbound.both(place) {
-            Some((_, cold)) if cold.tunnel == tunnel => self.leave_by(tunnel, Outbound::Here(place)),
+            // AH of a bundle carries nothing by itself.
+            Some((_, cold)) if cold.tunnel == tunnel && !cold.goes_around() => {
+                self.leave_by(tunnel, Outbound::Here(place))
+            }
             _ => Outcome::Refused,
         }
     }
@@ -151,6 +156,7 @@ impl SaDb {
                 }
                 if let Some(sa) = self.inbound.remove(place) {
                     self.ruled -= usize::from(sa.rules.any());
+                    self.bundles -= usize::from(sa.partner.is_some());
                     self.shared -= usize::from(sa.shared.is_some());
                     self.passive -= usize::from(sa.rules.passive);
                 }
@@ -348,6 +354,13 @@ fn lawful(spec: &SaSpec) -> bool {
     // Behind a payload without a length of its own nobody could tell padding from it (RFC 4303 §2.7).
     // Nor does a way of its own pad.
     if spec.tfc != 0 && (ah || transport || rules.any() || spec.direction == Direction::Inbound) {
+        return false;
+    }
+    // Nor has a bundle; and its two SAs stay where they are.
+    let bundle = spec.extras.partner.is_some();
+    if bundle
+        && (spec.extras.shared || spec.tfc != 0 || spec.extras.multipath != 0 || spec.remote.port() != 0)
+    {
         return false;
     }
     // AH has no way through a NAT, nor through UDP (RFC 3715 §2.1).

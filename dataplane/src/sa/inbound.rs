@@ -62,6 +62,8 @@ pub(crate) struct InboundSa {
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
+    /// See [`ravelin_ring::msg::Extras::partner`].
+    pub(crate) partner: Option<SaId>,
     /// The key for those who share the crypto; wiped as the last of them lets go of it.
     pub(crate) shared: Option<Arc<Key>>,
     /// `FirstPacket` was said.
@@ -84,6 +86,7 @@ impl InboundSa {
             selectors,
             limits: Limits::new(spec),
             rules: spec.extras.rules,
+            partner: spec.extras.partner,
             shared,
             greeted: false,
             moved: Throttle::default(),

@@ -2,6 +2,7 @@
 //!
 //! Decides: nothing about packets. Reads and writes: SA records. Never: shares an SA with another worker.
 
+mod bundle;
 mod command;
 mod event;
 mod inbound;
@@ -17,7 +18,7 @@ pub(crate) use outbound::{OutboundHot, OutboundSa, Outer};
 
 use index::IndexMap;
 use ravelin_crypto::Key;
-use ravelin_ring::msg::{Direction, SaId, Token, TunnelId, WorkerId};
+use ravelin_ring::msg::{Direction, Protocol, SaId, Token, TunnelId, WorkerId};
 use ravelin_wire::Selector;
 use std::collections::{HashMap, VecDeque};
 
@@ -39,6 +40,8 @@ pub(crate) struct SaDb {
     passive: usize,
     /// SAs of both directions whose crypto is shared.
     shared: usize,
+    /// Inbound SAs with a partner.
+    bundles: usize,
     by_id: HashMap<SaId, (Direction, u32)>,
     pub(crate) tunnels: Tunnels,
     /// Selectors that wait for their `InstallSa`; bounded in [`command`].
@@ -137,6 +140,7 @@ impl SaDb {
             ruled: 0,
             passive: 0,
             shared: 0,
+            bundles: 0,
             by_id: HashMap::new(),
             tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
             pending: VecDeque::new(),

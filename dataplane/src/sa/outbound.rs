@@ -109,6 +109,10 @@ pub(crate) struct OutboundSa {
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
     pub(crate) rules: Rules,
+    /// See [`ravelin_ring::msg::Extras::partner`].
+    pub(crate) partner: Option<SaId>,
+    /// Bytes of AH around its packets.
+    around: u16,
     /// See [`super::InboundSa::shared`].
     pub(crate) shared: Option<Arc<Key>>,
     /// See [`ravelin_ring::msg::Extras::multipath`].
@@ -128,6 +132,7 @@ impl OutboundSa {
         algorithms: Algorithms,
         selectors: SaSelectors,
         shared: Option<Arc<Key>>,
+        around: u16,
     ) -> Self {
         Self {
             id: spec.id,
@@ -140,6 +145,8 @@ impl OutboundSa {
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
             rules: spec.extras.rules,
+            partner: spec.extras.partner,
+            around,
             shared,
             multipath: spec.extras.multipath,
             first: spec.extras.sequence,
@@ -189,9 +196,17 @@ impl OutboundSa {
         self.remote.port() == 0 && self.multipath != 0
     }
 
-    /// Not ESP in tunnel mode, or with rules: `outbound::modes` looks at its packets.
+    /// Not ESP in tunnel mode, with AH around it, or with rules: `outbound::modes` looks at its packets.
     pub(crate) fn is_special(&self) -> bool {
-        self.mode != Mode::Tunnel || self.suite.protocol() == Protocol::Ah || self.rules.any()
+        self.mode != Mode::Tunnel
+            || self.suite.protocol() == Protocol::Ah
+            || self.rules.any()
+            || self.partner.is_some()
+    }
+
+    /// AH that goes around another SA's packets.
+    pub(crate) fn goes_around(&self) -> bool {
+        self.partner.is_some() && self.suite.protocol() == Protocol::Ah
     }
 
     /// Takes whole packets, and is cut afterwards where it is too large (RFC 4303 §3.3.4).
@@ -211,7 +226,7 @@ impl OutboundSa {
 
     /// The largest inner packet whose outer one is no larger than that.
     pub(crate) fn max_inner(&self, port_mtu: u16) -> u16 {
-        let outer = usize::from(self.largest(port_mtu));
+        let outer = usize::from(self.largest(port_mtu).saturating_sub(self.around));
         let esp = || self.algorithms.max_payload(outer.saturating_sub(self.headers()));
         let icv = ah::icv_field(self.algorithms.icv_len(), self.remote.is_ipv6());
         let ah = || outer.saturating_sub(ah::HEADER + icv);

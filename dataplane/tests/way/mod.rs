@@ -90,6 +90,8 @@ pub(crate) struct Pair {
     pub(crate) df: OuterDf,
     pub(crate) selectors: Vec<Selector>,
     pub(crate) extras: Extras,
+    /// The pair that goes around this one, or within it.
+    pub(crate) partner: Option<u64>,
     pub(crate) tfc: u16,
     pub(crate) hard_packets: u64,
     pub(crate) soft_packets: u64,
@@ -114,6 +116,7 @@ impl Default for Pair {
                 selector("2001:db8:1::/64", "2001:db8:2::/64"),
             ],
             extras: Extras::default(),
+            partner: None,
             tfc: 0,
             hard_packets: 0,
             soft_packets: 0,
@@ -135,8 +138,9 @@ impl Pair {
             if self.v6 { (WAN_A6.into(), WAN_B6.into()) } else { (WAN_A.into(), WAN_B.into()) };
         let (a, b) = (SocketAddr::new(a, port), SocketAddr::new(b, port));
         let toward_b = at_a == (direction == Direction::Outbound);
+        let id = |pair| SaId(pair * 10 + u64::from(direction == Direction::Outbound));
         SaSpec {
-            id: SaId(self.id * 10 + u64::from(direction == Direction::Outbound)),
+            id: id(self.id),
             tunnel: TUNNEL,
             direction,
             spi: Spi::try_from(self.spi + if toward_b { 0 } else { 2 }).unwrap(),
@@ -150,7 +154,7 @@ impl Pair {
             tunnel_mtu: self.tunnel_mtu,
             outer_df: self.df,
             tfc: if direction == Direction::Outbound { self.tfc } else { 0 },
-            extras: self.extras,
+            extras: Extras { partner: self.partner.map(id), ..self.extras },
             soft_bytes: 0,
             hard_bytes: 0,
             soft_packets: self.soft_packets,

@@ -104,3 +104,50 @@ pub(crate) fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
 pub(crate) fn edit_checksum(bytes: &mut [u8]) {
     Ipv4Mut::parse(bytes).unwrap().fill_checksum();
 }
+
+/// ESP of `esp` within AH: what both SAs of a bundle are made of. The one that packets are sent by is the first.
+pub(crate) fn bundle(esp: &Pair, ah: Suite) -> (Pair, Pair) {
+    let inner = Pair { partner: Some(2), ..esp.clone() };
+    let outer = Pair {
+        suite: ah,
+        mode: Mode::Transport,
+        tfc: 0,
+        spi: esp.spi + 0x1000,
+        id: 2,
+        partner: Some(esp.id),
+        ..esp.clone()
+    };
+    (inner, outer)
+}
+
+/// Both forms that make sense, over both families.
+pub(crate) fn each_bundle(mut check: impl FnMut(&Pair, &Pair)) {
+    for (suite, ah) in [
+        (Suite::Aes256CbcSha256, Suite::AhSha256),
+        (Suite::Aes128CbcSha1, Suite::AhSha1),
+        (Suite::Aes256Gcm16, Suite::AhSha512),
+    ] {
+        for mode in [Mode::Tunnel, Mode::Transport] {
+            for pair in [mode_pair(mode), mode_pair6(mode)] {
+                let esn = suite == Suite::Aes256Gcm16;
+                let (esp, ah) = bundle(&Pair { suite, esn, ..pair }, ah);
+                check(&esp, &ah);
+            }
+        }
+    }
+}
+
+/// AH first, as it has to be.
+pub(crate) fn bundle_gates(esp: &Pair, ah: &Pair) -> (Gate, Gate) {
+    let (mut a, mut b) = (Gate::new(true), Gate::new(false));
+    for gate in [&mut a, &mut b] {
+        gate.install(ah);
+        gate.install(esp);
+        gate.use_pair(esp);
+        for s in &esp.selectors {
+            gate.protect(if gate.is_a { *s } else { mirror(*s) });
+        }
+        gate.commit();
+    }
+    (a, b)
+}

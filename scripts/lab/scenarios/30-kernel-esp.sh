@@ -1,5 +1,5 @@
 # A Linux kernel's own ESP and AH (strongSwan in a User-mode Linux guest): plain ESP in each suite, transport mode, AH in
-# both modes, over IPv4 and IPv6; AES-GMAC and AES-CTR; each side beginning. Its GRE, in ESP and in clear
+# both modes, over IPv4 and IPv6; AES-GMAC and AES-CTR; each side beginning. Its GRE, in ESP and in clear. Keys by hand, and AH around ESP
 . "$LAB_HERE/uml/guest.sh"
 . "$LAB_HERE/uml/strongswan.sh"
 
@@ -17,6 +17,7 @@ scenario() {
   kernel_mode transport esp aes128gcm16
   kernel_mode transport ah sha256
   kernel_mode tunnel ah sha1
+  kernel_manual
   kernel_gre_in_esp
   kernel_six
   equal "the other kernel found no fault in any ESP packet" "" "$(guest_xfrm_faults B)"
@@ -239,4 +240,71 @@ gre_carries() { # TEXT
   in_ns gwA sysctl -qw net.ipv4.icmp_echo_ignore_broadcasts=0
   check "$1: multicast of the other kernel" guest_run B "ping -n -q -c 3 -i 0.2 -W 1 -I gre1 224.0.0.1"
   check "$1: TCP both ways" iperf A B -t 1 --bidir
+}
+
+# R113 R114 R199: SAs with keys by hand, those of `ip xfrm`: ESP alone, and ESP within AH, in both modes; they outlive the control process.
+kernel_manual() {
+  local mode
+  manual_mode tunnel esp "esp = \"aes256-sha256\", esp-spi-in = 0x1001, esp-spi-out = 0x2001"
+  for mode in tunnel transport; do
+    manual_mode $mode ah "esp = \"aes256-sha256\", esp-spi-in = 0x1001, esp-spi-out = 0x2001, ah = \"sha256\", ah-spi-in = 0x1002, ah-spi-out = 0x2002"
+  done
+}
+manual_mode() { # MODE OUTERMOST KEYS
+  local text="by hand, $2 outermost, $1 mode" file=$LAB/ravelinA/ravelin.toml from=hostA to=$HOST_B mine=$NET_A theirs=$NET_B before
+  before=$(wan_settle; wan_count "$2")
+  [ "$1" = tunnel ] || from=gwA to=$OUT_B mine=$OUT_A/32 theirs=$OUT_B/32
+  ravelin_config A
+  sed -i '/-id = \|-proposals = \|^start = \|^replay-window = \|^ike-\|lifetime = \|^encapsulation = \|^dpd = /d' "$file"
+  sed -i "s|^selectors = .*|mode = \"$1\"\nselectors = [{ local = \"${mine%/32}\", remote = \"${theirs%/32}\" }]\nmanual = { $3 }|" "$file"
+  manual_secrets
+  manual_guest "$1" "$2" "$mine" "$theirs"
+  ravelin_start A
+  check "$text: up" wait_until 10 tunnel_up A
+  wait_path "$from" "$to" 5
+  equal "$text: pings" 20 "$(pings "$from" "$to" 20 -s 1000)"
+  check "$text: the peer's pings" peer_pings "$1"
+  kill_process controlA
+  equal "$text, the control process killed: pings" 10 "$(pings "$from" "$to" 10)"
+  ravelin_start_control A
+  check "$text: the next one has it" wait_until 10 tunnel_up A
+  equal "$text: pings" 10 "$(pings "$from" "$to" 10)"
+  at_least "$text: one sequence of numbers" 35 "$(ravelin_json A sas | jq '[.[] | select(.direction == "out") | .sequence] | min')"
+  check "$text: down" ravelin_do A down net --timeout 10
+  equal "$text, down: no ping" 0 "$(pings "$from" "$to" 2 -W 1)"
+  check "$text: up again" ravelin_do A up net --timeout 10
+  equal "$text, up again: pings" 10 "$(pings "$from" "$to" 10)"
+  equal "$text: bad_icv" 0 "$(drops_of A bad_icv)"
+  if [ "$2" = ah ]; then
+    # The peer leaves AH out, as somebody does who has learnt one of the keys.
+    manual_guest "$1" esp "$mine" "$theirs"
+    equal "$text, without AH: no ping" 0 "$(pings "$from" "$to" 2 -W 1)"
+    if [ "$1" = tunnel ]; then in_ns hostB ping -c 2 -i 0.2 -W 1 "$HOST_A"; else guest_run B "ping -c 2 -i 0.2 -W 1 $OUT_A"; fi >/dev/null
+    at_least "$text, without AH: ah_missing" 2 "$(drops_of A ah_missing)"
+  fi
+  check_conservation A
+  ravelin_stop A
+  guest_run B "ip xfrm state flush; ip xfrm policy delete src $theirs dst $mine dir out; ip xfrm policy delete src $mine dst $theirs dir in; ip xfrm policy delete src $mine dst $theirs dir fwd; true"
+  at_least "$text: frames of it" 60 $(($(wan_settle; wan_count "$2") - before))
+}
+manual_key() { printf "$1%.0s" $(seq "$2"); }
+manual_secrets() {
+  local way
+  for way in in:a1 out:b2; do
+    printf '[[sa-key]]\nname = "net/esp/%s"\nkey-hex = "%s"\n' ${way%:*} "$(manual_key "${way#*:}" 64)"
+    printf '[[sa-key]]\nname = "net/ah/%s"\nkey-hex = "%s"\n' ${way%:*} "$(manual_key "${way#*:}" 32)"
+  done >>"$LAB/ravelinA/secrets.toml"
+}
+# The same keys and SPIs in the other kernel; what is listed first is within what is listed next.
+manual_guest() { # MODE OUTERMOST NETWORK-A NETWORK-B
+  local ah='' ends="src $OUT_B dst $OUT_A" back="src $OUT_A dst $OUT_B" state='ip xfrm state add' hash='hmac(sha256)'
+  [ "$2" = esp ] || ah="tmpl proto ah mode transport"
+  guest_run B "
+    ip xfrm state flush
+    $state $ends proto esp spi 0x1001 mode $1 enc 'cbc(aes)' 0x$(manual_key a1 32) auth-trunc '$hash' 0x$(manual_key a1 32) 128
+    $state $back proto esp spi 0x2001 mode $1 enc 'cbc(aes)' 0x$(manual_key b2 32) auth-trunc '$hash' 0x$(manual_key b2 32) 128
+    $state $ends proto ah spi 0x1002 mode transport auth-trunc '$hash' 0x$(manual_key a1 32) 128
+    $state $back proto ah spi 0x2002 mode transport auth-trunc '$hash' 0x$(manual_key b2 32) 128
+    ip xfrm policy update src $4 dst $3 dir out priority 100 tmpl $ends proto esp mode $1 $ah || exit 1
+    for dir in in fwd; do ip xfrm policy update src $3 dst $4 dir \$dir priority 100 tmpl $back proto esp mode $1 $ah || exit 1; done" || die "no SAs by hand in the guest"
 }

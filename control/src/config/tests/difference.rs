@@ -44,6 +44,9 @@ fn changed_fields_say_old_and_new() {
 #[test]
 fn every_key_of_a_tunnel_is_seen() {
     let base = good(MINIMAL);
+    let without: Vec<&str> = MINIMAL.lines().filter(|line| !line.contains("-id = ")).collect();
+    let by_hand = "manual = { ah = \"sha256\", ah-spi-in = 300, ah-spi-out = 300 }";
+    let by_hand = format!("{}\n{by_hand}\n", without.join("\n"));
     let road = with("pool = [\"10.2.0.0/24\"]\ndns = [\"10.1.0.53\"]");
     let road = road.replace("remote = \"198.18.0.2\"", "remote = \"any\"");
     let changes = [
@@ -64,6 +67,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("per-worker", with("per-worker = true")),
         ("shared-crypto", with("shared-crypto = true")),
         ("interface", with("interface = { name = \"tun-a\" }")),
+        ("manual", by_hand),
         ("replay-window", with("replay-window = 64")),
         ("tfc-padding", with("tfc-padding = \"mtu\"")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),

@@ -152,6 +152,12 @@ impl Drop {
             Self::VrfLocal => {
                 "the host itself is not reached through tunnels of a VRF: use a device (`interface`) in that VRF, or the main one"
             }
+            Self::AhMissing => {
+                "the peer sends this ESP without the AH that goes around it, or somebody else made it: compare `manual` of both ends"
+            }
+            Self::BundleMismatch => {
+                "this AH carries the ESP of its own bundle only: compare the SPIs of `manual` of both ends"
+            }
             Self::GreLoop => {
                 "the other end of the GRE tunnel is routed into a GRE tunnel: it needs a route by a port"
             }

@@ -127,6 +127,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                     multipath: mtu,
                     shared: esn,
                     rules: Rules::from_bits(tfc.to_be_bytes()[1] & 15).unwrap(),
+                    partner: esn.then_some(SaId(l[0])),
                 },
                 soft_bytes: l[0],
                 hard_bytes: l[1],

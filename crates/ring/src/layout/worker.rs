@@ -8,7 +8,7 @@ use crate::msg::{
 use crate::spsc::Message;
 
 impl Message for WorkerCommand {
-    const WORDS: usize = 32;
+    const WORDS: usize = 33;
 
     fn encode(&self, to: &mut Writer<'_>) {
         match self {
@@ -110,6 +110,8 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.u16(spec.extras.multipath);
     to.bool(spec.extras.shared);
     to.u8(spec.extras.rules.to_bits());
+    to.bool(spec.extras.partner.is_some());
+    to.u64(spec.extras.partner.map_or(0, |sa| sa.0));
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -142,6 +144,10 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
             multipath: from.u16()?,
             shared: from.bool()?,
             rules: Rules::from_bits(from.u8()?).ok_or(Malformed("unknown rule"))?,
+            partner: {
+                let (is, id) = (from.bool()?, from.u64()?);
+                is.then_some(SaId(id))
+            },
         },
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,

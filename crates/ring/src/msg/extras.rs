@@ -1,5 +1,7 @@
 //! What an SA does besides what IKE negotiates.
 
+use super::SaId;
+
 /// What an SA does beyond the plain way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Extras {
@@ -11,6 +13,9 @@ pub struct Extras {
     /// The crypto of its packets is shared by all workers while its own is loaded. ESP in tunnel mode without rules only.
     pub shared: bool,
     pub rules: Rules,
+    /// The other half of a bundle (RFC 4301 §4.3 of 1998's form): an SA of ESP names the one of AH that goes around it, which
+    /// is installed before it, has the same ends and names it in turn. Neither carries anything by itself.
+    pub partner: Option<SaId>,
 }
 
 /// How packets travel by an SA in tunnel mode.

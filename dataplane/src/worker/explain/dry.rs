@@ -99,7 +99,13 @@ impl Dry {
             return;
         };
         self.step.opens = Some(opens(hot, cold));
+        let partner = cold.partner;
         self.inbound.push((place, hot.clone(), cold.clone()));
+        // What is within AH is opened too.
+        let inner = partner.and_then(|id| view.db.inbound_place(id));
+        if let Some((place, (hot, cold))) = inner.and_then(|at| Some((at, view.db.inbound.both(at)?))) {
+            self.inbound.push((place, hot.clone(), cold.clone()));
+        }
     }
 
     fn clear(&mut self, packet: &Packet) {
@@ -172,6 +178,7 @@ impl Dry {
     fn lend(&mut self, place: u32, db: &mut SaDb, first: bool) {
         let Some((hot, cold)) = db.outbound.both(place) else { return };
         let known = self.outbound.iter().any(|lent| lent.place == place);
+        let around = cold.partner.filter(|_| !cold.goes_around());
         let (hot, limits) = (hot.clone(), cold.limits.clone());
         if first && self.step.protects.is_none() {
             let (local, remote) = (cold.local.ip(), cold.remote.ip());
@@ -189,6 +196,9 @@ impl Dry {
         let Some(mut key) = nobodys(slot.suite()) else { return };
         core::mem::swap(slot, &mut *key);
         self.outbound.push(Lent { place, hot, limits, key });
+        if let Some(place) = around.and_then(|id| db.outbound_place(id)) {
+            self.lend(place, db, false);
+        }
     }
 
     fn done(&mut self, view: &View<'_>) {
