@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (13, [32, 16, 16, 4, 30, 82, 4, 5, 116_496, 215_152]));
+    assert_eq!((VERSION, sizes), (14, [33, 16, 16, 4, 30, 84, 4, 5, 117_536, 218_272]));
 }
 
 #[test]
@@ -378,9 +378,9 @@ proptest! {
     /// Bytes of a stranger, and lawful messages with one byte changed: a message or an error, never a panic.
     #[test]
     fn any_bytes_are_a_message_or_an_error(
-        bytes in any::<[u8; 32 * 8]>(),
+        bytes in any::<[u8; 33 * 8]>(),
         command in worker_command(),
-        at in 0usize..32 * 8,
+        at in 0usize..33 * 8,
         tag in 0u8..16,
     ) {
         let mut bytes = bytes;
@@ -405,7 +405,7 @@ fn table_events_round_trip_and_unknown_tags_are_refused() {
         assert_eq!(decoded::<TableEvent>(&encoded(&event).0), Ok(event));
     }
     for tag in [0, 99] {
-        let mut bytes = [0; 256];
+        let mut bytes = [0; 33 * 8];
         bytes[0] = tag;
         assert!(decoded::<WorkerCommand>(&bytes).is_err());
         assert!(decoded::<WorkerEvent>(&bytes).is_err());
@@ -417,7 +417,7 @@ fn table_events_round_trip_and_unknown_tags_are_refused() {
 // R218: a reserved SPI does not pass the ring.
 #[test]
 fn lies_inside_of_a_message_are_refused() {
-    let mut bytes = [0u8; 256];
+    let mut bytes = [0u8; 33 * 8];
     bytes[0] = 2; // InstallSa: token 8, id 8, tunnel 4, direction 1, SPI at 22
     assert_eq!(decoded::<WorkerCommand>(&bytes).unwrap_err(), Malformed("reserved SPI"));
     bytes[23] = 1; // SPI 256
