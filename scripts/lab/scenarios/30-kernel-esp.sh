@@ -303,8 +303,8 @@ manual_guest() { # MODE OUTERMOST NETWORK-A NETWORK-B
     ip xfrm state flush
     $state $ends proto esp spi 0x1001 mode $1 enc 'cbc(aes)' 0x$(manual_key a1 32) auth-trunc '$hash' 0x$(manual_key a1 32) 128
     $state $back proto esp spi 0x2001 mode $1 enc 'cbc(aes)' 0x$(manual_key b2 32) auth-trunc '$hash' 0x$(manual_key b2 32) 128
-    $state $ends proto ah spi 0x1002 mode transport auth-trunc '$hash' 0x$(manual_key a1 32) 128
-    $state $back proto ah spi 0x2002 mode transport auth-trunc '$hash' 0x$(manual_key b2 32) 128
+    $state $ends proto ah spi 0x1002 mode transport flag align4 auth-trunc '$hash' 0x$(manual_key a1 32) 128
+    $state $back proto ah spi 0x2002 mode transport flag align4 auth-trunc '$hash' 0x$(manual_key b2 32) 128
     ip xfrm policy update src $4 dst $3 dir out priority 100 tmpl $ends proto esp mode $1 $ah || exit 1
     for dir in in fwd; do ip xfrm policy update src $3 dst $4 dir \$dir priority 100 tmpl $back proto esp mode $1 $ah || exit 1; done" || die "no SAs by hand in the guest"
 }
