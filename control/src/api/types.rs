@@ -177,6 +177,9 @@ pub struct TunnelStatus {
     pub ike_suite: Option<String>,
     pub ike_age_s: Option<u64>,
     pub ike_rekey_in_s: Option<u64>,
+    /// The IKE SA was made by a ticket, and for so long there is a ticket to resume it by (RFC 5723).
+    pub ike_resumed: bool,
+    pub ike_ticket_for_s: Option<u64>,
     /// Of the current child SA pair; `None` without one. SPIs are hexadecimal of 8 digits.
     pub spi_in: Option<String>,
     pub spi_out: Option<String>,

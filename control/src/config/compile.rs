@@ -218,6 +218,8 @@ fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<C
             mobike: tunnel.exchanges.mobike,
             redirect: tunnel.exchanges.redirect,
             childless: tunnel.exchanges.childless,
+            resumption: tunnel.exchanges.resumption,
+            retransmissions: tunnel.exchanges.retransmissions,
             addresses: tunnel.exchanges.addresses.clone(),
             redirect_to: tunnel.exchanges.redirect_to,
             own_addresses: tunnel.locals().collect(),

@@ -9,7 +9,7 @@ use super::diff::list;
 use super::identity::{IdText, parse_identity};
 use super::model::{Backup, Tunnel, TunnelExchanges};
 use super::reader::{Table, report};
-use super::value::{boolean, duration, gateway_address, text, time_text, word};
+use super::value::{boolean, duration, gateway_address, number32, text, time_text, word};
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{Identity, RedirectAt, RedirectTo};
@@ -21,6 +21,8 @@ pub(crate) const EXCHANGE_KEYS: &[&str] = &[
     "return-to-first",
     "reauthentication",
     "childless",
+    "session-resumption",
+    "retransmissions",
     "local-backups",
     "mobike",
     "redirect",
@@ -74,6 +76,9 @@ pub(crate) fn exchanges(
         return_to_first,
         reauthentication: table.or("reauthentication", Duration::ZERO, findings, time),
         childless: table.or("childless", false, findings, boolean),
+        resumption: table.or("session-resumption", false, findings, boolean),
+        retransmissions: table
+            .optional("retransmissions", findings, |v| number32(v, 1..=10, "retransmissions")),
         one_way_after: table.or("one-way-after", 30 * SECOND, findings, |v| duration(v, SECOND..=DAY, true)),
     }
 }
@@ -159,12 +164,14 @@ impl Tunnel {
 }
 
 /// Each key, and its text.
-pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 12] {
+pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 14] {
     let TunnelExchanges {
         backups,
         return_to_first,
         reauthentication,
         childless,
+        resumption,
+        retransmissions,
         local_backups,
         mobike,
         redirect,
@@ -178,6 +185,8 @@ pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 12
         ("return-to-first", time_text(*return_to_first)),
         ("reauthentication", time_text(*reauthentication)),
         ("childless", childless.to_string()),
+        ("session-resumption", resumption.to_string()),
+        ("retransmissions", retransmissions.map(|n| n.to_string()).unwrap_or_default()),
         ("local-backups", list(local_backups, ToString::to_string)),
         ("mobike", mobike.to_string()),
         ("redirect", redirect.to_string()),

@@ -184,6 +184,10 @@ pub struct TunnelExchanges {
     pub reauthentication: Duration,
     /// IKE_AUTH without a child, where the peer knows that.
     pub childless: bool,
+    /// RFC 5723, as client and as gateway.
+    pub resumption: bool,
+    /// `None`: as the engine does.
+    pub retransmissions: Option<u32>,
     /// Other addresses of ours, used in this order where the ones before are gone (R59).
     pub local_backups: Vec<IpAddr>,
     /// RFC 4555.

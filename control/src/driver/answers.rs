@@ -183,6 +183,8 @@ fn tunnel(
         ike_suite: ike.and_then(|i| i.proposal.as_ref()).map(ike_text),
         ike_age_s: ike.map(|i| i.age.as_secs()),
         ike_rekey_in_s: ike.and_then(|i| i.rekey_in).as_ref().map(Duration::as_secs),
+        ike_resumed: ike.is_some_and(|i| i.resumed),
+        ike_ticket_for_s: ike.and_then(|i| i.ticket_for).as_ref().map(Duration::as_secs),
         spi_in: child.map(|c| format!("{:08x}", c.inbound_spi.get())),
         spi_out: child.map(|c| format!("{:08x}", c.outbound_spi.get())),
         suite: child.map(|c| suite_of(&c.proposal)),

@@ -90,6 +90,8 @@ mod tests {
             ike_suite: None,
             ike_age_s: None,
             ike_rekey_in_s: None,
+            ike_resumed: false,
+            ike_ticket_for_s: None,
             spi_in: Some("0xc0000101".into()),
             spi_out: Some("0xc0000202".into()),
             suite: None,

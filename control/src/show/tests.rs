@@ -21,6 +21,8 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         ike_suite: word("aes256gcm16-prfsha384-x25519"),
         ike_age_s: when(4000),
         ike_rekey_in_s: when(10_400),
+        ike_resumed: false,
+        ike_ticket_for_s: None,
         spi_in: word("0xc0000101"),
         spi_out: word("0xc0000202"),
         suite: word("aes256gcm16"),
@@ -388,7 +390,7 @@ fn json_keys_are_stable() {
     }
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
-        "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_spi_local ike_spi_remote ike_suite interface \
+        "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_resumed ike_spi_local ike_spi_remote ike_suite ike_ticket_for_s interface \
          last_error last_error_age_s local local_id mode name one_way_s peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out vrf"
     );

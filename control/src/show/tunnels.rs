@@ -72,7 +72,9 @@ fn detail(t: &TunnelStatus) -> String {
             "IKE SA",
             format!("{local} (ours) {remote} (theirs), {}", or_dash(t.ike_suite.as_deref())),
         ));
-        lines.push(("IKE age", age(t.ike_age_s, t.ike_rekey_in_s)));
+        let resumed = if t.ike_resumed { ", resumed by a ticket" } else { "" };
+        lines.push(("IKE age", format!("{}{resumed}", age(t.ike_age_s, t.ike_rekey_in_s))));
+        lines.extend(t.ike_ticket_for_s.map(|left| ("ticket", format!("good for {}", span(left)))));
     }
     if let (Some(inbound), Some(outbound)) = (&t.spi_in, &t.spi_out) {
         lines.push(("child SA", format!("{inbound} (in) {outbound} (out), {}", or_dash(t.suite.as_deref()))));

@@ -69,6 +69,11 @@ impl Signed<'_> {
     }
 }
 
+/// AUTH of who resumes an IKE SA (RFC 5723 §5.1).
+pub(crate) fn by_sk_p(key: ProofKey<'_>, signed: Signed<'_>) -> Wiped {
+    prf::prf(key.prf, key.sk_p, &[&signed.octets(key)])
+}
+
 /// AUTH after EAP: by the key that the method made, else by SK_p (RFC 7296 §2.16).
 pub(crate) fn after_eap(key: ProofKey<'_>, signed: Signed<'_>, msk: Option<&Wiped>) -> Payload {
     Payload::Auth { method: METHOD_PSK, data: by_eap(key, signed, msk) }

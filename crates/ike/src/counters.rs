@@ -83,6 +83,14 @@ counters! {
     InstallFailed "install_failed" "Child SAs that the data plane could not take",
     Restored "restored" "IKE SAs continued from records of the control process before this one",
     RestoreRefused "restore_refused" "Records of IKE SAs that were of no use",
+    TicketsGiven "tickets_given" "Tickets for session resumption given to peers (RFC 5723)",
+    TicketsTaken "tickets_taken" "Tickets for session resumption that gateways gave us",
+    Resumed "resumed" "IKE SAs resumed by a ticket, in either role",
+    TicketUnreadable "ticket_unreadable" "Tickets refused: altered, foreign, or of a key that is gone",
+    TicketExpired "ticket_expired" "Tickets refused: their time was over",
+    TicketSpent "ticket_spent" "Tickets refused: used before, or their IKE SA had been ended",
+    TicketOutdated "ticket_outdated" "Tickets refused: configuration or credentials have changed since",
+    ResumptionRefused "resumption_refused" "Tickets of ours that a gateway refused: a whole exchange followed",
     QueueFull "queue_full" "Things dropped because a bounded queue was full",
 }
 

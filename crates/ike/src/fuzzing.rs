@@ -9,6 +9,9 @@ use crate::eap::{Client, Server, Step};
 use crate::fragment::{Fragment, Fragments, Room, Taken};
 use crate::header;
 use crate::payload;
+use crate::record::Clock;
+use crate::ticket::{LIFETIME, Ring, Session};
+use core::time::Duration;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +22,29 @@ pub fn payloads(bytes: &[u8]) {
         let mut again = Vec::new();
         payload::write_chain(&read, &mut again);
     }
+}
+
+/// A stranger's ticket, and one of ours with some bytes changed (each pair of `bytes` says where, and by which bits):
+/// only what this gateway made opens.
+pub fn tickets(bytes: &[u8]) {
+    let now = Instant::now();
+    let clock = Clock { here: now, boot: Duration::from_secs(1000) };
+    let (mut ring, mut rng) = (Ring::default(), Counting(3));
+    let Some((_, mut ticket)) = ring.seal(now, &clock, &mut rng, &Session::example(now), now + LIFETIME)
+    else {
+        return;
+    };
+    let good = ticket.clone();
+    for change in bytes.chunks_exact(2) {
+        let &[at, bits] = change else { continue };
+        let len = ticket.len();
+        if let Some(byte) = ticket.get_mut(usize::from(at) % len) {
+            *byte ^= bits;
+        }
+    }
+    assert_eq!(ring.open(now, &clock, &ticket).is_ok(), ticket == good);
+    assert!(ring.open(now, &clock, bytes).is_err(), "a ticket by luck");
+    ring.restore(&clock, bytes);
 }
 
 /// Pieces in any order, number and cut: eight bytes each say which message, number, total, and how long the piece is.
@@ -124,6 +150,8 @@ mod tests {
         ) {
             super::payloads(&bytes);
             super::pieces(&bytes);
+            super::tickets(&bytes);
+            super::tickets(bytes.get(..bytes.len() % 8).unwrap_or_default());
             // Numbers that often belong together.
             if small {
                 for piece in bytes.chunks_exact_mut(8) {

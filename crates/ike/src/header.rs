@@ -22,6 +22,8 @@ pub(crate) enum Exchange {
     IkeAuth,
     CreateChildSa,
     Informational,
+    /// RFC 5723
+    IkeSessionResume,
     /// RFC 9242
     IkeIntermediate,
     /// RFC 9370
@@ -36,10 +38,16 @@ impl Exchange {
             35 => Self::IkeAuth,
             36 => Self::CreateChildSa,
             37 => Self::Informational,
+            38 => Self::IkeSessionResume,
             43 => Self::IkeIntermediate,
             44 => Self::IkeFollowupKe,
             other => Self::Other(other),
         }
+    }
+
+    /// It makes the keys of an IKE SA, and goes in clear.
+    pub(crate) const fn is_first(self) -> bool {
+        matches!(self, Self::IkeSaInit | Self::IkeSessionResume)
     }
 
     /// As in the RFCs.
@@ -49,6 +57,7 @@ impl Exchange {
             Self::IkeAuth => "IKE_AUTH",
             Self::CreateChildSa => "CREATE_CHILD_SA",
             Self::Informational => "INFORMATIONAL",
+            Self::IkeSessionResume => "IKE_SESSION_RESUME",
             Self::IkeIntermediate => "IKE_INTERMEDIATE",
             Self::IkeFollowupKe => "IKE_FOLLOWUP_KE",
             Self::Other(raw) => return format!("exchange {raw}"),
@@ -62,6 +71,7 @@ impl Exchange {
             Self::IkeAuth => 35,
             Self::CreateChildSa => 36,
             Self::Informational => 37,
+            Self::IkeSessionResume => 38,
             Self::IkeIntermediate => 43,
             Self::IkeFollowupKe => 44,
             Self::Other(raw) => raw,

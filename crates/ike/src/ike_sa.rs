@@ -31,6 +31,7 @@ use crate::task::ike_auth::{AuthSent, Judging, LoggingIn};
 use crate::task::ike_init::{InitAnswered, InitSent};
 use crate::task::intermediate::IntermediateSent;
 use crate::task::mobike::Mobility;
+use crate::task::resume::ResumeSent;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -80,6 +81,8 @@ pub(crate) struct Core {
 pub(crate) enum State {
     /// We asked IKE_SA_INIT; holds the private value.
     InitSent(Box<InitSent>),
+    /// We asked IKE_SESSION_RESUME; holds the ticket.
+    ResumeSent(Box<ResumeSent>),
     /// We answered IKE_SA_INIT; has keys, knows no identity.
     InitAnswered(Box<InitAnswered>),
     /// We proved ourselves; the peer does so by EAP.
@@ -175,9 +178,9 @@ impl Core {
     pub(crate) fn request(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         let jitter = self.jitter(cx, 0);
         self.window.sent(cx.now, datagrams.clone(), &cx.config.timers, jitter);
-        if !self.connection.exchanges.backups.is_empty() || !self.others.is_empty() {
-            self.window.shorten(TRIES_OF_SEVERAL);
-        }
+        let several = !self.connection.exchanges.backups.is_empty() || !self.others.is_empty();
+        let most = self.connection.exchanges.retransmissions.or_else(|| several.then_some(TRIES_OF_SEVERAL));
+        most.into_iter().for_each(|most| self.window.shorten(most));
         self.send(cx, datagrams);
     }
 
@@ -262,7 +265,9 @@ impl State {
             Self::AuthSent(s) => Some(s.keys()),
             Self::Established(e) => Some(&e.keys),
             // What comes meanwhile is not even received: the peer will come again.
-            Self::Judging(_) | Self::InitSent(_) | Self::Closed { .. } | Self::Gone => None,
+            Self::Judging(_) | Self::InitSent(_) | Self::ResumeSent(_) | Self::Closed { .. } | Self::Gone => {
+                None
+            }
         }
     }
 }
@@ -277,6 +282,7 @@ impl IkeSa {
             State::InitAnswered(_) | State::LoggingIn(_) | State::Closed { stranger: true, .. } => true,
             State::Judging(_) => matches!(self.core.role, Role::Responder),
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::IntermediateSent(_)
             | State::AuthSent(_)
             | State::Established(_)
@@ -287,13 +293,16 @@ impl IkeSa {
 
     /// An attempt of ours whose request has not had to be repeated.
     pub(crate) const fn is_starting(&self) -> bool {
-        matches!(self.state, State::InitSent(_) | State::AuthSent(_)) && self.core.retransmits == 0
+        matches!(self.state, State::InitSent(_) | State::ResumeSent(_) | State::AuthSent(_))
+            && self.core.retransmits == 0
     }
 
     /// It is up or on its way up, by our wish or the peer's proven one.
     pub(crate) fn is_alive(&self) -> bool {
         match &self.state {
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => !self.core.doomed,
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                !self.core.doomed
+            }
             State::Judging(_) => !self.core.doomed && self.core.role == Role::Initiator,
             // One that a crossing rekey of the peer made is not ours to use before it is known which one stays.
             State::Established(e) => e.phase == Phase::Live && e.predecessor.is_none(),
@@ -305,6 +314,7 @@ impl IkeSa {
         match &self.state {
             State::Established(e) => Some(e),
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_)
@@ -320,6 +330,7 @@ impl IkeSa {
         match &mut self.state {
             State::Established(e) => Some((&mut self.core, e)),
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_)
@@ -333,6 +344,7 @@ impl IkeSa {
     pub(crate) fn state_name(&self) -> &'static str {
         match &self.state {
             State::InitSent(_) => "IKE_SA_INIT sent",
+            State::ResumeSent(_) => "IKE_SESSION_RESUME sent",
             State::InitAnswered(_) => "IKE_SA_INIT answered",
             State::LoggingIn(_) => "EAP asked",
             State::IntermediateSent(_) => "IKE_INTERMEDIATE sent",
@@ -359,6 +371,7 @@ impl IkeSa {
         match &mut self.state {
             // The peer holds nothing that it would not forget by itself.
             State::InitSent(_)
+            | State::ResumeSent(_)
             | State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_) => self.state = State::Gone,

@@ -22,6 +22,7 @@ mod eap;
 pub mod cert;
 mod crypto;
 mod child_sa;
+mod ticket;
 pub mod event;
 pub mod keylog;
 pub mod command;

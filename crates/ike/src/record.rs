@@ -12,7 +12,7 @@ mod children;
 mod refs;
 
 pub use bytes::Clock;
-pub(crate) use bytes::{Out, bytes_of, ip_of, socket_of};
+pub(crate) use bytes::{Out, bytes_of, ip_of, socket_of, wiped_of};
 pub use refs::{PairRef, PeerOf};
 
 use crate::config::{Connection, ConnectionId, EapTls, IkeProposal, LocalAuth, RemoteAuth};
@@ -30,7 +30,7 @@ use crate::task::address::Assigned;
 use crate::task::delete::{Delete, Inbound};
 use crate::task::mobike::{self, Mobility, Update};
 use crate::task::{Task, liveness::Liveness, lost::Lost};
-use bytes::wiped_of;
+use crate::ticket::Given;
 use core::net::IpAddr;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 8;
+const VERSION: u8 = 9;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
@@ -118,6 +118,7 @@ pub(crate) fn write(sa: &IkeSa, clock: &Clock, peer: Option<&FromPeer>) -> Optio
     out.time(clock, e.expires_at);
     out.u8(u8::from(e.reauthenticate_at.is_some()));
     e.reauthenticate_at.into_iter().for_each(|at| out.time(clock, at));
+    e.session.write(clock, &mut out);
     write_task(e.active.as_ref(), &mut out)?;
     children::write(e, &core.connection, clock, &mut out)?;
     let bytes = out.finish();
@@ -172,6 +173,7 @@ pub(crate) fn read<'c>(
         return Err(Refused::Expired);
     }
     let reauthenticate_at = if flag(&mut r)? { Some(clock.read(&mut r)?) } else { None };
+    let session = Given::read(clock, &mut r)?;
     let active = read_task(&mut r)?;
     if our_spi == 0 || peer_spi == 0 || window.is_free() != active.is_none() {
         return Err(Refused::Malformed);
@@ -203,6 +205,7 @@ pub(crate) fn read<'c>(
         rekey_at,
         expires_at,
         reauthenticate_at,
+        session,
         enough: Vec::new(),
         announced: true,
     };
@@ -211,7 +214,7 @@ pub(crate) fn read<'c>(
 
 /// Two connections with the same one agree in all that an IKE SA depends on. Only ever stored sealed, since the secret
 /// is in it.
-fn fingerprint(c: &Connection) -> [u8; 32] {
+pub(crate) fn fingerprint(c: &Connection) -> [u8; 32] {
     let public = (c.local, c.remote, &c.local_id, &c.remote_id, &c.proposals, c.force_udp);
     let mut sha = Sha256::new();
     sha.update(format!("{public:?}"));
@@ -323,7 +326,7 @@ fn write_task(active: Option<&Task>, out: &mut Out) -> Option<()> {
     let (kind, spi) = match active {
         None => (0, None),
         // The cookie of a probe is not kept: any answer proves life.
-        Some(Task::Liveness(_) | Task::Probe(_) | Task::Announce(_)) => (1, None),
+        Some(Task::Liveness(_) | Task::Probe(_) | Task::Announce(_) | Task::Ticket(_)) => (1, None),
         Some(Task::Update(_)) => (4, None),
         Some(Task::Delete(Delete::Child(spi))) => (2, Some(*spi)),
         // Their private values are not kept: should they succeed, what they made is deleted.

@@ -47,7 +47,7 @@ pub struct IkeSaInfo {
     pub connection: Option<ConnectionId>,
     /// The connection's name, or empty.
     pub name: String,
-    /// `IKE_SA_INIT sent`, `IKE_SA_INIT answered`, `EAP asked`, `IKE_INTERMEDIATE sent`, `IKE_AUTH sent`, `established`, `rekeyed`, `deleting`, `closed`.
+    /// `IKE_SA_INIT sent`, `IKE_SESSION_RESUME sent`, `IKE_SA_INIT answered`, `EAP asked`, `IKE_INTERMEDIATE sent`, `IKE_AUTH sent`, `established`, `rekeyed`, `deleting`, `closed`.
     pub state: &'static str,
     pub role: Role,
     pub local: Option<SocketAddr>,
@@ -65,6 +65,10 @@ pub struct IkeSaInfo {
     pub nat_remote: bool,
     /// IKE goes by the NAT-T port, ESP in UDP.
     pub udp: bool,
+    /// By a ticket, not by key exchange and proofs (RFC 5723).
+    pub resumed: bool,
+    /// How long a ticket for it is good, which we gave or were given.
+    pub ticket_for: Option<Duration>,
     pub age: Duration,
     pub rekey_in: Option<Duration>,
     /// Since an authentic message of the peer, or ESP as [`crate::command::Command::Alive`] tells.

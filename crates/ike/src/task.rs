@@ -4,6 +4,7 @@
 //! Never: sends.
 
 pub(crate) mod ike_init;
+pub(crate) mod resume;
 pub(crate) mod intermediate;
 pub(crate) mod ike_auth;
 pub(crate) mod address;
@@ -17,6 +18,7 @@ pub(crate) mod delete;
 pub(crate) mod liveness;
 pub(crate) mod mobike;
 pub(crate) mod redirect;
+pub(crate) mod ticket;
 pub(crate) mod lost;
 
 use crate::endpoint::Cx;
@@ -40,6 +42,7 @@ pub(crate) enum Task {
     Update(mobike::Update),
     Announce(mobike::Announce),
     Probe(mobike::Probe),
+    Ticket(ticket::Ask),
 }
 
 /// What answers a CREATE_CHILD_SA request.
@@ -66,6 +69,7 @@ impl Task {
             Self::Update(_) => "change of address",
             Self::Announce(_) => "list of our addresses",
             Self::Probe(_) => "check of the peer's address",
+            Self::Ticket(_) => "request for a ticket",
         }
     }
 
@@ -76,9 +80,12 @@ impl Task {
             }
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::IkeRekey(_) => Exchange::CreateChildSa,
             Self::Lost(t) => t.exchange(),
-            Self::Delete(_) | Self::Liveness(_) | Self::Update(_) | Self::Announce(_) | Self::Probe(_) => {
-                Exchange::Informational
-            }
+            Self::Delete(_)
+            | Self::Liveness(_)
+            | Self::Update(_)
+            | Self::Announce(_)
+            | Self::Probe(_)
+            | Self::Ticket(_) => Exchange::Informational,
         }
     }
 
@@ -102,6 +109,7 @@ impl Task {
             Self::Update(t) => Some(t.build(core, cx)),
             Self::Announce(t) => Some(t.build(core)),
             Self::Probe(t) => Some(t.build()),
+            Self::Ticket(t) => t.build(core),
         }
     }
 
@@ -116,7 +124,8 @@ impl Task {
             | Self::Lost(_)
             | Self::Update(_)
             | Self::Announce(_)
-            | Self::Probe(_) => None,
+            | Self::Probe(_)
+            | Self::Ticket(_) => None,
         }
     }
 
@@ -140,6 +149,7 @@ impl Task {
             Self::Lost(t) => t.process(core, sa, cx, view),
             Self::Update(t) => t.process(core, sa, cx, view),
             Self::Probe(t) => t.process(core, sa, cx, view),
+            Self::Ticket(t) => t.process(core, sa, cx, view),
         }
         None
     }
@@ -152,7 +162,8 @@ impl Task {
             (Self::IkeRekey(_), Self::IkeRekey(_))
             | (Self::Liveness(_), Self::Liveness(_))
             | (Self::Update(_), Self::Update(_))
-            | (Self::Announce(_), Self::Announce(_)) => true,
+            | (Self::Announce(_), Self::Announce(_))
+            | (Self::Ticket(_), Self::Ticket(_)) => true,
             (Self::Delete(a), Self::Delete(b)) => a == b,
             _ => false,
         }
@@ -163,9 +174,12 @@ impl Task {
         match self {
             Self::ChildCreate(_) | Self::ChildRekey(_) | Self::Lost(_) => true,
             Self::Delete(d) => d.is_child(),
-            Self::IkeRekey(_) | Self::Liveness(_) | Self::Update(_) | Self::Announce(_) | Self::Probe(_) => {
-                false
-            }
+            Self::IkeRekey(_)
+            | Self::Liveness(_)
+            | Self::Update(_)
+            | Self::Announce(_)
+            | Self::Probe(_)
+            | Self::Ticket(_) => false,
         }
     }
 }
@@ -195,7 +209,8 @@ pub(crate) fn forget_collision(sa: &mut Established, pair: ChildSaId) {
             | Task::Lost(_)
             | Task::Update(_)
             | Task::Announce(_)
-            | Task::Probe(_),
+            | Task::Probe(_)
+            | Task::Ticket(_),
         )
         | None => return,
     };

@@ -26,6 +26,7 @@ mod desired;
 mod renewal;
 mod mobike;
 mod redirect;
+mod resume;
 
 pub(crate) use pair::Spis;
 

@@ -1,4 +1,4 @@
-# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; start on traffic; numbers near their end; a child SA for each worker; crypto of one SA by two workers; a worker that fails
+# Two Ravelins: plain ESP in each suite, ESP in UDP where it is asked for; IPv4 and IPv6 in either family; keys by x25519 with ML-KEM-768, in rekeys too; session resumption; start on traffic; numbers near their end; a child SA for each worker; crypto of one SA by two workers; a worker that fails
 # quick
 # long
 scenario() {
@@ -13,6 +13,7 @@ scenario() {
   worn aes128gcm16 3221225272 1 "a rekey with a quarter of the numbers left"
   worn aes128gcm16-esn 4294967095 0 "extended numbers cross 2^32"
   second_exchanges
+  resumption
   per_worker
   shared_crypto
 }
@@ -234,6 +235,50 @@ second_exchanges() {
   ravelin_stop B
   watch_stop
   check_wan
+}
+
+# RFC 5723: IKE is cut off until both sides have given up; then the IKE SA comes back by a ticket. Nobody else speaks this
+# protocol, but tshark can read it, what is encrypted in it too.
+resumption() {
+  local side more='session-resumption = true
+retransmissions = 1' seen
+  watch_start
+  ravelin_config A start=immediately dpd=1s "more=$more"
+  ravelin_config B start=respond dpd=1s "more=$more"
+  start_process tickets wan tcpdump -i br0 -s 0 -U --immediate-mode -w "$LAB/tickets.pcap" 'udp port 500'
+  wait_until 5 test -s "$LAB/tickets.pcap"
+  ravelin_start B
+  ravelin_start A --lab-key-log "$LAB/resumed.keys" --all-traffic-may-be-read
+  check "resumption: up on both" both_up
+  at_least "resumption: seconds that the ticket is good for" 3500 "$(tunnel_value A ike_ticket_for_s)"
+  in_ns gwB nft 'add table ip cut; add chain ip cut in { type filter hook input priority 0; }; add rule ip cut in udp dport 500 drop'
+  check "resumption: both gave up" wait_until 10 both_down
+  in_ns gwB nft delete table ip cut
+  check "resumption: up again" both_up
+  equal "resumption: by a ticket, at both ends" "true true" "$(tunnel_value A ike_resumed) $(tunnel_value B ike_resumed)"
+  wait_path hostA "$HOST_B" 5
+  equal "resumption: pings" 5 "$(pings hostA "$HOST_B" 5)"
+  wan_settle
+  stop_process tickets
+  seen=$(tickets_say -Y 'isakmp.exchangetype == 38 && isakmp.flag_r == 1' -T fields -e isakmp.ispi | head -1)
+  check "resumption: tshark sees a ticket where IKE_SA_INIT would stand" [ -n "$seen" ]
+  equal "resumption: and after it IKE_AUTH by a shared key, without certificates" "35 2" \
+    "$(tickets_say -Y "isakmp.ispi == $seen && isakmp.flag_r == 1 && isakmp.auth.method" -T fields -e isakmp.exchangetype -e isakmp.auth.method | tr '\t' ' ')"
+  at_least "resumption: tickets that it reads in IKE_AUTH" 2 \
+    "$(tickets_say -Y 'isakmp.notify.msgtype == 16409 && isakmp.exchangetype == 35' -T fields -e isakmp.ispi | wc -l)"
+  for side in A B; do
+    check_conservation $side
+    ravelin_stop $side
+  done
+  watch_stop
+  check_wan
+}
+both_down() { not tunnel_up A && not tunnel_up B; }
+tickets_say() { # ARGUMENTS...: tshark, with the keys of both IKE SAs
+  local line
+  set -- -r "$LAB/tickets.pcap" "$@"
+  while read -r line; do set -- "$@" -o "uat:ikev2_decryption_table:$line"; done <"$LAB/resumed.keys"
+  tshark "$@" 2>/dev/null
 }
 
 # R301: one SA pair, whose packets come in bursts, and the crypto of both workers; across rekeys. Two queues as above.

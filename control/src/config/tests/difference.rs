@@ -87,6 +87,8 @@ fn every_key_of_a_tunnel_is_seen() {
         ("return-to-first", with("backups = [{ remote = \"198.18.0.77\" }]\nreturn-to-first = \"5m\"")),
         ("reauthentication", with("reauthentication = \"8h\"")),
         ("childless", with("childless = true")),
+        ("session-resumption", with("session-resumption = true")),
+        ("retransmissions", with("retransmissions = 2")),
         ("local-backups", with("local-backups = [\"198.18.0.9\"]")),
         ("redirect", with("redirect = true")),
         ("mobike", with("mobike = true")),

@@ -22,6 +22,11 @@ pub struct Exchanges {
     pub redirect: bool,
     /// IKE_AUTH without a child, where the peer knows that (RFC 6023): each child then has a key exchange of its own.
     pub childless: bool,
+    /// Tickets are given and asked for, so that an IKE SA that was lost is resumed without proofs and key exchange
+    /// (RFC 5723). The resumed one has the secrecy of the old one, no more.
+    pub resumption: bool,
+    /// How often a request is sent again before its peer is given up; `None`: as often as the timers say.
+    pub retransmissions: Option<u32>,
     /// A peer that begins is sent there, if it knows redirects (RFC 5685).
     pub redirect_to: Option<RedirectTo>,
     /// With [`Self::mobike`]: all addresses of ours that the peer may reach us at (RFC 4555 §3.4).

@@ -73,6 +73,11 @@ pub(crate) fn rekey_seed(old: &IkeKeys, ni: &[u8], nr: &[u8], shared: &[u8], sec
     prf::prf(old.prf, &old.d, &[shared, ni, nr, second])
 }
 
+/// SKEYSEED = prf(SK_d (old), "Resumption" | Ni | Nr) (RFC 5723 §5.1).
+pub(crate) fn resumed_seed(kind: Prf, d: &[u8], ni: &[u8], nr: &[u8]) -> Wiped {
+    prf::prf(kind, d, &[b"Resumption", ni, nr])
+}
+
 /// SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr).
 pub(crate) fn ike_keys(proposal: &IkeProposal, seed: &[u8], from: Ingredients<'_>) -> IkeKeys {
     let kind = proposal.prf;
@@ -145,6 +150,15 @@ impl Cutter {
 mod tests {
     use super::*;
     use crate::config::{Encryption, Group, Integrity};
+
+    // RFC 5723 §5.1: ten octets of ASCII, without an end
+    #[test]
+    fn a_resumed_ike_sa_is_seeded_by_the_old_one() {
+        let octets = [b"Resumption".as_slice(), &[1; 32], &[2; 16]].concat();
+        let want = prf::prf(Prf::HmacSha384, &[5; 48], &[&octets]);
+        assert_eq!(resumed_seed(Prf::HmacSha384, &[5; 48], &[1; 32], &[2; 16]), want);
+        assert_ne!(resumed_seed(Prf::HmacSha384, &[5; 48], &[2; 32], &[1; 16]), want);
+    }
 
     #[test]
     fn keys_are_as_long_as_their_algorithms_want() {

@@ -9,6 +9,7 @@ use crate::counters::Counter;
 use crate::event::{Event, IkeSaId};
 use crate::ike_sa::{Authentic, IkeSa, Phase, State, Waiting};
 use crate::snapshot::Role;
+use crate::task::{Task, ticket};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -82,6 +83,10 @@ impl Endpoint {
         self.with_sa(now, to, |sa, cx| {
             let Some((core, e)) = sa.parts() else { return };
             e.predecessor = None;
+            if cx.kept.is_of(core.connection.id, from) {
+                // The ticket was of the one before.
+                e.push(cx, Task::Ticket(ticket::Ask));
+            }
             for pair in children {
                 cx.relocate(pair.id, to);
                 e.children.push(pair);
@@ -173,9 +178,12 @@ enum Verdict {
 
 fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
     let e = match &old.state {
-        State::InitSent(_) if new.core.role == Role::Responder => return Some(Verdict::Cancel),
+        State::InitSent(_) | State::ResumeSent(_) if new.core.role == Role::Responder => {
+            return Some(Verdict::Cancel);
+        }
         State::Established(e) if e.phase == Phase::Live => e,
         State::InitSent(_)
+        | State::ResumeSent(_)
         | State::InitAnswered(_)
         | State::LoggingIn(_)
         | State::IntermediateSent(_)

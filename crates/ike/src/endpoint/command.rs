@@ -23,6 +23,7 @@ impl Endpoint {
                 self.shared.connections.remove(id);
                 self.shared.given.retain(|of, (_, in_use)| *of != id || *in_use);
                 self.shared.traced.remove(&id);
+                self.shared.kept.forget(id);
             }
             Command::Initiate { connection, child } => {
                 if let Some(wanted) = self.connections.get_mut(&connection) {

@@ -180,7 +180,7 @@ impl Endpoint {
         }
         wanted.retry_at = None;
         let (child, gateway) = (wanted.children(connection).first().copied(), wanted.gateway);
-        self.begin(now, connection.id, gateway, child);
+        self.begin_again(now, connection.id, gateway, child);
     }
 
     /// The connection whose turn it is, when another attempt may begin.

@@ -11,6 +11,7 @@ use crate::ike_sa::{Via, error_payload};
 use crate::message::View;
 use crate::payload::{self, Notify, Payload, notify};
 use crate::task::ike_init::{self, Answer};
+use crate::task::resume;
 use core::net::SocketAddr;
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ impl Endpoint {
         if header.major() != header::VERSION >> 4 {
             return self.wrong_version(&header, via);
         }
-        let first = header.exchange == Exchange::IkeSaInit && !header.response;
+        let first = header.exchange.is_first() && !header.response;
         if first && header.responder_spi == 0 && header.from_initiator {
             return self.on_first(now, &header, bytes, body, via);
         }
@@ -54,13 +55,22 @@ impl Endpoint {
     }
 
     fn reply(&mut self, header: &Header, via: Via, notify: Notify) {
-        if let Answer::Stateless(bytes) = ike_init::stateless(header, notify) {
-            let natt = self.shared.config.natt_port;
-            self.shared.transmit(via.transmit(natt, bytes));
+        self.take(ike_init::stateless(header, notify), via);
+    }
+
+    fn take(&mut self, answer: Answer, via: Via) {
+        match answer {
+            Answer::Begun(sa) => {
+                self.add(*sa);
+            }
+            Answer::Stateless(bytes) => {
+                let natt = self.shared.config.natt_port;
+                self.shared.transmit(via.transmit(natt, bytes));
+            }
         }
     }
 
-    /// IKE_SA_INIT of somebody who may be anybody.
+    /// IKE_SA_INIT or IKE_SESSION_RESUME of somebody who may be anybody.
     fn on_first(&mut self, now: Instant, header: &Header, bytes: &[u8], body: &[u8], via: Via) {
         if let Some(id) = self.tables.by_peer(via.remote.ip(), header.initiator_spi) {
             return self.with_sa(now, id, |sa, cx| sa.on_message(cx, header, bytes, via));
@@ -81,6 +91,14 @@ impl Endpoint {
         if !self.has_room(now, header, view, via) {
             return;
         }
+        if header.exchange == Exchange::IkeSessionResume {
+            let mut cx = Cx::new(now, &mut self.shared);
+            let answer = resume::respond(&mut cx, header, bytes, view, via);
+            return match answer {
+                Ok(answer) => self.take(answer, via),
+                Err(error) => self.refuse_stranger(header, via, &error),
+            };
+        }
         let candidates = self.shared.candidates(Some(via.local.ip()), via.remote.ip());
         if candidates.is_empty() {
             self.shared.count(Counter::NoConnection);
@@ -90,13 +108,7 @@ impl Endpoint {
         }
         let mut cx = Cx::new(now, &mut self.shared);
         match ike_init::respond(&mut cx, &candidates, header, bytes, view, via) {
-            Ok(Answer::Begun(sa)) => {
-                self.add(*sa);
-            }
-            Ok(Answer::Stateless(bytes)) => {
-                let natt = self.shared.config.natt_port;
-                self.shared.transmit(via.transmit(natt, bytes));
-            }
+            Ok(answer) => self.take(answer, via),
             Err(error) => {
                 if matches!(error, Error::Mismatch(Incompatible::Proposal(_))) {
                     let connection = candidates.first().map(|c| c.id);

@@ -8,7 +8,8 @@ use crate::config::{ChildId, Connection, ConnectionId};
 use crate::event::{Event, IkeSaId};
 use crate::ike_sa::Path;
 use crate::snapshot::Role;
-use crate::task::{Task, child_create, ike_init};
+use crate::task::{Task, child_create, ike_init, resume};
+use crate::ticket::Held;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
@@ -20,10 +21,24 @@ const REDIRECTS_WITHIN: Duration = Duration::from_secs(300);
 
 impl Endpoint {
     /// Begins with the n-th gateway.
-    pub(super) fn begin(&mut self, now: Instant, id: ConnectionId, gateway: usize, child: Option<ChildId>) {
+    fn begin(&mut self, now: Instant, id: ConnectionId, gateway: usize, child: Option<ChildId>) {
         let all = self.shared.connections.gateways(id);
         let Some(connection) = all.get(gateway).or_else(|| all.first()).cloned() else { return };
-        self.begin_with(now, connection, child, None);
+        self.begin_with(now, connection, child, None, None);
+    }
+
+    /// The same where nothing is up: by the gateway's ticket, if there is one (RFC 5723).
+    pub(super) fn begin_again(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        gateway: usize,
+        child: Option<ChildId>,
+    ) {
+        let all = self.shared.connections.gateways(id);
+        let Some(connection) = all.get(gateway).or_else(|| all.first()).cloned() else { return };
+        let held = self.shared.kept.take(now, &connection);
+        self.begin_with(now, connection, child, None, held);
     }
 
     fn begin_with(
@@ -32,6 +47,7 @@ impl Endpoint {
         connection: Arc<Connection>,
         child: Option<ChildId>,
         from: Option<IpAddr>,
+        held: Option<Held>,
     ) {
         let id = connection.id;
         let Some(remote) = connection.remote else {
@@ -56,7 +72,11 @@ impl Endpoint {
             force_udp: connection.force_udp,
         };
         let mut cx = Cx::new(now, &mut self.shared);
-        match ike_init::start(&mut cx, connection, path, child, from) {
+        let begun = match held {
+            Some(held) => Some(resume::start(&mut cx, connection, path, child, held)),
+            None => ike_init::start(&mut cx, connection, path, child, from),
+        };
+        match begun {
             Some(sa) => {
                 let id = self.add(sa);
                 self.starting.insert(id);
@@ -88,7 +108,7 @@ impl Endpoint {
         let child =
             child.or_else(|| connection.children.iter().map(|c| c.id).find(|c| self.shared.has_usable(*c)));
         let there = Connection { remote: Some(to), ..(**connection).clone() };
-        self.begin_with(now, Arc::new(there), child, Some(from));
+        self.begin_with(now, Arc::new(there), child, Some(from), None);
     }
 
     /// Back from a backup: what is up stays up until the first gateway is.

@@ -16,6 +16,7 @@ use crate::fragment::Room;
 use crate::ike_sa::{Authentic, IkeSa, Waiting};
 use crate::keylog::KeyLine;
 use crate::task::address::Assigned;
+use crate::ticket::{Kept, Ring};
 use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -80,6 +81,9 @@ pub(crate) struct Shared {
     /// Room for messages in pieces.
     pub(crate) strangers_room: Room,
     pub(crate) peers_room: Room,
+    /// Tickets that we give, and that we were given (RFC 5723).
+    pub(crate) tickets: Ring,
+    pub(crate) kept: Kept,
     /// Connections that tell what they do.
     pub(crate) traced: BTreeSet<ConnectionId>,
 }
@@ -107,8 +111,14 @@ impl Shared {
             given: BTreeMap::new(),
             last_id: 0,
             traced: BTreeSet::new(),
+            tickets: Ring::default(),
+            kept: Kept::default(),
             claims: HashMap::new(),
         }
+    }
+
+    pub(crate) fn ring_and_rng(&mut self) -> (&mut Ring, &mut (dyn CryptoRng + Send)) {
+        (&mut self.tickets, &mut *self.rng)
     }
 
     /// Never the same twice.

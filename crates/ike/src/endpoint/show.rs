@@ -64,6 +64,8 @@ impl Endpoint {
             nat_local: core.path.nat_local,
             nat_remote: core.path.nat_remote,
             udp: core.path.udp(),
+            resumed: e.is_some_and(|e| e.session.resumed),
+            ticket_for: self.ticket_until(sa).map(|at| at.saturating_duration_since(now)),
             age: now.saturating_duration_since(core.created),
             rekey_in: e.map(|e| e.rekey_at.saturating_duration_since(now)),
             idle: e.map_or(Duration::ZERO, |e| now.saturating_duration_since(e.last_heard)),
@@ -73,6 +75,12 @@ impl Endpoint {
             queued_tasks: e.map_or(0, |e| e.queue.len()),
             children: e.map(|e| self.show_children(now, sa, e)).unwrap_or_default(),
         }
+    }
+
+    fn ticket_until(&self, sa: &IkeSa) -> Option<Instant> {
+        let (kept, id) = (&self.shared.kept, sa.connection_id());
+        let given = sa.established()?.session.ticket.map(|(_, until)| until);
+        kept.until(id).filter(|_| kept.is_of(id, sa.core.id)).or(given)
     }
 
     fn show_children(&self, now: Instant, sa: &IkeSa, e: &Established) -> Vec<ChildSaInfo> {

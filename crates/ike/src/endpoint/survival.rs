@@ -15,7 +15,8 @@ use crate::ike_sa::IkeSa;
 use crate::record::{self, PairRef, PeerOf, Refused, Restored};
 use crate::task::delete::{Delete, Inbound};
 use crate::task::mobike::{Mobility, Update};
-use crate::task::{Task, liveness::Liveness};
+use crate::task::{Task, liveness::Liveness, ticket};
+use crate::ticket::RECORD;
 use core::time::Duration;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +26,10 @@ use std::time::Instant;
 /// A restored peer is asked whether it lives within this time, at random: there may be thousands.
 const FIRST_CHECK: Duration = Duration::from_secs(2);
 
-/// To be done before anything that [`Endpoint::poll_transmit`] has may leave. `name` is an IKE SA's own SPI.
+/// The name of the record of what tickets are sealed with: no IKE SA has this SPI.
+const TICKETS: u64 = 0;
+
+/// To be done before anything that [`Endpoint::poll_transmit`] has may leave. `name` is an IKE SA's own SPI, or 0.
 #[derive(Debug)]
 pub enum Record {
     /// Store it in place of the last one of that name; sealed, since it holds keys.
@@ -63,6 +67,12 @@ impl Endpoint {
     pub fn poll_record(&mut self) -> Option<Record> {
         if !self.records.unsaved.is_empty() {
             self.collect();
+        }
+        if self.shared.tickets.is_changed()
+            && let Some(clock) = self.shared.config.records
+        {
+            let bytes = self.shared.tickets.record(&clock);
+            return Some(Record::Keep { name: TICKETS, bytes });
         }
         self.records.ready.pop_front()
     }
@@ -144,6 +154,10 @@ impl Endpoint {
         let mut taken = Taken::default();
         let mut spis = BTreeSet::new();
         for record in records {
+            if let (Some(&RECORD), Some(clock)) = (record.first(), self.shared.config.records) {
+                self.shared.tickets.restore(&clock, record);
+                continue;
+            }
             let restored = self.read_one(now, record, &known, &mut spis);
             match restored.map(|r| {
                 let template = r.peer.as_ref().and_then(|p| known.get(&p.template)?.first());
@@ -208,6 +222,8 @@ impl Endpoint {
                 e.children.drain(..).partition(|p| in_force(&p.into()).is_some());
             orphans.extend(gone.iter().map(Inbound::from));
             e.children = there;
+            e.session.ticket.into_iter().for_each(|ticket| cx.tickets.inherit(ticket));
+            ticket::refill(core, e, cx, check);
             for pair in &mut e.children {
                 cx.enlist(id, pair);
                 cx.set_usable(pair.id, pair.is_current());

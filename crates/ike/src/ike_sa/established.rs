@@ -14,6 +14,7 @@ use crate::header::Exchange;
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
 use crate::task::{self, Reply, Task, delete, followup};
+use crate::ticket::Given;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -90,6 +91,7 @@ pub(crate) struct Established {
     pub(crate) expires_at: Instant,
     /// When both sides are to prove themselves anew: counted from when they last did, across rekeys.
     pub(crate) reauthenticate_at: Option<Instant>,
+    pub(crate) session: Given,
     /// Children of which the peer takes no more pairs (RFC 9611).
     pub(crate) enough: Vec<ChildId>,
     /// `IkeUp` was told, `IkeDown` was not.
@@ -129,6 +131,7 @@ impl Established {
             rekey_at: cx.now + soft,
             expires_at: cx.now + hard,
             reauthenticate_at: (!proof.is_zero()).then(|| cx.now + proof - early),
+            session: Given::default(),
             enough: Vec::new(),
             announced: false,
         }
@@ -358,9 +361,11 @@ impl Established {
             Exchange::CreateChildSa => task::respond_create(core, self, cx, view),
             Exchange::IkeFollowupKe => followup::respond(core, self, cx, view),
             Exchange::Informational => return delete::respond_informational(core, self, cx, asked, view),
-            Exchange::IkeSaInit | Exchange::IkeAuth | Exchange::IkeIntermediate | Exchange::Other(_) => {
-                Err(crate::error::Malformed::Value("exchange type").into())
-            }
+            Exchange::IkeSaInit
+            | Exchange::IkeSessionResume
+            | Exchange::IkeAuth
+            | Exchange::IkeIntermediate
+            | Exchange::Other(_) => Err(crate::error::Malformed::Value("exchange type").into()),
         };
         match reply {
             Ok(Reply::Now(payloads)) => core.answer(cx, &mut self.keys, asked, &payloads),

@@ -32,7 +32,7 @@ impl IkeSa {
         if header.from_initiator != (self.core.role == Role::Responder) {
             return cx.count(Counter::OutOfPlace);
         }
-        if header.exchange == Exchange::IkeSaInit {
+        if header.exchange.is_first() {
             return self.on_init(cx, header, bytes, via);
         }
         if header.next_payload == kind::ENCRYPTED_FRAGMENT {
@@ -115,11 +115,24 @@ impl IkeSa {
             let _ = self.is_in_window(cx, header, bytes, via);
             return;
         }
-        if !matches!(self.state, State::InitSent(_)) || header.message_id != 0 {
+        let awaited = match &self.state {
+            State::InitSent(_) => header.exchange == Exchange::IkeSaInit,
+            State::ResumeSent(_) => header.exchange == Exchange::IkeSessionResume,
+            State::InitAnswered(_)
+            | State::LoggingIn(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Judging(_)
+            | State::Established(_)
+            | State::Closed { .. }
+            | State::Gone => false,
+        };
+        if !awaited || header.message_id != 0 {
             return cx.count(Counter::OutOfPlace);
         }
         self.step(cx, |state, core, cx| match state {
             State::InitSent(s) => s.on_response(core, cx, header, bytes, via),
+            State::ResumeSent(s) => s.on_response(core, cx, header, bytes, via),
             other @ (State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_)
@@ -144,6 +157,7 @@ impl IkeSa {
         self.step(cx, |state, core, cx| match state {
             State::Judging(s) => s.on_answer(core, cx, answers),
             other @ (State::InitSent(_)
+            | State::ResumeSent(_)
             | State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_)
@@ -220,6 +234,7 @@ impl IkeSa {
                 })
             }
             other @ (State::InitSent(_)
+            | State::ResumeSent(_)
             | State::InitAnswered(_)
             | State::LoggingIn(_)
             | State::IntermediateSent(_)
@@ -282,7 +297,11 @@ impl IkeSa {
                 State::Closed { until: cx.now + cx.config.timers.linger, stranger: true }
             }
             State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(core, cx, why.to_string()),
-            other @ (State::InitSent(_) | State::Judging(_) | State::Closed { .. } | State::Gone) => other,
+            other @ (State::InitSent(_)
+            | State::ResumeSent(_)
+            | State::Judging(_)
+            | State::Closed { .. }
+            | State::Gone) => other,
         });
     }
 }

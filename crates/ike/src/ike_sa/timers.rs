@@ -16,7 +16,9 @@ impl IkeSa {
     /// When [`Self::on_alarm`] has something to do.
     pub(crate) fn alarm(&self, config: &EndpointConfig) -> Option<Instant> {
         let own = match &self.state {
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => None,
+            State::InitSent(_) | State::ResumeSent(_) | State::IntermediateSent(_) | State::AuthSent(_) => {
+                None
+            }
             State::InitAnswered(_) | State::LoggingIn(_) => Some(self.core.created + config.timers.half_open),
             State::Judging(s) => Some(s.until),
             State::Established(e) => e.alarm(&self.core, config),
@@ -52,7 +54,11 @@ impl IkeSa {
                     self.state = State::Gone;
                 }
             }
-            State::InitSent(_) | State::IntermediateSent(_) | State::AuthSent(_) | State::Gone => {}
+            State::InitSent(_)
+            | State::ResumeSent(_)
+            | State::IntermediateSent(_)
+            | State::AuthSent(_)
+            | State::Gone => {}
         }
     }
 
@@ -96,6 +102,7 @@ impl IkeSa {
                 State::Gone
             }
             State::InitSent(s) => Self::fail(&self.core, cx, s.refusal.unwrap_or_else(|| why.to_owned())),
+            State::ResumeSent(s) => s.unanswered(&self.core, cx),
             State::IntermediateSent(_) | State::AuthSent(_) => Self::fail(&self.core, cx, why.to_owned()),
             other @ (State::InitAnswered(_)
             | State::LoggingIn(_)

@@ -38,6 +38,12 @@ pub(crate) const NO_NATS_ALLOWED: u16 = 16402;
 pub(crate) const REDIRECT_SUPPORTED: u16 = 16406;
 pub(crate) const REDIRECT: u16 = 16407;
 pub(crate) const REDIRECTED_FROM: u16 = 16408;
+/// RFC 5723 §8.
+pub(crate) const TICKET_LT_OPAQUE: u16 = 16409;
+pub(crate) const TICKET_REQUEST: u16 = 16410;
+pub(crate) const TICKET_ACK: u16 = 16411;
+pub(crate) const TICKET_NACK: u16 = 16412;
+pub(crate) const TICKET_OPAQUE: u16 = 16413;
 pub(crate) const CHILDLESS_IKEV2_SUPPORTED: u16 = 16418;
 pub(crate) const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
 pub(crate) const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
@@ -126,6 +132,11 @@ pub(crate) fn name(kind: u16) -> String {
         REDIRECT_SUPPORTED => "REDIRECT_SUPPORTED",
         REDIRECT => "REDIRECT",
         REDIRECTED_FROM => "REDIRECTED_FROM",
+        TICKET_LT_OPAQUE => "TICKET_LT_OPAQUE",
+        TICKET_REQUEST => "TICKET_REQUEST",
+        TICKET_ACK => "TICKET_ACK",
+        TICKET_NACK => "TICKET_NACK",
+        TICKET_OPAQUE => "TICKET_OPAQUE",
         UNEXPECTED_NAT_DETECTED => "UNEXPECTED_NAT_DETECTED",
         MOBIKE_SUPPORTED => "MOBIKE_SUPPORTED",
         ADDITIONAL_IP4_ADDRESS => "ADDITIONAL_IP4_ADDRESS",

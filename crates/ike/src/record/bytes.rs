@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// A time before this machine booted, or years away, is none.
-    pub(super) fn read(&self, r: &mut Reader<'_>) -> Result<Instant, Malformed> {
+    pub(crate) fn read(&self, r: &mut Reader<'_>) -> Result<Instant, Malformed> {
         let boot = Duration::from_millis(r.u64()?);
         let far = || Malformed::Value("time in a record");
         match boot.checked_sub(self.boot) {
@@ -103,11 +103,11 @@ impl Out {
         self.u16(addr.port());
     }
 
-    pub(super) fn time(&mut self, clock: &Clock, at: Instant) {
+    pub(crate) fn time(&mut self, clock: &Clock, at: Instant) {
         self.u64(clock.stamp(at));
     }
 
-    pub(super) fn finish(self) -> Wiped {
+    pub(crate) fn finish(self) -> Wiped {
         self.0
     }
 }
@@ -117,7 +117,7 @@ pub(crate) fn bytes_of<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
     r.take(len)
 }
 
-pub(super) fn wiped_of(r: &mut Reader<'_>) -> Result<Wiped, Malformed> {
+pub(crate) fn wiped_of(r: &mut Reader<'_>) -> Result<Wiped, Malformed> {
     Ok(Zeroizing::new(bytes_of(r)?.to_vec()))
 }
 

@@ -8,7 +8,7 @@ use crate::endpoint::{Action, Cx};
 use crate::ike_sa::{Asked, Core, Established, State};
 use crate::message::View;
 use crate::payload::{self, Notify, Payload, notify};
-use crate::task::{mobike, redirect};
+use crate::task::{mobike, redirect, ticket};
 use ravelin_wire::Spi;
 
 /// An SPI of ours, of AH or of ESP.
@@ -116,6 +116,7 @@ pub(crate) fn respond_informational(
         reply.extend(named(gone_ah, true));
     }
     reply.extend(about_addresses);
+    reply.extend(ticket::answer(core, sa, cx, view));
     core.answer(cx, &mut sa.keys, asked, &reply);
     // Whoever only answers has nobody to go to. What is up stays up until the other gateway is.
     if core.connection.start != Start::Respond

@@ -19,6 +19,7 @@ use crate::ike_sa::Core;
 use crate::payload::{Cert, Id};
 use crate::snapshot::Role;
 use crate::task::redirect::Can;
+use crate::ticket::Resumed;
 
 /// What IKE_SA_INIT left.
 #[derive(Debug)]
@@ -43,10 +44,12 @@ pub(crate) struct Init {
     pub(crate) redirects: Can,
     /// As initiator: the CERTREQ payloads of the answer.
     pub(crate) wanted: Vec<Cert>,
+    /// What goes on of an earlier IKE SA (RFC 5723), in place of keys of its own and of proofs.
+    pub(crate) resumed: Option<Box<Resumed>>,
 }
 
 impl Init {
-    const fn signed<'a>(&'a self, signer: Role, id: &'a Id) -> Signed<'a> {
+    pub(super) const fn signed<'a>(&'a self, signer: Role, id: &'a Id) -> Signed<'a> {
         let (message, nonce) = match signer {
             Role::Initiator => (&self.request, &self.nr),
             Role::Responder => (&self.response, &self.ni),
@@ -60,6 +63,6 @@ impl Init {
     }
 }
 
-fn our_id(connection: &Connection, core: &Core) -> Option<Id> {
+pub(super) fn our_id(connection: &Connection, core: &Core) -> Option<Id> {
     Id::of(&connection.local_id).or_else(|| Id::of(&crate::config::Identity::Address(core.path.local?)))
 }

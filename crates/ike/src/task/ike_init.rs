@@ -3,8 +3,8 @@
 //! Decides: the IKE proposal, the group, whether a NAT is on the way. Reads: unauthenticated messages, so it believes
 //! little. Never: keeps state for a peer before its request is good.
 
-mod extensions;
-mod half_open;
+pub(super) mod extensions;
+pub(super) mod half_open;
 
 use super::ike_auth::{self, AuthSent};
 use super::intermediate::IntermediateSent;
@@ -24,17 +24,16 @@ use crate::negotiate::algorithm;
 use crate::negotiate::proposal::{self, group_by_number};
 use crate::payload::{self, Notify, Payload, notify};
 use crate::snapshot::Role;
+use crate::ticket::Resumed;
 use core::net::IpAddr;
-use extensions::{fragmentation_supported, intermediate_supported, knows_fragments};
+use extensions::{find_nat, fragmentation_supported, intermediate_supported, is_new_cookie, knows_fragments};
 use half_open::{exchange, half_open};
 use std::sync::Arc;
 
 /// Cookies and other groups that a peer may ask for before it must come to the point.
-const MAX_RESTARTS: u8 = 5;
+pub(super) const MAX_RESTARTS: u8 = 5;
 /// After an error that is not authentic: retransmissions before it is believed.
 const TRIES_AFTER_REFUSAL: u32 = 2;
-/// RFC 7296 §2.6.
-const MAX_COOKIE: usize = 64;
 
 /// Initiator: holds the private value; it is gone afterwards.
 #[derive(Debug)]
@@ -68,6 +67,8 @@ pub(crate) struct InitAnswered {
     pub(crate) hashes: Option<auth::Hashes>,
     pub(crate) ppk: bool,
     pub(crate) redirects: redirect::Can,
+    /// By IKE_SESSION_RESUME.
+    pub(crate) resumed: Option<Box<Resumed>>,
 }
 
 /// Sends the first request. `None`: no key can be made.
@@ -150,13 +151,7 @@ impl InitSent {
     /// this attempt or to make it shorter.
     fn on_notify(mut self: Box<Self>, core: &mut Core, cx: &mut Cx<'_>, view: View<'_>) -> State {
         if let Some(cookie) = view.notify(notify::COOKIE) {
-            if cookie.data.is_empty() || cookie.data.len() > MAX_COOKIE {
-                cx.count(Counter::Malformed);
-                return State::InitSent(self);
-            }
-            // The answer to a request that was sent twice comes twice.
-            if self.cookie.as_ref() == Some(&cookie.data) {
-                cx.count(Counter::OutOfPlace);
+            if !is_new_cookie(cx, self.cookie.as_ref(), cookie) {
                 return State::InitSent(self);
             }
             self.cookie = Some(cookie.data.clone());
@@ -247,13 +242,7 @@ impl InitSent {
         let from = Ingredients { ni: &self.nonce, nr, initiator_spi, responder_spi };
         core.lowest_nonce = lowest(&self.nonce, nr).to_vec();
         core.fragmentation = knows_fragments(core, view);
-        // RFC 4555 §3.3: by the NAT-T port though there is no NAT yet: there may be one where it moves to.
-        let mobike = core.connection.exchanges.mobike;
-        if core.path.detect(view, core.spis(), via.local, via.remote).is_some() && (core.path.udp() || mobike)
-        {
-            core.path.move_to_natt(&cx.config);
-        }
-        core.path.local.get_or_insert_with(|| via.local.ip());
+        find_nat(core, cx, view, via);
         let keys = keys::ike_keys(&chosen.ours, &seed, from);
         cx.log_keys(core.spis(), &chosen.ours, &keys);
         core.trace(cx, || format!("chosen: {}", proposal::describe_ike(&chosen.ours)));
@@ -289,6 +278,7 @@ impl InitSent {
             ppk_used: false,
             redirects: redirect::Can::default(),
             wanted: view.cert_requests().cloned().collect(),
+            resumed: None,
         };
         match exchange.proposal.kem {
             Some(kem) => IntermediateSent::send(core, cx, exchange, kem, self.child),
@@ -361,13 +351,7 @@ pub(crate) fn respond(
     payloads.push(Payload::Notify(Notify::new(notify::CHILDLESS_IKEV2_SUPPORTED)));
     let hashes = auth::answer(&cx.config, candidates, view, &mut payloads);
     let ppk = ppk::answer(candidates, view, &mut payloads);
-    let answer = core.header(Exchange::IkeSaInit, true, 0);
-    core.trace_message(cx, "out", &answer, &payloads);
-    let response = message::plain(answer, &payloads);
-    core.window.received(0, bytes);
-    let reply = via.transmit(cx.config.natt_port, response.clone());
-    core.window.reply(vec![reply.clone()]);
-    cx.transmit(reply);
+    let response = half_open::answer(&mut core, cx, Exchange::IkeSaInit, bytes, via, &payloads);
     let state = InitAnswered {
         keys,
         proposal: chosen.ours,
@@ -380,6 +364,7 @@ pub(crate) fn respond(
         hashes,
         ppk,
         redirects: can,
+        resumed: None,
     };
     Ok(Answer::Begun(Box::new(IkeSa { core, state: State::InitAnswered(Box::new(state)) })))
 }

@@ -386,6 +386,7 @@ impl Begun {
         let mut established = Established::new(cx, &new, keys, *chosen, sa.peer_id.clone());
         // Nobody proved anything.
         established.reauthenticate_at = sa.reauthenticate_at;
+        established.session.claimed.clone_from(&sa.session.claimed);
         Ok(Box::new(IkeSa { core: new, state: State::Established(Box::new(established)) }))
     }
 }

@@ -39,6 +39,11 @@ fn logs_in(side: Side, c: &mut Connection, password: &str, methods: (&[EapMethod
 const MSCHAPV2: &[EapMethod] = &[EapMethod::MsChapV2];
 const MD5: &[EapMethod] = &[EapMethod::Md5];
 
+/// A is carol, by MS-CHAPv2.
+pub(super) fn carol(side: Side, c: &mut Connection) {
+    logs_in(side, c, "carol-pass", (MSCHAPV2, MSCHAPV2));
+}
+
 /// With a key of the method, with none (AUTH then is made of SK_p), and after a Nak; with loss, and in pieces.
 #[test]
 fn carol_logs_in_by_each_method() {

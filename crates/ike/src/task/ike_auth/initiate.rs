@@ -19,7 +19,7 @@ use crate::ike_sa::{Asked, Core, Established, IkeSa, State, count_error};
 use crate::message::View;
 use crate::payload::{Id, Notify, Payload, notify};
 use crate::snapshot::Role;
-use crate::task::{Task, address, delete, mobike, mobike::Mobility, redirect};
+use crate::task::{Task, address, delete, mobike, mobike::Mobility, redirect, resume, ticket};
 use ravelin_wire::Spi;
 use std::sync::Arc;
 
@@ -46,23 +46,34 @@ impl AuthSent {
             return IkeSa::fail(core, cx, "our identity is not known".to_owned());
         };
         let mut payloads = vec![Payload::IdI(id.clone())];
-        payloads.extend(auth::certificates(&connection.local_auth, &init.wanted));
+        // RFC 5723 §4.3.3: no certificates, and the identities are those of before.
+        if init.resumed.is_none() {
+            payloads.extend(auth::certificates(&connection.local_auth, &init.wanted));
+        }
         let now = cx.now;
         if cx.may_claim(now, &connection) {
             payloads.push(Payload::Notify(Notify::new(notify::INITIAL_CONTACT)));
         }
         payloads.extend(Mobility::offer(core));
-        payloads.extend(auth::requests(core::iter::once(&*connection)));
-        payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
+        match &init.resumed {
+            Some(resumed) => payloads.push(Payload::IdR(resumed.session.peer.clone())),
+            None => {
+                payloads.extend(auth::requests(core::iter::once(&*connection)));
+                payloads.extend(Id::of(&connection.remote_id).map(Payload::IdR));
+            }
+        }
+        payloads.extend(ticket::request(core));
         let signed = init.signed(Role::Initiator, &id);
         // RFC 7296 §2.16: without AUTH the responder knows that we want EAP.
-        let logs_in = matches!(connection.local_auth, LocalAuth::Eap(_));
-        if eap_only(&connection) {
+        let logs_in = matches!(connection.local_auth, LocalAuth::Eap(_)) && init.resumed.is_none();
+        if eap_only(&connection) && logs_in {
             payloads.push(Payload::Notify(Notify::new(notify::EAP_ONLY_AUTHENTICATION)));
         }
         let ppk = connection.ppk.as_ref().filter(|_| init.ppk && !logs_in);
         let mixed = ppk.map(|ppk| ppk::mix(&init.keys, ppk));
-        if !logs_in {
+        if init.resumed.is_some() {
+            payloads.push(resume::proof(&init, Role::Initiator, &id));
+        } else if !logs_in {
             let Some(proof) = prove_ourselves(&init, &connection, cx, signed, mixed.as_ref()) else {
                 return IkeSa::fail(core, cx, auth::NO_SCHEME.to_owned());
             };
@@ -102,6 +113,15 @@ impl AuthSent {
         let Self { mut init, child, log_in, mixed } = *self;
         if let Some(log_in) = log_in {
             return log_in.on_response(init, core, cx, (asked, child), view);
+        }
+        if let Some(resumed) = init.resumed.take() {
+            let refused = if matches!(view.auth(), Ok(None)) { view.refuse_errors() } else { Ok(()) };
+            let checked = refused.and_then(|()| resume::check(&init, &resumed, core, cx, view));
+            init.resumed = Some(resumed);
+            return match checked {
+                Ok(peer) => stand(init, core, cx, peer, child, view),
+                Err(error) => refuse(init, core, cx, &error),
+            };
         }
         if eap_only(&core.connection) && matches!(view.auth(), Ok(None)) {
             return match claimed(core, view) {
@@ -230,6 +250,10 @@ pub(super) fn stand(
     let away = if core.doomed { None } else { redirect::wanted(core, cx, view, None) };
     let given = if away.is_some() { Ok(()) } else { address::take(core, view) };
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
+    resume::carry_over(&mut e, cx, init.resumed);
+    if away.is_none() && !core.doomed && ticket::keep(core, &e, cx, view) {
+        e.push(cx, Task::Ticket(ticket::Ask));
+    }
     if let (Some((child, inbound)), Ok(()), None) = (child, &given, away) {
         let nonces = (init.ni.as_slice(), init.nr.as_slice());
         first_child(core, &mut e, cx, (&child, inbound), nonces, view, &configured);
@@ -251,6 +275,9 @@ pub(super) fn stand(
 }
 
 pub(super) fn refuse(init: Init, core: &mut Core, cx: &mut Cx<'_>, error: &Error) -> State {
+    if let (true, Error::Refused(_), false) = (init.resumed.is_some(), error, core.doomed) {
+        return resume::fall_back(core, cx, &error.to_string());
+    }
     count_error(cx, error);
     if *error == Error::Refused(notify::AUTHENTICATION_FAILED) {
         cx.count(Counter::PeerRejectedAuth);

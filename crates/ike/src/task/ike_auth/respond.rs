@@ -20,7 +20,7 @@ use crate::payload::{Id, Payload, notify};
 use crate::snapshot::Role;
 use crate::task::ike_init::InitAnswered;
 use crate::task::mobike::{self, Mobility};
-use crate::task::redirect;
+use crate::task::{redirect, resume, ticket};
 use core::net::IpAddr;
 use std::sync::Arc;
 
@@ -56,14 +56,18 @@ impl InitAnswered {
             ppk_used: false,
             redirects: self.redirects,
             wanted: Vec::new(),
+            resumed: self.resumed,
         };
-        if in_place && matches!(view.auth(), Ok(None)) {
+        if in_place && init.resumed.is_none() && matches!(view.auth(), Ok(None)) {
             return eap_server::begin(init, core, cx, asked, view);
         }
-        let checked = if in_place {
-            check(&init, core, cx, view)
-        } else {
-            Err(Malformed::Value("exchange type").into())
+        let checked = match &init.resumed {
+            _ if !in_place => Err(Malformed::Value("exchange type").into()),
+            Some(resumed) => {
+                let peer = resume::check(&init, resumed, core, cx, view);
+                peer.map(|peer| (Arc::clone(&core.connection), peer, Proven::Itself))
+            }
+            None => check(&init, core, cx, view),
         };
         match checked {
             Ok((connection, peer, proven)) => {
@@ -216,6 +220,10 @@ pub(super) fn own_proof(
     view: View<'_>,
 ) -> Result<Vec<Payload>, Error> {
     let id = our_id(&core.connection, core).ok_or_else(|| bad("our identity is not known"))?;
+    if init.resumed.is_some() {
+        let auth = resume::proof(init, Role::Responder, &id);
+        return Ok(vec![Payload::IdR(id), auth]);
+    }
     let wanted: Vec<_> = view.cert_requests().cloned().collect();
     let local = &core.connection.local_auth;
     let signed = init.signed(Role::Responder, &id);
@@ -252,7 +260,11 @@ pub(super) fn stand(
     }
     head.extend(admitted.reply);
     let mut e = Box::new(Established::new(cx, core, init.keys, init.proposal, peer));
-    let initial_contact = view.notify(notify::INITIAL_CONTACT).is_some();
+    e.session.claimed = ticket::claimed(view, &e.peer_id);
+    // Who resumes an IKE SA has it no more (RFC 5723 §4.3.3).
+    let resumed = resume::carry_over(&mut e, cx, init.resumed);
+    head.extend(ticket::answer(core, &mut e, cx, view));
+    let initial_contact = resumed || view.notify(notify::INITIAL_CONTACT).is_some();
     cx.act(Action::Established { ike: core.id, initial_contact });
     let child = if let Some(why) = admitted.refused {
         Err(why)
