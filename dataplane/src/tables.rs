@@ -5,6 +5,7 @@
 //! thread; a `Tables` is immutable and shared by all workers.
 
 mod addresses;
+mod filters;
 mod nat;
 mod steer;
 pub(crate) mod hosts;
@@ -16,6 +17,7 @@ use crate::neighbour::Neighbours;
 use crate::route::{self, Fib, Hop};
 use crate::spd::Spd;
 use crate::vrf::{self, Vrfs};
+use addresses::{is_connected, push, sorted, v4, v6};
 use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
@@ -31,6 +33,7 @@ pub struct Tables {
     pub(crate) fib: Arc<Fib>,
     pub(crate) neighbours: Arc<Neighbours>,
     pub(crate) nat: Rules,
+    pub(crate) filters: filters::Filters,
     translated: NatSteering,
     pub(crate) interfaces: Interfaces,
     pub(crate) gre: gre::Tunnels,
@@ -71,6 +74,7 @@ impl Tables {
             fib: Arc::new(Fib::build(std::iter::empty())),
             neighbours: Arc::new(Neighbours::build(std::iter::empty())),
             nat: Rules::default(),
+            filters: filters::Filters::default(),
             translated: NatSteering::default(),
             interfaces: Interfaces::default(),
             gre: gre::Tunnels::default(),
@@ -137,6 +141,7 @@ pub struct TableStore {
     gateways: Vec<IpAddr>,
     protected: Vec<AddrRange>,
     nat: nat::Gathered,
+    filters: filters::Gathered,
     devices: interface::Store,
     gre: gre::Numbers,
     vrfs: vrf::Store,
@@ -181,6 +186,7 @@ impl TableStore {
             gateways: vec![],
             protected: vec![],
             nat: nat::Gathered::default(),
+            filters: filters::Gathered::default(),
             devices: interface::Store::default(),
             gre: gre::Numbers::default(),
             vrfs: vrf::Store::default(),
@@ -198,6 +204,7 @@ impl TableStore {
         self.gateways.clone_from(&self.kept.gateways);
         self.protected.clone_from(&self.kept.protected);
         self.nat.restore();
+        self.filters.restore();
         self.devices.restore();
         self.vrfs.restore();
         self.changed.policies = false;
@@ -230,6 +237,7 @@ impl TableStore {
             TableCommand::ClearPolicies => {
                 self.changed.policies = true;
                 self.policies.clear();
+                self.filters.clear();
                 self.vrfs.clear_policies();
             }
             TableCommand::AddPolicy(policy) => {
@@ -256,6 +264,7 @@ impl TableStore {
                 self.protected.clear();
                 self.vrfs.clear_ranges();
             }
+            TableCommand::AddFilter { tunnel, selector } => self.filters.add(tunnel, selector)?,
             TableCommand::ClearNat => self.nat.clear(),
             TableCommand::AddNat(rule) => {
                 rule.port.map_or(Ok(()), |port| self.port(port).map(|_| ()))?;
@@ -333,6 +342,7 @@ impl TableStore {
             generation,
             vrfs: self.vrfs.compile((&fib, &spd), &interfaces),
             nat: self.nat.compile(|port| self.address(port, &locals)),
+            filters: self.filters.compile(),
             translated: self.nat_steering(),
             interfaces,
             spd,
@@ -358,38 +368,6 @@ impl TableStore {
         self.last = Arc::new(tables);
         Ok(self.last.clone())
     }
-}
-
-fn push<T>(list: &mut Vec<T>, item: T, max: usize) -> Result<(), TableError> {
-    if list.len() >= max {
-        return Err(TableError::TooMany(max));
-    }
-    list.push(item);
-    Ok(())
-}
-
-fn v4(addr: &IpAddr) -> Option<u32> {
-    match addr {
-        IpAddr::V4(a) => Some(a.to_bits()),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn v6(addr: &IpAddr) -> Option<u128> {
-    match addr {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(a) => Some(a.to_bits()),
-    }
-}
-
-fn is_connected(hop: &NextHop) -> bool {
-    matches!(hop, NextHop::Port { gateway: None, .. })
-}
-
-fn sorted<A: Ord>(mut list: Vec<A>) -> Vec<A> {
-    list.sort_unstable();
-    list.dedup();
-    list
 }
 
 impl Tables {

@@ -759,6 +759,79 @@ fn scapy_translates_alike() {
     assert_eq!(went, scapy.fragment(&theirs, 500), "in parts");
 }
 
+// R57, R58: hosts inside that speak ESP with one outside, all by one address; each one's packets are scapy's, go out under
+// its SPI and come back under another, to nobody else, rekeys included.
+#[test]
+fn esp_of_several_hosts_finds_its_way_by_spi() {
+    const POOL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
+    let one = AddrRange::new(POOL.into(), POOL.into()).unwrap();
+    let mut a = Gate::new(true);
+    a.set(TableCommand::AddNat(NatRule {
+        kind: NatKind::Source,
+        from: AddrRange::from("10.1.0.0/24".parse::<Prefix>().unwrap()),
+        to: AddrRange::ANY_V4,
+        target: one,
+        protocols: NatRule::ALL,
+        ports: PortRange::ANY,
+        target_ports: PortRange::new(1024, 65535).unwrap(),
+        port: Some(WAN),
+        tunnel: false,
+        own: false,
+        line: 1,
+    }));
+    let hosts = [20, 21, 22].map(|last| Ipv4Addr::new(10, 1, 0, last));
+    for host in hosts {
+        a.set(TableCommand::SetNeighbour(Neighbour { port: INSIDE, addr: host.into(), mac: mac(10) }));
+    }
+    a.commit();
+    let mut scapy = Scapy::start();
+    // Each end chooses the SPI that it receives by; the second round is after a rekey of all.
+    let pair = |spi: u32| Pair { suite: Suite::Aes128CbcSha256, spi, ..Pair::default() };
+    let clear = ip(HOST_A, HOST_B, 200);
+    let carry = |a: &mut Gate, scapy: &mut Scapy, host: Ipv4Addr, spi: u32, seq: u64| {
+        let (mut there, mut back) = (Sa::of(&pair(spi)), Sa::of(&pair(spi + 7)));
+        (there.0["src"], there.0["dst"]) = (json!(host.to_string()), json!(INTERNET.to_string()));
+        (back.0["src"], back.0["dst"]) = (json!(INTERNET.to_string()), json!(POOL.to_string()));
+        let sent = scapy.seal(&there, &clear, seq);
+        let went = a.receive(INSIDE, &edit(sent, |ip| ip.set_ttl(61))).forwarded(WAN).to_vec();
+        assert_eq!(went[12..16], POOL.octets());
+        assert_eq!(scapy.open(&there, &went, seq), clear);
+        let answer = scapy.seal(&back, &clear, seq);
+        let came = a.receive(WAN, &edit(answer, |ip| ip.set_ttl(61))).forwarded(INSIDE).to_vec();
+        assert_eq!(came[16..20], host.octets(), "its own answer");
+        assert_eq!(scapy.open(&back, &came, seq), clear);
+    };
+    for (n, host) in (0u32..).zip(hosts) {
+        carry(&mut a, &mut scapy, host, 0x1000 + n * 16, 1);
+    }
+    for seq in 2..4 {
+        for (n, host) in (0u32..).zip(hosts) {
+            carry(&mut a, &mut scapy, host, 0x1000 + n * 16, seq);
+        }
+    }
+    for (n, host) in [2u32, 1, 0].map(|n| (n, hosts[n as usize])) {
+        carry(&mut a, &mut scapy, host, 0x2000 + n * 16, 1);
+    }
+    for (n, host) in (0u32..).zip(hosts) {
+        carry(&mut a, &mut scapy, host, 0x1000 + n * 16, 4);
+        carry(&mut a, &mut scapy, host, 0x2000 + n * 16, 2);
+    }
+    // An SPI that nobody waits for is nobody's, and one that does not wait alone waits for its turn.
+    let mut stray = Sa::of(&pair(0x9000));
+    (stray.0["src"], stray.0["dst"]) = (json!(INTERNET.to_string()), json!(POOL.to_string()));
+    let stray = scapy.seal(&stray, &clear, 1);
+    a.receive(WAN, &edit(stray, |ip| ip.set_ttl(61))).lost(Reason::NatUnknownSpi);
+    let mut asks = |host: Ipv4Addr, spi: u32| {
+        let mut sa = Sa::of(&pair(spi));
+        (sa.0["src"], sa.0["dst"]) = (json!(host.to_string()), json!(INTERNET.to_string()));
+        edit(scapy.seal(&sa, &clear, 1), |ip| ip.set_ttl(61))
+    };
+    a.receive(INSIDE, &asks(hosts[0], 0x3000)).forwarded(WAN);
+    a.receive(INSIDE, &asks(hosts[1], 0x3010)).lost(Reason::NatBusy);
+    a.now.ms += 5_000;
+    a.receive(INSIDE, &asks(hosts[1], 0x3010)).forwarded(WAN);
+}
+
 /// A file of IP packets, as tcpdump writes it.
 struct Capture(Vec<u8>);
 

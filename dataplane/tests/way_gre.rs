@@ -549,3 +549,29 @@ proptest! {
         }
     }
 }
+
+// R243: a filter of what was decrypted has to name GRE between the ends, for it is what comes out; without that second
+// check the SA's selectors are enough. What is in GRE is asked about by the policies and routes of its device.
+#[test]
+fn a_second_check_has_to_admit_gre() {
+    for mode in [Mode::Transport, Mode::Tunnel] {
+        let (mut a, mut b) = protected_pair(mode);
+        let inner = ip(HOST_A, HOST_B, 300);
+        let mut carry = |b: &mut Gate| {
+            let outer = a.receive(INSIDE, &inner).forwarded(WAN).to_vec();
+            b.receive(WAN, &outer)
+        };
+        carry(&mut b).forwarded(INSIDE);
+        let between = selector("198.18.0.2/32", "198.18.0.1/32");
+        for (protocol, passes) in [(Some(17), false), (Some(GRE), true), (None, true)] {
+            b.set(TableCommand::ClearPolicies);
+            b.set(TableCommand::AddFilter { tunnel: TUNNEL, selector: Selector { protocol, ..between } });
+            b.protect(Selector { protocol: Some(GRE), ..between });
+            b.commit();
+            match passes {
+                true => drop(carry(&mut b).forwarded(INSIDE)),
+                false => carry(&mut b).lost(Drop::FilterDecrypted),
+            }
+        }
+    }
+}

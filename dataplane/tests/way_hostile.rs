@@ -16,6 +16,7 @@ use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
+use ravelin_wire::{PortRange, Selector};
 use std::net::Ipv4Addr;
 use way::*;
 
@@ -403,4 +404,59 @@ fn what_came_out_of_a_tunnel_does_not_leave_in_clear_beside_it() {
         let on: Vec<_> = b.run(&packets[4..]).iter().map(|o| o.verdict).collect();
         assert_eq!(on, [Verdict::Forward { port: WAN }; 2]);
     }
+}
+
+/// Of B.
+fn filter(gate: &mut Gate, list: &[Selector]) {
+    gate.set(TableCommand::ClearPolicies);
+    gate.protect(selector("10.2.0.0/24", "10.1.0.0/24"));
+    for selector in list {
+        gate.set(TableCommand::AddFilter { tunnel: TUNNEL, selector: *selector });
+    }
+    gate.commit();
+}
+
+/// R223, RFC 4301 §5.2: by default the SA's selectors alone are asked; with a filter the inner packet has to match that too, and
+/// what it does not name is dropped by name, also of a flow that has passed before the filter came.
+#[test]
+fn what_was_decrypted_is_filtered_where_that_is_asked() {
+    let (mut a, mut b) = gates(&Pair::default());
+    let udp = |port: u16| {
+        let mut packet = ip(HOST_A, HOST_B, 100);
+        packet[22..24].copy_from_slice(&port.to_be_bytes());
+        packet
+    };
+    let mut carry = |b: &mut Gate, port: u16| {
+        let packet = a.receive(INSIDE, &udp(port)).forwarded(WAN).to_vec();
+        b.receive(WAN, &packet)
+    };
+    carry(&mut b, 53).forwarded(INSIDE);
+    carry(&mut b, 2000).forwarded(INSIDE);
+    let dns = Selector {
+        protocol: Some(17),
+        local_ports: PortRange::new(53, 53).unwrap(),
+        ..selector("10.2.0.0/24", "10.1.0.0/24")
+    };
+    filter(&mut b, &[dns]);
+    carry(&mut b, 53).forwarded(INSIDE);
+    carry(&mut b, 53).forwarded(INSIDE);
+    carry(&mut b, 2000).lost(Drop::FilterDecrypted);
+    // A second entry; and of another tunnel.
+    filter(&mut b, &[dns, Selector { local_ports: PortRange::new(2000, 2000).unwrap(), ..dns }]);
+    carry(&mut b, 2000).forwarded(INSIDE);
+    b.set(TableCommand::ClearPolicies);
+    b.protect(selector("10.2.0.0/24", "10.1.0.0/24"));
+    b.set(TableCommand::AddFilter { tunnel: TunnelId(99), selector: dns });
+    b.commit();
+    carry(&mut b, 2000).forwarded(INSIDE);
+    // A first fragment has ports, the others hide them.
+    filter(&mut b, &[dns]);
+    let mut part = edit(udp(53), |ip| ip.set_df(false));
+    part = edit(part, |ip| ip.set_fragment(0, true));
+    let first = a.receive(INSIDE, &part).forwarded(WAN).to_vec();
+    b.receive(WAN, &first).forwarded(INSIDE);
+    let later = edit(part, |ip| ip.set_fragment(80, false));
+    let later = a.receive(INSIDE, &later).forwarded(WAN).to_vec();
+    b.receive(WAN, &later).lost(Drop::Fragment);
+    assert_eq!(b.dropped(Drop::FilterDecrypted), 1);
 }

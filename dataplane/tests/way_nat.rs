@@ -470,7 +470,8 @@ fn the_ports_own_address_stays_the_hosts() {
     assert_eq!((steering.outside, steering.own), (vec![], [(WAN_A, vec![ports])].into()));
 }
 
-// R58: of protocols without ports one inside host speaks with one outside, by each address of the pool.
+// R58: of protocols without ports one inside host speaks with one outside, by each address of the pool; of ESP a second one
+// has to wait until the first was answered.
 #[test]
 fn one_inside_peer_for_each_outside_pair() {
     let mut a = gate(&[masquerade()]);

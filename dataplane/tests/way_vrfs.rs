@@ -222,7 +222,8 @@ fn the_same_addresses_in_three_vrfs_stay_apart() {
     }
 }
 
-// What a VRF protects says nothing about another one's clear traffic, nor do its routes help there.
+// R17: what a VRF protects says nothing about another one's clear traffic, nor do its routes help there: the same packet by a
+// port of another one is not matched by the policy.
 #[test]
 fn policies_and_routes_end_where_their_vrf_does() {
     let mut b = Gate::new(false, false);

@@ -198,7 +198,8 @@ fn the_inner_packet_must_match_the_selectors_of_its_sa() {
     assert_eq!(b.report(10).selector_drops, 2);
 }
 
-// R41, R307: a clear packet that a policy covers is dropped on both ports, both ways round.
+// R41, R129, R307: a clear packet that a policy covers is dropped on both ports, both ways round; the policy's direction says
+// which packets it protects and which ones ought to have come protected.
 #[test]
 fn clear_packets_that_should_be_protected_are_dropped() {
     let (mut a, _) = gates(&Pair::default());

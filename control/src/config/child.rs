@@ -21,6 +21,7 @@ use super::value::{Bad, boolean, number16, shown, word};
 pub(crate) const CHILD_KEYS: &[&str] = &[
     "name",
     "selectors",
+    "filter-decrypted",
     "mode",
     "esp-proposals",
     "ah-proposals",
@@ -203,6 +204,7 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
         parent: Some(parent.id),
         name: format!("{}/{}", parent.name, own?),
         selectors: selectors?,
+        filter: super::selectors::filter(table, findings),
         interface: None,
         manual: None,
         mode: part.mode,

@@ -5,13 +5,13 @@
 
 use core::time::Duration;
 use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, Start};
-use ravelin_ring::msg::{Action, Policy, TunnelId, VrfId};
+use ravelin_ring::msg::{Action, Policy, TableCommand, TunnelId, VrfId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Errors;
-use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel};
+use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel, TunnelSelector};
 use crate::secrets::{Keys, Proofs, Secrets};
 
 /// Of each tunnel for any address: its peers' children and what they may send.
@@ -135,6 +135,20 @@ impl Config {
             Some(first)
         };
         Ok(self.tunnels.iter().filter(|t| t.parent.is_none() && t.manual.is_none()).filter_map(one).collect())
+    }
+
+    /// What comes out of tunnels is asked for beside the selectors of their SAs; of those for any address, out of each peer's.
+    pub fn filters(&self, peers: &PeerSelectors) -> Vec<TableCommand> {
+        let mut out = Vec::new();
+        for tunnel in self.tunnels.iter().filter(|tunnel| !tunnel.filter.is_empty()) {
+            let own = peers.get(&tunnel.id).into_iter().flatten().map(|(peer, _)| *peer);
+            let all: BTreeSet<TunnelId> = core::iter::once(tunnel.id).chain(own).collect();
+            for id in all {
+                let add = |s: &TunnelSelector| TableCommand::AddFilter { tunnel: id, selector: s.selector };
+                out.extend(tunnel.filter.iter().map(add));
+            }
+        }
+        out
     }
 
     /// What goes into the SA specs of this tunnel.

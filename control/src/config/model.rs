@@ -137,6 +137,8 @@ pub struct Tunnel {
     /// Of ESP, or all of AH.
     pub esp_proposals: Vec<EspProposal>,
     pub selectors: Vec<TunnelSelector>,
+    /// What comes out of it has to match one of these too; empty: nothing is asked.
+    pub filter: Vec<TunnelSelector>,
     /// It is a link of its own, which routes lead into.
     pub interface: Option<TunnelInterface>,
     /// Of what goes through it; `None`: the main one, as its gateways' always is.

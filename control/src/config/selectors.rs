@@ -16,13 +16,22 @@ pub(crate) const SELECTOR_KEYS: &[&str] =
     &["local", "remote", "protocol", "local-port", "remote-port", "icmp"];
 pub(crate) const MAX_SELECTORS: usize = 64;
 
+const EXAMPLE: &str = "[{ local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]";
+
+/// What may come out of the tunnel, beside what its SAs allow (R223); none: all of that.
+pub(crate) fn filter(table: &Table<'_>, findings: &mut Findings) -> Vec<TunnelSelector> {
+    let list =
+        table.list("filter-decrypted", EXAMPLE, MAX_SELECTORS, findings, |e, _, f| selector(e, false, f));
+    list.unwrap_or_default()
+}
+
 /// `asks`: the tunnel asks its peer for an address, which is the local side where none is written.
 pub(crate) fn selectors(
     table: &Table<'_>,
     asks: bool,
     findings: &mut Findings,
 ) -> Option<Vec<TunnelSelector>> {
-    let example = "[{ local = \"10.1.0.0/24\", remote = \"10.2.0.0/24\" }]";
+    let example = EXAMPLE;
     let list = table.list("selectors", example, MAX_SELECTORS, findings, |e, _, f| selector(e, asks, f));
     if list.is_none() {
         let what = "which traffic the tunnel protects";

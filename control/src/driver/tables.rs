@@ -38,7 +38,7 @@ pub(super) fn policies(config: &Config, peers: &PeerSelectors) -> Vec<TableComma
         let all = config.policies_in(vrf, peers).into_iter().map(VrfPart::Policy);
         all.map(move |part| TableCommand::InVrf { vrf, part })
     });
-    clear.chain(all).chain(others).chain(config.nat_commands(peers)).collect()
+    clear.chain(all).chain(others).chain(config.filters(peers)).chain(config.nat_commands(peers)).collect()
 }
 
 /// The routes of table 4500. `addresses` are the host's; `given` those that a tunnel got from its peer: who asks for

@@ -123,7 +123,8 @@ named! {
         NatHostLimit = "nat_host_limit",
         /// No port of the pool is free for this inside host, or the port that the rule speaks of has no address.
         NatNoPort = "nat_no_port",
-        /// Of a protocol without ports: another inside host speaks with that host by every address of the pool (R58).
+        /// Of a protocol without ports: another inside host speaks with that host by every address of the pool, or waits for
+        /// its answer to a new SPI (R58).
         NatBusy = "nat_busy",
         /// A fragment whose first one was not seen, where ports decide about its translation.
         NatFragment = "nat_fragment",
@@ -182,6 +183,10 @@ named! {
         GreLoop = "gre_loop",
         /// For the host itself, or a device that is no port, out of a VRF beside the main one: the kernel would answer by the main one.
         VrfLocal = "vrf_local",
+        /// ESP for an address that several inside hosts have, by an SPI that none of them waits for (R58).
+        NatUnknownSpi = "nat_unknown_spi",
+        /// It came out of a tunnel whose `filter-decrypted` does not name it (R223).
+        FilterDecrypted = "filter_decrypted",
         /// ESP of a bundle that came without its AH.
         AhMissing = "ah_missing",
         /// In the AH of a bundle was something else than its ESP.

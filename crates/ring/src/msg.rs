@@ -344,6 +344,12 @@ pub enum TableCommand {
         /// Or [`NatRule::MSS_OF_PATH`].
         mss: u16,
     },
+    /// What comes out of this tunnel has to match one such selector too, beside those of its SA; gathered and forgotten with
+    /// the policies.
+    AddFilter {
+        tunnel: TunnelId,
+        selector: Selector,
+    },
     /// Of a VRF beside the main one. `ClearPolicies`, `ClearRoutes`, `ClearProtectedRanges` are about all VRFs, and
     /// `ClearInterfaces` about what belongs to which.
     InVrf {

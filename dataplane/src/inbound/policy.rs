@@ -1,6 +1,6 @@
 //! The inner packet against its SA (RFC 4301 §5.2 step 4).
 //!
-//! Decides: whether the packet is one that this SA may carry. Reads: the SA's selectors. Writes: its counter.
+//! Decides: whether the packet is one that this SA may carry, and that its tunnel lets in. Reads: the SA's selectors, the tunnel's filter. Writes: its counter.
 //! Never: asks the SPD; what leaves again in clear or by another tunnel is asked there.
 
 use crate::batch::Batch;
@@ -17,8 +17,10 @@ pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb, tables: &Ta
             return Ok(());
         }
         let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return Err(Drop::NoSa) };
-        match sa.selectors.fit(&Query::inbound(packet)) {
+        let query = Query::inbound(packet);
+        match sa.selectors.fit(&query) {
             Fit::Inside => {
+                tables.filters.check(sa.tunnel, &query)?;
                 interface::enter(packet, sa.tunnel, tables);
                 Ok(())
             }

@@ -4,7 +4,7 @@
 //! (RFC 4787 REQ-12).
 
 use super::rewrite::{Side, rewrite};
-use super::tuple::{End, Tuple, Upper, upper};
+use super::tuple::{End, Tuple, Upper, spi, upper};
 use ravelin_ring::counters::Drop;
 use ravelin_wire::checksum;
 use ravelin_wire::ipv4::HEADER;
@@ -23,7 +23,8 @@ pub(crate) fn quoted(packet: &[u8], header_len: usize) -> Option<Tuple> {
     let long = |at: usize| u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]);
     let Upper::Ends(src, dst) = upper(fixed[9], quote.get(inner..)?) else { return None };
     let (src, dst) = (End { addr: long(12), port: src }, End { addr: long(16), port: dst });
-    Some(Tuple { protocol: fixed[9], src, dst })
+    let spi = spi(fixed[9], quote.get(inner..)?);
+    Some(Tuple { protocol: fixed[9], src, dst, spi })
 }
 
 /// Puts another end into the quoted packet. The error's own addresses are the caller's.

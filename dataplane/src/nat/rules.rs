@@ -197,7 +197,7 @@ impl Rules {
 
     /// And by which rule.
     pub(crate) fn forwarding(&self, tuple: &Tuple) -> Option<(&Rule, End)> {
-        let Tuple { protocol, src, dst } = *tuple;
+        let Tuple { protocol, src, dst, .. } = *tuple;
         self.rules.iter().filter(|rule| rule.speaks(protocol)).find_map(|rule| match rule.kind {
             NatKind::Static if rule.target.contains(dst.addr) => {
                 Some((rule, End { addr: rule.target.moved(dst.addr, &rule.from), port: dst.port }))
@@ -223,7 +223,7 @@ impl Rules {
 
     /// The first rule that matches a packet on its way out, among those that `applies` lets.
     pub(crate) fn outward(&self, tuple: &Tuple, applies: impl Fn(&Rule) -> bool) -> Option<&Rule> {
-        let Tuple { protocol, src, dst } = *tuple;
+        let Tuple { protocol, src, dst, .. } = *tuple;
         let towards = |rule: &Rule| {
             rule.to.contains(dst.addr) && (rule.ports == PortRange::ANY || rule.ports.contains(dst.port))
         };

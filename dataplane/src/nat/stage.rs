@@ -6,7 +6,7 @@ use super::quote::{quoted, requote};
 use super::rewrite::{Side, rewrite};
 use super::rules::{Pool, Rule, owner_of_host};
 use super::store::{Choice, Inside, Seen};
-use super::tuple::{End, Tuple, Upper, has_ends, upper};
+use super::tuple::{End, Tuple, Upper, has_ends, spi, upper};
 use super::{State, Stop};
 use crate::clock::Now;
 use crate::packet::{Door, Ip, Packet};
@@ -51,7 +51,7 @@ impl Turn<'_> {
             Shape::Odd if self.is_shared(dst) => Ok(false),
             Shape::Odd => Err(Drop::NatBadIcmp.into()),
             Shape::Flow(tuple) => {
-                let seen = Seen { now: self.now.ms, flags: flags(packet) };
+                let seen = self.seen(packet, &tuple);
                 match self.inward(&tuple, packet.door, Some(seen)) {
                     Ok(Some(end)) => {
                         self.put(at, packet, Side::Destination, end)?;
@@ -106,7 +106,7 @@ impl Turn<'_> {
             self.say(rule.kind.into(), Some(rule));
             return Ok(Some(end));
         }
-        let Tuple { protocol, src, dst } = *tuple;
+        let Tuple { protocol, src, dst, spi } = *tuple;
         let local = self.is_shared(dst.addr);
         // What nothing is behind is the host's, where the address is; otherwise nobody's.
         let nobody = || if local { Ok(None) } else { Err(Stop::Drop(Drop::NatNoMapping)) };
@@ -125,7 +125,8 @@ impl Turn<'_> {
         let found = match seen {
             Some(seen) => store.inbound(protocol, dst, remote, seen, settings),
             None => {
-                let inside = store.peek_in(protocol, dst, remote, self.now.ms, settings);
+                let quoted = Seen { now: self.now.ms, flags: 0, spi };
+                let inside = store.peek_in(protocol, dst, remote, quoted, settings);
                 inside.ok_or(Drop::NatNoMapping)
             }
         };
@@ -144,7 +145,7 @@ impl Turn<'_> {
     /// Who is inside and speaks to an outside end (hairpin, RFC 4787 REQ-9) is known there by an outside end as well.
     /// It has spoken to that end then, whether or not it may be answered: so both can begin.
     fn stands_for(&mut self, tuple: &Tuple, pool: Pool, door: Door, seen: Option<Seen>) -> End {
-        let (rules, Tuple { protocol, src, dst }) = (&self.tables.nat, *tuple);
+        let (rules, Tuple { protocol, src, dst, .. }) = (&self.tables.nat, *tuple);
         if let Some(end) = rules.backward(protocol, src) {
             return end;
         }
@@ -195,13 +196,13 @@ impl Turn<'_> {
             End { addr: came.dst, port }
         });
         let inside = Inside::new(tuple.protocol, tuple.src, pool.first, remote.addr);
+        let seen = self.seen(packet, tuple);
         let store = &mut self.state.store;
         if !opens {
             let known = store.peek_out(inside, remote, self.now.ms, &rules.settings);
             return known.map(Some).ok_or(Stop::Drop(Drop::NatBadIcmp));
         }
         let choice = Choice { pool: &pool, me: self.me, workers: self.workers };
-        let seen = Seen { now: self.now.ms, flags: flags(packet) };
         Ok(Some(store.outbound(inside, remote, seen, &rules.settings, &choice)?))
     }
 
@@ -256,7 +257,8 @@ impl Turn<'_> {
         };
         let ip = &packet.meta.ip;
         let (src, dst) = (End { addr: ip.src, port: 0 }, End { addr: ip.dst, port: 0 });
-        let Some(rule) = tables.nat.outward(&Tuple { protocol: ip.protocol, src, dst }, applies) else {
+        let Some(rule) = tables.nat.outward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }, applies)
+        else {
             return Ok(false);
         };
         match rule.kind {
@@ -280,7 +282,7 @@ impl Turn<'_> {
             None if self.tables.nat.is_outside(packet.meta.ip.dst) => {
                 let ip = &packet.meta.ip;
                 let (src, dst) = (End { addr: ip.src, port: 0 }, End { addr: ip.dst, port: 0 });
-                match self.tables.nat.forward(&Tuple { protocol: ip.protocol, src, dst }) {
+                match self.tables.nat.forward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }) {
                     Some(end) => self.put(at, packet, Side::Destination, end),
                     None if self.is_shared(ip.dst) => Ok(false),
                     None => Err(Drop::NatFragment.into()),
@@ -338,6 +340,10 @@ impl Turn<'_> {
         stop
     }
 
+    fn seen(&self, packet: &Packet, tuple: &Tuple) -> Seen {
+        Seen { now: self.now.ms, flags: flags(packet), spi: tuple.spi }
+    }
+
     /// What translation has no use for is the host's.
     fn is_shared(&self, addr: u32) -> bool {
         self.tables.is_shared(addr)
@@ -375,10 +381,11 @@ fn shape(packet: &Packet) -> Shape {
     }
     let data = packet.frame.data();
     let header = usize::from(ip.header_len);
-    match upper(ip.protocol, data.get(header..).unwrap_or_default()) {
+    let payload = data.get(header..).unwrap_or_default();
+    match upper(ip.protocol, payload) {
         Upper::Ends(src, dst) => {
             let (src, dst) = (End { addr: ip.src, port: src }, End { addr: ip.dst, port: dst });
-            Shape::Flow(Tuple { protocol: ip.protocol, src, dst })
+            Shape::Flow(Tuple { protocol: ip.protocol, src, dst, spi: spi(ip.protocol, payload) })
         }
         Upper::Error => quoted(data, header).map_or(Shape::Odd, |tuple| Shape::Error(tuple.reversed())),
         Upper::Unknown => Shape::Odd,

@@ -10,6 +10,7 @@ mod index;
 mod ports;
 mod room;
 mod session;
+mod spi;
 
 pub(crate) use ports::Choice;
 pub(crate) use session::Way;
@@ -33,6 +34,8 @@ pub(crate) struct Store {
     by_outside: Index,
     by_session: Index,
     by_host: Index,
+    /// Of mappings of ESP.
+    spis: Slab<spi::Spis>,
     /// One list per class, in the order in which their time is over.
     due: Lists,
     /// Never answered, the oldest first: of all, and of each host.
@@ -76,6 +79,7 @@ struct Mapping {
     inside: Inside,
     outside: End,
     sessions: u32,
+    spis: u32,
     /// Found no more; its sessions end as their time comes.
     dead: bool,
 }
@@ -92,6 +96,8 @@ pub(crate) struct Seen {
     pub(crate) now: u64,
     /// Of TCP.
     pub(crate) flags: u8,
+    /// Of ESP, otherwise 0.
+    pub(crate) spi: u32,
 }
 
 impl Store {
@@ -108,6 +114,7 @@ impl Store {
             by_outside: Index::new(flows),
             by_session: Index::new(flows),
             by_host: Index::new(flows),
+            spis: Slab::new((flows / 4).max(16)),
             due: Lists::new(Class::COUNT, flows),
             fresh: Lists::new(1, flows),
             fresh_of: Lists::new(flows, flows),
@@ -134,24 +141,28 @@ impl Store {
     ) -> Result<End, Drop> {
         if let Some((outside, session)) = self.find(inside, remote, seen.now, settings) {
             if choice.allows(outside, inside.protocol) {
+                if seen.spi != 0 {
+                    self.speak_in(session, seen)?;
+                }
                 self.observe(session, Way::Out, seen);
                 return Ok(outside);
             }
             self.kill(session);
         }
         if self.dry {
-            return self.would_open(inside, remote, settings, choice);
+            return self.would_open(inside, remote, seen.now, settings, choice);
         }
         self.make_room(inside.end.addr, seen.now, settings)?;
         let mapping = match self.mapping_of(inside) {
             Some(at) if self.allowed(at, choice) => at,
             Some(at) => {
                 self.bury(at);
-                self.map(inside, remote, choice)?
+                self.map(inside, remote, seen.now, choice)?
             }
-            None => self.map(inside, remote, choice)?,
+            None => self.map(inside, remote, seen.now, choice)?,
         };
         let session = self.open(mapping, inside, remote, seen).ok_or(Drop::NatFull)?;
+        self.speak(mapping, seen)?;
         self.observe(session, Way::Out, seen);
         self.mappings.get(mapping).map(|m| m.outside).ok_or(Drop::NatFull)
     }
@@ -166,7 +177,7 @@ impl Store {
         seen: Seen,
         settings: &NatSettings,
     ) -> Result<Inside, Drop> {
-        let at = self.outside(protocol, outside, remote.addr).ok_or(Drop::NatNoMapping)?;
+        let at = self.whose(protocol, outside, remote.addr, seen)?;
         let inside = self.mappings.get(at).map(|m| m.inside).ok_or(Drop::NatNoMapping)?;
         if let Some((_, session)) = self.find(inside, remote, seen.now, settings) {
             self.observe(session, Way::In, seen);
@@ -208,11 +219,12 @@ impl Store {
         protocol: u8,
         outside: End,
         remote: End,
-        now: u64,
+        quoted: Seen,
         settings: &NatSettings,
     ) -> Option<Inside> {
-        let inside = self.mappings.get(self.outside(protocol, outside, remote.addr)?)?.inside;
-        let known = self.find(inside, remote, now, settings).is_some();
+        let at = self.sender(protocol, outside, remote.addr, quoted.spi)?;
+        let inside = self.mappings.get(at)?.inside;
+        let known = self.find(inside, remote, quoted.now, settings).is_some();
         (known || settings.endpoint_independent_filter).then_some(inside)
     }
 
@@ -264,13 +276,15 @@ impl Store {
         self.mappings.get(mapping).is_some_and(|m| choice.allows(m.outside, m.inside.protocol))
     }
 
-    fn map(&mut self, inside: Inside, remote: End, choice: &Choice<'_>) -> Result<u32, Drop> {
+    fn map(&mut self, inside: Inside, remote: End, now: u64, choice: &Choice<'_>) -> Result<u32, Drop> {
         let mut chance = self.chance;
         let free = |end: End| self.outside(inside.protocol, end, remote.addr).is_none();
-        let outside = choice.pick(inside, &mut chance, free)?;
+        let picked = choice.pick(inside, &mut chance, free);
+        let outside = self.or_shared(picked, inside, now, choice)?;
         self.chance = chance;
-        let mapping = Mapping { inside, outside, sessions: 0, dead: false };
+        let mapping = Mapping { inside, outside, sessions: 0, spis: index::NONE, dead: false };
         let at = self.mappings.put(mapping).ok_or(Drop::NatFull)?;
+        self.give_spis(at);
         self.by_inside.insert(self.inside_hash(inside), at);
         self.by_outside.insert(self.outside_hash(inside.protocol, outside), at);
         Ok(at)
@@ -334,6 +348,7 @@ impl Store {
         let (inside, outside, unused) = (mapping.inside, mapping.outside, mapping.sessions == 0);
         self.by_inside.remove(self.inside_hash(inside), at);
         self.by_outside.remove(self.outside_hash(inside.protocol, outside), at);
+        self.free_spis(at);
         if unused {
             self.mappings.free(at);
         }
@@ -374,3 +389,5 @@ impl Store {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod spi_tests;

@@ -19,12 +19,14 @@ pub(crate) struct Tuple {
     pub(crate) protocol: u8,
     pub(crate) src: End,
     pub(crate) dst: End,
+    /// Of ESP, otherwise 0.
+    pub(crate) spi: u32,
 }
 
 impl Tuple {
     /// Of the packet that answers this one.
     pub(crate) const fn reversed(self) -> Self {
-        Self { protocol: self.protocol, src: self.dst, dst: self.src }
+        Self { src: self.dst, dst: self.src, ..self }
     }
 }
 
@@ -56,6 +58,12 @@ pub(crate) fn upper(protocol: u8, payload: &[u8]) -> Upper {
         },
         _ => Upper::Ends(0, 0),
     }
+}
+
+/// What ESP says of its flow, in one direction.
+pub(crate) fn spi(protocol: u8, payload: &[u8]) -> u32 {
+    let word = payload.first_chunk().filter(|_| protocol == protocol::ESP);
+    word.map_or(0, |word| u32::from_be_bytes(*word))
 }
 
 /// Whether ports, or what stands for them, tell flows of this protocol apart.

@@ -1,9 +1,9 @@
-//! The addresses of this host, as its routes tell them.
+//! The addresses of this host, as its routes tell them; and what lists are gathered with.
 
-use super::{TableStore, is_connected, v4, v6};
+use super::{TableError, TableStore};
 use ravelin_ring::msg::NextHop;
 use ravelin_wire::Prefix;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 impl TableStore {
     pub(super) fn locals(&self) -> Vec<u32> {
@@ -29,4 +29,36 @@ impl TableStore {
         };
         self.routes.iter().filter_map(local).collect()
     }
+}
+
+pub(super) fn push<T>(list: &mut Vec<T>, item: T, max: usize) -> Result<(), TableError> {
+    if list.len() >= max {
+        return Err(TableError::TooMany(max));
+    }
+    list.push(item);
+    Ok(())
+}
+
+pub(super) fn v4(addr: &IpAddr) -> Option<u32> {
+    match addr {
+        IpAddr::V4(a) => Some(a.to_bits()),
+        IpAddr::V6(_) => None,
+    }
+}
+
+pub(super) fn v6(addr: &IpAddr) -> Option<u128> {
+    match addr {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(a) => Some(a.to_bits()),
+    }
+}
+
+pub(super) fn is_connected(hop: &NextHop) -> bool {
+    matches!(hop, NextHop::Port { gateway: None, .. })
+}
+
+pub(super) fn sorted<A: Ord>(mut list: Vec<A>) -> Vec<A> {
+    list.sort_unstable();
+    list.dedup();
+    list
 }

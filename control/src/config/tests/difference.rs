@@ -68,6 +68,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("shared-crypto", with("shared-crypto = true")),
         ("interface", with("interface = { name = \"tun-a\" }")),
         ("manual", by_hand),
+        ("filter-decrypted", with("filter-decrypted = [{ local = \"10.1.0.7\", remote = \"10.2.0.0/24\" }]")),
         ("replay-window", with("replay-window = 64")),
         ("tfc-padding", with("tfc-padding = \"mtu\"")),
         ("tunnel-mtu", with("tunnel-mtu = 1400")),

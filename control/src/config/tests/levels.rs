@@ -92,3 +92,24 @@ fn what_has_no_inner_packet_has_no_rules() {
     assert!(good(&format!("{six}\nfragment = \"after\"\n")).tunnels[0].travel.rules.fragment_after);
     assert_error("[defaults]\nlifetime = \"1h\"\n", &["unknown key `lifetime` in [defaults]"]);
 }
+
+/// R223: a tunnel's list and a child's are two; the data plane gets them after the policies, for each peer of a tunnel too.
+#[test]
+fn filters_of_what_was_decrypted() {
+    use ravelin_ring::msg::{TableCommand, TunnelId};
+    let text = with(
+        "filter-decrypted = [{ local = \"10.1.0.7\", remote = \"10.2.0.0/24\", protocol = \"tcp\", local-port = 443 }]\n\
+         [[tunnel.child]]\nname = \"v\"\nselectors = [{ local = \"10.7.0.0/24\", remote = \"10.8.0.0/24\" }]\n\
+         filter-decrypted = [{ local = \"10.7.0.1\", remote = \"10.8.0.0/24\" }, { local = \"10.7.0.2\", remote = \"10.8.0.0/24\" }]",
+    );
+    let config = good(&text);
+    let peers = [(TunnelId(0), vec![(TunnelId(70), config.tunnels[0].selectors[0].selector)])].into();
+    let ids: Vec<u32> = config
+        .filters(&peers)
+        .iter()
+        .filter_map(|c| if let TableCommand::AddFilter { tunnel, .. } = c { Some(tunnel.0) } else { None })
+        .collect();
+    assert_eq!(ids, [0, 70, 1, 1]);
+    assert!(good(MINIMAL).filters(&Default::default()).is_empty(), "by default the SA's selectors alone");
+    assert_error(&with("filter-decrypted = [{ local = \"10.1.0.7\" }]"), &["`remote` is missing"]);
+}

@@ -152,6 +152,12 @@ impl Drop {
             Self::VrfLocal => {
                 "the host itself is not reached through tunnels of a VRF: use a device (`interface`) in that VRF, or the main one"
             }
+            Self::NatUnknownSpi => {
+                "several inside hosts speak ESP with that host by this address, and none waits for this SPI: use NAT traversal, or more addresses"
+            }
+            Self::FilterDecrypted => {
+                "the SA may carry it, and `filter-decrypted` of the tunnel does not name it: add an entry, or remove the key"
+            }
             Self::AhMissing => {
                 "the peer sends this ESP without the AH that goes around it, or somebody else made it: compare `manual` of both ends"
             }

@@ -73,6 +73,11 @@ impl Message for TableCommand {
                 to.u32(tunnel.0);
                 to.u16(mss);
             }
+            Self::AddFilter { tunnel, ref selector } => {
+                to.u8(21);
+                to.u32(tunnel.0);
+                to.selector(selector);
+            }
             Self::InVrf { vrf, ref part } => {
                 to.u8(20);
                 to.u16(vrf.0);
@@ -116,6 +121,7 @@ impl Message for TableCommand {
             17 => Self::AddMss { tunnel: TunnelId(from.u32()?), mss: from.u16()? },
             18 => Self::ClearInterfaces,
             19 => Self::AddInterface(interface::decode(from)?),
+            21 => Self::AddFilter { tunnel: TunnelId(from.u32()?), selector: from.selector()? },
             20 => Self::InVrf { vrf: VrfId(from.u16()?), part: decode_part(from)? },
             _ => return Err(Malformed("unknown table command")),
         })

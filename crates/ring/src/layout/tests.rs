@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (14, [33, 16, 16, 4, 30, 84, 4, 5, 117_536, 218_272]));
+    assert_eq!((VERSION, sizes), (15, [33, 16, 16, 4, 30, 86, 4, 5, 117_536, 218_272]));
 }
 
 #[test]
@@ -323,6 +323,8 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         Just(TableCommand::ClearNat),
         (any::<u32>(), any::<u16>())
             .prop_map(|(tunnel, mss)| TableCommand::AddMss { tunnel: TunnelId(tunnel), mss }),
+        (any::<u32>(), selector())
+            .prop_map(|(tunnel, selector)| TableCommand::AddFilter { tunnel: TunnelId(tunnel), selector }),
         any::<u64>().prop_map(|g| TableCommand::Commit { generation: Generation(g) }),
         ("[a-z]{1,11}[0-9.-]{0,3}", any::<u16>(), behind()).prop_map(|(name, id, behind)| {
             TableCommand::AddInterface(Interface {

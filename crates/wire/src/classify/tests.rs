@@ -80,6 +80,7 @@ const CLASS_ESP: Steer = Steer::ToWorker(Class::Esp { spi: 0x1001 });
 const CLASS_NATT: Steer = Steer::ToWorker(Class::EspInUdp { spi: 0x1001 });
 const CLASS_PROTECTED: Steer = Steer::ToWorker(Class::Protected);
 
+// R244: IPsec carries IP alone; all other ethertypes are the kernel's, whatever policies say.
 #[test]
 fn what_is_not_ip_passes() {
     for ethertype in [ethernet::ARP, 0x88cc, 0x8863, 0x0026, 0x8847] {

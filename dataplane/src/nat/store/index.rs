@@ -36,6 +36,13 @@ impl Index {
         None
     }
 
+    /// All that may have this hash.
+    pub(super) fn chain(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let real = |at: &u32| *at != NONE;
+        let first = self.heads.get(self.head(hash)).copied().filter(real);
+        std::iter::successors(first, move |at| self.next.get(*at as usize).copied().filter(real))
+    }
+
     pub(super) fn insert(&mut self, hash: u64, slot: u32) {
         let head = self.head(hash);
         if let (Some(head), Some(next)) = (self.heads.get_mut(head), self.next.get_mut(slot as usize)) {

@@ -49,6 +49,13 @@ impl Choice<'_> {
         self.pool.contains(outside.addr) && (!has_ends(protocol) || mine())
     }
 
+    /// Those that a host may have for a protocol without ports, the best first.
+    pub(super) fn addresses(&self, inside: Inside) -> impl Iterator<Item = End> {
+        let pool = *self.pool;
+        let first = pool.of_host(inside.end.addr);
+        (0..ADDRESSES.min(pool.len())).map(move |n| End { addr: pool.next(first, n), port: 0 })
+    }
+
     pub(super) fn pick(
         &self,
         inside: Inside,
@@ -57,9 +64,7 @@ impl Choice<'_> {
     ) -> Result<End, Drop> {
         let addr = self.pool.of_host(inside.end.addr);
         if !has_ends(inside.protocol) {
-            let ends =
-                (0..ADDRESSES.min(self.pool.len())).map(|n| End { addr: self.pool.next(addr, n), port: 0 });
-            return ends.into_iter().find(|end| free(*end)).ok_or(Drop::NatBusy);
+            return self.addresses(inside).find(|end| free(*end)).ok_or(Drop::NatBusy);
         }
         let (first, count) = self.pool.part(self.me, self.workers);
         let may = |port: u16| {

@@ -12,6 +12,7 @@ impl Store {
         &self,
         inside: Inside,
         remote: End,
+        now: u64,
         settings: &NatSettings,
         choice: &Choice<'_>,
     ) -> Result<End, Drop> {
@@ -28,7 +29,9 @@ impl Store {
             return Ok(outside);
         }
         let mut chance = self.chance;
-        choice.pick(inside, &mut chance, |end| self.outside(inside.protocol, end, remote.addr).is_none())
+        let free = |end| self.outside(inside.protocol, end, remote.addr).is_none();
+        let picked = choice.pick(inside, &mut chance, free);
+        self.or_shared(picked, inside, now, choice)
     }
 
     fn sessions_of(&self, addr: u32) -> (Option<u32>, u32) {

@@ -190,7 +190,7 @@ fn agrees(open: bool, ops: &[Op]) {
                 let key = key(inside, remote);
                 let expected =
                     if model.sessions.contains_key(&key) { Ok(()) } else { model.make_room(inside.end.addr) };
-                let seen = Seen { now, flags };
+                let seen = Seen { now, flags, spi: 0 };
                 let got = store.outbound(inside, remote, seen, &settings, &choice);
                 match (expected, got) {
                     (Ok(()), Ok(end)) => out_is_right(&mut model, key, end, flags),
@@ -212,7 +212,7 @@ fn agrees(open: bool, ops: &[Op]) {
                     .iter()
                     .find(|(m, end)| m.0 == protocol && **end == to && (m.2 == 0 || m.2 == remote.addr));
                 let expected = owner.map(|(m, _)| *m);
-                let seen = Seen { now, flags };
+                let seen = Seen { now, flags, spi: 0 };
                 let outside = End { addr: to.0, port: to.1 };
                 let got = store.inbound(protocol, outside, remote, seen, &settings);
                 in_is_right(&mut model, expected, got, protocol, remote, open, flags);
@@ -313,7 +313,7 @@ fn a_scan_leaves_the_others_alone() {
     let pool = Pool { ports: PortRange::new(1024, 65535).unwrap(), ..pool() };
     let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
     let mut store = Store::new(16);
-    let seen = Seen { now: 5, flags: Tcp::SYN };
+    let seen = Seen { now: 5, flags: Tcp::SYN, spi: 0 };
     let at = |host: u32, port: u16| Inside::new(TCP, End { addr: host, port }, pool.first, 0);
     let web = End { addr: 0xcb00_7109, port: 443 };
     let good: Vec<_> =
@@ -346,7 +346,7 @@ fn another_pool_another_end() {
     let all = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
     let mut store = Store::new(16);
     let inside = Inside::new(UDP, End { addr: 7, port: 3000 }, pool.first, 0);
-    let (web, seen) = (End { addr: 9, port: 53 }, Seen { now: 5, flags: 0 });
+    let (web, seen) = (End { addr: 9, port: 53 }, Seen { now: 5, flags: 0, spi: 0 });
     let before = store.outbound(inside, web, seen, &settings, &all).unwrap();
     assert_eq!(before.port, 3000, "its own port while it is free");
     let narrow = Pool { ports: PortRange::new(40_000, 40_009).unwrap(), ..pool };

@@ -1,0 +1,238 @@
+//! Whose ESP is whose (R58), against a model that says the rules and keeps everything in maps.
+
+use super::*;
+use crate::nat::rules::Pool;
+use proptest::prelude::*;
+use ravelin_ring::msg::WorkerId;
+use ravelin_wire::PortRange;
+use ravelin_wire::protocol::ESP;
+use std::collections::{BTreeMap, BTreeSet};
+
+const SILENT: u64 = 60_000;
+
+fn settings() -> NatSettings {
+    NatSettings { other_s: 60, ..NatSettings::default() }
+}
+
+fn pool(addresses: u32) -> Pool {
+    Pool { first: 0xc000_0200, last: 0xc000_0200 + addresses - 1, ports: PortRange::new(5000, 5011).unwrap() }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Out {
+        host: u8,
+        remote: u8,
+        spi: u8,
+    },
+    /// To the address by which that host is known there, by an SPI that this or another host has chosen.
+    In {
+        host: u8,
+        remote: u8,
+        spi: u8,
+    },
+    Wait(u16),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    // As many SPIs in each direction as are remembered.
+    let (out, back) = ((0u8..4, 0u8..2, 1u8..9), (0u8..4, 0u8..2, 1u8..3));
+    let op = prop_oneof![
+        5 => out.prop_map(|(host, remote, spi)| Op::Out { host, remote, spi }),
+        5 => back.prop_map(|(host, remote, spi)| Op::In { host, remote, spi }),
+        3 => (1u16..20_000).prop_map(Op::Wait),
+    ];
+    proptest::collection::vec(op, 1..150)
+}
+
+/// One inside host towards one outside host.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    address: u32,
+    last: u64,
+    sent: BTreeSet<u32>,
+    received: BTreeSet<u32>,
+    /// When it began to wait for an answer that has not come.
+    asked: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    now: u64,
+    all: BTreeMap<(u32, u32), Known>,
+}
+
+impl Model {
+    fn tidy(&mut self) {
+        let now = self.now;
+        self.all.retain(|_, known| known.last + SILENT > now);
+    }
+
+    /// Others behind the same address that speak with the same host.
+    fn others(&self, host: u32, remote: u32, address: u32) -> impl Iterator<Item = &Known> {
+        let same = move |(key, known): &(&(u32, u32), &Known)| {
+            key.0 != host && key.1 == remote && known.address == address
+        };
+        self.all.iter().filter(same).map(|(_, known)| known)
+    }
+
+    fn is_waited(&self, host: u32, remote: u32, address: u32) -> bool {
+        self.others(host, remote, address).any(|k| k.asked.is_some_and(|at| self.now < at + 5_000))
+    }
+
+    /// The address, or that it has to wait for its turn.
+    fn out(&mut self, host: u32, remote: u32, spi: u32, pool: &Pool, got: Result<End, Drop>) {
+        let now = self.now;
+        let there = self.all.get(&(host, remote)).cloned();
+        let Some(mut known) = there else {
+            let mut addresses = pool.first..=pool.last;
+            let free = addresses.clone().any(|a| self.others(host, remote, a).next().is_none());
+            let shareable = addresses.any(|a| !self.is_waited(host, remote, a));
+            let Ok(end) = got else {
+                assert_eq!(got, Err(Drop::NatBusy));
+                return assert!(!free && !shareable, "there was an address for it");
+            };
+            assert!(pool.contains(end.addr));
+            let alone = self.others(host, remote, end.addr).next().is_none();
+            assert!(
+                alone || !free && !self.is_waited(host, remote, end.addr),
+                "an address of its own goes first"
+            );
+            let known = Known {
+                address: end.addr,
+                last: now,
+                sent: [spi].into(),
+                asked: Some(now),
+                ..Known::default()
+            };
+            self.all.insert((host, remote), known);
+            return;
+        };
+        let settled = known.sent.contains(&spi) && known.asked.is_none_or(|at| now < at + 5_000);
+        if !settled && self.is_waited(host, remote, known.address) {
+            return assert_eq!(got, Err(Drop::NatBusy));
+        }
+        assert_eq!(got.map(|end| end.addr), Ok(known.address));
+        known.last = now;
+        let again = known.asked.is_some_and(|at| now >= at + 15_000);
+        if known.sent.insert(spi) || again {
+            known.asked = Some(now);
+        }
+        self.all.insert((host, remote), known);
+    }
+
+    fn whose(&self, address: u32, remote: u32, spi: u32) -> Result<u32, Drop> {
+        let here: Vec<_> =
+            self.all.iter().filter(|((_, r), k)| *r == remote && k.address == address).collect();
+        if let Some(((host, _), _)) = here.iter().find(|(_, k)| k.received.contains(&spi)) {
+            return Ok(*host);
+        }
+        match here.as_slice() {
+            [] => Err(Drop::NatNoMapping),
+            [((host, _), _)] => Ok(*host),
+            several => {
+                let waiting: Vec<_> =
+                    several.iter().filter(|(_, k)| k.asked.is_some_and(|at| self.now < at + 5_000)).collect();
+                assert!(waiting.len() < 2, "two wait for one answer");
+                waiting.first().map(|((host, _), _)| *host).ok_or(Drop::NatUnknownSpi)
+            }
+        }
+    }
+
+    fn back(&mut self, address: u32, remote: u32, spi: u32, got: Result<u32, Drop>) {
+        let expected = self.whose(address, remote, spi);
+        assert_eq!(got, expected);
+        if let Some(known) = expected.ok().and_then(|host| self.all.get_mut(&(host, remote))) {
+            known.last = self.now;
+            if known.received.insert(spi) {
+                known.asked = None;
+            }
+        }
+    }
+}
+
+fn agrees(addresses: u32, ops: &[Op]) {
+    let (settings, pool) = (settings(), pool(addresses));
+    let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
+    let (mut store, mut model) = (Store::new(64), Model { now: 1000, ..Model::default() });
+    let place = |host: u8, remote: u8| (0x0a01_0000 + u32::from(host), 0xcb00_7100 + u32::from(remote));
+    for op in ops {
+        model.tidy();
+        store.expire(model.now, &settings);
+        let seen = |spi: u8, of: u32| Seen { now: model.now, flags: 0, spi: u32::from(spi) << 8 | of };
+        match *op {
+            Op::Wait(ms) => model.now += u64::from(ms),
+            Op::Out { host, remote, spi } => {
+                let (host, remote) = place(host, remote);
+                let inside = Inside::new(ESP, End { addr: host, port: 0 }, pool.first, remote);
+                let seen = seen(spi, remote & 0xff);
+                store.dry = true;
+                let asked = store.outbound(inside, End { addr: remote, port: 0 }, seen, &settings, &choice);
+                store.dry = false;
+                let got = store.outbound(inside, End { addr: remote, port: 0 }, seen, &settings, &choice);
+                assert_eq!(asked, got, "asking leaves no trace");
+                model.out(host, remote, seen.spi, &pool, got);
+            }
+            Op::In { host, remote, spi } => {
+                let (host, remote) = place(host, remote);
+                let address = model.all.get(&(host, remote)).map_or(pool.first, |known| known.address);
+                let (seen, end) = (seen(spi, host & 0xff), End { addr: address, port: 0 });
+                let remote_end = End { addr: remote, port: 0 };
+                let mut answers = [true, false].map(|dry| {
+                    store.dry = dry;
+                    store.inbound(ESP, end, remote_end, seen, &settings).map(|inside| inside.end.addr)
+                });
+                assert_eq!(answers[0], answers[1], "asking leaves no trace");
+                model.back(address, remote, seen.spi, std::mem::replace(&mut answers[1], Ok(0)));
+            }
+        }
+        model.tidy();
+        store.expire(model.now, &settings);
+        assert_eq!((store.len(), store.spis.len()), (model.all.len(), model.all.len()));
+    }
+    store.expire(u64::MAX, &settings);
+    assert_eq!((store.len(), store.mappings.len(), store.spis.len()), (0, 0, 0), "time ends everything");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+    // R57, R58, RFC 3715 §2.1
+    #[test]
+    fn esp_comes_to_whom_it_is_for(addresses in 1u32..4, ops in ops()) {
+        agrees(addresses, &ops);
+    }
+}
+
+// SPIs that nobody sent for come and go; those that carry traffic stay.
+#[test]
+fn a_flood_of_spis_costs_nothing_and_moves_nobody() {
+    let (settings, pool) = (settings(), pool(1));
+    let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
+    let mut store = Store::new(64);
+    let (remote, end) = (End { addr: 9, port: 0 }, End { addr: pool.first, port: 0 });
+    let inside = |host| Inside::new(ESP, End { addr: host, port: 0 }, pool.first, remote.addr);
+    let seen = |now, spi| Seen { now, flags: 0, spi };
+    store.outbound(inside(1), remote, seen(0, 0x1001), &settings, &choice).unwrap();
+    store.inbound(ESP, end, remote, seen(1, 0x2001), &settings).unwrap();
+    store.outbound(inside(2), remote, seen(2, 0x1002), &settings, &choice).unwrap();
+    store.inbound(ESP, end, remote, seen(3, 0x2002), &settings).unwrap();
+    for n in 0..100_000 {
+        let got = store.inbound(ESP, end, remote, seen(10, 0x10_0000 + n), &settings);
+        assert_eq!(got, Err(Drop::NatUnknownSpi));
+    }
+    for (host, spi) in [(1, 0x2001), (2, 0x2002)] {
+        assert_eq!(store.inbound(ESP, end, remote, seen(11, spi), &settings), Ok(inside(host)));
+    }
+    assert_eq!((store.len(), store.counts.opened), (2, 2));
+    // As many as may share an address, and no more.
+    let mut now = 100;
+    for host in 3..=16 {
+        store.outbound(inside(host), remote, seen(now, 0x1000 + host), &settings, &choice).unwrap();
+        let busy = store.outbound(inside(99), remote, seen(now, 0x9999), &settings, &choice);
+        assert_eq!(busy, Err(Drop::NatBusy), "one at a time");
+        store.inbound(ESP, end, remote, seen(now, 0x2000 + host), &settings).unwrap();
+        now += 1;
+    }
+    let full = store.outbound(inside(99), remote, seen(now, 0x9999), &settings, &choice);
+    assert_eq!(full, Err(Drop::NatBusy));
+}
