@@ -13,7 +13,8 @@ use crate::portable::{self, PortableKey};
 use crate::suite::{Cipher, Integrity};
 
 /// Everything that a kernel touches lies inline, so that a look-up stage can prefetch it (see [`Key::prefetch`]).
-/// An AEAD uses the first 512 bytes at most (AES-256-GCM: 8 cache lines); CBC with HMAC uses all of it.
+/// An AEAD uses the first 512 bytes at most (AES-256-GCM: 8 cache lines), and all of it for long packets; CBC with HMAC
+/// uses all of it.
 #[repr(C, align(64))]
 pub struct Key {
     /// What only the portable kernels need; the others never follow this pointer.
@@ -32,6 +33,7 @@ pub struct Key {
     /// CBC: round keys of the inverse cipher in order of their use; the last entry is the secret of the IVs.
     pub(crate) table: [[u8; 16]; 16],
     /// HMAC: the hash states after one block of key ⊕ ipad, and of key ⊕ opad (RFC 2104 §4), see [`Key::pad`].
+    /// GCM, GMAC: see [`Key::halves`].
     pads: Pads,
 }
 
@@ -105,6 +107,27 @@ impl Key {
         let (inner, outer) =
             if self.integrity.wide() { self.pads.split_at(64) } else { self.pads[..64].split_at(32) };
         if which == Pad::Inner { inner } else { outer }
+    }
+
+    /// Of a GCM key: the halves of each power of H added up, for Karatsuba's multiplication. In 64 bytes those of eight
+    /// powers, the first four and the last four by turns.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(crate) fn halves(&self) -> &Pads {
+        &self.pads
+    }
+
+    /// Writes [`Self::halves`], when the powers stand.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn fill_halves(&mut self) {
+        let sums = self.table.map(|power| {
+            let (halves, _) = power.as_chunks::<8>();
+            u64::from_le_bytes(halves[0]) ^ u64::from_le_bytes(halves[1])
+        });
+        let places = self.pads.as_chunks_mut::<8>().0;
+        for (n, sum) in Zeroizing::new(sums).iter().enumerate() {
+            places[n / 8 * 8 + n % 4 * 2 + n / 4 % 2] = sum.to_le_bytes();
+        }
     }
 
     /// Made when a portable kernel first meets this key; never, where the CPU has better ones.

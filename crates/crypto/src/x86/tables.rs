@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::Key;
 
-/// Forward schedule, and H^16 … H^1 in the form that [`multiply`] wants.
+/// Forward schedule, and H^16 … H^1 in the form that [`multiply`] wants, and their halves.
 #[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
 pub(super) fn gcm(key: &mut Key, cipher_key: &[u8]) {
     expand(key, cipher_key);
@@ -28,6 +28,7 @@ pub(super) fn gcm(key: &mut Key, cipher_key: &[u8]) {
         *entry = power.to_le_bytes();
         power = multiply(power, first);
     }
+    key.fill_halves();
     power.zeroize();
 }
 

@@ -7,13 +7,10 @@ use core::arch::x86_64::*;
 use crate::Key;
 use crate::x86::ghash_vpclmul::{Pending, order};
 
+/// The rounds of blocks to which the first round key is added already (`Run::counters`).
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 pub(super) fn encrypt<const R: usize, const N: usize>(key: &Key, mut blocks: [__m512i; N]) -> [__m512i; N] {
-    let first = round_key(key, 0);
-    for block in &mut blocks {
-        *block = _mm512_xor_si512(*block, first);
-    }
     for round in 1..R {
         let round_key = round_key(key, round);
         for block in &mut blocks {
@@ -35,10 +32,6 @@ pub(super) fn encrypt_beside<const R: usize, const N: usize>(
     mut blocks: [__m512i; N],
     hash: &mut Pending,
 ) -> [__m512i; N] {
-    let first = round_key(key, 0);
-    for block in &mut blocks {
-        *block = _mm512_xor_si512(*block, first);
-    }
     // One by one, because a loop over steps that differ is not unrolled.
     round::<1, N>(key, &mut blocks, hash);
     round::<2, N>(key, &mut blocks, hash);
@@ -77,7 +70,7 @@ fn round<const ROUND: usize, const N: usize>(key: &Key, blocks: &mut [__m512i; N
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-fn round_key(key: &Key, round: usize) -> __m512i {
+pub(super) fn round_key(key: &Key, round: usize) -> __m512i {
     // SAFETY: 16 readable bytes, no alignment asked for.
     _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(key.schedule[round].as_ptr().cast()) })
 }

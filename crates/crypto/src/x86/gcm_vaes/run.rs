@@ -4,7 +4,7 @@
 
 use core::arch::x86_64::*;
 
-use super::aes::{encrypt, encrypt_beside};
+use super::aes::{encrypt, encrypt_beside, round_key};
 use super::{GROUP, VECTOR};
 use crate::x86::gcm::Unit;
 use crate::x86::ghash_vpclmul::{Pending, Products, power, reversal};
@@ -13,7 +13,7 @@ use crate::x86::ghash_vpclmul::{Pending, Products, power, reversal};
 pub(super) struct Run<'a> {
     pub(super) unit: &'a Unit<'a>,
     pub(super) at: *mut u8,
-    /// Salt and IV in every lane; the counter words are 0.
+    /// Salt and IV in every lane, the counter words 0; and to all of it the first round key is added.
     nonce: __m512i,
     /// Counter of the next group's first block.
     counter: u32,
@@ -54,35 +54,34 @@ impl<'a> Run<'a> {
         Self {
             unit,
             at: unit.packet,
-            nonce,
+            nonce: _mm512_xor_si512(nonce, round_key(unit.key, 0)),
             counter: 1,
             hash: _mm_setzero_si128(),
             mask: _mm_setzero_si128(),
         }
     }
 
-    /// The counter blocks of the next group, as far as `N` vectors of them. The packet's first block has counter 1: J0
-    /// in GCM, which takes the header's place.
+    /// The counter blocks of the next group, as far as `N` vectors of them, with the first round key added. The packet's
+    /// first block has counter 1: J0 in GCM, which takes the header's place.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) fn counters<const N: usize>(&mut self) -> [__m512i; N] {
         let first = self.counter;
         self.counter += 16;
-        // Up to 255 the big-endian word of a counter needs no carry.
-        let easy = first <= 240;
-        let first = if easy { first << 24 } else { first };
-        let mut numbers = _mm512_maskz_set1_epi32(WORDS, first.cast_signed());
-        if easy {
-            numbers = _mm512_add_epi32(numbers, self.nonce);
-        }
-        let mut counters = [numbers; N];
+        let mut counters = [self.nonce; N];
         for (v, counter) in counters.iter_mut().enumerate() {
-            let n = if easy { OFFSETS_SWAPPED[v] } else { OFFSETS[v] };
-            // SAFETY: 64 readable bytes, no alignment asked for.
-            *counter = _mm512_add_epi32(*counter, unsafe { _mm512_loadu_si512(n.as_ptr().cast()) });
-            if !easy {
-                *counter = _mm512_or_si512(self.nonce, _mm512_shuffle_epi8(*counter, swap()));
-            }
+            // SAFETY: 64 readable bytes of a table, no alignment asked for.
+            let number = unsafe {
+                if first < READY {
+                    let vector = COUNTERS.as_ptr().cast::<u8>().add((first as usize - 1) * 16 + v * VECTOR);
+                    _mm512_loadu_si512(vector.cast())
+                } else {
+                    let offsets = _mm512_loadu_si512(OFFSETS[v].as_ptr().cast());
+                    let first = _mm512_maskz_set1_epi32(WORDS, first.cast_signed());
+                    _mm512_shuffle_epi8(_mm512_add_epi32(first, offsets), swap())
+                }
+            };
+            *counter = _mm512_xor_si512(*counter, number);
         }
         counters
     }
@@ -192,10 +191,8 @@ impl<'a> Run<'a> {
         // SAFETY: the caller's promise, passed on.
         let blocks = unsafe { self.blocks_ahead::<4, FIRST>(GROUP) };
         self.at = self.at.wrapping_add(GROUP);
-        let mut products = Products::zero();
-        // SAFETY: powers 16 to 1, the whole table.
-        unsafe { products.add(&blocks, self.hash, power(self.unit.key, 16)) };
-        self.hash = products.reduce();
+        // SAFETY: the unit's key.
+        self.hash = unsafe { Products::of_group(&blocks, self.hash, self.unit.key) }.reduce();
     }
 
     /// Hashes the end of the packet, and moves on.
@@ -283,29 +280,27 @@ impl<'a> Run<'a> {
         let lengths = _mm512_mask_set1_epi64(aad_bits, 0x55, self.unit.text_bits.cast_signed());
         let count = bytes.div_ceil(16);
         let free = (4 * N - count) % 4;
-        let mut products = Products::zero();
-        if free > 0 {
+        let products = if free > 0 {
             // The block of lengths rides in the lane behind the last block.
             let mut blocks = *blocks;
             blocks[N - 1] = _mm512_mask_mov_epi64(blocks[N - 1], LANE_0 << (8 - 2 * free), lengths);
             // SAFETY: powers count + 1 (at most 16) downwards; lanes behind the table meet zeros.
-            unsafe { products.add(&blocks, self.hash, power(key, count + 1)) };
+            unsafe { Products::of(&blocks, self.hash, power(key, count + 1)) }
         } else {
-            let lengths = _mm512_maskz_mov_epi64(LANE_0, lengths);
-            let mut so_far = self.hash;
+            let mut lengths = _mm512_maskz_mov_epi64(LANE_0, lengths);
+            let mut products = Products::zero();
             if N == 4 {
                 // SAFETY: powers 16 to 1, the whole table.
-                unsafe { products.add(blocks, so_far, power(key, 16)) };
-                so_far = products.reduce();
-                products = Products::zero();
+                let so_far = unsafe { Products::of(blocks, self.hash, power(key, 16)) }.reduce();
+                lengths = _mm512_xor_si512(lengths, _mm512_zextsi128_si512(so_far));
             } else {
                 // SAFETY: powers count + 1 downwards.
-                unsafe { products.add(blocks, so_far, power(key, count + 1)) };
-                so_far = _mm_setzero_si128();
+                products = unsafe { Products::of(blocks, self.hash, power(key, count + 1)) };
             }
             // SAFETY: power 1, and three lanes behind the table that meet zeros.
-            unsafe { products.add(&[lengths], so_far, power(key, 1)) };
-        }
+            unsafe { products.add(lengths, power(key, 1)) };
+            products
+        };
         products.masked(self.mask)
     }
 
@@ -366,19 +361,26 @@ pub(super) fn part(bytes: usize, v: usize, n: usize) -> __mmask64 {
 /// The counter words of a vector.
 const WORDS: __mmask16 = 0x8888;
 
-/// What the blocks of a group add to its first counter: 0 to 15 in four vectors, as numbers and as big-endian words.
-const OFFSETS: [[u32; 16]; 4] = offsets(0);
-const OFFSETS_SWAPPED: [[u32; 16]; 4] = offsets(24);
+/// Counters before this one stand in a table: those of packets up to 3,840 bytes.
+#[allow(clippy::cast_possible_truncation, reason = "241")]
+const READY: u32 = 1 + 4 * COUNTERS.len() as u32;
 
-#[allow(clippy::cast_possible_truncation, reason = "0 to 15")]
-const fn offsets(shift: u32) -> [[u32; 16]; 4] {
-    let mut offsets = [[0; 16]; 4];
+/// Four counters in each vector, from 1 on, as big-endian words. No more than one byte of such a word is not 0.
+static COUNTERS: [[u32; 16]; 60] = words(1, 24);
+
+/// What the blocks of a group add to its first counter: 0 to 15 in four vectors.
+static OFFSETS: [[u32; 16]; 4] = words(0, 0);
+
+/// Numbers from `first` on in the counter words of vectors.
+#[allow(clippy::cast_possible_truncation, reason = "up to 240")]
+const fn words<const VECTORS: usize>(first: u32, shift: u32) -> [[u32; 16]; VECTORS] {
+    let mut words = [[0; 16]; VECTORS];
     let mut block = 0;
-    while block < 16 {
-        offsets[block / 4][block % 4 * 4 + 3] = (block as u32) << shift;
+    while block < 4 * VECTORS {
+        words[block / 4][block % 4 * 4 + 3] = (first + block as u32) << shift;
         block += 1;
     }
-    offsets
+    words
 }
 
 /// Turns the bytes of the counter words round; the other words become 0.
