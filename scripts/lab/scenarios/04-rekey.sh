@@ -8,9 +8,9 @@ scenario() {
   watch_start
   strongswan_start B role=responder
   # It does not know RFC 9611: one pair serves both workers.
-  ravelin_config A start=immediately lifetime=4s ike_lifetime=14s cores=0,1 more='per-worker = true'
+  ravelin_config A start=immediately lifetime=3s ike_lifetime=11s cores=0,1 more='per-worker = true'
   half "rekeys by Ravelin"
-  at_least "child rekeys by Ravelin" 5 "$(tunnel_value A rekeys)"
+  at_least "child rekeys by Ravelin" 4 "$(tunnel_value A rekeys)"
   at_least "IKE rekeys by Ravelin, in strongSwan's log" 1 "$(in_log 'IKE_SA peer\[[0-9]*\] rekeyed')"
   check "one pair for two workers" wait_until 8 two_sas
   equal "IKE rekeys by strongSwan meanwhile" 0 "$(in_log 'initiating IKE_SA peer')"
@@ -18,10 +18,10 @@ scenario() {
   ravelin_stop A
   strongswan_stop B
 
-  strongswan_start B role=responder child_rekey=4s ike_rekey=14s
+  strongswan_start B role=responder child_rekey=3s ike_rekey=11s
   ravelin_config A start=immediately
   half "rekeys by strongSwan"
-  at_least "child rekeys by strongSwan" 5 "$(tunnel_value A rekeys)"
+  at_least "child rekeys by strongSwan" 4 "$(tunnel_value A rekeys)"
   at_least "IKE rekeys by strongSwan, in its log" 1 "$(in_log 'initiating IKE_SA peer')"
   check_conservation A
   ravelin_stop A
@@ -98,11 +98,11 @@ half() { # TEXT [SECONDS [MEANWHILE]]
   ravelin_start A
   check "$1: the tunnel comes up" wait_until 20 tunnel_up A
   wait_path hostA "$HOST_B"
-  flow_start ab A B "${2:-22}" 1000
-  flow_start ba B A "${2:-22}" 1000
+  flow_start ab A B "${2:-17}" 1000
+  flow_start ba B A "${2:-17}" 1000
   ${3:-true}
-  check_flow ab "$1, ${2:-22} s hostA to hostB" $((${2:-22} + 40))
-  check_flow ba "$1, ${2:-22} s hostB to hostA"
+  check_flow ab "$1, ${2:-17} s hostA to hostB" $((${2:-17} + 40))
+  check_flow ba "$1, ${2:-17} s hostB to hostA"
   equal "$1: replay, old" 0 "$(drops_of A replay_old)"
   equal "$1: unknown SPI" 0 "$(drops_of A no_sa)"
 }
