@@ -145,14 +145,13 @@ impl Batch {
     /// The packets of `places`, which rise, that are still on their way; all at once, where [`Self::each`] has one at
     /// a time.
     #[inline]
-    pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = (u16, &mut Packet)> {
-        let mut rest = &mut *self.packets;
+    pub(crate) fn pick(&mut self, places: &[u16]) -> impl Iterator<Item = &mut Packet> {
+        let mut rest = self.packets.iter_mut();
         let mut passed = 0;
         places.iter().filter_map(move |&at| {
-            let skip = usize::from(at).checked_sub(passed)?;
-            let (packets, behind) = mem::take(&mut rest).split_at_mut_checked(skip + 1)?;
-            (rest, passed) = (behind, usize::from(at) + 1);
-            packets.last_mut().filter(|packet| packet.pending()).map(|packet| (at, packet))
+            let packet = rest.nth(usize::from(at).checked_sub(passed)?)?;
+            passed = usize::from(at) + 1;
+            Some(packet).filter(|packet| packet.pending())
         })
     }
 }

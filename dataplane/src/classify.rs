@@ -13,8 +13,8 @@ mod ours;
 mod plain;
 pub(crate) mod v6;
 
-pub(crate) use common::common;
-pub(crate) use lawful::lawful;
+pub(crate) use common::{Head, common, read as glance};
+pub(crate) use lawful::{lawful, plainly};
 
 use crate::batch::{Batch, Places};
 use crate::flow::{Flows, Keys};
@@ -72,9 +72,12 @@ enum Family {
 
 pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db: &SaDb, flows: &Flows) {
     classes.clear();
-    let mut here = plain::Here::default();
-    for (at, packet) in (0u16..).zip(batch.packets.iter_mut()) {
-        if plain::sort(at, packet, &mut here, tables, classes, db, flows) {
+    let mut here = plain::Here::new(tables);
+    let mut at = 0;
+    loop {
+        at += plain::run(&mut batch.packets, at, &here, tables, classes, db, flows);
+        let Some(packet) = batch.packets.get_mut(usize::from(at)) else { return };
+        if here.turn(packet, tables) {
             continue;
         }
         let class = link(packet, tables).and_then(|family| match family {
@@ -85,6 +88,7 @@ pub(crate) fn run(batch: &mut Batch, tables: &Tables, classes: &mut Classes, db:
             Family::V6 => family_v6(packet, tables, db),
         });
         sort(class, at, packet, classes, db, flows);
+        at += 1;
     }
 }
 
@@ -164,8 +168,9 @@ fn sort(
     }
 }
 
-/// What came out of SAs joins what came clear; the list rises. What came out of AH's has no key yet.
-pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows) {
+/// What came out of SAs joins what came clear; the list rises. What came out of AH's has no key yet. `whole`: nothing of ESP
+/// got lost.
+pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows, whole: bool) {
     let Classes { esp, ah, clear, keys, .. } = classes;
     if esp.is_empty() && ah.is_empty() {
         return;
@@ -178,6 +183,9 @@ pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows) {
     // Most batches are all of one kind.
     let alone = clear.is_empty() && ah.is_empty();
     clear.clear();
+    if alone && whole && clear.try_extend_from_slice(esp).is_ok() {
+        return;
+    }
     if alone {
         let pending = |at: &u16| batch.packets.get(usize::from(*at)).is_some_and(Packet::pending);
         clear.extend(esp.iter().copied().filter(pending));

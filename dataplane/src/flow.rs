@@ -6,12 +6,17 @@
 //! Reads: `Meta::ip`, the door. Writes: what the stages it stands in for write: `Meta::{sa, limit, port, mac}`, the two
 //! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
 
+mod key;
 mod v6;
 
+pub(crate) use key::Keys;
+
 use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
-use crate::packet::{Door, Ip, Meta, Packet};
+use crate::classify::Head;
+use crate::packet::{Meta, Packet};
 use crate::sa::{SHORT, SaDb};
 use arrayvec::ArrayVec;
+use key::{Key, place_of_port, place_of_sa};
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
 
@@ -49,14 +54,6 @@ pub(crate) struct Place {
 
 const _: () = assert!(size_of::<Bucket>() == 192 && core::mem::offset_of!(Bucket, ways) == 64);
 
-/// 0 is the key of no packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Key {
-    addresses: u64,
-    /// Ports, door, protocol.
-    rest: u64,
-}
-
 /// How packets of the flow go on: by an SA, or in clear by a port.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
@@ -76,16 +73,6 @@ struct Known {
 
 /// The place of no SA.
 const CLEAR: u32 = u32::MAX;
-
-/// What the packets of a batch are known by, at their places in it.
-#[derive(Debug)]
-pub(crate) struct Keys(Box<[Key; MAX_BATCH]>);
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self(Box::new([Key::default(); MAX_BATCH]))
-    }
-}
 
 /// Packets to be decided about, with the keys they will be known by.
 #[derive(Debug, Default)]
@@ -158,26 +145,28 @@ impl Flows {
 
     /// As [`Self::note`], for a packet of the common shape that came by this port.
     #[inline(always)]
-    pub(crate) fn note_common(&self, at: u16, packet: &mut Packet, port: PortId, keys: &mut Keys) {
-        self.ask(at, packet, Key::new(&packet.meta.ip, place_of_port(port)), keys);
+    pub(crate) fn note_common(
+        &self,
+        at: u16,
+        packet: &mut Packet,
+        head: &Head,
+        port: PortId,
+        keys: &mut Keys,
+    ) {
+        self.ask(at, packet, Key::new(head.ends(), head.protocol, place_of_port(port)), keys);
     }
 
-    /// As [`Self::note`], for what has just come out of its SA.
+    /// As [`Self::note`], for one that has just come out of its SA.
     #[inline(always)]
-    pub(crate) fn note_opened(&self, at: u16, packet: &mut Packet, keys: &mut Keys) {
-        packet.meta.flow = NONE;
-        if !packet.meta.ip.v6 && !packet.meta.ip.portless {
-            self.ask(at, packet, Key::new(&packet.meta.ip, place_of_sa(packet.meta.sa)), keys);
-        }
+    pub(crate) fn note_opened(&self, at: u16, packet: &mut Packet, head: &Head, keys: &mut Keys) {
+        self.ask(at, packet, Key::new(head.ends(), head.protocol, place_of_sa(packet.meta.sa)), keys);
     }
 
     #[inline(always)]
     fn ask(&self, at: u16, packet: &mut Packet, key: Key, keys: &mut Keys) {
         let Place { bucket, .. } = self.place(key);
         packet.meta.flow = bucket;
-        if let Some(slot) = keys.0.get_mut(usize::from(at)) {
-            *slot = key;
-        }
+        keys.set(at, key);
         if let Some(bucket) = self.buckets.get(bucket as usize) {
             ravelin_xsk::prefetch(&bucket.keys);
             ravelin_xsk::prefetch(&bucket.ways); // the front ones
@@ -193,11 +182,9 @@ impl Flows {
     }
 
     /// What is known of the packet's flow, in force or not. Only packets with a key are given a bucket.
-    #[inline(always)]
     fn get(&self, bucket: u32, key: &Key) -> Option<&Known> {
         let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
-        // Buckets fill from the front, so it is the first one nearly always.
-        if keys[0] == *key { Some(&ways[0]) } else { behind(keys, ways, key) }
+        ways.get(keys.iter().position(|k| k == key)?)
     }
 
     fn put(&mut self, Place { key, bucket }: Place, known: Known) {
@@ -211,52 +198,6 @@ impl Flows {
         });
         (keys[way], ways[way]) = (key, known);
     }
-}
-
-#[inline(never)]
-fn behind<'a>(keys: &[Key; WAYS], ways: &'a [Known; WAYS], key: &Key) -> Option<&'a Known> {
-    ways.get(keys.iter().position(|k| k == key)?)
-}
-
-impl Key {
-    /// `None`: hidden ports might decide, or the host's own, about which `made_here` has a say too.
-    #[inline]
-    fn of(packet: &Packet) -> Option<Self> {
-        let ip = &packet.meta.ip;
-        let door = place_of(packet.door, packet)?;
-        (!ip.v6 && !ip.portless).then(|| Self::new(ip, door))
-    }
-
-    #[inline(always)]
-    fn new(ip: &Ip, door: u32) -> Self {
-        Self { addresses: u64::from(ip.src) << 32 | u64::from(ip.dst), rest: rest(ip, door) }
-    }
-}
-
-/// What a flow is known by beside its addresses; never 0.
-#[inline(always)]
-fn rest(ip: &Ip, door: u32) -> u64 {
-    let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
-    u64::from(ports) << 32 | u64::from(door << 8 | u32::from(ip.protocol))
-}
-
-/// A number for a door: of 24 bits, not 0.
-#[inline(always)]
-fn place_of(door: Door, packet: &Packet) -> Option<u32> {
-    match door {
-        Door::Port(port) => Some(place_of_port(port)),
-        Door::Sa if packet.meta.opened => Some(place_of_sa(packet.meta.sa)),
-        Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) | Door::Vrf(_) => None,
-    }
-}
-
-fn place_of_port(port: PortId) -> u32 {
-    1 << 22 | u32::from(port.0)
-}
-
-/// Places of SAs have 22 bits at most.
-fn place_of_sa(sa: u32) -> u32 {
-    2 << 22 | sa
 }
 
 /// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes.
@@ -274,48 +215,99 @@ pub(crate) fn find(
     unknown.places.clear();
     unknown.keys.clear();
     unknown.keys_v6.clear();
-    let (mut large, mut last) = (false, CLEAR);
-    let epoch = low(epoch);
+    let mut find = Find { flows, keys, db, epoch: low(epoch), slack: 0, last: CLEAR };
     let packets = &mut *batch.packets;
-    for &at in clear {
-        let (Some(packet), Some(key)) = (packets.get_mut(usize::from(at)), keys.0.get(usize::from(at)))
-        else {
-            continue;
-        };
-        let came = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-        let six;
+    let mut clear = clear;
+    loop {
+        let done = find.plain_run(packets, clear, protect, bypass);
+        let Some((&at, rest)) = clear.get(done..).and_then(|rest| rest.split_first()) else { break };
+        clear = rest;
+        let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
+        let (key, came) = (keys.at(at), find.came(packet));
+        let holds = |known: &Known| known.holds(came, find.epoch, db);
         let known = match packet.meta.flow {
-            NONE => {
-                six = flows.v6.of(packet);
-                six.as_ref()
+            NONE => flows.v6.of(packet).filter(holds),
+            bucket => flows.get(bucket, key).copied().filter(holds),
+        };
+        match known {
+            Some(known) => find.sort(at, packet, &known, protect, bypass),
+            None => unknown.add(at, packet, key, came, flows),
+        }
+    }
+    find.slack < 0
+}
+
+/// What the look-ups of a batch have in common.
+struct Find<'a> {
+    flows: &'a Flows,
+    keys: &'a Keys,
+    db: &'a SaDb,
+    epoch: u32,
+    /// Negative, once a packet is larger than its limit.
+    slack: i32,
+    /// The SA of the packet before.
+    last: u32,
+}
+
+impl Find<'_> {
+    /// Sorts packets whose flows are the first of their buckets, up to one that is not; returns how many. Without a call in
+    /// its loop, so that nothing of it has to be kept out of registers.
+    #[inline(never)]
+    fn plain_run(
+        &mut self,
+        packets: &mut [Packet],
+        clear: &[u16],
+        protect: &mut Places,
+        bypass: &mut Places,
+    ) -> usize {
+        let mut done = 0;
+        for &at in clear {
+            let Some(packet) = packets.get_mut(usize::from(at)) else { break };
+            let Some(bucket) = self.flows.buckets.get(packet.meta.flow as usize) else { break };
+            let known = &bucket.ways[0];
+            if bucket.keys[0] != *self.keys.at(at) || !known.holds(self.came(packet), self.epoch, self.db) {
+                break;
             }
-            bucket => flows.get(bucket, key),
-        };
-        let Some(known) = known.filter(|known| known.holds(came, epoch, db)) else {
-            unknown.add(at, packet, key, came, flows);
-            continue;
-        };
+            self.sort(at, packet, known, protect, bypass);
+            done += 1;
+        }
+        done
+    }
+
+    /// Stamp of the SA that the packet came out of.
+    #[inline(always)]
+    fn came(&self, packet: &Packet) -> u32 {
+        if packet.meta.opened { self.db.inbound.stamp(packet.meta.sa) } else { 0 }
+    }
+
+    #[inline(always)]
+    fn sort(
+        &mut self,
+        at: u16,
+        packet: &mut Packet,
+        known: &Known,
+        protect: &mut Places,
+        bypass: &mut Places,
+    ) {
         let meta = &mut packet.meta;
         meta.limit = known.limit;
-        large |= meta.ip.total_len > known.limit;
+        self.slack |= i32::from(known.limit) - i32::from(meta.ip.total_len);
         if known.sa == CLEAR {
             (meta.port, meta.mac) = (known.port, known.mac);
             bypass.push(at);
-            continue;
+            return;
         }
         meta.sa = known.sa;
-        if known.sa != last {
-            last = known.sa;
-            db.outbound.prefetch(last, usize::from(meta.ip.total_len) <= SHORT);
+        if known.sa != self.last {
+            self.last = known.sa;
+            self.db.outbound.prefetch(known.sa, usize::from(meta.ip.total_len) <= SHORT);
         }
         prefetch_rest(packet);
         protect.push(at);
     }
-    large
 }
 
 impl Unknown {
-    #[inline(never)]
     fn add(&mut self, at: u16, packet: &Packet, key: &Key, came: u32, flows: &Flows) {
         let place = Place { key: *key, bucket: packet.meta.flow };
         self.places.push(at);

@@ -92,8 +92,7 @@ impl Tables {
 
     #[inline]
     pub(crate) fn is_gateway(&self, addr: u32) -> bool {
-        // One address is what most gateways have.
-        if let [only] = self.gateways[..] { only == addr } else { self.gateways.binary_search(&addr).is_ok() }
+        self.gateways.binary_search(&addr).is_ok()
     }
 
     pub(crate) fn is_gateway_v6(&self, addr: u128) -> bool {

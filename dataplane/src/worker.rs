@@ -2,6 +2,7 @@
 
 mod account;
 mod between;
+mod each;
 mod explain;
 mod shared;
 
@@ -19,13 +20,12 @@ use crate::outbound::modes::{Means, Pass};
 use crate::packet::Packet;
 use crate::probe::{Point, Probe, View};
 use crate::reassembly::Reassembly;
-use crate::sa::{Cold, Events, InboundHot, OutboundHot, OutboundSa, SaDb, Throttle};
+use crate::sa::{Cold, Events, InboundHot, SaDb, Throttle};
 use crate::share::Share;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::{escape, flow, gre, icmp, inbound, mss, outbound, passive, route, source, vrf};
 use ravelin_crypto::Engine;
-use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::WorkerId;
 use ravelin_xsk::FramePool;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ struct Lists {
     made: Places,
     /// What goes into GRE.
     gre: Places,
+    /// Packets of the batch that leave by a port, as far as the stages have counted them.
+    gone: usize,
 }
 
 impl Worker {
@@ -125,6 +127,7 @@ impl Worker {
         probe: &mut impl Probe,
     ) {
         let Self { way, lists } = self;
+        lists.gone = 0;
         way.enter(batch);
         probe.look(Point::Received, View { batch, db: &mut way.db, places: (&[], &[]) });
         probe.stage("enter", batch.packets.len());
@@ -138,7 +141,9 @@ impl Worker {
         way.inbound(batch, lists, now, probe);
         probe.look(Point::Clear, View { batch, db: &mut way.db, places: (&lists.classes.clear, &[]) });
         way.onward(batch, pool, lists, now, probe);
-        if batch.packets.iter().any(|packet| !packet.verdict.goes_on()) {
+        // Most batches leave as they came.
+        let all = lists.gone == batch.packets.len();
+        if !all && batch.packets.iter().any(|packet| !packet.verdict.goes_on()) {
             way.errors(batch, pool, lists, now, probe);
             way.finish(batch);
         }
@@ -204,23 +209,18 @@ impl Way {
         }
         // What one packet needs before and after decryption is done while its records are at hand.
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
-        inbound::decrypt::run(
+        let whole = inbound::decrypt::run(
             batch,
             esp,
             db,
             engine,
             stats,
+            (flows, keys),
+            now,
             before,
-            |at, packet, hot, mut sa, proof, opened| {
+            |at, packet, hot, mut sa, proof, opened, keys| {
                 inbound::replay::commit(packet, hot, &mut sa, proof, opened, events, now)?;
-                match inbound::decap::uncover(packet, opened) {
-                    Ok(()) => flows.note_opened(at, packet, keys),
-                    Err(why) => {
-                        inbound::decap::otherwise(packet, sa.get().map(|sa| &*sa), tables, opened, why)?;
-                        flows.note(at, packet, keys);
-                    }
-                }
-                Ok(())
+                each::uncovered((at, packet), sa, tables, opened, flows, keys)
             },
         );
         probe.stage("in-decrypt", esp.len());
@@ -228,11 +228,12 @@ impl Way {
             let say = &mut Resolver { requests, events, now };
             inbound::ah::run(batch, &lists.classes.ah, db, engine, stats, unknown_spi, say);
         }
+        let whole = whole && !db.has_rules();
         if db.has_rules() {
             inbound::rules::run(batch, &lists.classes.esp, db);
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
-        classify::join(batch, &mut lists.classes, flows);
+        classify::join(batch, &mut lists.classes, flows, whole);
         if !tables.vrfs.is_empty() {
             vrf::assign(batch, &lists.classes.clear, db, tables);
         }
@@ -286,17 +287,14 @@ impl Way {
         probe.look(Point::Seal, View { batch, db, places: (protect, &[]) });
         if db.has_shared() && share.engages(batch.packets.len()) {
             let before =
-                |packet: &mut Packet, hot: &mut _, sa: Cold<'_, _>| ready(packet, hot, sa, events, now);
+                |packet: &mut Packet, hot: &mut _, sa: Cold<'_, _>| each::ready(packet, hot, sa, events, now);
             outbound::shared::lend(batch, protect, db, share, stats, now, before);
         }
-        outbound::encrypt::run(batch, protect, db, engine, stats, |packet, hot, sa| {
-            ready(packet, hot, sa, events, now)
+        lists.gone += outbound::encrypt::run(batch, protect, db, engine, stats, now, |packet, hot, sa| {
+            each::ready(packet, hot, sa, events, now)
         });
         probe.stage("out-encrypt", protect.len());
-        batch.each(bypass, |packet| {
-            route::age(packet)?;
-            route::leave(packet, tables)
-        });
+        lists.gone += route::depart(batch, bypass, tables);
         probe.stage("route-leave", bypass.len());
         if !lists.gre.is_empty() {
             self.enclose(batch, pool, lists, now, probe);
@@ -380,18 +378,4 @@ impl Way {
             self.onward(batch, pool, lists, now, probe);
         }
     }
-}
-
-/// All that comes before a packet is sealed.
-#[inline(always)]
-fn ready(
-    packet: &mut Packet,
-    hot: &mut OutboundHot,
-    mut sa: Cold<'_, OutboundSa>,
-    events: &mut Events,
-    now: Now,
-) -> Result<(), Drop> {
-    route::age(packet)?;
-    outbound::encap::write(packet, hot, || sa.get())?;
-    outbound::sequence::take(packet, hot, || sa.get(), events, now)
 }

@@ -1,50 +1,113 @@
 //! The shape of nearly every packet, read at one go.
 //!
 //! Decides: whether an IPv4 packet is TCP, UDP or ESP without options and no fragment, with lengths and a checksum that
-//! hold. Reads: 24 bytes. Writes: the fields, where they stay: made elsewhere and copied, they would be read as a whole
-//! right after they were written in parts, which stalls. Never: says what another packet is; the long way does.
+//! hold. Reads: 24 bytes. Writes: the fields. Never: says what another packet is; the long way does.
 
 use crate::packet::Ip;
 use ravelin_wire::{checksum, ipv4, protocol};
 
 /// The header and the first word behind it.
-const READ: usize = ipv4::HEADER + 4;
+pub(crate) const READ: usize = ipv4::HEADER + 4;
 
-/// The packet's length, which is wanted at once; `None`, and nothing is written, when it is another packet.
-#[inline(always)]
-pub(crate) fn common(bytes: &[u8], ip: &mut Ip) -> Option<u16> {
-    let head = bytes.first_chunk::<READ>()?;
-    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    let long = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    // Version, header length and what belongs to fragments are looked at together: bytes 0, 6 and 7.
-    let front = u64::from_le_bytes(*head.first_chunk()?);
-    let (total_len, protocol) = (word(2), head[9]);
-    let known = protocol < 64 && KNOWN >> protocol & 1 == 1;
-    let shape = front & SHAPE == 0x45 && known && (READ..=bytes.len()).contains(&usize::from(total_len));
-    if !shape || !checksum::header_holds(head.first_chunk()?) {
-        return None;
-    }
-    (ip.src, ip.dst) = (long(12), long(16));
-    ip.ports = if protocol == protocol::ESP { (0, 0) } else { both(long(20)) };
-    (ip.total_len, ip.protocol, ip.header_len) = (total_len, protocol, 20);
-    (ip.tos, ip.ttl, ip.df) = (head[1], head[8], head[6] != 0);
-    (ip.fragment, ip.portless, ip.v6) = (false, false, false);
-    Some(total_len)
+/// What was read, in registers still: what comes right after needs no memory for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    /// Bytes 0 to 7, and those of the addresses and ports (none of ESP), as they lie in memory.
+    front: u64,
+    addresses: u64,
+    ports: u32,
+    pub(crate) total_len: u16,
+    pub(crate) protocol: u8,
+    ttl: u8,
 }
 
-/// The halves of a word, of which the first lies before the second in memory too: written in one go, since they are read
-/// in one go soon after.
+/// `len`: how long the packet may be. `None`: it is another one.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation)] // halves
-fn both(word: u32) -> (u16, u16) {
-    let word = word.rotate_left(16);
-    (word as u16, (word >> 16) as u16)
+pub(crate) fn read(head: &[u8; READ], len: usize) -> Option<Head> {
+    // Version, header length and what belongs to fragments are looked at together: bytes 0, 6 and 7.
+    let front = u64::from_le_bytes(*head.first_chunk()?);
+    let (total_len, protocol) = (u16::from_be_bytes([head[2], head[3]]), head[9]);
+    if front & SHAPE != 0x45 || !KNOWN[usize::from(protocol)] {
+        return None;
+    }
+    if usize::from(total_len) < READ || usize::from(total_len) > len {
+        return None;
+    }
+    if !checksum::header_holds(head.first_chunk()?) {
+        return None;
+    }
+    let (_, behind) = head.split_first_chunk::<12>()?;
+    let (addresses, ports) = behind.split_first_chunk::<8>()?;
+    let ports = if protocol == protocol::ESP { 0 } else { u32::from_le_bytes(*ports.first_chunk()?) };
+    let addresses = u64::from_le_bytes(*addresses);
+    Some(Head { front, addresses, ports, total_len, protocol, ttl: head[8] })
+}
+
+impl Head {
+    /// The fields, where they stay: made elsewhere and copied, they would be read as a whole right after they were
+    /// written in parts, which stalls.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // parts of words
+    pub(crate) fn write(&self, ip: &mut Ip) {
+        ip.src = (self.addresses as u32).swap_bytes();
+        ip.dst = ((self.addresses >> 32) as u32).swap_bytes();
+        ip.ports = ((self.ports as u16).swap_bytes(), ((self.ports >> 16) as u16).swap_bytes());
+        (ip.total_len, ip.protocol, ip.header_len) = (self.total_len, self.protocol, 20);
+        (ip.tos, ip.ttl, ip.df) = (self.tos(), self.ttl, self.front >> 48 & 0xff != 0);
+        (ip.fragment, ip.portless, ip.v6) = (false, false, false);
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // a byte
+    pub(crate) fn tos(&self) -> u8 {
+        (self.front >> 8) as u8
+    }
+
+    /// Source and destination, the ports behind them, as they lie in memory.
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> (u64, u32) {
+        (self.addresses, self.ports)
+    }
+
+    /// First bytes of source and destination.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // bytes
+    pub(super) fn nets(&self) -> (u8, u8) {
+        (self.addresses as u8, (self.addresses >> 32) as u8)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // a half
+    pub(crate) fn src(&self) -> u32 {
+        (self.addresses as u32).swap_bytes()
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // a half
+    pub(crate) fn dst(&self) -> u32 {
+        ((self.addresses >> 32) as u32).swap_bytes()
+    }
+}
+
+/// [`read`], and the fields written: the packet's length.
+#[inline(always)]
+pub(crate) fn common(bytes: &[u8], ip: &mut Ip) -> Option<u16> {
+    let head = read(bytes.first_chunk()?, bytes.len())?;
+    head.write(ip);
+    Some(head.total_len)
 }
 
 /// Of the first eight bytes, what must be 0x45 and zeros: version and header length, and all flags but DF with the
 /// fragment's offset.
 const SHAPE: u64 = 0xffbf_0000_0000_00ff;
-const KNOWN: u64 = 1 << protocol::TCP | 1 << protocol::UDP | 1 << protocol::ESP;
+
+static KNOWN: [bool; 256] = {
+    let mut known = [false; 256];
+    known[protocol::TCP as usize] = true;
+    known[protocol::UDP as usize] = true;
+    known[protocol::ESP as usize] = true;
+    known
+};
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation)] // test data

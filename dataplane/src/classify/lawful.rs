@@ -2,6 +2,7 @@
 //!
 //! Decides: that, by the door it came by. Reads: source and destination. Writes: nothing. Never: asks routes or policies.
 
+use super::common::Head;
 use crate::packet::{Door, Ip};
 use ravelin_ring::counters::Drop;
 
@@ -13,9 +14,16 @@ pub(crate) fn lawful(ip: &Ip, door: Door) -> Result<(), Drop> {
 
 /// Both from 1.0.0.0 on and below 224.0.0.0, without 127/8: most packets need no more than that.
 #[inline]
-pub(super) fn ordinary(ip: &Ip) -> bool {
+fn ordinary(ip: &Ip) -> bool {
     let first = |addr: u32| ORDINARY[usize::from(addr.to_be_bytes()[0])];
     first(ip.src) & first(ip.dst)
+}
+
+/// [`lawful`] for most packets that came by a port or out of an SA; the others are to be asked about.
+#[inline(always)]
+pub(crate) fn plainly(head: &Head) -> bool {
+    let (src, dst) = head.nets();
+    ORDINARY[usize::from(src)] & ORDINARY[usize::from(dst)]
 }
 
 /// By the first byte of an address.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::packet::Origin;
+use crate::packet::{Door, Origin};
 use ravelin_xsk::Frame;
 
 fn packet(n: u32, ports: (u16, u16)) -> Packet {

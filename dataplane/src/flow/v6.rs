@@ -2,7 +2,8 @@
 //!
 //! Decides, reads, writes: as its parent. Never: takes memory before a policy protects IPv6.
 
-use super::{CLEAR, Known, place_of, rest};
+use super::key::{place_of, ports, rest};
+use super::{CLEAR, Known};
 use crate::packet::Packet;
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
@@ -53,7 +54,7 @@ impl Key {
     pub(super) fn of(packet: &Packet) -> Option<Self> {
         let ip = &packet.meta.ip;
         let door = place_of(packet.door, packet).filter(|_| ip.v6 && !ip.portless)?;
-        let rest = rest(ip, door);
+        let rest = rest(ports(ip), ip.protocol, door);
         let (src, dst) = packet.addresses_v6();
         Some(Self { src: halves(src), dst: halves(dst), rest })
     }

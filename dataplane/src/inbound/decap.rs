@@ -4,7 +4,7 @@
 //! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
 
 use super::{decap6, transport};
-use crate::classify;
+use crate::classify::{self, Head};
 use crate::interface;
 use crate::packet::{Door, Packet};
 use crate::passive;
@@ -15,7 +15,6 @@ use ravelin_ring::counters::Drop;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::protocol;
 
-#[inline(always)]
 pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
     let v6 = match opened.next_header {
         protocol::IPV4 => false,
@@ -29,6 +28,28 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
     }
     packet.frame.truncate(opened.len.into());
     if v6 { decap6::inner(packet) } else { inner(packet) }
+}
+
+/// [`uncover`] where the inner packet is what nearly every one is. `None`, and nothing is changed that counts: it is
+/// another one.
+#[inline(always)]
+pub(crate) fn plainly(packet: &mut Packet, opened: Opened) -> Option<Head> {
+    let inner = packet.frame.data().get(opened.offset.into()..)?;
+    let head = classify::glance(inner.first_chunk()?, opened.len.into())?;
+    // What was not marked on its way is as it was.
+    let marked = (packet.meta.outer_tos ^ head.tos()) & 3 != 0;
+    if opened.next_header != protocol::IPV4 || marked || !classify::plainly(&head) {
+        return None;
+    }
+    // What follows the packet is padding for traffic-flow confidentiality (RFC 4303 §2.7).
+    if !packet.frame.narrow(opened.offset, head.total_len) {
+        return None;
+    }
+    head.write(&mut packet.meta.ip);
+    packet.meta.tag = None;
+    packet.meta.opened = true;
+    packet.door = Door::Sa;
+    Some(head)
 }
 
 /// What [`uncover`] refused for `why` may be right for its SA.
@@ -47,7 +68,6 @@ pub(crate) fn otherwise(
         .or_else(|why| passive::uncovered(packet, sa, opened.next_header, why))
 }
 
-#[inline(always)]
 fn inner(packet: &mut Packet) -> Result<(), Drop> {
     let total_len = match classify::common(packet.frame.data(), &mut packet.meta.ip) {
         Some(len) => len,

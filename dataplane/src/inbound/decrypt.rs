@@ -4,12 +4,15 @@
 //! Never: touches a window; that takes the proof made here.
 
 use crate::batch::{Batch, MAX_BATCH};
+use super::plain;
+use crate::clock::Now;
+use crate::flow::{Flows, Keys};
 use crate::packet::Packet;
 use crate::sa::{Cold, InboundHot, InboundSa, SaDb};
 use crate::stats::Stats;
 use arrayvec::ArrayVec;
 use core::num::NonZero;
-use ravelin_crypto::{Engine, OpenError, OpenJob, Opened};
+use ravelin_crypto::{Engine, Key, OpenError, OpenJob, Opened};
 use ravelin_ring::counters::{Counter, Drop};
 
 /// Proof that this number's packet passed its ICV. Only those modules make one that compared it.
@@ -23,7 +26,8 @@ impl Authentic {
         self.0.get()
     }
 
-    /// For the sibling that checks an ICV too. 0 is no packet's number.
+    /// For this module and the sibling that checks an ICV too. 0 is no packet's number.
+    #[inline(always)]
     pub(super) fn new(number: u64) -> Option<Self> {
         NonZero::new(number).map(Self)
     }
@@ -34,7 +38,8 @@ impl Authentic {
     }
 }
 
-/// `before` is asked about every packet first, while its SA is at hand, and `after` goes on with every authentic one.
+/// `before` is asked about a packet first, while its SA is at hand, and `after` goes on with every authentic one, each
+/// where that takes more than [`plain`]. True: all of `esp` are on their way still.
 #[inline(always)]
 pub(crate) fn run(
     batch: &mut Batch,
@@ -42,6 +47,8 @@ pub(crate) fn run(
     db: &mut SaDb,
     engine: &Engine,
     stats: &mut Stats,
+    (flows, keys): (&Flows, &mut Keys),
+    now: Now,
     before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
     after: impl FnMut(
         u16,
@@ -50,25 +57,41 @@ pub(crate) fn run(
         Cold<'_, InboundSa>,
         Authentic,
         Opened,
+        &mut Keys,
     ) -> Result<(), Drop>,
-) {
+) -> bool {
     if esp.is_empty() {
-        return;
+        return true;
     }
-    let mut outcomes = Outcomes::new();
-    open(batch, esp, db, engine, &mut outcomes, before);
-    stats.add(Counter::Decrypted, go_on(batch, esp, db, &outcomes, after));
+    let mut outcomes = [Err(OpenError::BadEsp); MAX_BATCH];
+    if esp.len() == batch.packets.len() {
+        let packets = batch.packets.iter_mut().filter(|packet| packet.pending());
+        open(packets, db, engine, &mut outcomes, before);
+    } else {
+        open(batch.pick(esp), db, engine, &mut outcomes, before);
+    }
+    let run = Run { esp, outcomes: &outcomes, flows, keys, now };
+    let (authentic, lost) = go_on(batch, run, db, after);
+    stats.add(Counter::Decrypted, authentic as u64);
+    authentic == esp.len() && lost == 0
 }
 
-type Outcomes = ArrayVec<Result<Opened, OpenError>, MAX_BATCH>;
+type Outcomes = [Result<Opened, OpenError>; MAX_BATCH];
 
-/// Returns how many were authentic. On its own, as [`open`] is, so that its registers are its own.
-#[inline(never)]
+/// What is left of a burst that was opened. Exactly the packets that had a job, and so an outcome, are still on their way.
+struct Run<'a> {
+    esp: &'a [u16],
+    outcomes: &'a [Result<Opened, OpenError>],
+    flows: &'a Flows,
+    keys: &'a mut Keys,
+    now: Now,
+}
+
+/// Returns how many were authentic, and of how many that was the end.
 fn go_on(
     batch: &mut Batch,
-    esp: &[u16],
+    mut run: Run<'_>,
     db: &mut SaDb,
-    outcomes: &Outcomes,
     mut after: impl FnMut(
         u16,
         &mut Packet,
@@ -76,21 +99,28 @@ fn go_on(
         Cold<'_, InboundSa>,
         Authentic,
         Opened,
+        &mut Keys,
     ) -> Result<(), Drop>,
-) -> u64 {
+) -> (usize, usize) {
     let (hots, _, colds) = db.inbound.rows();
-    let mut decrypted = 0;
-    // Exactly the packets that had a job are still on their way.
-    for ((place, packet), outcome) in batch.pick(esp).zip(outcomes) {
-        let at = packet.meta.sa as usize;
-        let Some(hot) = hots.get_mut(at) else {
-            packet.drop(Drop::NoSa); // cannot be: it had a key
+    let (mut decrypted, mut lost) = (0, 0);
+    loop {
+        decrypted += plain_run(&mut batch.packets, &mut run, hots);
+        let Some((&place, rest)) = run.esp.split_first() else { return (decrypted, lost) };
+        run.esp = rest;
+        let Some(packet) = batch.packets.get_mut(usize::from(place)).filter(|p| p.pending()) else {
             continue;
         };
-        let result = match (*outcome, NonZero::new(packet.meta.seq)) {
-            (Ok(opened), Some(number)) => {
+        let at = packet.meta.sa as usize;
+        let (Some(hot), Some((outcome, rest))) = (hots.get_mut(at), run.outcomes.split_first()) else {
+            packet.drop(Drop::NoSa); // cannot be: it had a key and a job
+            continue;
+        };
+        run.outcomes = rest;
+        let result = match (*outcome, Authentic::new(packet.meta.seq)) {
+            (Ok(opened), Some(proof)) => {
                 decrypted += 1;
-                after(place, packet, hot, Cold::new(colds, at), Authentic(number), opened)
+                after(place, packet, hot, Cold::new(colds, at), proof, opened, run.keys)
             }
             (Ok(_), None) => Err(Drop::ReplayOld), // cannot be: 0 is refused before
             (Err(error), _) => Err(reason(error)),
@@ -98,22 +128,42 @@ fn go_on(
         if let Err(why) = result {
             refuse(packet, Cold::new(colds, at), why);
         }
+        lost += usize::from(!packet.pending());
     }
-    decrypted
 }
 
+/// Goes on with authentic packets up to one that is not plain; returns how many. Without a call in its loop, so that
+/// nothing of it has to be kept out of registers.
 #[inline(never)]
-fn open(
-    batch: &mut Batch,
-    esp: &[u16],
-    db: &mut SaDb,
+fn plain_run(packets: &mut [Packet], run: &mut Run<'_>, hots: &mut [InboundHot]) -> usize {
+    let Run { esp, outcomes, flows, keys, now } = run;
+    let mut done = 0;
+    for (&place, outcome) in esp.iter().zip(*outcomes) {
+        let Some(packet) = packets.get_mut(usize::from(place)) else { break };
+        let Some(hot) = hots.get_mut(packet.meta.sa as usize) else { break };
+        let (Ok(opened), Some(proof)) = (*outcome, Authentic::new(packet.meta.seq)) else { break };
+        if !packet.pending() {
+            break;
+        }
+        let Some(head) = plain::go_on(packet, hot, proof, opened, *now) else { break };
+        flows.note_opened(place, packet, &head, keys);
+        done += 1;
+    }
+    *esp = esp.get(done..).unwrap_or_default();
+    *outcomes = outcomes.get(done..).unwrap_or_default();
+    done
+}
+
+fn open<'a>(
+    mut packets: impl Iterator<Item = &'a mut Packet>,
+    db: &'a mut SaDb,
     engine: &Engine,
     outcomes: &mut Outcomes,
     mut before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
 ) {
     let (hots, keys, colds) = db.inbound.rows();
-    let mut jobs: ArrayVec<OpenJob<'_>, MAX_BATCH> = ArrayVec::new();
-    for (_, packet) in batch.pick(esp) {
+    let mut jobs = Jobs::new();
+    while let Some(packet) = plain_jobs(&mut packets, hots, keys, &mut jobs) {
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
             // Cannot be; left pending, it would get the outcome of the packet after it.
@@ -126,7 +176,33 @@ fn open(
         }
     }
     engine.open(&mut jobs);
-    outcomes.extend(jobs.iter().map(|job| job.outcome));
+    for (outcome, job) in outcomes.iter_mut().zip(&jobs) {
+        *outcome = job.outcome;
+    }
+}
+
+type Jobs<'a> = ArrayVec<OpenJob<'a>, MAX_BATCH>;
+
+/// The jobs of a run of plain packets, up to one that is not, which is returned; as [`plain_run`].
+#[inline(never)]
+fn plain_jobs<'a>(
+    packets: &mut impl Iterator<Item = &'a mut Packet>,
+    hots: &[InboundHot],
+    keys: &'a [Option<Key>],
+    jobs: &mut Jobs<'a>,
+) -> Option<&'a mut Packet> {
+    let mut other = None;
+    jobs.extend(packets.map_while(|packet| {
+        let at = packet.meta.sa as usize;
+        if let (Some(hot), Some(Some(key))) = (hots.get(at), keys.get(at))
+            && plain::check(packet, hot)
+        {
+            return Some(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut()));
+        }
+        other = Some(packet);
+        None
+    }));
+    other
 }
 
 #[cold]

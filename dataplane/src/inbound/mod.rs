@@ -5,6 +5,7 @@ pub(crate) mod replay;
 pub(crate) mod decrypt;
 pub(crate) mod shared;
 pub(crate) mod decap;
+mod plain;
 pub(crate) mod transport;
 pub(crate) mod ah;
 pub(crate) mod bundle;

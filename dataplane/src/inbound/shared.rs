@@ -29,7 +29,7 @@ pub(crate) fn lend(
 ) {
     let (hots, _, colds) = db.inbound.rows();
     let mut lent = 0;
-    for (_, packet) in batch.pick(esp) {
+    for packet in batch.pick(esp) {
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(sa))) = (hots.get_mut(at), colds.get_mut(at)) else { continue };
         let Some(key) = &sa.shared else { continue };

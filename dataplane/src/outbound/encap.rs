@@ -7,7 +7,6 @@ use super::{encap6, multipath, sequence};
 use crate::packet::Packet;
 use crate::sa::{OutboundHot, OutboundSa, Outer};
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::OuterDf;
 use ravelin_wire::{ethernet, ipv4, udp};
 
 /// Makes room for all that comes around the payload at once.
@@ -35,14 +34,14 @@ pub(crate) fn write<'a>(
 }
 
 const NETWORK: usize = ethernet::HEADER;
-const TRANSPORT: usize = NETWORK + ipv4::HEADER;
+pub(super) const TRANSPORT: usize = NETWORK + ipv4::HEADER;
 
 #[allow(clippy::cast_possible_truncation)] // 14, 34 and 42
-const LINK: u16 = NETWORK as u16;
+pub(super) const LINK: u16 = NETWORK as u16;
 #[allow(clippy::cast_possible_truncation)]
-const PLAIN: u8 = TRANSPORT as u8;
+pub(super) const PLAIN: u8 = TRANSPORT as u8;
 #[allow(clippy::cast_possible_truncation)]
-const IN_UDP: u8 = Outer::MAX as u8;
+pub(super) const IN_UDP: u8 = Outer::MAX as u8;
 
 const _: () = assert!(TRANSPORT + udp::HEADER == Outer::MAX);
 
@@ -57,43 +56,47 @@ fn ports(packet: &mut Packet, hot: &OutboundHot, len: u16) -> Result<(), Drop> {
     else {
         return Ok(()); // not reached
     };
-    *udp = *template;
+    transport(udp, template, len);
     if let Some(source) = source {
         [udp[0], udp[1]] = source.to_be_bytes();
     }
-    [udp[4], udp[5]] = len.wrapping_sub(20).to_be_bytes();
     Ok(())
 }
 
-/// Link and network header: the template, whose checksum is right for a length, a TOS, an identification and flags of 0,
-/// with those. Whole words are written, in the order of the bytes in memory, on which the checksum does not depend (RFC
-/// 1071 §2 B).
 #[inline(always)]
-fn network(front: &mut [u8; TRANSPORT], tos: u8, df: bool, hot: &mut OutboundHot, len: u16) {
-    let df = (hot.df == OuterDf::Set) | (hot.df == OuterDf::Copy) & df;
+pub(super) fn transport(udp: &mut [u8; udp::HEADER], template: &[u8; udp::HEADER], len: u16) {
+    *udp = *template;
+    [udp[4], udp[5]] = len.wrapping_sub(20).to_be_bytes();
+}
+
+/// Link and network header: the template with length, TOS, identification, flags and checksum. Whole words are written, in
+/// the order of the bytes in memory, on which the checksum does not depend (RFC 1071 §2 B).
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // folded to 16 bits
+pub(super) fn network(
+    front: &mut [u8; TRANSPORT],
+    tos: u8,
+    df: bool,
+    hot: &mut OutboundHot,
+    len: u16,
+) {
+    let df = hot.outer.df.of(df);
     // What cannot be fragmented needs no identification (RFC 6864 §4.1).
     let id = if df { 0 } else { hot.next_id() };
     // DSCP is copied (RFC 4301 §5.1.2.1), and so is ECN, in normal mode (RFC 6040 §4.1).
-    let words = [u16::from_le_bytes([0, tos]), len.swap_bytes(), id.swap_bytes(), u16::from(df) << 6];
-    let first = words.into_iter().rev().fold(0, |first, word| first << 16 | u64::from(word));
-    let template = &hot.outer.template;
+    let (tos, df) = (u64::from(tos) << 8, u64::from(df) << 6);
+    let (len, id) = (u64::from(len.swap_bytes()), u64::from(id.swap_bytes()));
+    let Outer { template, sum, .. } = &hot.outer;
+    let sum = u64::from(*sum) + tos + len + id + df;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !(sum + (sum >> 16)) as u16;
     let word = |at: usize| {
         template.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |w| u64::from_le_bytes(*w))
     };
-    let second = word(NETWORK + 8);
-    let old = second >> 16 & 0xffff;
-    let second = second ^ (old ^ u64::from(carry(words, old))) << 16;
-    *front = *template.first_chunk().unwrap_or(&[0; TRANSPORT]);
-    let (_, ip) = front.split_at_mut(NETWORK);
-    let (ip, _) = ip.as_chunks_mut::<8>();
-    (ip[0], ip[1]) = ((word(NETWORK) | first).to_le_bytes(), second.to_le_bytes());
-}
-
-/// The checksum after zeros became these words (RFC 1624).
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation)] // folded to 16 bits
-fn carry(words: [u16; 4], checksum: u64) -> u16 {
-    let sum = words.into_iter().fold(!checksum as u16 as u32, |sum, word| sum + u32::from(word));
-    let sum = (sum & 0xffff) + (sum >> 16);
-    !(sum + (sum >> 16)) as u16
+    let first = word(NETWORK) | tos | len << 16 | id << 32 | df << 48;
+    let second = word(NETWORK + 8) | u64::from(sum) << 16;
+    front[..16].copy_from_slice(&template[..16]);
+    front[NETWORK..NETWORK + 8].copy_from_slice(&first.to_le_bytes());
+    front[NETWORK + 8..NETWORK + 16].copy_from_slice(&second.to_le_bytes());
+    front[NETWORK + 16..].copy_from_slice(&template[NETWORK + 16..TRANSPORT]);
 }

@@ -9,6 +9,7 @@ pub(crate) mod encrypt;
 pub(crate) mod shared;
 pub(crate) mod encap;
 mod multipath;
+pub(crate) mod plain;
 pub(crate) mod modes;
 mod bundle;
 pub(crate) mod front;

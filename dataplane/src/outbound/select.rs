@@ -10,7 +10,7 @@ use crate::hold::Hold;
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::route::{self, Hop};
-use crate::sa::{Outbound, OutboundSa, Outer, SaDb, Tunnel};
+use crate::sa::{Outbound, OutboundHot, OutboundSa, Outer, SaDb, Tunnel};
 use crate::spd::{Fit, Query};
 use crate::tables::Tables;
 use crate::verdict::Verdict;
@@ -58,7 +58,7 @@ pub(crate) fn run(
             Fit::Unknown => return Err(Drop::Fragment),
         }
         if hot.epoch != epoch {
-            let Some(outer) = outer(packet, sa, tables, hold, resolver)? else { return Ok(()) };
+            let Some(outer) = outer(packet, (hot, sa), tables, hold, resolver)? else { return Ok(()) };
             (hot.outer, hot.epoch) = (outer, epoch);
         }
         packet.meta.sa = place;
@@ -71,7 +71,7 @@ pub(crate) fn run(
 /// Its way out, by the tables in force. What is closed now is tried again with the next packet. `None`: the packet waits.
 fn outer(
     packet: &mut Packet,
-    sa: &OutboundSa,
+    (hot, sa): (&OutboundHot, &OutboundSa),
     tables: &Tables,
     hold: &mut Hold,
     resolver: &mut Resolver<'_>,
@@ -86,8 +86,7 @@ fn outer(
                 }
                 other => other?,
             };
-            let template = sa.template(link.mac, mac);
-            Ok(Some(Outer { template, port, max_inner: sa.max_inner(link.mtu) }))
+            Ok(Some(sa.outer(hot, (port, link.mtu), (link.mac, mac))))
         }
         Hop::Blackhole => Err(Drop::RouteBlackhole),
         // The peer has to be behind a port of ours; the kernel would not forward what has our own source.

@@ -65,12 +65,16 @@ fn next(sequence: u64, esn: bool) -> Result<u64, Drop> {
 #[inline(always)]
 pub(super) fn make_room(packet: &mut Packet, hot: &OutboundHot, before: u8) -> Result<(), Drop> {
     const TRAILER: u16 = 2;
-    // What is missing to a multiple of the block, behind the trailer.
-    let [payload, _] = packet.frame.len16().to_le_bytes();
-    let padding = !payload.wrapping_add(1) & hot.block_mask;
     let front = u16::from(before) + u16::from(hot.payload_offset);
-    let back = TRAILER + u16::from(padding) + u16::from(hot.icv);
+    let back = TRAILER + u16::from(padding(packet, hot)) + u16::from(hot.icv);
     if packet.frame.grow(front, back) { Ok(()) } else { Err(Drop::FrameTooSmall) }
+}
+
+/// What is missing to a multiple of the block, behind the trailer.
+#[inline(always)]
+pub(super) fn padding(packet: &Packet, hot: &OutboundHot) -> u8 {
+    let [payload, _] = packet.frame.len16().to_le_bytes();
+    !payload.wrapping_add(1) & hot.block_mask
 }
 
 #[cfg(test)]

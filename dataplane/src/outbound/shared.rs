@@ -26,7 +26,7 @@ pub(crate) fn lend(
 ) {
     let (hots, _, colds) = db.outbound.rows();
     let mut lent = 0;
-    for (_, packet) in batch.pick(protect) {
+    for packet in batch.pick(protect) {
         let at = packet.meta.sa as usize;
         let Some(hot) = hots.get_mut(at) else { continue };
         let Some((id, key)) = Cold::new(colds, at).get().and_then(|sa| Some((sa.id, sa.shared.clone()?)))

@@ -4,9 +4,11 @@
 //! ports of the snapshot. Writes: `Meta::{hop, port, mac, limit}`, the TTL, the Ethernet header, the verdict.
 //! Never: protects anything.
 
+mod depart;
 mod fib;
 mod fib6;
 
+pub(crate) use depart::depart;
 pub(crate) use fib::{Fib, Hop, MAX_HOPS, NO_ROUTE};
 
 use crate::batch::Batch;

@@ -58,18 +58,58 @@ impl OutboundHot {
 /// How the SA's packets leave, as the tables of one generation say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outer {
-    /// Ethernet, IPv4 and perhaps UDP, ready but for lengths, identification, TOS, DF and checksum. Of IPv6 Ethernet
-    /// alone.
+    /// Ethernet, IPv4 and perhaps UDP, ready but for lengths, identification, TOS, DF and checksum, which are 0. Of IPv6
+    /// Ethernet alone.
     pub(crate) template: [u8; Self::MAX],
     pub(crate) port: PortId,
     /// Largest inner packet; 0: nothing fits.
     pub(crate) max_inner: u16,
+    /// Of the words of the IPv4 header as they lie in memory, for its checksum.
+    pub(crate) sum: u16,
+    /// The packet needs no more than what [`crate::outbound::plain`] does.
+    pub(crate) plain: bool,
+    /// Bytes before the payload, link header and all, and behind it without padding.
+    pub(crate) front: u8,
+    pub(crate) back: u8,
+    /// DF of the outer header is that of the inner one; or it is set, or not.
+    pub(crate) df: Df,
+}
+
+/// Two bits for the three wishes: none costs a packet a branch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Df {
+    set: bool,
+    any: bool,
+}
+
+impl Df {
+    const fn new(wish: OuterDf) -> Self {
+        match wish {
+            OuterDf::Copy => Self { set: false, any: true },
+            OuterDf::Set => Self { set: true, any: true },
+            OuterDf::Clear => Self { set: false, any: false },
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn of(self, inner: bool) -> bool {
+        (inner | self.set) & self.any
+    }
 }
 
 impl Outer {
     pub(crate) const MAX: usize = ethernet::HEADER + ipv4::HEADER + udp::HEADER;
 
-    const UNKNOWN: Self = Self { template: [0; Self::MAX], port: PortId(0), max_inner: 0 };
+    const UNKNOWN: Self = Self {
+        template: [0; Self::MAX],
+        port: PortId(0),
+        max_inner: 0,
+        sum: 0,
+        plain: false,
+        front: 0,
+        back: 0,
+        df: Df::new(OuterDf::Copy),
+    };
 }
 
 impl Default for OutboundHot {
@@ -240,8 +280,36 @@ impl OutboundSa {
         u16::try_from(inner).unwrap_or(u16::MAX)
     }
 
-    /// The headers of every packet; `src` and `dst` are link addresses.
-    pub(crate) fn template(&self, src: MacAddr, dst: MacAddr) -> [u8; Outer::MAX] {
+    /// How packets leave by a port with this MTU; `src` and `dst` are link addresses.
+    pub(crate) fn outer(
+        &self,
+        hot: &OutboundHot,
+        (port, mtu): (PortId, u16),
+        (src, dst): (MacAddr, MacAddr),
+    ) -> Outer {
+        let mut template = self.template(src, dst);
+        let headers = ethernet::HEADER + self.headers();
+        if self.remote.is_ipv4() {
+            template[CHECKSUM..CHECKSUM + 2].fill(0);
+        }
+        let (words, _) = template[ethernet::HEADER..][..ipv4::HEADER].as_chunks();
+        Outer {
+            template,
+            port,
+            max_inner: self.max_inner(mtu),
+            sum: words.iter().fold(0, |sum, word| {
+                let (sum, carry) = u16::from_le_bytes(*word).overflowing_add(sum);
+                sum + u16::from(carry)
+            }),
+            plain: self.remote.is_ipv4() && !hot.multipath,
+            front: small(headers + self.algorithms.payload_offset()),
+            back: small(TRAILER + self.algorithms.icv_len()),
+            df: Df::new(hot.df),
+        }
+    }
+
+    /// The headers of every packet.
+    fn template(&self, src: MacAddr, dst: MacAddr) -> [u8; Outer::MAX] {
         let mut template = [0; Outer::MAX];
         let (link, rest) = template.split_at_mut(ethernet::HEADER);
         let (SocketAddr::V4(local), SocketAddr::V4(remote)) = (self.local, self.remote) else {
@@ -270,6 +338,11 @@ impl OutboundSa {
         template
     }
 }
+
+/// ESP's own bytes behind payload and padding.
+const TRAILER: usize = 2;
+/// Where the template has the IPv4 header's checksum.
+const CHECKSUM: usize = ethernet::HEADER + 10;
 
 fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)

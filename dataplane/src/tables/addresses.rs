@@ -1,9 +1,16 @@
 //! The addresses of this host, as its routes tell them; and what lists are gathered with.
 
-use super::{TableError, TableStore};
+use super::{TableError, TableStore, Tables};
 use ravelin_ring::msg::NextHop;
 use ravelin_wire::Prefix;
 use std::net::{IpAddr, Ipv6Addr};
+
+impl Tables {
+    /// The gateway's address, where it has one alone, as most have.
+    pub(crate) fn only_gateway(&self) -> Option<u32> {
+        if let [only] = self.gateways[..] { Some(only) } else { None }
+    }
+}
 
 impl TableStore {
     pub(super) fn locals(&self) -> Vec<u32> {

@@ -97,7 +97,7 @@ impl Way {
             self.flows.note(at, packet, &mut lists.classes.keys);
             lists.classes.esp.push(at);
         }
-        classify::join(batch, &mut lists.classes, &self.flows);
+        classify::join(batch, &mut lists.classes, &self.flows, false);
         if !self.tables.vrfs.is_empty() {
             vrf::assign(batch, &lists.classes.clear, &mut self.db, &self.tables);
         }

@@ -1,0 +1,94 @@
+//! The last step of packets that leave in clear.
+//!
+//! Decides: their verdict. Reads: the link addresses of ports. Writes: the TTL, the Ethernet header. Never: protects
+//! anything.
+
+use super::{age, leave};
+use crate::batch::Batch;
+use crate::packet::Packet;
+use crate::tables::Tables;
+use crate::verdict::Verdict;
+use ravelin_ring::msg::PortId;
+use ravelin_wire::{ethernet, ipv4};
+
+/// What the packets by one port have in common.
+#[derive(Debug)]
+struct Here {
+    port: PortId,
+    /// Source address and type, the last eight bytes of an Ethernet header, as they lie in memory.
+    end: u64,
+}
+
+/// Returns how many go.
+pub(crate) fn depart(batch: &mut Batch, mut bypass: &[u16], tables: &Tables) -> usize {
+    let packets = &mut *batch.packets;
+    let mut gone = 0;
+    while let Some(&at) = bypass.first() {
+        let port = packets.get(usize::from(at)).map(|packet| packet.meta.port);
+        let done = port.and_then(|port| Here::at(port, tables)).map_or(0, |here| plain_run(packets, bypass, &here));
+        gone += done;
+        let Some((&at, rest)) = bypass.get(done..).and_then(|rest| rest.split_first()) else { break };
+        bypass = rest;
+        if let Some(packet) = packets.get_mut(usize::from(at)).filter(|packet| packet.pending()) {
+            otherwise(packet, tables);
+        }
+    }
+    gone
+}
+
+/// Sends plain packets on, up to one that is not or leaves by another port; returns how many. Without a call in its loop,
+/// so that nothing of it has to be kept out of registers.
+#[inline(never)]
+fn plain_run(packets: &mut [Packet], bypass: &[u16], here: &Here) -> usize {
+    let mut done = 0;
+    for &at in bypass {
+        let Some(packet) = packets.get_mut(usize::from(at)) else { break };
+        if !packet.pending() || !plainly(packet, here) {
+            break;
+        }
+        done += 1;
+    }
+    done
+}
+
+/// Untagged IPv4 from the network or out of an SA, by this port. False, and nothing was changed: another packet.
+#[inline(always)]
+fn plainly(packet: &mut Packet, here: &Here) -> bool {
+    let Packet { frame, meta, .. } = packet;
+    if meta.port != here.port || meta.aged || meta.ip.v6 || meta.tag.is_some() || meta.ip.ttl <= 1 {
+        return false;
+    }
+    if frame.len() < ipv4::HEADER || !frame.push_front(ethernet::HEADER) {
+        return false;
+    }
+    let front = frame.data_mut().first_chunk_mut::<{ ethernet::HEADER + ipv4::HEADER }>();
+    let Some((link, network)) = front.and_then(|front| front.split_first_chunk_mut::<{ ethernet::HEADER }>())
+    else {
+        return false; // not reached: both are there
+    };
+    let [a, b, c, d, e, f] = meta.mac.0;
+    // Whole words, of which the second begins where the address ends.
+    link[..8].copy_from_slice(&[a, b, c, d, e, f, 0, 0]);
+    link[6..].copy_from_slice(&here.end.to_le_bytes());
+    if let Some(network) = network.first_chunk_mut() {
+        ipv4::count_down(network);
+    }
+    (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
+    packet.verdict = Verdict::Forward { port: here.port };
+    true
+}
+
+#[inline(never)]
+fn otherwise(packet: &mut Packet, tables: &Tables) {
+    if let Err(why) = age(packet).and_then(|()| leave(packet, tables)) {
+        packet.drop(why);
+    }
+}
+
+impl Here {
+    fn at(port: PortId, tables: &Tables) -> Option<Self> {
+        let [a, b, c, d, e, f] = tables.port(port)?.mac.0;
+        let [g, h] = ethernet::IPV4.to_be_bytes();
+        Some(Self { port, end: u64::from_le_bytes([a, b, c, d, e, f, g, h]) })
+    }
+}
