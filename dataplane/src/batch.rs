@@ -27,6 +27,8 @@ pub struct Batch {
 pub struct Packets {
     slots: Box<[Packet]>,
     len: usize,
+    /// Those that came from ports, and their bytes.
+    from_ports: (usize, u64),
 }
 
 /// What is left of a packet when it leaves its batch.
@@ -69,7 +71,7 @@ impl Batch {
 
 impl Default for Packets {
     fn default() -> Self {
-        Self { slots: (0..MAX_BATCH).map(|_| Packet::nothing()).collect(), len: 0 }
+        Self { slots: (0..MAX_BATCH).map(|_| Packet::nothing()).collect(), len: 0, from_ports: (0, 0) }
     }
 }
 
@@ -77,6 +79,10 @@ impl Packets {
     #[inline]
     fn receive(&mut self, frame: Frame, origin: Origin) -> Result<(), Frame> {
         let Some(slot) = self.slots.get_mut(self.len) else { return Err(frame) };
+        if let Origin::Port(_) = origin {
+            self.from_ports.0 += 1;
+            self.from_ports.1 += frame.len() as u64;
+        }
         slot.renew(frame, origin);
         self.len += 1;
         Ok(())
@@ -91,6 +97,12 @@ impl Packets {
         Ok(())
     }
 
+    /// How many came from ports, and their bytes, where nothing came any other way.
+    #[inline]
+    pub(crate) fn received(&self) -> Option<(usize, u64)> {
+        Some(self.from_ports).filter(|(packets, _)| *packets == self.len)
+    }
+
     pub(crate) fn remaining_capacity(&self) -> usize {
         self.slots.len() - self.len
     }
@@ -98,7 +110,7 @@ impl Packets {
     /// After a failure amid a batch: every frame that is still in it, drained or not.
     #[cold]
     pub fn salvage(&mut self) -> impl Iterator<Item = Frame> {
-        self.len = 0;
+        (self.len, self.from_ports) = (0, (0, 0));
         self.slots.iter_mut().map(|packet| packet.frame.take()).filter(|frame| frame.capacity() > 0)
     }
 
@@ -106,6 +118,7 @@ impl Packets {
     #[inline]
     pub fn drain(&mut self, _all: RangeFull) -> impl Iterator<Item = Finished> {
         let len = mem::take(&mut self.len);
+        self.from_ports = (0, 0);
         let slots = self.slots.get_mut(..len).unwrap_or_default();
         slots.iter_mut().map(|p| Finished { frame: p.frame.take(), origin: p.origin, verdict: p.verdict })
     }

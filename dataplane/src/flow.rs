@@ -14,6 +14,7 @@ pub(crate) use key::Keys;
 use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
 use crate::classify::Head;
 use crate::packet::{Meta, Packet};
+use crate::route::{self, Leaving};
 use crate::sa::{SHORT, SaDb};
 use arrayvec::ArrayVec;
 use key::{Key, place_of_port, place_of_sa};
@@ -200,22 +201,24 @@ impl Flows {
     }
 }
 
-/// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes.
+/// Sorts the packets of `clear` by what is known of their flows. True: one is larger than its way takes. What goes on in clear
+/// by the port of `leaving` does so at once, and is counted.
 pub(crate) fn find(
     batch: &mut Batch,
     (clear, keys): (&[u16], &Keys),
     flows: &Flows,
     db: &SaDb,
     epoch: u64,
+    leaving: Option<Leaving>,
     sorted: &mut Sorted<'_>,
-) -> bool {
+) -> (bool, usize) {
     let Sorted { protect, bypass, unknown } = sorted;
     protect.clear();
     bypass.clear();
     unknown.places.clear();
     unknown.keys.clear();
     unknown.keys_v6.clear();
-    let mut find = Find { flows, keys, db, epoch: low(epoch), slack: 0, last: CLEAR };
+    let mut find = Find { flows, keys, db, epoch: low(epoch), leaving, slack: 0, last: CLEAR, gone: 0 };
     let packets = &mut *batch.packets;
     let mut clear = clear;
     loop {
@@ -234,7 +237,7 @@ pub(crate) fn find(
             None => unknown.add(at, packet, key, came, flows),
         }
     }
-    find.slack < 0
+    (find.slack < 0, find.gone)
 }
 
 /// What the look-ups of a batch have in common.
@@ -243,6 +246,8 @@ struct Find<'a> {
     keys: &'a Keys,
     db: &'a SaDb,
     epoch: u32,
+    leaving: Option<Leaving>,
+    gone: usize,
     /// Negative, once a packet is larger than its limit.
     slack: i32,
     /// The SA of the packet before.
@@ -289,9 +294,19 @@ impl Find<'_> {
         protect: &mut Places,
         bypass: &mut Places,
     ) {
+        let slack = i32::from(known.limit) - i32::from(packet.meta.ip.total_len);
+        if known.sa == CLEAR
+            && slack >= 0
+            && let Some(leaving) = &self.leaving
+            && leaving.port == known.port
+            && route::plainly(packet, known.mac, leaving)
+        {
+            self.gone += 1;
+            return;
+        }
         let meta = &mut packet.meta;
         meta.limit = known.limit;
-        self.slack |= i32::from(known.limit) - i32::from(meta.ip.total_len);
+        self.slack |= slack;
         if known.sa == CLEAR {
             (meta.port, meta.mac) = (known.port, known.mac);
             bypass.push(at);

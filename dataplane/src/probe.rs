@@ -41,7 +41,13 @@ pub trait Probe {
     #[inline(always)]
     fn stage(&mut self, _stage: &'static str, _packets: usize) {}
 
-    /// The packets between two stages.
+    /// Whether [`Self::look`] is worth asking.
+    #[inline(always)]
+    fn looks(&self) -> bool {
+        false
+    }
+
+    /// The packets between two stages; see [`Self::looks`].
     #[inline(always)]
     fn look(&mut self, _point: Point, _view: View<'_>) {}
 }
@@ -53,6 +59,10 @@ impl Probe for () {}
 struct Watched<'a, P: ?Sized>(&'a mut P);
 
 impl Probe for Watched<'_, dyn Probe + '_> {
+    fn looks(&self) -> bool {
+        true
+    }
+
     fn look(&mut self, point: Point, view: View<'_>) {
         self.0.look(point, view);
     }

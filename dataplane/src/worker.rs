@@ -82,6 +82,8 @@ struct Lists {
     gre: Places,
     /// Packets of the batch that leave by a port, as far as the stages have counted them.
     gone: usize,
+    /// By which port those do that leave in clear, as the tables in force have it.
+    leaving: Option<route::Leaving>,
 }
 
 impl Worker {
@@ -209,20 +211,13 @@ impl Way {
         }
         // What one packet needs before and after decryption is done while its records are at hand.
         let before = |packet: &mut Packet, hot: &mut InboundHot| inbound::replay::check(packet, hot);
-        let whole = inbound::decrypt::run(
-            batch,
-            esp,
-            db,
-            engine,
-            stats,
-            (flows, keys),
-            now,
-            before,
-            |at, packet, hot, mut sa, proof, opened, keys| {
+        let means = inbound::decrypt::Means { engine, flows, keys, now };
+        let after =
+            |at, packet: &mut Packet, hot: &mut _, mut sa: Cold<'_, _>, proof, opened, keys: &mut _| {
                 inbound::replay::commit(packet, hot, &mut sa, proof, opened, events, now)?;
                 each::uncovered((at, packet), sa, tables, opened, flows, keys)
-            },
-        );
+            };
+        let whole = inbound::decrypt::run(batch, esp, db, stats, means, before, after);
         probe.stage("in-decrypt", esp.len());
         if !lists.classes.ah.is_empty() {
             let say = &mut Resolver { requests, events, now };
@@ -257,7 +252,11 @@ impl Way {
         let Lists { classes, protect, bypass, unknown, .. } = lists;
         let mut sorted = Sorted { protect, bypass, unknown };
         let clear = (&classes.clear[..], &classes.keys);
-        let mut large = flow::find(batch, clear, &self.flows, &self.db, self.epoch, &mut sorted);
+        // Who looks on is to see all of them sorted first.
+        let leaving = lists.leaving.filter(|_| !probe.looks());
+        let (mut large, gone) =
+            flow::find(batch, clear, &self.flows, &self.db, self.epoch, leaving, &mut sorted);
+        lists.gone += gone;
         probe.stage("flow", classes.clear.len());
         if !lists.unknown.places.is_empty() {
             large |= self.decide(batch, lists, now, probe);
@@ -294,7 +293,7 @@ impl Way {
             each::ready(packet, hot, sa, events, now)
         });
         probe.stage("out-encrypt", protect.len());
-        lists.gone += route::depart(batch, bypass, tables);
+        lists.gone += route::depart(batch, bypass, tables, &mut lists.leaving);
         probe.stage("route-leave", bypass.len());
         if !lists.gre.is_empty() {
             self.enclose(batch, pool, lists, now, probe);

@@ -171,12 +171,18 @@ impl Frame {
         true
     }
 
+    /// Whether [`Self::grow`] has the room.
+    #[inline]
+    pub fn can_grow(&self, front: u16, back: u16) -> bool {
+        let end = u32::from(self.start) + u32::from(self.len) + u32::from(back);
+        front <= self.start && end <= u32::from(self.size)
+    }
+
     /// Grows the packet at both ends, as [`Self::push_front`] and [`Self::extend`] do.
     #[inline]
     #[must_use]
     pub fn grow(&mut self, front: u16, back: u16) -> bool {
-        let end = u32::from(self.start) + u32::from(self.len) + u32::from(back);
-        if front > self.start || end > u32::from(self.size) {
+        if !self.can_grow(front, back) {
             return false;
         }
         // From start to the new end there is room, and start and size are u16.

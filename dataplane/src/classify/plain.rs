@@ -43,7 +43,7 @@ pub(super) fn run(
     flows: &Flows,
 ) -> u16 {
     let mut at = first;
-    for packet in packets.iter_mut().skip(first.into()) {
+    for packet in packets.get_mut(first.into()..).unwrap_or_default() {
         if !sort(at, packet, here, tables, classes, db, flows) {
             break;
         }

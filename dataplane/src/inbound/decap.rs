@@ -33,7 +33,7 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
 /// [`uncover`] where the inner packet is what nearly every one is. `None`, and nothing is changed that counts: it is
 /// another one.
 #[inline(always)]
-pub(crate) fn plainly(packet: &mut Packet, opened: Opened) -> Option<Head> {
+pub(crate) fn plainly(packet: &mut Packet, opened: &Opened) -> Option<Head> {
     let inner = packet.frame.data().get(opened.offset.into()..)?;
     let head = classify::glance(inner.first_chunk()?, opened.len.into())?;
     // What was not marked on its way is as it was.

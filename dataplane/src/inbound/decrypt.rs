@@ -3,8 +3,8 @@
 //! Decides: whether a packet is authentic. Reads: keys. Writes: frames, the SA's count of forged packets.
 //! Never: touches a window; that takes the proof made here.
 
-use crate::batch::{Batch, MAX_BATCH};
 use super::plain;
+use crate::batch::{Batch, MAX_BATCH, MAX_RECEIVED};
 use crate::clock::Now;
 use crate::flow::{Flows, Keys};
 use crate::packet::Packet;
@@ -45,10 +45,8 @@ pub(crate) fn run(
     batch: &mut Batch,
     esp: &[u16],
     db: &mut SaDb,
-    engine: &Engine,
     stats: &mut Stats,
-    (flows, keys): (&Flows, &mut Keys),
-    now: Now,
+    means: Means<'_>,
     before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
     after: impl FnMut(
         u16,
@@ -63,7 +61,8 @@ pub(crate) fn run(
     if esp.is_empty() {
         return true;
     }
-    let mut outcomes = [Err(OpenError::BadEsp); MAX_BATCH];
+    let Means { engine, flows, keys, now } = means;
+    let mut outcomes = [Err(OpenError::BadEsp); MAX_RECEIVED];
     if esp.len() == batch.packets.len() {
         let packets = batch.packets.iter_mut().filter(|packet| packet.pending());
         open(packets, db, engine, &mut outcomes, before);
@@ -76,7 +75,17 @@ pub(crate) fn run(
     authentic == esp.len() && lost == 0
 }
 
-type Outcomes = [Result<Opened, OpenError>; MAX_BATCH];
+/// What a burst is opened with, and where its packets' flows are noted.
+#[derive(Debug)]
+pub(crate) struct Means<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) flows: &'a Flows,
+    pub(crate) keys: &'a mut Keys,
+    pub(crate) now: Now,
+}
+
+/// What comes as ESP was received. More than that would be dropped for want of an outcome.
+type Outcomes = [Result<Opened, OpenError>; MAX_RECEIVED];
 
 /// What is left of a burst that was opened. Exactly the packets that had a job, and so an outcome, are still on their way.
 struct Run<'a> {
@@ -141,7 +150,7 @@ fn plain_run(packets: &mut [Packet], run: &mut Run<'_>, hots: &mut [InboundHot])
     for (&place, outcome) in esp.iter().zip(*outcomes) {
         let Some(packet) = packets.get_mut(usize::from(place)) else { break };
         let Some(hot) = hots.get_mut(packet.meta.sa as usize) else { break };
-        let (Ok(opened), Some(proof)) = (*outcome, Authentic::new(packet.meta.seq)) else { break };
+        let (Ok(opened), Some(proof)) = (outcome, Authentic::new(packet.meta.seq)) else { break };
         if !packet.pending() {
             break;
         }
@@ -192,6 +201,9 @@ fn plain_jobs<'a>(
     jobs: &mut Jobs<'a>,
 ) -> Option<&'a mut Packet> {
     let mut other = None;
+    // One length, said to the compiler.
+    let len = hots.len().min(keys.len());
+    let (hots, keys) = (hots.get(..len)?, keys.get(..len)?);
     jobs.extend(packets.map_while(|packet| {
         let at = packet.meta.sa as usize;
         if let (Some(hot), Some(Some(key))) = (hots.get(at), keys.get(at))

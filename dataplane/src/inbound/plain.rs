@@ -29,7 +29,7 @@ pub(super) fn go_on(
     packet: &mut Packet,
     hot: &mut InboundHot,
     proof: Authentic,
-    opened: Opened,
+    opened: &Opened,
     now: Now,
 ) -> Option<Head> {
     let bytes = hot.bytes + u64::from(opened.len);

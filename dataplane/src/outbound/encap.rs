@@ -73,13 +73,7 @@ pub(super) fn transport(udp: &mut [u8; udp::HEADER], template: &[u8; udp::HEADER
 /// the order of the bytes in memory, on which the checksum does not depend (RFC 1071 §2 B).
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation)] // folded to 16 bits
-pub(super) fn network(
-    front: &mut [u8; TRANSPORT],
-    tos: u8,
-    df: bool,
-    hot: &mut OutboundHot,
-    len: u16,
-) {
+pub(super) fn network(front: &mut [u8; TRANSPORT], tos: u8, df: bool, hot: &mut OutboundHot, len: u16) {
     let df = hot.outer.df.of(df);
     // What cannot be fragmented needs no identification (RFC 6864 §4.1).
     let id = if df { 0 } else { hot.next_id() };

@@ -89,15 +89,34 @@ fn plain_run<'a>(
     now: Now,
 ) -> Option<&'a mut Packet> {
     let mut other = None;
+    // One length, said to the compiler.
+    let len = hots.len().min(keys.len());
+    let (hots, keys) = (hots.get_mut(..len)?, keys.get(..len)?);
     jobs.extend(packets.map_while(|packet| {
         let at = packet.meta.sa as usize;
-        if let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at))
-            && plain::ready(packet, hot, now)
-        {
-            return Some(job(packet, hot, key));
-        }
-        other = Some(packet);
-        None
+        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
+            other = Some(packet);
+            return None;
+        };
+        let Some(plan) = plain::plan(packet, hot) else {
+            other = Some(packet);
+            return None;
+        };
+        let Packet { frame, meta, verdict, .. } = packet;
+        let payload_len = meta.ip.total_len.into();
+        // There was room, so that there is a packet; had there been none, this one and those behind it would be without a
+        // verdict, and be dropped for that.
+        let esp = plain::ready(frame, meta, hot, plan, now)?;
+        *verdict = Verdict::Forward { port: hot.outer.port };
+        Some(SealJob {
+            key,
+            spi: hot.spi,
+            seq: hot.sequence,
+            esn: hot.esn,
+            next_header: protocol::IPV4,
+            payload_len,
+            packet: esp,
+        })
     }));
     other
 }

@@ -7,51 +7,60 @@
 use super::encap::{self, IN_UDP, LINK, PLAIN};
 use super::sequence;
 use crate::clock::Now;
-use crate::packet::Packet;
+use crate::packet::{Meta, Packet};
 use crate::sa::OutboundHot;
 use ravelin_wire::ipv4;
+use ravelin_xsk::Frame;
 
-/// True: all is done. False, and nothing was changed: another packet, or another SA.
-#[inline(always)]
-pub(crate) fn ready(packet: &mut Packet, hot: &mut OutboundHot, now: Now) -> bool {
-    let meta = &packet.meta;
-    let bytes = hot.bytes.wrapping_add(meta.ip.total_len.into());
-    if !hot.outer.plain || meta.aged || meta.ip.v6 || meta.ip.ttl <= 1 {
-        return false;
-    }
-    if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 || packet.frame.len() < ipv4::HEADER {
-        return false;
-    }
-    let (front, back) = (hot.outer.front, hot.outer.back);
-    let padding = sequence::padding(packet, hot);
-    if !packet.frame.grow(front.into(), u16::from(back) + u16::from(padding)) {
-        return false;
-    }
-    // Nothing below can fail: the front is as long as its headers, and behind it the inner one is whole.
-    write(packet, hot, front.into());
-    (hot.bytes, hot.last_ms) = (bytes, now.ms);
-    hot.sequence += 1;
-    packet.meta.seq = hot.sequence;
-    true
+/// What [`ready`] needs to know of a packet and its SA.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    front: u16,
+    back: u16,
+    bytes: u64,
 }
 
+/// `None`: another packet, or another SA.
 #[inline(always)]
-fn write(packet: &mut Packet, hot: &mut OutboundHot, front: usize) {
+pub(super) fn plan(packet: &Packet, hot: &OutboundHot) -> Option<Plan> {
     let Packet { frame, meta, .. } = packet;
+    let bytes = hot.bytes.wrapping_add(meta.ip.total_len.into());
+    if !hot.outer.plain || meta.aged || meta.ip.v6 || meta.ip.ttl <= 1 {
+        return None;
+    }
+    if hot.sequence >= hot.gates.0 || bytes > hot.gates.1 || frame.len() < ipv4::HEADER {
+        return None;
+    }
+    let front = hot.outer.front.into();
+    let back = u16::from(hot.outer.back) + u16::from(sequence::padding(packet, hot));
+    frame.can_grow(front, back).then_some(Plan { front, back, bytes })
+}
+
+/// The ESP packet to seal; headers are before it.
+#[inline(always)]
+pub(super) fn ready<'a>(
+    frame: &'a mut Frame,
+    meta: &mut Meta,
+    hot: &mut OutboundHot,
+    plan: Plan,
+    now: Now,
+) -> Option<&'a mut [u8]> {
+    if !frame.grow(plan.front, plan.back) {
+        return None;
+    }
     let len = frame.len16().wrapping_sub(LINK);
-    let Some((headers, inner)) = frame.data_mut().split_at_mut_checked(front) else { return };
-    let (Some(inner), Some((outer, behind))) = (inner.first_chunk_mut(), headers.split_first_chunk_mut())
-    else {
-        return;
-    };
-    (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
-    ipv4::count_down(inner);
+    let (outer, mut esp) = frame.data_mut().split_first_chunk_mut()?;
     encap::network(outer, meta.ip.tos, meta.ip.df, hot, len);
     meta.skip = PLAIN.into();
-    if hot.udp
-        && let (Some(udp), Some(template)) = (behind.first_chunk_mut(), hot.outer.template.last_chunk())
-    {
-        encap::transport(udp, template, len);
-        meta.skip = IN_UDP.into();
+    if hot.udp {
+        let (udp, behind) = esp.split_first_chunk_mut()?;
+        encap::transport(udp, hot.outer.template.last_chunk()?, len);
+        (meta.skip, esp) = (IN_UDP.into(), behind);
     }
+    (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
+    ipv4::count_down(esp.get_mut(hot.payload_offset.into()..)?.first_chunk_mut()?);
+    (hot.bytes, hot.last_ms) = (plan.bytes, now.ms);
+    hot.sequence += 1;
+    meta.seq = hot.sequence;
+    Some(esp)
 }

@@ -9,23 +9,30 @@ use crate::packet::Packet;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use ravelin_ring::msg::PortId;
-use ravelin_wire::{ethernet, ipv4};
+use ravelin_wire::{MacAddr, ethernet, ipv4};
 
 /// What the packets by one port have in common.
-#[derive(Debug)]
-struct Here {
-    port: PortId,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) port: PortId,
     /// Source address and type, the last eight bytes of an Ethernet header, as they lie in memory.
     end: u64,
 }
 
-/// Returns how many go.
-pub(crate) fn depart(batch: &mut Batch, mut bypass: &[u16], tables: &Tables) -> usize {
+/// Returns how many go. `last`: the port by which they do, for those whose flows are known in the next batch.
+pub(crate) fn depart(
+    batch: &mut Batch,
+    mut bypass: &[u16],
+    tables: &Tables,
+    last: &mut Option<Leaving>,
+) -> usize {
     let packets = &mut *batch.packets;
     let mut gone = 0;
     while let Some(&at) = bypass.first() {
         let port = packets.get(usize::from(at)).map(|packet| packet.meta.port);
-        let done = port.and_then(|port| Here::at(port, tables)).map_or(0, |here| plain_run(packets, bypass, &here));
+        let leaving = port.and_then(|port| Leaving::by(port, tables));
+        let done = leaving.map_or(0, |leaving| plain_run(packets, bypass, &leaving));
+        *last = leaving.or(*last);
         gone += done;
         let Some((&at, rest)) = bypass.get(done..).and_then(|rest| rest.split_first()) else { break };
         bypass = rest;
@@ -39,11 +46,12 @@ pub(crate) fn depart(batch: &mut Batch, mut bypass: &[u16], tables: &Tables) -> 
 /// Sends plain packets on, up to one that is not or leaves by another port; returns how many. Without a call in its loop,
 /// so that nothing of it has to be kept out of registers.
 #[inline(never)]
-fn plain_run(packets: &mut [Packet], bypass: &[u16], here: &Here) -> usize {
+fn plain_run(packets: &mut [Packet], bypass: &[u16], leaving: &Leaving) -> usize {
     let mut done = 0;
     for &at in bypass {
         let Some(packet) = packets.get_mut(usize::from(at)) else { break };
-        if !packet.pending() || !plainly(packet, here) {
+        let (port, mac) = (packet.meta.port, packet.meta.mac);
+        if !packet.pending() || port != leaving.port || !plainly(packet, mac, leaving) {
             break;
         }
         done += 1;
@@ -53,9 +61,9 @@ fn plain_run(packets: &mut [Packet], bypass: &[u16], here: &Here) -> usize {
 
 /// Untagged IPv4 from the network or out of an SA, by this port. False, and nothing was changed: another packet.
 #[inline(always)]
-fn plainly(packet: &mut Packet, here: &Here) -> bool {
+pub(crate) fn plainly(packet: &mut Packet, mac: MacAddr, leaving: &Leaving) -> bool {
     let Packet { frame, meta, .. } = packet;
-    if meta.port != here.port || meta.aged || meta.ip.v6 || meta.tag.is_some() || meta.ip.ttl <= 1 {
+    if meta.aged || meta.ip.v6 || meta.tag.is_some() || meta.ip.ttl <= 1 {
         return false;
     }
     if frame.len() < ipv4::HEADER || !frame.push_front(ethernet::HEADER) {
@@ -66,15 +74,15 @@ fn plainly(packet: &mut Packet, here: &Here) -> bool {
     else {
         return false; // not reached: both are there
     };
-    let [a, b, c, d, e, f] = meta.mac.0;
+    let [a, b, c, d, e, f] = mac.0;
     // Whole words, of which the second begins where the address ends.
     link[..8].copy_from_slice(&[a, b, c, d, e, f, 0, 0]);
-    link[6..].copy_from_slice(&here.end.to_le_bytes());
+    link[6..].copy_from_slice(&leaving.end.to_le_bytes());
     if let Some(network) = network.first_chunk_mut() {
         ipv4::count_down(network);
     }
     (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
-    packet.verdict = Verdict::Forward { port: here.port };
+    packet.verdict = Verdict::Forward { port: leaving.port };
     true
 }
 
@@ -85,8 +93,8 @@ fn otherwise(packet: &mut Packet, tables: &Tables) {
     }
 }
 
-impl Here {
-    fn at(port: PortId, tables: &Tables) -> Option<Self> {
+impl Leaving {
+    fn by(port: PortId, tables: &Tables) -> Option<Self> {
         let [a, b, c, d, e, f] = tables.port(port)?.mac.0;
         let [g, h] = ethernet::IPV4.to_be_bytes();
         Some(Self { port, end: u64::from_le_bytes([a, b, c, d, e, f, g, h]) })

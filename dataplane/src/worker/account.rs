@@ -10,21 +10,26 @@ use ravelin_ring::counters::{Counter, Drop};
 
 impl Way {
     pub(super) fn enter(&mut self, batch: &Batch) {
+        self.stats.count(Counter::Batches);
+        if let Some((packets, bytes)) = batch.packets.received() {
+            self.stats.add(Counter::Received, packets as u64);
+            self.stats.add(Counter::ReceivedBytes, bytes);
+            return;
+        }
+        self.enter_each(batch);
+    }
+
+    #[inline(never)]
+    fn enter_each(&mut self, batch: &Batch) {
         let (mut received, mut bytes) = (0, 0);
         for packet in batch.packets.iter() {
-            if matches!(packet.origin, Origin::Port(_)) {
-                received += 1;
-                bytes += packet.frame.len() as u64;
-                continue;
-            }
             match packet.origin {
-                Origin::Port(_) => {}
+                Origin::Port(_) => (received, bytes) = (received + 1, bytes + packet.frame.len() as u64),
                 Origin::Tun | Origin::Device(_) => self.stats.count(Counter::Injected),
                 Origin::HandedIn { .. } => self.stats.count(Counter::HandedIn),
                 Origin::Released { .. } => self.stats.count(Counter::Released),
             }
         }
-        self.stats.count(Counter::Batches);
         self.stats.add(Counter::Received, received);
         self.stats.add(Counter::ReceivedBytes, bytes);
     }

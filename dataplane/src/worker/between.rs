@@ -39,6 +39,7 @@ impl Worker {
         self.way.flows.carry_v6(self.way.db.max_sas(), tables.carries_v6());
         self.way.nat.follow(&tables.nat);
         self.way.hold.resolved(&tables.neighbours);
+        self.lists.leaving = None;
         self.way.tables = tables;
         self.way.epoch += 1;
         if self.way.epoch.is_multiple_of(1 << 32) {
