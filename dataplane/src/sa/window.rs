@@ -240,6 +240,28 @@ mod tests {
             let number = if back { top.saturating_sub(behind % u64::from(size)).max(1) } else { top + ahead };
             prop_assert_eq!(window.infer(number as u32), number);
         }
+
+        // R302: what is taken for a number ahead is what the long way takes it for, and leaves the same window behind.
+        #[test]
+        fn the_short_way_ends_where_the_long_one_does(size in prop_oneof![Just(0u32), Just(64), Just(1024), 1u32..3000],
+                                                      seen in proptest::collection::vec(1u64..(1 << 33), 1..8),
+                                                      next in prop_oneof![0u64..200, any::<u32>().prop_map(u64::from)]) {
+            let mut window = Window::new(size);
+            for number in seen {
+                let _ = window.commit(Authentic::for_test(number));
+            }
+            let low = (window.top() + next) as u32;
+            let Some(number) = window.ahead(low) else { return Ok(()) };
+            prop_assert_eq!(window.infer(low), number);
+            prop_assert_eq!(window.check(number), Ok(()));
+            let mut long = window.clone();
+            let proof = Authentic::for_test(number);
+            if window.is_next(&proof) {
+                window.advance(proof);
+                long.commit(Authentic::for_test(number)).unwrap();
+                prop_assert_eq!((window.top, &window.bits), (long.top, &long.bits));
+            }
+        }
     }
 
     #[test]
