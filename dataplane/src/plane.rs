@@ -116,6 +116,7 @@ impl Plane {
             tun_ifindex: tun.ifindex,
             fresh: true,
             crypto: crypto_kernels(),
+            buffers: umem.huge_pages().to_string(),
         };
         Ok((setup, workers, egress, bells, welcome))
     }

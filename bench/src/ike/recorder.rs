@@ -110,6 +110,7 @@ impl Plane {
             tun_ifindex: tun.ifindex,
             fresh: true,
             crypto: "none: recording".to_owned(),
+            buffers: "none: recording".to_owned(),
         };
         Ok(Self { listener, bells, welcome, session: None, sas: Sas::new(counts), _tun: tun })
     }

@@ -294,6 +294,8 @@ pub struct WorkerStatus {
     pub core: u16,
     /// Kernels of `ravelin_crypto` in use, as the data plane describes them; `None`: unknown.
     pub crypto: Option<String>,
+    /// In which pages the packet buffers of all workers lie.
+    pub buffers: Option<String>,
     pub sas_in: u64,
     pub sas_out: u64,
     /// By the names of `ravelin_ring::counters::Counter`.

@@ -119,6 +119,9 @@ pub(super) fn workers(all: &[WorkerStatus]) -> String {
             ));
         }
     }
+    if let Some(pages) = all.iter().find_map(|worker| worker.buffers.as_ref()) {
+        text.push_str(&format!("buffers: {pages}\n"));
+    }
     text
 }
 

@@ -99,6 +99,7 @@ fn worker(id: u16) -> WorkerStatus {
         id,
         core: id + 1,
         crypto: Some("aes-gcm: vaes-avx512".into()),
+        buffers: Some("huge pages".into()),
         sas_in: 2,
         sas_out: 1,
         counters: counters(Counter::ALL.iter().map(|c| c.name())),
@@ -271,6 +272,7 @@ worker 0 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 pa
 worker 1 crypto: aes-gcm: vaes-avx512
 worker 1 failed 27 times and stood still 28 times (moved to other cores): see its log
 worker 1 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 packets of others
+buffers: huge pages
 ",
     );
 }

@@ -227,6 +227,7 @@ fn welcome(visitor: ravelin_ring::server::Visitor, state: &State, fresh: bool) -
         tun_ifindex: state.tun.1,
         fresh,
         crypto: "recorded".into(),
+        buffers: "recorded".into(),
     };
     visitor.welcome(welcome, &bells).unwrap()
 }

@@ -97,6 +97,8 @@ pub struct Welcome {
     pub fresh: bool,
     /// The crypto kernels in use.
     pub crypto: String,
+    /// In which pages the packet buffers lie, and why not in huge ones where they were asked for.
+    pub buffers: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

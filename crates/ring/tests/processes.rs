@@ -54,6 +54,7 @@ fn welcome(workers: u16) -> Welcome {
         tun_ifindex: 3,
         fresh: true,
         crypto: "test".into(),
+        buffers: "recorded".into(),
     }
 }
 

@@ -44,6 +44,19 @@ pub enum HugePages {
     Unavailable,
 }
 
+/// As `ravelin show workers` has it.
+impl fmt::Display for HugePages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAsked => "normal pages",
+            Self::Used => "huge pages",
+            Self::Unavailable => {
+                "normal pages; huge-pages is set, but too few are free (sysctl vm.nr_hugepages)"
+            }
+        })
+    }
+}
+
 /// The frames of all workers, ports and queues.
 pub struct Umem {
     base: NonNull<u8>,
@@ -325,6 +338,73 @@ mod tests {
                 assert!(end <= layout.bytes(3000).unwrap() as u64);
             }
         }
+    }
+
+    /// The wish for huge pages comes true or it does not, and what is told is what the kernel says of the memory; frames
+    /// are there in any case. Where enough are free they are used, and one more than there are is never to be had.
+    #[test]
+    fn huge_pages_are_used_or_said_to_be_missing() {
+        let of = |wish: HugePageWish| {
+            let config = UmemConfig {
+                frames: wish.frames,
+                huge_pages: wish.asked,
+                copy_only: true,
+                ..Default::default()
+            };
+            let umem = Umem::new(config).unwrap();
+            let size = kernel_page_size(umem.base.addr().get());
+            let expected = if umem.huge_pages() == HugePages::Used { sys::HUGE_PAGE } else { 4096 };
+            assert_eq!(size, expected, "{:?}", umem.huge_pages());
+            let mut pool = umem.pools(1).remove(0);
+            let mut frame = pool.alloc().unwrap();
+            assert!(frame.extend(1000));
+            frame.data_mut().fill(7);
+            pool.free(frame);
+            umem.huge_pages()
+        };
+        assert_eq!(of(HugePageWish { frames: 1024, asked: false }), HugePages::NotAsked);
+        let [total, free] = ["HugePages_Total:", "HugePages_Free:"].map(of_meminfo);
+        let asked = of(HugePageWish { frames: 1024, asked: true });
+        // Nobody but this test takes any, but a data plane beside it may.
+        if total == 0 {
+            assert_eq!(asked, HugePages::Unavailable);
+        } else if total >= 4 && free == total && of_meminfo("HugePages_Free:") == total {
+            assert_eq!(asked, HugePages::Used, "{total} pages, all free");
+        }
+        // More than there are: only where what comes instead is small.
+        if total <= 64 {
+            let frames = (u32::try_from(total).unwrap() + 1) * 1024;
+            assert_eq!(of(HugePageWish { frames, asked: true }), HugePages::Unavailable);
+        }
+    }
+
+    struct HugePageWish {
+        frames: u32,
+        asked: bool,
+    }
+
+    fn of_meminfo(name: &str) -> usize {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse().unwrap()
+    }
+
+    /// Of the mapping in which an address lies, as the kernel tells (proc(5), smaps).
+    fn kernel_page_size(at: usize) -> usize {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in text.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            if let Some((from, to)) = range
+                && let Ok(from) = usize::from_str_radix(from, 16)
+                && let Ok(to) = usize::from_str_radix(to, 16)
+            {
+                inside = (from..to).contains(&at);
+            } else if inside && let Some(size) = line.strip_prefix("KernelPageSize:") {
+                return size.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024;
+            }
+        }
+        panic!("no mapping has {at:#x}");
     }
 
     /// A received packet's address has its place in the upper bits (unaligned mode); a sent one comes back as it went.

@@ -53,6 +53,7 @@ kernels_named() {
   for algorithm in aes-gcm aes-gmac aes-ctr aes-cbc chacha20-poly1305 sha1 sha2-256 sha2-512; do
     grep -q "crypto:.*$algorithm [a-z]" <<<"$said" || { echo "$algorithm is not named: $said"; return 1; }
   done
+  grep -q "^buffers: normal pages" <<<"$said" || { echo "where the buffers lie is not said: $said"; return 1; }
 }
 sockets_counted() {
   ravelin_do A show ports --json | jq -e 'all(.[]; .counters.rx_ring_full == 0 and .counters.fill_ring_empty >= 0)'

@@ -66,6 +66,7 @@ pub(in crate::driver) fn workers(core: &Core, plane: &Plane, name: Option<&str>)
             id,
             core: core.config.dataplane.cores.get(usize::from(id)).copied().unwrap_or_default(),
             crypto: Some(plane.welcome.crypto.clone()),
+            buffers: Some(plane.welcome.buffers.clone()),
             sas_in: owned(Direction::Inbound),
             sas_out: owned(Direction::Outbound),
             counters: Counter::ALL.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect(),
