@@ -407,7 +407,7 @@ fn json_keys_are_stable() {
     );
     assert_eq!(
         keys(&Answer::Workers(vec![worker(0)])),
-        "conservation core counters crypto drops id sas_in sas_out"
+        "buffers conservation core counters crypto drops id sas_in sas_out"
     );
     assert_eq!(keys(&Answer::Drops(drops())), "conservation ports total workers");
     let text = json(&Answer::Tunnels(vec![tunnel("office", true)])).unwrap();
