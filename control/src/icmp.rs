@@ -7,12 +7,15 @@
 
 mod v6;
 
+use crate::net::arrival;
+use nix::sys::socket::{setsockopt, sockopt};
 use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
 use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::{Bytes, protocol, udp};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// Messages taken in one turn; what comes faster is dropped with the socket's buffer full.
@@ -27,6 +30,8 @@ pub struct TooBig {
     pub remote: IpAddr,
     pub spi: u32,
     pub mtu: u16,
+    /// The device that the message came by; 0: not known.
+    pub device: u32,
 }
 
 /// Raw sockets, read like those of UDP.
@@ -42,6 +47,7 @@ impl Errors {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
         socket.attach_filter(&filter())?;
         socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, six: v6::open().ok() })
     }
 
@@ -64,8 +70,11 @@ impl Errors {
 fn take(socket: &UdpSocket, read: fn(&[u8]) -> Option<TooBig>, out: &mut Vec<TooBig>) {
     let mut buffer = [0; 1500];
     for _ in 0..PER_TURN {
-        let Ok(len) = socket.try_recv(&mut buffer) else { return };
-        out.extend(buffer.get(..len).and_then(read));
+        let Ok(got) = socket.try_io(Interest::READABLE, || arrival::receive(socket, &mut buffer)) else {
+            return;
+        };
+        let notice = buffer.get(..got.length).and_then(read);
+        out.extend(notice.map(|notice| TooBig { device: got.device, ..notice }));
     }
 }
 
@@ -104,6 +113,7 @@ fn read(packet: &[u8]) -> Option<TooBig> {
         remote: quoted.dst.into(),
         spi: quoted.spi,
         mtu: mtu.max(MIN_MTU),
+        device: 0,
     })
 }
 
@@ -186,7 +196,8 @@ mod tests {
 
     #[test]
     fn the_packet_quoted_names_its_sa() {
-        let expected = |mtu| Some(TooBig { local: US.into(), remote: PEER.into(), spi: 0x1234_5678, mtu });
+        let expected =
+            |mtu| Some(TooBig { local: US.into(), remote: PEER.into(), spi: 0x1234_5678, mtu, device: 0 });
         let spi = [0x12, 0x34, 0x56, 0x78];
         assert_eq!(read(&error(50, &spi, 1300)), expected(1300));
         assert_eq!(read(&error(51, &[[4, 4, 0, 0], spi].concat(), 1300)), expected(1300));
@@ -254,6 +265,7 @@ mod tests {
             errors.receive(&mut got);
         }
         let spi = 0x0909_0909;
-        assert_eq!(got, [TooBig { local: local.into(), remote: PEER.into(), spi, mtu: 1200 }]);
+        let device = nix::net::if_::if_nametoindex("lo").unwrap();
+        assert_eq!(got, [TooBig { local: local.into(), remote: PEER.into(), spi, mtu: 1200, device }]);
     }
 }

@@ -265,7 +265,7 @@ impl Installer {
         self.spis.take(sa.inbound_spi);
         let [inbound, outbound] = [specs[0].id, specs[1].id];
         let tunnel = specs[0].tunnel;
-        let way = (specs[0].local.ip(), specs[0].remote.ip());
+        let way = (specs[0].extras.outside, specs[0].local.ip(), specs[0].remote.ip());
         self.pairs.insert(sa.id, Pair { inbound, outbound, tunnel, owner });
         self.installing.push(Installing {
             pair: sa.id,

@@ -7,14 +7,15 @@
 //! too large, as large IKE messages have to be (RFC 7296 §2), and no forged ICMP error makes the kernel believe in a
 //! small path. Over IPv6 routers do not cut, so the kernel must; IKE's own fragments fit every IPv6 path.
 
+pub(crate) mod arrival;
+
 use crate::icmp::{Errors, TooBig};
 use crate::kernel::IKE_MARK;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
-};
+use arrival::Arrival;
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt, sockopt};
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
@@ -53,6 +54,8 @@ pub enum Received {
 pub struct Datagram {
     pub local: SocketAddr,
     pub remote: SocketAddr,
+    /// The index of the device that it came by.
+    pub device: u32,
     /// Without the non-ESP marker.
     pub bytes: Vec<u8>,
 }
@@ -140,10 +143,12 @@ impl Sockets {
         for _ in 0..self.all.len() {
             self.next = (self.next + 1) % self.all.len();
             let Some(port) = self.all.get(self.next) else { continue };
-            match port.socket.try_io(Interest::READABLE, || port.read(&mut self.buffer)) {
+            let read = || arrival::receive(&port.socket, &mut self.buffer);
+            match port.socket.try_io(Interest::READABLE, read) {
                 Ok(read) => {
                     let datagram = self.buffer.get(..read.length);
-                    let datagram = datagram.and_then(|b| judge(b, port.natt, read, &mut self.counts));
+                    let datagram =
+                        datagram.and_then(|b| judge(b, (port.number, port.natt), &read, &mut self.counts));
                     return datagram.map_or(Received::Other, Received::Ike);
                 }
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}
@@ -181,13 +186,6 @@ impl Sockets {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Read {
-    length: usize,
-    local: Option<SocketAddr>,
-    remote: Option<SocketAddr>,
-}
-
 impl Port {
     fn open(number: u16, natt: bool, ipv6: bool) -> Result<Self, NetError> {
         let family = if ipv6 { "IPv6" } else { "IPv4" };
@@ -203,33 +201,7 @@ impl Port {
         Ok(Self { socket, number, natt, ipv6 })
     }
 
-    fn read(&self, buffer: &mut [u8]) -> io::Result<Read> {
-        let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo);
-        let mut parts = [IoSliceMut::new(buffer)];
-        let got = recvmsg::<SockaddrStorage>(
-            self.socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            MsgFlags::MSG_DONTWAIT,
-        )?;
-        let mut local = None;
-        for message in got.cmsgs()? {
-            #[allow(clippy::wildcard_enum_match_arm)] // only what was asked for can come
-            match message {
-                ControlMessageOwned::Ipv4PacketInfo(info) => {
-                    local = Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr))));
-                }
-                ControlMessageOwned::Ipv6PacketInfo(info) => {
-                    local = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
-                }
-                _ => {}
-            }
-        }
-        let local = local.map(|ip| SocketAddr::new(ip, self.number));
-        Ok(Read { length: got.bytes, local, remote: got.address.as_ref().and_then(to_socket_addr) })
-    }
-
-    /// `device`: of several ways to the peer, the one that its tunnels take.
+    /// `device`: the one that the peer's tunnels leave by, where the kernel cannot know.
     fn write(
         &self,
         local: Option<IpAddr>,
@@ -282,18 +254,13 @@ fn bind(number: u16, ipv6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn to_socket_addr(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = storage.as_sockaddr_in().map(|a| SocketAddr::V4((*a).into()));
-    v4.or_else(|| storage.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
-}
-
 /// What a datagram is. On port 4500: IKE behind four zero bytes, a keepalive, or ESP (RFC 3948 §2).
-fn judge(bytes: &[u8], natt: bool, read: Read, counts: &mut Counts) -> Option<Datagram> {
+fn judge(bytes: &[u8], (number, natt): (u16, bool), read: &Arrival, counts: &mut Counts) -> Option<Datagram> {
     let (Some(local), Some(remote)) = (read.local, read.remote) else {
         counts.malformed += 1;
         return None;
     };
-    let unicast = !local.ip().is_multicast() && local.ip() != IpAddr::V4(Ipv4Addr::BROADCAST);
+    let unicast = !local.is_multicast() && local != IpAddr::V4(Ipv4Addr::BROADCAST);
     if !unicast || remote.port() == 0 {
         counts.malformed += 1;
         return None;
@@ -315,7 +282,8 @@ fn judge(bytes: &[u8], natt: bool, read: Read, counts: &mut Counts) -> Option<Da
         }
     };
     counts.received += 1;
-    Some(Datagram { local, remote, bytes: ike.to_vec() })
+    let local = SocketAddr::new(local, number);
+    Some(Datagram { local, remote, device: read.device, bytes: ike.to_vec() })
 }
 
 #[cfg(test)]
@@ -325,14 +293,16 @@ mod tests {
     use std::net::UdpSocket as StdSocket;
     use std::time::Duration;
 
-    fn read(length: usize) -> Read {
-        Read { length, local: "10.0.0.1:4500".parse().ok(), remote: "10.0.0.2:4500".parse().ok() }
+    fn read(length: usize) -> Arrival {
+        let (local, remote) = ("10.0.0.1".parse().ok(), "10.0.0.2:4500".parse().ok());
+        Arrival { length, local, remote, device: 3 }
     }
 
     #[test]
     fn port_4500_tells_ike_esp_and_keepalives_apart() {
         let mut counts = Counts::default();
-        let mut on = |bytes: &[u8]| judge(bytes, true, read(bytes.len()), &mut counts).map(|d| d.bytes);
+        let mut on =
+            |bytes: &[u8]| judge(bytes, (4500, true), &read(bytes.len()), &mut counts).map(|d| d.bytes);
         assert_eq!(on(&[0, 0, 0, 0, 7]), Some(vec![7]));
         assert_eq!(on(&[0xff]), None);
         assert_eq!(on(&[0, 0, 1, 0, 7]), None);
@@ -345,9 +315,9 @@ mod tests {
     #[test]
     fn what_was_sent_to_a_group_is_not_answered() {
         let mut counts = Counts::default();
-        for local in ["224.0.0.1:500", "255.255.255.255:500"] {
-            let read = Read { local: local.parse().ok(), ..read(4) };
-            assert_eq!(judge(&[1; 4], false, read, &mut counts), None);
+        for local in ["224.0.0.1", "255.255.255.255"] {
+            let read = Arrival { local: local.parse().ok(), ..read(4) };
+            assert_eq!(judge(&[1; 4], (500, false), &read, &mut counts), None);
         }
         assert_eq!(counts.malformed, 2);
     }
@@ -357,7 +327,7 @@ mod tests {
         #[test]
         fn every_datagram_is_counted_once(bytes in proptest::collection::vec(any::<u8>(), 0..64), natt: bool) {
             let mut counts = Counts::default();
-            let taken = judge(&bytes, natt, read(bytes.len()), &mut counts).is_some();
+            let taken = judge(&bytes, (500, natt), &read(bytes.len()), &mut counts).is_some();
             let Counts { received, keepalives, esp, malformed, .. } = counts;
             prop_assert_eq!(received + keepalives + esp + malformed, 1);
             prop_assert_eq!(taken, received == 1);
@@ -386,7 +356,10 @@ mod tests {
             };
             assert_eq!(got.local, SocketAddr::from(([127, 0, 0, 77], natt)));
             assert_eq!(got.remote, peer.local_addr().unwrap());
-            assert_eq!(got.bytes, [42]);
+            assert_eq!(
+                (&got.bytes[..], got.device),
+                (&[42][..], nix::net::if_::if_nametoindex("lo").unwrap())
+            );
             assert_eq!(ours.receive(), Received::Nothing);
             ours.send(Some(got.local.ip()), got.remote, true, None, &[0, 0, 0, 0, 43]);
             let mut buffer = [0; 16];

@@ -25,6 +25,6 @@ fn escapes(packet: &Packet, db: &mut SaDb, tables: &Tables) -> bool {
     let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return true };
     let Hop::Port { port: out, .. } = tables.hop(packet.meta.hop) else { return false };
     let peer = |hop| matches!(hop, Hop::Port { port, .. } if port == out);
-    tables.fib.hops(tables.fib.lookup_ip(sa.remote.ip())).any(peer)
-        && !sa.selectors.reaches_everything(packet.meta.ip.v6)
+    let Some((fib, _)) = tables.fib_of(sa.outside) else { return true };
+    fib.hops(fib.lookup_ip(sa.remote.ip())).any(peer) && !sa.selectors.reaches_everything(packet.meta.ip.v6)
 }

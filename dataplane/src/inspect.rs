@@ -65,7 +65,7 @@ impl Ask {
             return Some(Told { xdp: None, step: Some(worker.explain(batch, pool, now, &subject)?) });
         };
         let bytes = if self.subject.ethernet { bytes.clone() } else { worker.dressed(port, bytes) };
-        let steer = worker.steer(&bytes);
+        let steer = worker.steer(port, &bytes);
         let subject = Subject { origin: Origin::Port(port), bytes };
         let step = match steer {
             Steer::ToWorker(_) => Some(worker.explain(batch, pool, now, &subject)?),

@@ -17,6 +17,7 @@ use crate::stats::Stats;
 use crate::verdict::Verdict;
 use piece::{Key, Piece, Place};
 use ravelin_ring::counters::{Counter, Drop};
+use ravelin_ring::msg::VrfId;
 use ravelin_wire::protocol;
 use ravelin_xsk::{Frame, FramePool};
 
@@ -150,7 +151,7 @@ impl Reassembly {
 
     /// The oldest datagram of the source that has most under way: a flood pushes out its own.
     fn evict(&mut self, pool: &mut FramePool, stats: &mut Stats) {
-        let weight = |sender: (bool, u128)| {
+        let weight = |sender: (VrfId, bool, u128)| {
             let of = self.datagrams.iter().filter(move |d| d.key.sender() == sender);
             of.map(|d| 1 + d.parts.len()).sum::<usize>()
         };

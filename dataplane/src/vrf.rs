@@ -1,12 +1,14 @@
 //! VRFs: routes and policies of their own for ports, devices and tunnels that belong to one (R132). What belongs to none is
-//! of the main one, as is everything outside of tunnels.
+//! of the main one.
 //!
 //! Decides: the VRF of a packet, by the way that it came; the routes and policies that hold there. Reads: what was
 //! compiled. Writes: `Meta::vrf`. Never: asked where there is none but the main one; lets a packet change its VRF, unless
-//! a route of that VRF leads out of a port of another.
+//! a route of that VRF leads out of a port of another. What carries packets between gateways is [`outside`]'s.
 
+mod outside;
 mod store;
 
+pub(crate) use outside::{guard, mark};
 pub(crate) use store::Store;
 
 use crate::batch::Batch;
@@ -16,6 +18,7 @@ use crate::sa::SaDb;
 use crate::spd::{Answer, Query, Spd};
 use crate::tables::Tables;
 use ravelin_ring::msg::{InterfaceId, PortId, TunnelId, VrfId};
+use ravelin_wire::{AddrRange, Prefix};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +42,8 @@ struct Vrf {
     hops_from: u32,
     spd: Arc<Spd>,
     tunnels_from: u32,
+    /// On its ports, by policies; by routes into tunnels, and what of those is the kernel's.
+    steered: (Vec<AddrRange>, (Vec<Prefix>, Vec<Prefix>)),
 }
 
 impl Vrfs {
@@ -67,6 +72,12 @@ impl Vrfs {
             Door::Sa | Door::Tun => None,
         };
         found.copied().unwrap_or(VrfId::MAIN)
+    }
+
+    /// What the XDP program of a port of one of these VRFs knows.
+    pub(crate) fn steered_at(&self, port: PortId) -> Option<(&[AddrRange], &(Vec<Prefix>, Vec<Prefix>))> {
+        let vrf = self.get(*self.ports.get(&port)?)?;
+        Some((&vrf.steered.0, &vrf.steered.1))
     }
 
     fn get(&self, id: VrfId) -> Option<&Vrf> {

@@ -188,6 +188,7 @@ impl Way {
     fn join(&mut self, batch: &mut Batch, pool: &mut FramePool, lists: &mut Lists, now: Now) {
         let Self { reassembly, tables, db, flows, stats, .. } = self;
         for at in std::mem::take(&mut lists.classes.fragments) {
+            vrf::mark(batch, at, tables);
             if batch.packets.get(usize::from(at)).is_some_and(|p| reassembly.is_foreign(p)) {
                 classify::leave(batch, at, &mut lists.classes, db, flows);
             } else {
@@ -199,6 +200,9 @@ impl Way {
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, share, .. } = self;
+        if !tables.vrfs.is_empty() {
+            vrf::guard(batch, &lists.classes, db, tables);
+        }
         if db.has_bundles() {
             let means = &mut inbound::bundle::Means { db, tables, flows, engine, stats };
             inbound::bundle::run(batch, &mut lists.classes, means, &mut Resolver { requests, events, now });

@@ -559,9 +559,9 @@ fn xdp_is_asked_too() {
     }));
     a.set(TableCommand::SetNeighbour(Neighbour { port: WAN, addr: addr(INTERNET), mac: mac(20) }));
     a.commit();
-    assert_eq!(a.worker.steer(&ether(&ip(HOST_A, HOST_B, 60))), Steer::ToWorker(Steered::Protected));
-    assert_eq!(a.worker.steer(&ether(&ip(HOST_A, INTERNET, 60))), Steer::Pass);
-    assert_eq!(a.worker.steer(&[0; 20]), Steer::Pass, "not IP");
+    assert_eq!(a.worker.steer(INSIDE, &ether(&ip(HOST_A, HOST_B, 60))), Steer::ToWorker(Steered::Protected));
+    assert_eq!(a.worker.steer(INSIDE, &ether(&ip(HOST_A, INTERNET, 60))), Steer::Pass);
+    assert_eq!(a.worker.steer(INSIDE, &[0; 20]), Steer::Pass, "not IP");
     let bare = ip(HOST_A, HOST_B, 60);
     assert_eq!(a.worker.dressed(WAN, &bare)[..6], mac(2));
 }

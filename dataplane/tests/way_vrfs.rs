@@ -8,6 +8,8 @@
     reason = "a test that meets the unexpected fails; its numbers are small"
 )]
 
+#[path = "way_vrfs/outside.rs"]
+mod outside;
 mod way;
 
 use proptest::prelude::*;
@@ -35,6 +37,8 @@ struct Gate {
     store: TableStore,
     batch: Batch,
     is_a: bool,
+    /// The outside of a tunnel is in the tunnel's VRF.
+    outside: bool,
 }
 
 /// The SPI of an SA.
@@ -49,7 +53,7 @@ impl Gate {
         let pool = Umem::new(config).unwrap().pools(1).remove(0);
         let worker = Worker::new(WorkerConfig { id: WorkerId(0), workers: 1, max_sas: 64 });
         let store = TableStore::with_ports(vec![ReversePath::Strict; 4], None);
-        let mut me = Self { worker, pool, store, batch: Batch::new(), is_a };
+        let mut me = Self { worker, pool, store, batch: Batch::new(), is_a, outside: false };
         me.links();
         for vrf in 0..3 {
             me.vrf(vrf, is_routed);
@@ -155,8 +159,13 @@ impl Gate {
                 keys: KeyMaterial::new(&[vrf as u8 * 2 + u8::from(toward_b) + 1; 20]).unwrap(),
                 ..way::Pair { suite: Suite::Aes128Gcm16, ..way::Pair::default() }.spec(true, direction)
             };
-            let spec = SaSpec { selectors: 1, ..spec };
-            let all = selector("0.0.0.0/0", "0.0.0.0/0");
+            let extras = Extras { outside: VrfId(if self.outside { vrf } else { 0 }), ..spec.extras };
+            let spec = SaSpec { selectors: 1, extras, ..spec };
+            let all = match (self.outside, self.is_a) {
+                (false, _) => selector("0.0.0.0/0", "0.0.0.0/0"),
+                (true, true) => selector("10.1.0.0/24", "10.2.0.0/24"),
+                (true, false) => selector("10.2.0.0/24", "10.1.0.0/24"),
+            };
             self.worker.apply(WorkerCommand::SaSelector { sa: id, selector: all });
             let token = Token(1);
             let done = self.worker.apply(WorkerCommand::InstallSa { token, spec: Box::new(spec) });

@@ -198,6 +198,8 @@ pub struct TunnelStatus {
     pub interface: Option<String>,
     /// Of what goes through it; `None`: the main one.
     pub vrf: Option<String>,
+    /// Of the gateways' addresses; `None`: the main one.
+    pub outside_vrf: Option<String>,
     /// As negotiated, or as configured while down: `10.1.0.0/24 = 10.2.0.0/24`.
     pub selectors: Vec<String>,
     /// Addresses and name servers that the peer gave us, where the tunnel asks for them.

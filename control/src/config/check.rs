@@ -99,7 +99,7 @@ fn peers(config: &Config, findings: &mut Findings) {
     let mut first: HashMap<_, &Tunnel> = HashMap::new();
     for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none() && t.manual.is_none()) {
         let ids = (IdText(&tunnel.local_id).to_string(), IdText(&tunnel.remote_id).to_string());
-        if let Some(other) = first.insert((tunnel.local, tunnel.remote, ids), tunnel) {
+        if let Some(other) = first.insert((&tunnel.outside_vrf, tunnel.local, tunnel.remote, ids), tunnel) {
             let found = format!(
                 "tunnel \"{}\" has the peer and the identities of \"{}\" (line {})",
                 tunnel.name, other.name, other.line

@@ -188,7 +188,7 @@ pub(crate) fn children(
     first: u32,
     findings: &mut Findings,
 ) -> Vec<Tunnel> {
-    let keys = [CHILD_KEYS, TRAVEL_KEYS].concat();
+    let keys = [CHILD_KEYS, TRAVEL_KEYS, &["vrf"]].concat();
     let list = tables(table, "child", "[[tunnel.child]]", MAX_CHILDREN, &keys, findings);
     (first..).zip(&list).filter_map(|(id, table)| child(table, parent, TunnelId(id), findings)).collect()
 }
@@ -198,6 +198,11 @@ fn child(table: &Table<'_>, parent: &Tunnel, id: TunnelId, findings: &mut Findin
     let part = Part::read(table, &parent.ike_proposals, Some(parent), Level::of(parent), findings);
     let asks = !parent.exchanges.addresses.is_empty();
     let selectors = traffic(table, part.mode, Some((parent.local, parent.remote)), asks, findings);
+    if table.get("vrf").is_some() {
+        let cure = "remove it here, or make another [[tunnel]]";
+        let expected = "all children of a tunnel in one VRF, that of the tunnel";
+        findings.error(table.line_of("vrf", findings), "`vrf` of a child", expected, cure);
+    }
     let life = if Life::is_given(table) { Life::read(table, findings) } else { Life::of(parent) };
     Some(Tunnel {
         id,

@@ -4,7 +4,7 @@
 //! Never: fails, except for a tunnel without a secret or with files of keys that cannot be used.
 
 use core::time::Duration;
-use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, Start};
+use ravelin_ike::config::{Child, ChildId, Connection, ConnectionId, Exchanges, Realm, Start};
 use ravelin_ring::msg::{Action, Policy, TableCommand, TunnelId, VrfId};
 use ravelin_ring::setup::{PortSetup, Setup};
 use ravelin_wire::{AddrRange, PortRange, Selector};
@@ -127,7 +127,11 @@ impl Config {
             let further = self.tunnels.iter().filter(|t| t.parent == Some(of.id)).map(child);
             core::iter::once(child(of)).chain(further).collect()
         };
-        let towards = |tunnel: &Tunnel| connection(tunnel, keys.of(tunnel, secrets)?, children(tunnel));
+        let towards = |tunnel: &Tunnel| {
+            let mut one = connection(tunnel, keys.of(tunnel, secrets)?, children(tunnel))?;
+            one.exchanges.realm = Realm(self.outside(tunnel).0);
+            Some(one)
+        };
         let one = |tunnel: &Tunnel| {
             let mut all = tunnel.towards().filter_map(|t| towards(&t));
             let mut first = all.next()?;
@@ -153,7 +157,8 @@ impl Config {
 
     /// What goes into the SA specs of this tunnel.
     pub fn child_settings(&self, tunnel: TunnelId) -> Option<ChildSettings> {
-        self.tunnel_by_id(tunnel).map(Tunnel::settings)
+        let tunnel = self.tunnel_by_id(tunnel)?;
+        Some(ChildSettings { outside: self.outside(tunnel), ..tunnel.settings() })
     }
 
     pub fn tunnel(&self, name: &str) -> Option<&Tunnel> {
@@ -177,9 +182,11 @@ impl Config {
 }
 
 impl Tunnel {
+    /// All that it says itself: in which VRF its gateways are, [`Config::child_settings`] knows.
     pub fn settings(&self) -> ChildSettings {
         ChildSettings {
             tunnel: self.id,
+            outside: VrfId::MAIN,
             replay_window: self.replay_window,
             shared: self.shared,
             tfc: self.tfc,
@@ -237,6 +244,7 @@ fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<C
             addresses: tunnel.exchanges.addresses.clone(),
             redirect_to: tunnel.exchanges.redirect_to,
             own_addresses: tunnel.locals().collect(),
+            realm: Realm::default(),
         },
     })
 }

@@ -197,6 +197,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         filter,
         interface,
         vrf,
+        outside_vrf,
         pool,
         start,
         encapsulation,
@@ -226,6 +227,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         ("ike-proposals", list(ike_proposals, ike_text)),
         ("mode", mode_text(*mode).to_owned()),
         ("vrf", vrf.clone().unwrap_or_default()),
+        ("outside-vrf", outside_vrf.clone().unwrap_or_default()),
         (
             if esp_proposals.iter().any(EspProposal::is_ah) { "ah-proposals" } else { "esp-proposals" },
             list(esp_proposals, esp_text),

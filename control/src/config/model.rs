@@ -9,7 +9,7 @@ use core::time::Duration;
 use ravelin_ike::config::{
     EapMethod, EspProposal, Identity, IkeProposal, Mode, Pool, RedirectTo, Start, When,
 };
-use ravelin_ring::msg::{NatSettings, OuterDf, Rules, TunnelId};
+use ravelin_ring::msg::{NatSettings, OuterDf, Rules, TunnelId, VrfId};
 use ravelin_ring::setup::{Attach, ReversePath};
 use ravelin_wire::Selector;
 use std::borrow::Cow;
@@ -141,8 +141,10 @@ pub struct Tunnel {
     pub filter: Vec<TunnelSelector>,
     /// It is a link of its own, which routes lead into.
     pub interface: Option<TunnelInterface>,
-    /// Of what goes through it; `None`: the main one, as its gateways' always is.
+    /// Of what goes through it; `None`: the main one.
     pub vrf: Option<String>,
+    /// Of the gateways' addresses; `None`: the main one.
+    pub outside_vrf: Option<String>,
     /// Addresses for its peers.
     pub pool: Option<Pool>,
     pub start: Start,
@@ -322,6 +324,8 @@ impl ChildSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildSettings {
     pub tunnel: TunnelId,
+    /// Where the gateways' addresses belong.
+    pub outside: VrfId,
     pub replay_window: u32,
     pub shared: bool,
     pub tfc: u16,

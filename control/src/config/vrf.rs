@@ -4,9 +4,11 @@
 //! Never: asks which tables the kernel has.
 
 use super::diagnostic::Findings;
-use super::model::Config;
+use super::gre::Gre;
+use super::model::{Config, Tunnel};
 use super::reader::Table;
 use super::value::{Bad, nearest, number32, shown, text};
+use ravelin_ike::config::Mode;
 use ravelin_ring::msg::{NatKind, VrfId};
 use toml::de::DeValue;
 
@@ -61,6 +63,11 @@ impl Config {
         let found = self.vrfs.iter().find(|vrf| Some(vrf.name.as_str()) == name);
         found.map_or(VrfId::MAIN, Vrf::id)
     }
+
+    /// Where the addresses of a tunnel's gateways belong (R68).
+    pub fn outside(&self, tunnel: &Tunnel) -> VrfId {
+        self.vrf(tunnel.outside_vrf.as_deref())
+    }
 }
 
 pub(crate) fn check(config: &Config, findings: &mut Findings) {
@@ -78,10 +85,14 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     }
     let ports = config.ports.iter().map(|port| (&port.vrf, port.line));
     let tunnels = config.tunnels.iter().map(|tunnel| (&tunnel.vrf, tunnel.line));
-    let gre = config.gre.iter().map(|gre| (&gre.vrf, gre.device.line));
+    let outsides = config.tunnels.iter().map(|tunnel| (&tunnel.outside_vrf, tunnel.line));
+    let of_gre = config.gre.iter().map(|gre| (&gre.vrf, gre.device.line));
     let names: Vec<&str> = config.vrfs.iter().map(|vrf| vrf.name.as_str()).collect();
-    for (name, line) in
-        ports.chain(tunnels).chain(gre).filter_map(|(name, line)| Some((name.as_ref()?, line)))
+    for (name, line) in ports
+        .chain(tunnels)
+        .chain(outsides)
+        .chain(of_gre)
+        .filter_map(|(name, line)| Some((name.as_ref()?, line)))
     {
         if !names.contains(&name.as_str()) {
             let cure = nearest(name, &names).map(|near| format!("did you mean \"{near}\"?"));
@@ -90,11 +101,54 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
         }
     }
     outside(config, findings);
+    one_vrf(config, findings);
+    gre(config, findings);
     translation(config, findings);
 }
 
-/// Gateways are reached by the main VRF.
+/// IKE and ESP of a tunnel come and go by ports of its `outside-vrf` (R68, R78).
 fn outside(config: &Config, findings: &mut Findings) {
+    for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none()) {
+        let Some(name) = &tunnel.outside_vrf else { continue };
+        if !config.ports.iter().any(|port| port.vrf.as_ref() == Some(name)) {
+            let found = format!("`outside-vrf`: no port is in VRF \"{name}\"");
+            let cure = format!("write vrf = \"{name}\" into the [[port]] by which the peer is reached");
+            findings.error(tunnel.line, found, "a port of that VRF", cure);
+        }
+        if !tunnel.exchanges.addresses.is_empty() {
+            let found = "`outside-vrf` with `request-address`";
+            findings.error(tunnel.line, found, "addresses of the main VRF", "remove one of them");
+        }
+    }
+    for tunnel in config.tunnels.iter().filter(|t| t.outside_vrf.is_some() && t.mode == Mode::Transport) {
+        let found = "`outside-vrf` in transport mode, which protects the host's own packets";
+        let cure = "remove `outside-vrf`, or write mode = \"tunnel\"";
+        findings.error(tunnel.line, found, "gateways of the main VRF", cure);
+    }
+}
+
+/// All inside interfaces of a tunnel are in one VRF (R77).
+fn one_vrf(config: &Config, findings: &mut Findings) {
+    for (n, gre) in config.gre.iter().enumerate().filter(|(_, gre)| gre.protected_by.is_some()) {
+        let other = |it: &&Gre| it.protected_by == gre.protected_by && it.vrf != gre.vrf;
+        if let Some(first) = config.gre.iter().take(n).find(other) {
+            let of = |it: &Gre| it.vrf.as_ref().map_or("the main one".to_owned(), |vrf| format!("\"{vrf}\""));
+            let found = format!(
+                "GRE \"{}\" is in VRF {}, \"{}\" (line {}) in {}, and one tunnel protects both",
+                gre.device.name,
+                of(gre),
+                first.device.name,
+                first.device.line,
+                of(first)
+            );
+            let cure = "give both the same `vrf`, or each a tunnel of its own in `protected-by`";
+            findings.error(gre.device.line, found, "all inside interfaces of a tunnel in one VRF", cure);
+        }
+    }
+}
+
+/// The ends of GRE are reached by the main VRF.
+fn gre(config: &Config, findings: &mut Findings) {
     for gre in &config.gre {
         let by = gre.protected_by.as_deref().and_then(|name| config.tunnel(name));
         if by.is_some_and(|tunnel| tunnel.vrf.is_some()) {

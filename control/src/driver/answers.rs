@@ -198,6 +198,7 @@ fn tunnel(
         one_way_s: core.watch.one_way(now, t.id).as_ref().map(Duration::as_secs),
         interface: t.interface.as_ref().map(|it| it.name.to_string()),
         vrf: t.vrf.clone(),
+        outside_vrf: t.outside_vrf.clone(),
         selectors: match child {
             Some(c) => c.selectors.iter().map(selector_text).collect(),
             None => t.selectors.iter().map(|s| selector_text(&s.selector)).collect(),

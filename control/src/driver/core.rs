@@ -24,7 +24,7 @@ use crate::metrics::{Counter, Metrics};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
 use ravelin_ike::command::{Command, Status};
-use ravelin_ike::config::{Connection, ConnectionId};
+use ravelin_ike::config::{Connection, ConnectionId, Realm};
 use ravelin_ike::endpoint::{Endpoint, EndpointConfig, Transmit};
 use ravelin_ike::event::{Event, RevocationToken};
 use ravelin_ike::keylog::KeyLine;
@@ -168,8 +168,15 @@ impl Core {
         }
     }
 
-    pub(super) fn datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
-        self.endpoint.handle_datagram(now, local, remote, bytes);
+    pub(super) fn datagram(
+        &mut self,
+        now: Instant,
+        realm: Realm,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) {
+        self.endpoint.handle_datagram_of(now, realm, local, remote, bytes);
         self.settle(now);
     }
 
@@ -292,7 +299,8 @@ impl Core {
 
     fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if self.adopting && self.installer.half(report.id).is_none() {
-            return self.installer.adopt(now, worker, report);
+            let outside = self.config.child_settings(self.peers.tunnel(report.tunnel)).map(|s| s.outside);
+            return self.installer.adopt(now, worker, report, outside.unwrap_or_default());
         }
         self.installer.report(report);
         for pair in self.installer.take_alive() {

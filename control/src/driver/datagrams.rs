@@ -5,6 +5,7 @@
 
 use super::Driver;
 use crate::net::Received;
+use ravelin_ike::config::Realm;
 use std::time::{Duration, Instant};
 
 /// A peer's key exchange costs up to some milliseconds.
@@ -17,7 +18,10 @@ impl Driver {
     pub(super) fn datagrams(&mut self, now: Instant) {
         for _ in 0..MOST {
             match self.sockets.receive() {
-                Received::Ike(d) => self.core.datagram(now, d.local, d.remote, &d.bytes),
+                Received::Ike(d) => {
+                    let realm = Realm(self.mirror.model().vrf_of(d.device).0);
+                    self.core.datagram(now, realm, d.local, d.remote, &d.bytes);
+                }
                 Received::Other => {}
                 Received::Nothing => break,
             }
@@ -25,6 +29,8 @@ impl Driver {
                 break;
             }
         }
-        self.core.too_big(now, &self.sockets.too_big());
+        for notice in self.sockets.too_big() {
+            self.core.too_big(now, self.mirror.model().vrf_of(notice.device), &notice);
+        }
     }
 }

@@ -322,10 +322,7 @@ impl Driver {
             None => false,
         };
         self.store_records();
-        while let Some(t) = self.core.poll_transmit() {
-            let device = t.local.and_then(|local| self.mirror.model().uplink(local, t.remote.ip()));
-            self.sockets.send(t.local, t.remote, t.natt, device, &t.datagram());
-        }
+        self.transmit();
     }
 
     /// What the kernel changed, for the data plane; and our own routes, if they depend on it.

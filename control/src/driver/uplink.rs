@@ -1,4 +1,4 @@
-//! Which of our addresses each tunnel goes by: the first of its own that a device which is up has (R59).
+//! Which of our addresses each tunnel goes by: the first of its own that a device which is up has (R59); and by which device.
 //!
 //! Decides: that address, and which ones peers are told of. Reads: the host's addresses. Writes: connections of the engine, which moves what can be moved
 //! (MOBIKE) and makes anew what cannot. Never: takes an address that the configuration does not name.
@@ -6,29 +6,33 @@
 use super::Driver;
 use super::core::Core;
 use crate::config::{Config, Tunnel};
+use crate::kernel::Uplink;
 use ravelin_ike::config::{Connection, ConnectionId};
-use ravelin_ring::msg::TunnelId;
+use ravelin_ring::msg::{TunnelId, VrfId};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 use tracing::info;
 
+/// The host's addresses, each where its device belongs.
+type Usable = BTreeSet<(VrfId, IpAddr)>;
+
 /// Connections by the addresses that there are.
-pub(super) fn localize(config: &Config, usable: &BTreeSet<IpAddr>, connections: &mut [Connection]) {
+pub(super) fn localize(config: &Config, usable: &Usable, connections: &mut [Connection]) {
     for connection in connections {
         let tunnel = config.tunnel_by_id(TunnelId(connection.id.0));
-        if let Some((local, own)) = tunnel.and_then(|t| choose(t, usable)) {
+        if let Some((local, own)) = tunnel.and_then(|t| choose(t, config.outside(t), usable)) {
             go_by(connection, local, own);
         }
     }
 }
 
 /// The one to go by, and all that there are. Where the host has none of them, everything stays as it is.
-fn choose(tunnel: &Tunnel, usable: &BTreeSet<IpAddr>) -> Option<(IpAddr, Vec<IpAddr>)> {
+fn choose(tunnel: &Tunnel, vrf: VrfId, usable: &Usable) -> Option<(IpAddr, Vec<IpAddr>)> {
     if tunnel.exchanges.local_backups.is_empty() {
         return None;
     }
-    let there: Vec<IpAddr> = tunnel.locals().filter(|addr| usable.contains(addr)).collect();
+    let there: Vec<IpAddr> = tunnel.locals().filter(|addr| usable.contains(&(vrf, *addr))).collect();
     Some((*there.first()?, there))
 }
 
@@ -43,6 +47,24 @@ fn go_by(connection: &mut Connection, local: IpAddr, own: Vec<IpAddr>) -> (bool,
 }
 
 impl Driver {
+    /// Datagrams of IKE, each out of its VRF or not at all (R78), and by the way that its tunnel takes.
+    pub(super) fn transmit(&mut self) {
+        while let Some(t) = self.core.poll_transmit() {
+            let vrf = VrfId(t.realm.0);
+            let uplink = t.local.map(|local| self.mirror.model().uplink(vrf, local, t.remote.ip()));
+            let device = match uplink {
+                Some(Uplink::Device(index)) => Some(index),
+                Some(Uplink::Any) => None,
+                None if vrf == VrfId::MAIN => None,
+                Some(Uplink::None) | None => {
+                    self.sockets.counts.send_errors += 1;
+                    continue;
+                }
+            };
+            self.sockets.send(t.local, t.remote, t.natt, device, &t.datagram());
+        }
+    }
+
     /// The host's addresses may have changed.
     pub(super) fn choose_locals(&mut self) {
         let usable = self.mirror.model().usable_addresses().collect();
@@ -51,10 +73,10 @@ impl Driver {
 }
 
 impl Core {
-    fn choose_locals(&mut self, now: Instant, usable: &BTreeSet<IpAddr>) {
+    fn choose_locals(&mut self, now: Instant, usable: &Usable) {
         let mut moved = Vec::new();
         for tunnel in &self.config.tunnels {
-            let Some((local, own)) = choose(tunnel, usable) else { continue };
+            let Some((local, own)) = choose(tunnel, self.config.outside(tunnel), usable) else { continue };
             let Some(connection) = self.connections.get_mut(&ConnectionId(tunnel.id.0)) else { continue };
             let (other, changed) = go_by(connection, local, own);
             if other {

@@ -76,6 +76,7 @@ mod tests {
     fn tunnel(idle_in: Option<u64>, idle_out: Option<u64>) -> TunnelStatus {
         TunnelStatus {
             vrf: None,
+            outside_vrf: None,
             name: "office".into(),
             id: 1,
             state: TunnelState::Up,

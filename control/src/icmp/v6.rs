@@ -4,6 +4,7 @@
 //! Never: goes below 1,280, whatever a router says: every link of IPv6 carries that (RFC 8201 §4).
 
 use super::TooBig;
+use nix::sys::socket::{setsockopt, sockopt};
 use ravelin_wire::icmpv6::PACKET_TOO_BIG;
 use ravelin_wire::{Bytes, ipv6, protocol, udp};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
@@ -17,6 +18,7 @@ pub(super) fn open() -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
     socket.attach_filter(&filter())?;
     socket.set_nonblocking(true)?;
+    setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
     UdpSocket::from_std(socket.into())
 }
 
@@ -62,6 +64,7 @@ pub(super) fn read(message: &[u8]) -> Option<TooBig> {
         remote: address(QUOTE + 24)?.into(),
         spi,
         mtu: u16::try_from(mtu).ok()?.max(MIN_MTU),
+        device: 0,
     })
 }
 
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn the_packet_quoted_names_its_sa() {
         let remote = "2001:db8:ff::2".parse().unwrap();
-        let expected = |mtu| Some(TooBig { local: US.into(), remote, spi: 0x1234_5678, mtu });
+        let expected = |mtu| Some(TooBig { local: US.into(), remote, spi: 0x1234_5678, mtu, device: 0 });
         assert_eq!(read(&error(US, 50, &SPI, 1500, 1400)), expected(1400));
         assert_eq!(read(&error(US, 51, &[[4, 4, 0, 0], SPI].concat(), 1500, 1400)), expected(1400));
         assert_eq!(
@@ -146,6 +149,8 @@ mod tests {
             errors.receive(&mut got);
         }
         let remote = "2001:db8:ff::2".parse().unwrap();
-        assert_eq!(got, [TooBig { local: Ipv6Addr::LOCALHOST.into(), remote, spi: 0x0909_0909, mtu: 1300 }]);
+        let device = nix::net::if_::if_nametoindex("lo").unwrap();
+        let local = Ipv6Addr::LOCALHOST.into();
+        assert_eq!(got, [TooBig { local, remote, spi: 0x0909_0909, mtu: 1300, device }]);
     }
 }

@@ -2,7 +2,7 @@
 
 use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::event::ChildSaId;
-use ravelin_ring::msg::{Direction, Mode, SaId, SaReport, SaSpec, Suite, TunnelId, WorkerId};
+use ravelin_ring::msg::{Direction, Mode, SaId, SaReport, SaSpec, Suite, TunnelId, VrfId, WorkerId};
 use ravelin_wire::Spi;
 use std::time::Instant;
 
@@ -22,6 +22,8 @@ pub struct Half {
     pub leaving: bool,
     pub esn: bool,
     pub replay_window: u32,
+    /// Where its gateways' addresses belong.
+    pub outside: VrfId,
 }
 
 pub(super) fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &SaSpec) -> Half {
@@ -37,6 +39,7 @@ pub(super) fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &Sa
         leaving: false,
         esn: spec.esn,
         replay_window: spec.replay_window,
+        outside: spec.extras.outside,
     }
 }
 

@@ -8,7 +8,8 @@ use super::half::{half_of, mode_of, suite_of};
 use super::{Installer, Waiting};
 use crate::config::{ManualSa, Tunnel};
 use ravelin_ring::msg::{
-    Direction, Extras, KeyMaterial, Outcome, Protocol, Rules, SaId, SaSpec, TunnelId, WorkerCommand, WorkerId,
+    Direction, Extras, KeyMaterial, Outcome, Protocol, Rules, SaId, SaSpec, TunnelId, VrfId, WorkerCommand,
+    WorkerId,
 };
 use ravelin_wire::Selector;
 use sha2::{Digest, Sha256};
@@ -62,14 +63,14 @@ impl Manual {
 }
 
 impl ManualSas {
-    /// `None`: it has no manual SAs, or their keys are not known.
-    pub fn of(tunnel: &Tunnel) -> Option<Self> {
+    /// `None`: it has no manual SAs, or their keys are not known. `outside`: where its gateways are.
+    pub fn of(tunnel: &Tunnel, outside: VrfId) -> Option<Self> {
         let manual = tunnel.manual.as_ref()?;
         let mut specs = Vec::new();
         for direction in [Direction::Inbound, Direction::Outbound] {
             let mut around = None;
             for sa in manual.sas() {
-                let mut spec = spec(tunnel, sa, direction, manual.is_bundle())?;
+                let mut spec = spec(tunnel, sa, direction, (manual.is_bundle(), outside))?;
                 spec.extras.partner = around;
                 around = Some(spec.id);
                 specs.push(spec);
@@ -91,7 +92,12 @@ impl ManualSas {
     }
 }
 
-fn spec(tunnel: &Tunnel, sa: &ManualSa, direction: Direction, bundle: bool) -> Option<SaSpec> {
+fn spec(
+    tunnel: &Tunnel,
+    sa: &ManualSa,
+    direction: Direction,
+    (bundle, outside): (bool, VrfId),
+) -> Option<SaSpec> {
     let [key_in, key_out] = sa.keys.as_ref()?;
     let (spi, key) = match direction {
         Direction::Inbound => (sa.spi_in, key_in),
@@ -120,6 +126,7 @@ fn spec(tunnel: &Tunnel, sa: &ManualSa, direction: Direction, bundle: bool) -> O
         extras: Extras {
             multipath: if sa.proposal.is_ah() { 0 } else { travel.multipath },
             rules: if outer { Rules::default() } else { travel.rules },
+            outside,
             ..Extras::default()
         },
         soft_bytes: 0,
@@ -140,7 +147,7 @@ fn id_of(spec: &SaSpec, tunnel: &Tunnel, bundle: bool) -> SaId {
     let shape = format!(
         "{:?} {direction:?} {spi:?} {suite:?} {local} {remote} {mode:?} {tunnel_mtu} {outer_df:?} {:?} {bundle} {:?}",
         spec.tunnel,
-        (extras.rules, extras.multipath),
+        (extras.rules, extras.multipath, extras.outside),
         tunnel.selectors.iter().map(|s| s.selector).collect::<Vec<_>>(),
     );
     hash.update(shape.as_bytes());

@@ -5,7 +5,7 @@
 
 use super::{Installer, Waiting};
 use crate::icmp::TooBig;
-use ravelin_ring::msg::{Direction, SaId, WorkerCommand, WorkerId};
+use ravelin_ring::msg::{Direction, SaId, VrfId, WorkerCommand, WorkerId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 /// RFC 1191 §6.3 recommends it: the way may have become wider.
 const BELIEVED: Duration = Duration::from_secs(600);
 
-/// From us to a peer.
-type Way = (IpAddr, IpAddr);
+/// From us to a peer, in the VRF where both are.
+type Way = (VrfId, IpAddr, IpAddr);
 
 /// No larger than the number of outbound SAs.
 #[derive(Debug, Default)]
 pub(super) struct Paths(BTreeMap<Way, (u16, Instant)>);
 
 impl Installer {
-    /// A router dropped a packet of ours. True: an SA of ours leaves by that way, and the way is narrower than was known.
-    pub fn too_big(&mut self, now: Instant, notice: &TooBig) -> bool {
-        let way = (notice.local, notice.remote);
+    /// A router of this VRF dropped a packet of ours. True: an SA of ours leaves by that way, and the way is narrower than was known.
+    pub fn too_big(&mut self, now: Instant, vrf: VrfId, notice: &TooBig) -> bool {
+        let way = (vrf, notice.local, notice.remote);
         let ours = self.leaving_by(way).any(|(_, spi, _)| spi == notice.spi);
         let narrower = self.paths.0.get(&way).is_none_or(|(mtu, _)| notice.mtu < *mtu);
         if !ours || !narrower {
@@ -65,7 +65,7 @@ impl Installer {
         let outbound = self.halves.values().filter(|half| half.direction == Direction::Outbound);
         outbound.filter_map(move |half| {
             let report = half.report.as_ref()?;
-            let same = (report.local.ip(), report.remote.ip()) == way;
+            let same = (half.outside, report.local.ip(), report.remote.ip()) == way;
             same.then_some((half.id, half.spi.get(), half.worker))
         })
     }

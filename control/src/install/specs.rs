@@ -46,6 +46,7 @@ impl Installer {
                     shared: settings.shared,
                     rules: settings.travel.rules,
                     partner: None,
+                    outside: settings.outside,
                 },
                 soft_bytes: bytes,
                 hard_bytes: settings.bytes.hard,

@@ -4,7 +4,7 @@ use ravelin_ike::config::{Encryption, EspProposal, Integrity};
 use ravelin_ike::endpoint::SpiSource;
 use ravelin_ike::event::ChildKeys;
 use ravelin_ike::record::PairRef;
-use ravelin_ring::msg::OuterDf;
+use ravelin_ring::msg::{OuterDf, VrfId};
 use ravelin_ring::msg::{SaReport, Suite};
 use ravelin_wire::Spi;
 use ravelin_wire::{AddrRange, PortRange, Selector};
@@ -102,6 +102,7 @@ impl Bed {
 fn settings() -> ChildSettings {
     ChildSettings {
         tunnel: TunnelId(3),
+        outside: VrfId::MAIN,
         replay_window: 1024,
         shared: false,
         tfc: 600,

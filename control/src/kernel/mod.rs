@@ -20,7 +20,7 @@ mod devices;
 pub use devices::{TunnelDevice, apply as set_devices, delete as delete_device};
 pub use failclosed::{FailClosed, ProtectedRoute, ProtectedRoutes};
 pub use mirror::{KernelError, Mirror};
-pub use model::{Change, KernelRoute, Link, Model, Table, Target};
+pub use model::{Change, KernelRoute, Link, Model, Table, Target, Uplink};
 pub use prefixes::prefixes_of;
 pub use release::{Released, release};
 

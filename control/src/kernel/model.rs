@@ -122,8 +122,7 @@ impl Model {
 
     /// An address of a device that belongs to the VRF: the kernel has all of them in one table, unless it has the VRF, too.
     fn is_own(&self, vrf: VrfId, prefix: &Prefix) -> bool {
-        let of = |index: &u32| self.links.get(index).and_then(|link| self.vrfs.members.get(&link.name));
-        let own = |(index, addr): &(u32, IpAddr)| *addr == prefix.addr() && of(index) == Some(&vrf);
+        let own = |(index, addr): &(u32, IpAddr)| *addr == prefix.addr() && self.vrf_of(*index) == vrf;
         single(prefix.addr()) == Some(*prefix) && self.addresses.iter().any(own)
     }
 
@@ -192,9 +191,16 @@ impl Model {
     }
 
     /// Those of devices that are up: what is sent from there can leave.
-    pub fn usable_addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn usable_addresses(&self) -> impl Iterator<Item = (VrfId, IpAddr)> {
         let up = |index: &u32| self.links.get(index).is_some_and(|l| l.up);
-        self.addresses.iter().filter(move |(index, _)| up(index)).map(|(_, addr)| *addr)
+        let usable = self.addresses.iter().filter(move |(index, _)| up(index));
+        usable.map(|(index, addr)| (self.vrf_of(*index), *addr))
+    }
+
+    /// Where the device with this index belongs.
+    pub fn vrf_of(&self, index: u32) -> VrfId {
+        let vrf = self.links.get(&index).and_then(|link| self.vrfs.members.get(&link.name));
+        vrf.copied().unwrap_or(VrfId::MAIN)
     }
 
     /// Where what is for `addr` goes: by the longest prefix that holds it.
@@ -370,6 +376,8 @@ impl Model {
 }
 
 mod paths;
+
+pub use paths::Uplink;
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,7 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         one_way_s: None,
         interface: None,
         vrf: None,
+        outside_vrf: None,
         selectors: vec!["10.1.0.0/24 = 10.2.0.0/24".into(), "10.1.1.0/24 = 10.2.0.0/24".into()],
         addresses: if up { vec!["10.3.0.8".into()] } else { vec![] },
         dns: if up { vec!["10.1.0.53".into(), "10.1.0.54".into()] } else { vec![] },
@@ -393,7 +394,7 @@ fn json_keys_are_stable() {
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
         "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_resumed ike_spi_local ike_spi_remote ike_suite ike_ticket_for_s interface \
-         last_error last_error_age_s local local_id mode name one_way_s peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
+         last_error last_error_age_s local local_id mode name one_way_s outside_vrf peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out vrf"
     );
     assert_eq!(

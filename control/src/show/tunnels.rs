@@ -61,6 +61,7 @@ fn detail(t: &TunnelStatus) -> String {
     ];
     lines.extend(t.interface.iter().map(|device| ("interface", device.clone())));
     lines.extend(t.vrf.iter().map(|vrf| ("VRF", vrf.clone())));
+    lines.extend(t.outside_vrf.iter().map(|vrf| ("outside VRF", vrf.clone())));
     lines.extend(t.selectors.iter().map(|selector| ("selector", selector.clone())));
     for (what, list) in [("address", &t.addresses), ("DNS", &t.dns)] {
         if !list.is_empty() {

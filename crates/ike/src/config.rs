@@ -6,7 +6,7 @@ mod exchanges;
 pub use auth::{
     EapClient, EapMethod, EapServer, EapTls, LocalAuth, OwnKey, Ppk, RemoteAuth, Revocation, Trust, When,
 };
-pub use exchanges::{Exchanges, RedirectAt, RedirectTo};
+pub use exchanges::{Exchanges, Realm, RedirectAt, RedirectTo};
 
 use crate::cert::DnPattern;
 use core::fmt;

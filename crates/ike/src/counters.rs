@@ -41,6 +41,7 @@ counters! {
     MalformedAuthentic "malformed_authentic" "Messages of an authenticated peer that broke the format",
     WrongVersion "wrong_version" "Messages of another major version",
     UnknownSpi "unknown_spi" "Messages for an IKE SA that does not exist",
+    WrongRealm "wrong_realm" "Messages for an IKE SA of another VRF",
     BadIntegrity "bad_integrity" "Messages whose checksum did not match",
     OutOfWindow "out_of_window" "Messages with a message id outside the window",
     OutOfPlace "out_of_place" "Messages that the state of the SA does not allow",

@@ -25,11 +25,11 @@ pub(crate) use shared::{Action, Cx};
 pub use survival::{Record, Taken};
 
 use crate::command::Command;
-use crate::config::ConnectionId;
+use crate::config::{ConnectionId, Realm};
 use crate::cookie::Cookies;
 use crate::counters::{Counter, Counters};
 use crate::event::{Event, IkeSaId};
-use crate::ike_sa::IkeSa;
+use crate::ike_sa::{IkeSa, Via};
 use crate::snapshot::Snapshot;
 use connections::{ConnectionAlarms, Wanted};
 use core::fmt;
@@ -87,8 +87,20 @@ impl Endpoint {
     /// A datagram without the non-ESP marker; `local.port()` tells by which port it came, and `local.ip()` must be the
     /// address it was sent to.
     pub fn handle_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        self.handle_datagram_of(now, Realm::default(), local, remote, bytes);
+    }
+
+    /// [`Self::handle_datagram`] where there are several realms.
+    pub fn handle_datagram_of(
+        &mut self,
+        now: Instant,
+        realm: Realm,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) {
         self.shared.count(Counter::MessagesIn);
-        self.on_datagram(now, local, remote, bytes);
+        self.on_datagram(now, Via { local, remote, realm }, bytes);
         self.settle(now);
     }
 

@@ -15,7 +15,7 @@ pub use bytes::Clock;
 pub(crate) use bytes::{Out, bytes_of, ip_of, socket_of, wiped_of};
 pub use refs::{PairRef, PeerOf};
 
-use crate::config::{Connection, ConnectionId, EapTls, IkeProposal, LocalAuth, RemoteAuth};
+use crate::config::{Connection, ConnectionId, EapTls, IkeProposal, LocalAuth, Realm, RemoteAuth};
 use crate::crypto::cipher::Protection;
 use crate::crypto::keys::IkeKeys;
 use crate::crypto::{Wiped, prf};
@@ -164,7 +164,7 @@ pub(crate) fn read<'c>(
         return Err(Refused::Connection);
     }
     let connection = assigned.narrow(&connection);
-    let window = Window::read(&mut r, now)?;
+    let window = Window::read(&mut r, connection.exchanges.realm, now)?;
     let proposal = *connection.proposals.get(usize::from(r.u8()?)).ok_or(Refused::Malformed)?;
     let keys = read_keys(&mut r, &proposal)?;
     let peer_id = Id { kind: r.u8()?, data: bytes_of(&mut r)?.to_vec() };
@@ -247,6 +247,9 @@ pub(crate) fn fingerprint(c: &Connection) -> [u8; 32] {
     }
     for address in &c.exchanges.addresses {
         part(&mut sha, 17, address.to_string().as_bytes());
+    }
+    if c.exchanges.realm != Realm(0) {
+        part(&mut sha, 18, &c.exchanges.realm.0.to_be_bytes());
     }
     if let Some(ppk) = &c.ppk {
         part(&mut sha, 12 + u8::from(ppk.required), &ppk.id);

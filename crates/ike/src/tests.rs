@@ -27,6 +27,7 @@ mod renewal;
 mod mobike;
 mod redirect;
 mod resume;
+mod realms;
 
 pub(crate) use pair::Spis;
 

@@ -191,6 +191,8 @@ named! {
         AhMissing = "ah_missing",
         /// In the AH of a bundle was something else than its ESP.
         BundleMismatch = "bundle_mismatch",
+        /// ESP or AH that came by a port of another VRF than the outside of its SA is in.
+        VrfOutside = "vrf_outside",
     }
 }
 

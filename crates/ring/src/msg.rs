@@ -32,7 +32,7 @@ pub struct WorkerId(pub u16);
 pub struct VrfId(pub u16);
 
 impl VrfId {
-    /// Of everything that belongs to no other, and of what is outside of tunnels.
+    /// Of everything that belongs to no other.
     pub const MAIN: Self = Self(0);
 }
 

@@ -77,7 +77,7 @@ fn outer(
     resolver: &mut Resolver<'_>,
 ) -> Result<Option<Outer>, Drop> {
     let remote = sa.remote.ip();
-    match tables.way_between(sa.local.ip(), remote) {
+    match tables.way_outside(sa.outside, sa.local.ip(), remote) {
         Hop::Port { port, gateway } => {
             let next = gateway.unwrap_or(remote);
             let (link, mac) = match route::neighbour(tables, port, next, resolver) {

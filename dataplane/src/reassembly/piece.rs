@@ -5,6 +5,7 @@
 
 use crate::packet::Packet;
 use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::VrfId;
 use ravelin_wire::extension::Extensions;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::ipv6::{self, Ipv6};
@@ -19,6 +20,8 @@ const LONGEST: usize = u16::MAX as usize;
 /// By what fragments know each other (RFC 791 §2.3, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Key {
+    /// The same addresses may be others' in another VRF.
+    vrf: VrfId,
     v6: bool,
     src: u128,
     dst: u128,
@@ -29,8 +32,8 @@ pub(super) struct Key {
 
 impl Key {
     /// What one sender has for itself: of IPv6 a whole network, any address of which it can write (RFC 4291 §2.5.4).
-    pub(super) const fn sender(&self) -> (bool, u128) {
-        (self.v6, if self.v6 { self.src >> 64 } else { self.src })
+    pub(super) const fn sender(&self) -> (VrfId, bool, u128) {
+        (self.vrf, self.v6, if self.v6 { self.src >> 64 } else { self.src })
     }
 }
 
@@ -53,7 +56,8 @@ pub(super) struct Piece {
 impl Piece {
     pub(super) fn of(packet: &Packet) -> Result<Self, Drop> {
         let data = packet.frame.data();
-        let (piece, before) = if packet.meta.ip.v6 { Self::v6(data) } else { Self::v4(data) }?;
+        let (mut piece, before) = if packet.meta.ip.v6 { Self::v6(data) } else { Self::v4(data) }?;
+        piece.key.vrf = packet.meta.vrf;
         let Place { from, to, last } = piece.place;
         // All but the last are of whole units, and none ends where no datagram does.
         let odd = !last && !to.is_multiple_of(8);
@@ -64,7 +68,7 @@ impl Piece {
     fn v4(data: &[u8]) -> Result<(Self, usize), Drop> {
         let ip = Ipv4::parse(data).map_err(|_| Drop::Malformed)?;
         let (src, dst) = (ip.src().to_bits().into(), ip.dst().to_bits().into());
-        let key = Key { v6: false, src, dst, id: ip.id().into(), protocol: ip.protocol() };
+        let key = Key { vrf: VrfId::MAIN, v6: false, src, dst, id: ip.id().into(), protocol: ip.protocol() };
         let from = usize::from(ip.fragment_offset());
         let place = Place { from, to: from + ip.payload().len(), last: !ip.mf() };
         Ok((Self { key, place, header: ip.header_len() }, ip.header_len()))
@@ -74,7 +78,7 @@ impl Piece {
         let ip = Ipv6::parse(data).map_err(|_| Drop::Malformed)?;
         let fragment = ip.chain().fragment.ok_or(Drop::Malformed)?;
         let (src, dst) = (ip.src().to_bits(), ip.dst().to_bits());
-        let key = Key { v6: true, src, dst, id: fragment.id, protocol: 0 };
+        let key = Key { vrf: VrfId::MAIN, v6: true, src, dst, id: fragment.id, protocol: 0 };
         let header = fragment.at + FRAGMENT_HEADER;
         let from = usize::from(fragment.offset);
         let to = from + ip.total_len().checked_sub(header).ok_or(Drop::Malformed)?;

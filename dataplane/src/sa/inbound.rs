@@ -6,7 +6,7 @@ use crate::classify::v6::folded;
 use crate::spd::SaSelectors;
 use ravelin_crypto::Key;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::{Mode, Rules, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, Rules, SaId, SaSpec, TunnelId, VrfId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ pub(crate) struct InboundSa {
     pub(crate) mode: Mode,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// Its packets come by ports of this VRF.
+    pub(crate) outside: VrfId,
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
@@ -83,6 +85,7 @@ impl InboundSa {
             mode: spec.mode,
             local: spec.local,
             remote: spec.remote,
+            outside: spec.extras.outside,
             selectors,
             limits: Limits::new(spec),
             rules: spec.extras.rules,

@@ -3,7 +3,7 @@
 use super::Limits;
 use crate::spd::SaSelectors;
 use ravelin_crypto::{Key, Suite as Algorithms};
-use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, Rules, SaId, SaSpec, TunnelId};
+use ravelin_ring::msg::{Mode, OuterDf, PortId, Protocol, Rules, SaId, SaSpec, TunnelId, VrfId};
 use ravelin_wire::ah;
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::{self, Ipv4Header};
@@ -145,6 +145,8 @@ pub(crate) struct OutboundSa {
     pub(crate) algorithms: Algorithms,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    /// Whose routes lead to the peer.
+    pub(crate) outside: VrfId,
     pub(crate) tunnel_mtu: u16,
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
@@ -182,6 +184,7 @@ impl OutboundSa {
             algorithms,
             local: spec.local,
             remote: spec.remote,
+            outside: spec.extras.outside,
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
             rules: spec.extras.rules,

@@ -5,7 +5,7 @@
 
 use super::{TableStore, Tables};
 use crate::nat::steer::port_ranges;
-use ravelin_ring::msg::Interface;
+use ravelin_ring::msg::{Interface, PortId};
 use ravelin_wire::classify::{Steer, SteerTables, classify};
 use ravelin_wire::{AddrRange, PortRanges, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,25 +34,47 @@ impl TableStore {
 }
 
 impl Tables {
-    pub(crate) fn steer(&self, frame: &[u8]) -> Steer {
-        classify(frame, self)
+    pub(crate) fn steer(&self, port: PortId, frame: &[u8]) -> Steer {
+        let tables = self;
+        let at = match self.vrfs.steered_at(port) {
+            Some((protected, routed)) => Program { tables, protected, outside: &[], routed },
+            None => Program {
+                tables,
+                protected: &self.protected,
+                outside: &self.translated.outside,
+                routed: &self.routed,
+            },
+        };
+        classify(frame, &at)
     }
+}
 
+/// What the program of one port knows: policies and routes are those of the port's VRF.
+struct Program<'t> {
+    tables: &'t Tables,
+    protected: &'t [AddrRange],
+    /// Addresses that stand for others.
+    outside: &'t [AddrRange],
+    /// Into tunnels, and what of that is the kernel's.
+    routed: &'t (Vec<Prefix>, Vec<Prefix>),
+}
+
+impl Program<'_> {
     fn protects(&self, addr: IpAddr) -> bool {
-        let (steered, exempt) = &*self.routed;
+        let (steered, exempt) = self.routed;
         let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
-        self.protected.iter().chain(&self.translated.outside).any(|range| range.contains(addr))
+        self.protected.iter().chain(self.outside).any(|range| range.contains(addr))
             || longest(steered).is_some_and(|len| longest(exempt).is_none_or(|other| len >= other))
     }
 }
 
-impl SteerTables for Tables {
+impl SteerTables for Program<'_> {
     fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
-        self.is_gateway(addr.to_bits())
+        self.tables.is_gateway(addr.to_bits())
     }
 
     fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
-        Self::is_gateway_v6(self, addr.to_bits())
+        self.tables.is_gateway_v6(addr.to_bits())
     }
 
     fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
@@ -64,22 +86,23 @@ impl SteerTables for Tables {
     }
 
     fn udp_encap_port(&self) -> Option<u16> {
-        self.udp_encap_port
+        self.tables.udp_encap_port
     }
 
     fn terminates_gre(&self) -> bool {
-        !self.gre.is_empty()
+        !self.tables.gre.is_empty()
     }
 
     fn translates(&self) -> bool {
-        !self.translated.inside.is_empty() || !self.translated.own.is_empty()
+        let translated = &self.tables.translated;
+        !translated.inside.is_empty() || !translated.own.is_empty()
     }
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
-        self.translated.inside.iter().any(|range| range.contains(addr.into()))
+        self.tables.translated.inside.iter().any(|range| range.contains(addr.into()))
     }
 
     fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
-        self.translated.own.get(&addr).map(|list| port_ranges(list))
+        self.tables.translated.own.get(&addr).map(|list| port_ranges(list))
     }
 }

@@ -160,7 +160,15 @@ impl Store {
             out.tunnels.extend_from_slice(spd.tunnels());
             let places = fib.places();
             let tunnels_from = u32::try_from(before).unwrap_or(u32::MAX);
-            out.list.push(Vrf { id, fib: Arc::new(fib), hops_from, spd: Arc::new(spd), tunnels_from });
+            let steered = (self.ranges(id).to_vec(), self.routed(id));
+            out.list.push(Vrf {
+                id,
+                fib: Arc::new(fib),
+                hops_from,
+                spd: Arc::new(spd),
+                tunnels_from,
+                steered,
+            });
             hops_from = hops_from.saturating_add(places);
         }
         out

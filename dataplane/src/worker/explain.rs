@@ -47,9 +47,9 @@ impl Worker {
         [&header.to_bytes()[..], bare].concat()
     }
 
-    /// What the XDP program does with a frame, by the tables of this worker.
-    pub fn steer(&self, frame: &[u8]) -> Steer {
-        self.way.tables.steer(frame)
+    /// What the XDP program of a port does with a frame, by the tables of this worker.
+    pub fn steer(&self, port: ravelin_ring::msg::PortId, frame: &[u8]) -> Steer {
+        self.way.tables.steer(port, frame)
     }
 
     /// Call between batches, with an empty one. `None`: there is no frame for it, or it is too long for one.

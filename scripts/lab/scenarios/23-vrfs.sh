@@ -1,8 +1,11 @@
-# VRFs: two customers with the same networks on both sides, a tunnel each, by policy and by route; nothing crosses
+# VRFs: two customers with the same networks on both sides, a tunnel each, by policy and by route; nothing crosses. Then each
+# tunnel's outside moves into its VRF too, to an uplink of its own, where the gateways have the same addresses.
 scenario() {
   local side
   customer red 1
   customer blue 2
+  uplink red 1
+  uplink blue 2
   watch_start
   for side in A B; do vrf_config $side; done
   ravelin_start B
@@ -31,6 +34,7 @@ scenario() {
   ipn gwB route add "$NET_B" dev lan2 table 102
   check "blue with its route: there is a way" wait_path blueA "$HOST_B" 20
   equal "blue with its route: pings" 20 "$(pings blueA "$HOST_B" 20)"
+  outside_in_vrfs
   check_conservation A
   check_conservation B
   # R307: neither process: what the tables hold leads nowhere.
@@ -39,6 +43,94 @@ scenario() {
   equal "both processes killed: no ping of either" "0 0" "$(pings redA "$HOST_B" 2 -W 1) $(pings blueA "$HOST_B" 2 -W 1)"
   watch_stop
   check_wan
+}
+
+# R68, R78: by a reload at both gateways.
+outside_in_vrfs() {
+  local side other before
+  for side in A B; do
+    "$PY" - "$LAB/ravelin$side/ravelin.toml" <<'PYTHON'
+import re, sys
+text = open(sys.argv[1]).read()
+head, *tunnels = text.split("[[tunnel]]")
+tunnels = [re.sub(r'^vrf = (.*)$', r'vrf = \1\noutside-vrf = \1', t, flags=re.M) for t in tunnels]
+open(sys.argv[1], "w").write("[[tunnel]]".join([head, *tunnels]))
+PYTHON
+    signal_process "control$side" HUP
+  done
+  check "both are in their VRFs" wait_until 30 both_outside
+  ravelin_do A up red >/dev/null
+  for side in red blue; do
+    check "$side: there is a way by its own uplink" wait_path "${side}A" "$HOST_B" 30
+  done
+  wan_settle
+  before=$(wan_count esp)
+  for side in red blue; do
+    equal "$side: pings by its own uplink" 20 "$(pings "${side}A" "$HOST_B" 20 -s 1000)"
+    equal "$side: who is there" "$side" "$(who "${side}A" "$HOST_B")"
+  done
+  wan_settle
+  equal "no ESP crossed the main VRF's wan meanwhile" "$before" "$(wan_count esp)"
+  for side in red blue; do
+    stop_process "seen.$side"
+    at_least "$side: IKE on its own uplink" 4 "$(seen $side 'udp port 500')"
+    at_least "$side: ESP on its own uplink" 40 "$(seen $side 'ip proto 50')"
+  done
+  equal "no SPI is on both uplinks" 0 "$(comm -12 <(spis red) <(spis blue) | wc -l)"
+  # What red's peer sent, once more, where blue's is: the same addresses, and an SPI that this gateway has.
+  other=$(drops_of B vrf_outside)
+  stray_esp
+  check "red's ESP on blue's uplink is dropped as that" wait_until 10 drops_grew B vrf_outside "$other"
+  ipn ispred link set toA down
+  check "red without its uplink: its way ends" wait_no_path redA "$HOST_B"
+  equal "red without its uplink: blue's pings" 20 "$(pings blueA "$HOST_B" 20)"
+  ipn ispred link set toA up
+  check "red with its uplink: there is a way" wait_path redA "$HOST_B" 30
+}
+
+both_outside() { # at both gateways
+  local side
+  for side in A B; do
+    [ "$(ravelin_json $side tunnels | jq -r '[.[] | .outside_vrf] | join(" ")')" = "red blue" ] || return 1
+  done
+}
+seen() { tcpdump -nr "$LAB/$1.pcap" "$2" 2>/dev/null | wc -l; } # UPLINK FILTER
+spis() { tcpdump -nr "$LAB/$1.pcap" 'ip proto 50' 2>/dev/null | sed -n 's/.*spi=\(0x[0-9a-f]*\).*/\1/p' | sort -u; }
+drops_grew() { [ "$(drops_of "$1" "$2")" -gt "$3" ]; }
+
+# One frame from A to B of what was seen on red's uplink, as it was, on blue's.
+stray_esp() {
+  in_ns ispblue "$PY" - "$LAB/red.pcap" "$(mac_of gwB wan2)" <<'PYTHON'
+import socket, struct, sys
+data, at, frames = open(sys.argv[1], "rb").read(), 24, []
+while at < len(data):
+    n = struct.unpack_from("<I", data, at + 8)[0]
+    frames.append(data[at + 16:at + 16 + n])
+    at += 16 + n
+esp = [f for f in frames if f[12:14] == b"\x08\x00" and f[23] == 50 and f[26:30] == socket.inet_aton("198.18.0.1")]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("toB", 0))
+s.send(bytes.fromhex(sys.argv[2].replace(":", "")) + esp[-1][6:])
+PYTHON
+}
+
+# uplink NAME N: the gateways' ports wanN, with the addresses that they have on the wan, in an ISP's network of their own
+uplink() {
+  local side own
+  make_ns "isp$1"
+  ipn "isp$1" link add br0 type bridge mcast_snooping 0
+  ipn "isp$1" link set br0 up
+  for side in A B; do
+    [ $side = A ] && own=$OUT_A || own=$OUT_B
+    make_link "gw$side" "wan$2" "isp$1" "to$side"
+    ipn "isp$1" link set "to$side" master br0
+    ipn "gw$side" addr add "$own/32" dev "wan$2"
+    ipn "gw$side" route add "${OUT_A%.*}.0/24" dev "wan$2" table "10$2"
+    ipn "gw$side" rule add oif "wan$2" lookup "10$2" pref $((1010 + $2))
+    ipn "gw$side" rule add iif "wan$2" lookup "10$2" pref $((1020 + $2))
+  done
+  start_process "seen.$1" "isp$1" tcpdump --immediate-mode -i br0 -s 1600 -U -w "$LAB/$1.pcap" 'udp port 500 or udp port 4500 or ip proto 50'
+  wait_until 10 test -s "$LAB/$1.pcap" || die "the capture of $1's uplink did not start"
 }
 
 both_up() { [ "$(ravelin_json A tunnels | jq -r '[.[] | select(.state == "up")] | length')" = 2 ]; }
@@ -88,7 +180,8 @@ file, near, far = sys.argv[1:]
 text = open(file).read()
 ports = '[[vrf]]\nname = "red"\ntable = 101\n\n[[vrf]]\nname = "blue"\ntable = 102\n\n'
 for n, name in ((1, "red"), (2, "blue")):
-    ports += f'[[port]]\nname = "lan{n}"\nvrf = "{name}"\n\n'
+    for port in ("lan", "wan"):
+        ports += f'[[port]]\nname = "{port}{n}"\nvrf = "{name}"\n\n'
 red = f'vrf = "red"\nselectors = [{{ local = "{near}", remote = "{far}" }}]'
 blue = f'vrf = "blue"\ninterface = {{ name = "tun-blue", routes = ["{far}"] }}'
 parts = text.split("[[tunnel]]")

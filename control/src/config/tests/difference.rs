@@ -63,6 +63,12 @@ fn every_key_of_a_tunnel_is_seen() {
         ("ah-proposals", with("ah-proposals = [\"sha256\"]")),
         ("pool", road.clone()),
         ("dns", road),
+        (
+            "outside-vrf",
+            with(
+                "outside-vrf = \"red\"\n[[vrf]]\nname = \"red\"\ntable = 101\n[[port]]\nname = \"wan9\"\nvrf = \"red\"",
+            ),
+        ),
         ("vrf", with("vrf = \"red\"\n[[vrf]]\nname = \"red\"\ntable = 101")),
         ("per-worker", with("per-worker = true")),
         ("shared-crypto", with("shared-crypto = true")),

@@ -103,7 +103,7 @@ fn reference_and_manual_are_complete() {
 #[test]
 fn setup_is_what_the_file_says() {
     let setup = good(REFERENCE).setup();
-    assert_eq!(setup.ports.len(), 2);
+    assert_eq!(setup.ports.len(), 3);
     assert_eq!((setup.ports[1].name.as_str(), setup.ports[1].attach), ("wan0", Attach::Auto));
     assert_eq!((setup.frames, setup.frame_size, setup.ring_size), (16_384, 2048, 2048));
     assert_eq!((setup.tun.as_str(), setup.max_sas), ("ravelin0", 4096));

@@ -72,3 +72,92 @@ fn changes_are_said() {
     let port = lines(&VRFS.replace("name = \"lan1\"\nvrf = \"red\"", "name = \"lan1\""));
     assert!(port[0].starts_with("! port lan1") && port[0].contains("restarted"), "{port:?}");
 }
+
+/// Two customers whose gateways have the same addresses.
+const OUTSIDE: &str = include_str!("../../../../configs/vrfs-outside.toml");
+
+// R68, R78: the gateways of a tunnel belong to its `outside-vrf`, and so do its IKE and its SAs.
+#[test]
+fn the_outside_of_a_tunnel_is_in_its_vrf() {
+    let config = good(OUTSIDE);
+    let (red, blue) = (VrfId(101), VrfId(102));
+    let outside: Vec<VrfId> = config.tunnels.iter().map(|t| config.outside(t)).collect();
+    assert_eq!(outside, [red, blue]);
+    assert!(config.warnings.is_empty(), "the same peer twice is two: {:?}", config.warnings);
+    let of_sas = config.tunnels.iter().map(|t| config.child_settings(t.id).unwrap().outside);
+    assert_eq!(of_sas.collect::<Vec<_>>(), outside);
+    let secrets = Secrets::parse(
+        Path::new("s"),
+        "[[secret]]\nlocal-id = \"a.lab\"\nremote-id = \"b.lab\"\npsk = \"a secret of some length\"\n",
+    )
+    .unwrap();
+    let connections = config.connections(&secrets).unwrap();
+    let realms: Vec<u16> = connections.iter().map(|c| c.exchanges.realm.0).collect();
+    assert_eq!(realms, [101, 102]);
+    // A child is where its tunnel is.
+    let child = "[[tunnel.child]]\nname = \"more\"\nselectors = [{ local = \"10.7.1.0/24\", remote = \"10.7.2.0/24\" }]\n";
+    let config = good(&OUTSIDE.replacen(
+        "\n\n[[tunnel]]\nname = \"blue\"",
+        &format!("\n\n{child}\n[[tunnel]]\nname = \"blue\""),
+        1,
+    ));
+    let more = config.tunnel("red/more").unwrap();
+    assert_eq!((config.outside(more), config.child_settings(more.id).unwrap().outside), (red, red));
+}
+
+#[test]
+fn an_outside_that_cannot_be_is_refused_with_its_cure() {
+    let blue = "outside-vrf = \"blue\"";
+    for (text, parts) in [
+        (
+            OUTSIDE.replace(blue, "outside-vrf = \"bleu\""),
+            ["there is no VRF \"bleu\"", "did you mean \"blue\"?"],
+        ),
+        (
+            OUTSIDE
+                .replace("name = \"wan2\"\nvrf = \"blue\"", "name = \"wan2\"")
+                .replace("name = \"lan2\"\nvrf = \"blue\"", "name = \"lan2\""),
+            ["no port is in VRF \"blue\"", "into the [[port]]"],
+        ),
+        (
+            OUTSIDE.replace(blue, &format!("{blue}\nrequest-address = [\"ipv4\"]")),
+            ["`outside-vrf` with `request-address`", "remove one"],
+        ),
+        (
+            OUTSIDE.replace(blue, &format!("{blue}\nmode = \"transport\"")),
+            ["`outside-vrf` in transport mode", "mode = \"tunnel\""],
+        ),
+    ] {
+        assert_error(&text, &parts);
+    }
+    let moved = diff(&good(OUTSIDE), &good(&OUTSIDE.replace(&format!("{blue}\n"), ""))).lines();
+    assert_eq!(moved, ["~ tunnel blue: outside-vrf blue -> (none)"]);
+}
+
+// R77: all inside interfaces of a set are in one VRF.
+#[test]
+fn inside_interfaces_of_one_tunnel_are_in_one_vrf() {
+    let gre = |n: u8, vrf: &str| {
+        format!(
+            "[[gre]]\nname = \"gre{n}\"\nlocal = \"198.18.0.1\"\nremote = \"198.18.0.9\"\nkey = {n}\nprotected-by = \"plain\"\n{vrf}\n"
+        )
+    };
+    let plain = "[[tunnel]]\nname = \"plain\"\nlocal = \"198.18.0.1\"\nremote = \"198.18.0.9\"\nmode = \"transport\"\n";
+    let with = |first: &str, second: &str| format!("{VRFS}\n\n{plain}\n{}{}", gre(1, first), gre(2, second));
+    good(&with("vrf = \"red\"", "vrf = \"red\""));
+    for (first, second) in [("vrf = \"red\"", "vrf = \"blue\""), ("vrf = \"red\"", "")] {
+        assert_error(
+            &with(first, second),
+            &["one tunnel protects both", "line ", "each a tunnel of its own"],
+        );
+    }
+    let child = "[[tunnel.child]]\nname = \"more\"\nvrf = \"blue\"\nselectors = [{ local = \"10.7.1.0/24\", remote = \"10.7.2.0/24\" }]\n";
+    assert_error(
+        &VRFS.replacen(
+            "\n\n[[tunnel]]\nname = \"blue\"",
+            &format!("\n\n{child}\n[[tunnel]]\nname = \"blue\""),
+            1,
+        ),
+        &["`vrf` of a child", "one VRF"],
+    );
+}

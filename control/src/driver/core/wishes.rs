@@ -44,7 +44,7 @@ impl Core {
             return;
         }
         let tunnels = self.config.tunnels.iter().filter(|t| !self.is_held(t));
-        let wanted = tunnels.filter_map(ManualSas::of).collect();
+        let wanted = tunnels.filter_map(|t| ManualSas::of(t, self.config.outside(t))).collect();
         self.installer.follow_manual(now, wanted);
     }
 }

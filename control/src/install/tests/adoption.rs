@@ -18,8 +18,9 @@ fn adopt(bed: &mut Bed, spi: Spi) {
             leaving: false,
             esn: false,
             replay_window: 0,
+            outside: VrfId::MAIN,
         };
-        bed.installer.adopt(bed.now, WorkerId(0), report(&half, 5));
+        bed.installer.adopt(bed.now, WorkerId(0), report(&half, 5), VrfId::MAIN);
     }
     assert_eq!(bed.installer.in_use(TunnelId(3)), Some(SaId(71)));
 }
@@ -106,12 +107,14 @@ fn a_narrow_way_is_told_to_its_sas_and_forgotten() {
         remote: "198.18.0.2".parse().unwrap(),
         spi,
         mtu,
+        device: 1,
     };
     let (now, spi) = (bed.now, half.spi.get());
     let elsewhere = crate::icmp::TooBig { remote: "198.18.0.3".parse().unwrap(), ..notice(spi, 1300) };
-    assert!(!bed.installer.too_big(now, &notice(spi + 1, 1300)), "nobody's SPI");
-    assert!(!bed.installer.too_big(now, &elsewhere), "another way");
-    assert!(bed.installer.too_big(now, &notice(spi, 1300)));
+    assert!(!bed.installer.too_big(now, VrfId::MAIN, &notice(spi + 1, 1300)), "nobody's SPI");
+    assert!(!bed.installer.too_big(now, VrfId::MAIN, &elsewhere), "another way");
+    assert!(!bed.installer.too_big(now, VrfId(101), &notice(spi, 1300)), "the same addresses in another VRF");
+    assert!(bed.installer.too_big(now, VrfId::MAIN, &notice(spi, 1300)));
     let told = |bed: &mut Bed| -> Vec<(SaId, u16)> {
         let commands = bed.commands();
         bed.answer(&commands);
@@ -122,9 +125,10 @@ fn a_narrow_way_is_told_to_its_sas_and_forgotten() {
     };
     assert_eq!(told(&mut bed), [(half.id, 1300)]);
     assert!(
-        !bed.installer.too_big(now, &notice(spi, 1300)) && !bed.installer.too_big(now, &notice(spi, 1400))
+        !bed.installer.too_big(now, VrfId::MAIN, &notice(spi, 1300))
+            && !bed.installer.too_big(now, VrfId::MAIN, &notice(spi, 1400))
     );
-    assert!(bed.installer.too_big(now, &notice(spi, 1200)));
+    assert!(bed.installer.too_big(now, VrfId::MAIN, &notice(spi, 1200)));
     assert_eq!(told(&mut bed), [(half.id, 1200)]);
     let next = bed.install(2);
     let id = bed.half(&next, Direction::Outbound).id;

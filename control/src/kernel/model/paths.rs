@@ -72,16 +72,28 @@ impl Model {
         }
     }
 
-    /// The device by which what goes to a peer has to leave; `None`: there is one way only, which the kernel knows.
-    pub fn uplink(&self, local: IpAddr, remote: IpAddr) -> Option<u32> {
-        if self.told_more.is_empty() {
-            return None;
+    /// The device by which what goes to a peer has to leave.
+    pub fn uplink(&self, vrf: VrfId, local: IpAddr, remote: IpAddr) -> Uplink {
+        if vrf == VrfId::MAIN && self.told_more.is_empty() {
+            return Uplink::Any;
         }
+        let found = self.best_way(vrf, local, remote);
+        if vrf == VrfId::MAIN {
+            return found.filter(|(_, several)| *several).and_then(|(hop, _)| self.device_of(hop)).into();
+        }
+        // The kernel would ask its main table.
+        match found.and_then(|(hop, _)| self.device_of(hop)) {
+            Some(index) if self.vrf_of(index) == vrf => Uplink::Device(index),
+            Some(_) | None => Uplink::None,
+        }
+    }
+
+    /// The next hop that the flow between these two takes, as the data plane was told, and whether there are several.
+    fn best_way(&self, vrf: VrfId, local: IpAddr, remote: IpAddr) -> Option<(NextHop, bool)> {
         let longest = if remote.is_ipv4() { 32 } else { 128 };
         let prefixes = (0..=longest).rev().filter_map(|len| Prefix::of(remote, len).ok());
-        let mut keys = prefixes.map(|prefix| (VrfId::MAIN, prefix));
+        let mut keys = prefixes.map(|prefix| (vrf, prefix));
         let key = keys.find(|key| self.told_routes.contains_key(key))?;
-        self.told_more.get(&key)?;
         let flow = Flow::between(local, remote);
         let up = |hop: &NextHop| match hop {
             NextHop::Port { port, .. } => self.told_ports.get(&port.0).is_some_and(|port| port.up),
@@ -92,7 +104,11 @@ impl Model {
             | NextHop::Blackhole => true,
         };
         let best = self.told(&key).filter(up).max_by_key(|hop| flow.rank(Key::from(hop)))?;
-        match best {
+        Some((best, self.told_more.contains_key(&key)))
+    }
+
+    fn device_of(&self, hop: NextHop) -> Option<u32> {
+        match hop {
             NextHop::Port { port, .. } => self.port_index(port),
             NextHop::Local
             | NextHop::Tunnel
@@ -100,5 +116,21 @@ impl Model {
             | NextHop::Kernel
             | NextHop::Blackhole => None,
         }
+    }
+}
+
+/// What IKE to a peer leaves by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uplink {
+    /// There is one way only, which the kernel knows.
+    Any,
+    Device(u32),
+    /// None of its VRF.
+    None,
+}
+
+impl From<Option<u32>> for Uplink {
+    fn from(device: Option<u32>) -> Self {
+        device.map_or(Self::Any, Self::Device)
     }
 }

@@ -103,6 +103,41 @@ fn of_a_multipath_route_the_hop_by_a_port_counts() {
     assert!(matches!(hop_told(&mut m, r), NextHop::Port { port: PortId(1), gateway: Some(_) }));
 }
 
+const MAIN: VrfId = VrfId::MAIN;
+
+fn index(uplink: Uplink) -> u32 {
+    match uplink {
+        Uplink::Device(index) => index,
+        Uplink::Any | Uplink::None => panic!("{uplink:?}"),
+    }
+}
+
+// R68, R78: IKE of a VRF leaves by that VRF's route, and out of a device of it, or not at all.
+#[test]
+fn ike_of_a_vrf_leaves_there() {
+    let (red, blue) = (VrfId(101), VrfId(102));
+    let (local, peer) = ("198.18.0.1".parse().unwrap(), "198.18.0.2".parse().unwrap());
+    let mut m = model();
+    let members = [("lan0".to_owned(), red), ("wan0".to_owned(), blue)].into_iter().collect();
+    m.name_vrfs(members, [red, blue].into_iter().collect());
+    assert_eq!((m.vrf_of(2), m.vrf_of(3), m.vrf_of(77)), (red, blue, MAIN));
+    add(&mut m, route("198.18.0.0/24", Table::Main, 0, device(3, None)));
+    m.difference();
+    assert_eq!(m.uplink(MAIN, local, peer), Uplink::Any);
+    assert_eq!(m.uplink(red, local, peer), Uplink::None, "the main table's route is none of its own");
+    add(&mut m, route("198.18.0.0/24", Table::Vrf(red), 0, device(2, None)));
+    add(&mut m, route("0.0.0.0/0", Table::Vrf(blue), 0, device(2, Some("10.1.0.9"))));
+    m.difference();
+    assert_eq!(m.uplink(red, local, peer), Uplink::Device(2));
+    assert_eq!(m.uplink(blue, local, peer), Uplink::None, "that device is of another VRF");
+    add(&mut m, route("198.18.0.2/32", Table::Vrf(blue), 0, device(3, None)));
+    m.difference();
+    assert_eq!(m.uplink(blue, local, peer), Uplink::Device(3));
+    m.apply(Change::Link(link(3, "wan0", false)));
+    m.difference();
+    assert_eq!(m.uplink(blue, local, peer), Uplink::None);
+}
+
 // R59: all next hops by ports are told; IKE leaves by the one that the data plane takes for its tunnel.
 #[test]
 fn several_next_hops_are_told_and_one_is_a_peers() {
@@ -128,24 +163,24 @@ fn several_next_hops_are_told_and_one_is_a_peers() {
     let mut m = model();
     add(&mut m, both("203.0.113.0/24"));
     assert_eq!(ways(&mut m), [(true, 1), (true, 0)]);
-    let uplinks: Vec<_> = (1..60).map(|n| m.uplink(local, peer(n)).unwrap()).collect();
+    let uplinks: Vec<_> = (1..60).map(|n| index(m.uplink(MAIN, local, peer(n)))).collect();
     assert!(uplinks.contains(&2) && uplinks.contains(&3));
-    assert_eq!(m.uplink(local, "198.51.100.1".parse().unwrap()), None, "one way, or none");
+    assert_eq!(m.uplink(MAIN, local, "198.51.100.1".parse().unwrap()), Uplink::Any, "one way, or none");
     m.apply(Change::Link(link(3, "wan0", false)));
     assert_eq!(ways(&mut m), []);
-    assert!((1..60).all(|n| m.uplink(local, peer(n)) == Some(2)), "the other one is down");
+    assert!((1..60).all(|n| m.uplink(MAIN, local, peer(n)) == Uplink::Device(2)), "the other one is down");
     m.apply(Change::Link(link(3, "wan0", true)));
     m.difference();
-    assert_eq!((1..60).map(|n| m.uplink(local, peer(n)).unwrap()).collect::<Vec<_>>(), uplinks);
+    assert_eq!((1..60).map(|n| index(m.uplink(MAIN, local, peer(n)))).collect::<Vec<_>>(), uplinks);
     // A longer prefix with one way.
     add(&mut m, route("203.0.113.7/32", Table::Main, 0, device(3, None)));
     m.difference();
-    assert_eq!(m.uplink(local, peer(7)), None);
+    assert_eq!(m.uplink(MAIN, local, peer(7)), Uplink::Any);
     // One of the two goes.
     m.apply(Change::RouteGone(both("203.0.113.0/24")));
     add(&mut m, route("203.0.113.0/24", Table::Main, 0, device(2, Some("10.1.0.9"))));
     assert_eq!(ways(&mut m), [(false, 1), (false, 0), (true, 0)]);
-    assert_eq!(m.uplink(local, peer(1)), None);
+    assert_eq!(m.uplink(MAIN, local, peer(1)), Uplink::Any);
     // IPv6, of which the kernel tells each next hop by itself.
     for index in [2, 3] {
         add(&mut m, route("2001:db8:9::/64", Table::Main, 1024, device(index, Some("fe80::1"))));

@@ -34,7 +34,13 @@ pub struct Exchanges {
     /// Addresses to ask the peer for, at most one of each family; unspecified: whichever it gives (RFC 7296 §2.19).
     /// What it gives is then the local side of all selectors that hold it.
     pub addresses: Vec<IpAddr>,
+    /// Where the gateways' addresses belong: in another realm the same ones are others'.
+    pub realm: Realm,
 }
+
+/// Whose addresses are meant, by the caller's numbers; 0 is one like the others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Realm(pub u16);
 
 /// Another gateway, which serves in our place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

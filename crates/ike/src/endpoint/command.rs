@@ -274,7 +274,7 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
         || a.ppk != b.ppk
         || a.proposals != b.proposals
         || a.fragment_size.is_some() != b.fragment_size.is_some()
-        || a.exchanges.addresses != b.exchanges.addresses
+        || (&a.exchanges.addresses, a.exchanges.realm) != (&b.exchanges.addresses, b.exchanges.realm)
 }
 
 /// Who has proven itself by `a` may stay with `b`: more users, and how they are asked, disturb nobody.

@@ -12,15 +12,13 @@ use crate::message::View;
 use crate::payload::{self, Notify, Payload, notify};
 use crate::task::ike_init::{self, Answer};
 use crate::task::resume;
-use core::net::SocketAddr;
 use std::time::Instant;
 
 impl Endpoint {
-    pub(super) fn on_datagram(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+    pub(super) fn on_datagram(&mut self, now: Instant, via: Via, bytes: &[u8]) {
         let Ok((header, body)) = Header::parse(bytes) else {
             return self.shared.count(Counter::Malformed);
         };
-        let via = Via { local, remote };
         if header.major() != header::VERSION >> 4 {
             return self.wrong_version(&header, via);
         }
@@ -29,6 +27,10 @@ impl Endpoint {
             return self.on_first(now, &header, bytes, body, via);
         }
         match self.find(&header) {
+            // Its SPIs are known where its peer is, and to nobody else who may have the same address.
+            Some(id) if self.sas.get(&id).is_some_and(|sa| sa.core.realm() != via.realm) => {
+                self.shared.count(Counter::WrongRealm);
+            }
             Some(id) => self.with_sa(now, id, |sa, cx| sa.on_message(cx, &header, bytes, via)),
             None => self.shared.count(Counter::UnknownSpi),
         }
@@ -72,7 +74,7 @@ impl Endpoint {
 
     /// IKE_SA_INIT or IKE_SESSION_RESUME of somebody who may be anybody.
     fn on_first(&mut self, now: Instant, header: &Header, bytes: &[u8], body: &[u8], via: Via) {
-        if let Some(id) = self.tables.by_peer(via.remote.ip(), header.initiator_spi) {
+        if let Some(id) = self.tables.by_peer(via.from(), header.initiator_spi) {
             return self.with_sa(now, id, |sa, cx| sa.on_message(cx, header, bytes, via));
         }
         if self.shutdown != Shutdown::No {
@@ -99,7 +101,7 @@ impl Endpoint {
                 Err(error) => self.refuse_stranger(header, via, &error),
             };
         }
-        let candidates = self.shared.candidates(Some(via.local.ip()), via.remote.ip());
+        let candidates = self.shared.candidates(via.realm, Some(via.local.ip()), via.remote.ip());
         if candidates.is_empty() {
             self.shared.count(Counter::NoConnection);
             let why = "no connection is configured for this address".to_owned();
@@ -138,7 +140,7 @@ impl Endpoint {
     /// Cookie and limits (RFC 7296 §2.6).
     fn has_room(&mut self, now: Instant, header: &Header, view: View<'_>, via: Via) -> bool {
         let limits = self.shared.config.limits;
-        let (half_open, from) = (self.tables.half_open(), via.remote.ip());
+        let (half_open, from) = (self.tables.half_open(), via.from());
         let here = self.tables.half_open_at(from);
         // The second half of an address's room is for those who have shown that they are there: forged requests
         // in a peer's name must not shut that peer out.

@@ -3,10 +3,13 @@
 //! Decides: which connections a peer at some address may use, and in which order. Reads and writes: its indexes, so
 //! that no question costs more with more connections. Never: forgets one index when another changes.
 
-use crate::config::{Connection, ConnectionId, Exchanges, Identity};
+use crate::config::{Connection, ConnectionId, Exchanges, Identity, Realm};
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// Our identity and the peer's, as the addresses of one realm know them.
+pub(super) type Between = (Realm, Identity, Identity);
 
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -14,7 +17,7 @@ pub(crate) struct Directory {
     all: BTreeMap<ConnectionId, Vec<Arc<Connection>>>,
     /// `None`: any address. First gateways go before backups.
     by_remote: HashMap<Option<IpAddr>, BTreeSet<(usize, ConnectionId)>>,
-    by_ids: HashMap<(Identity, Identity), BTreeSet<ConnectionId>>,
+    by_ids: HashMap<Between, BTreeSet<ConnectionId>>,
     /// With an established IKE SA.
     up: BTreeSet<ConnectionId>,
 }
@@ -27,7 +30,7 @@ impl Directory {
         let towards = towards(&connection);
         for (n, gateway) in towards.iter().enumerate() {
             self.by_remote.entry(gateway.remote).or_default().insert((n, id));
-            self.by_ids.entry(ids(gateway)).or_default().insert(id);
+            self.by_ids.entry(between(gateway)).or_default().insert(id);
         }
         self.all.insert(id, towards);
         old
@@ -41,7 +44,7 @@ impl Directory {
         let old = self.all.remove(&id)?;
         for (n, gateway) in old.iter().enumerate() {
             forget(&mut self.by_remote, &gateway.remote, &(n, id));
-            forget(&mut self.by_ids, &ids(gateway), &id);
+            forget(&mut self.by_ids, &between(gateway), &id);
         }
         old.into_iter().next()
     }
@@ -74,8 +77,15 @@ impl Directory {
     }
 
     /// Those that a peer at these addresses may use: the ones that name its address first, then the ones for any.
-    pub(super) fn candidates(&self, local: Option<IpAddr>, remote: IpAddr) -> Vec<Arc<Connection>> {
-        let ours = |c: &&Arc<Connection>| c.local.is_none() || local.is_none() || c.local == local;
+    pub(super) fn candidates(
+        &self,
+        realm: Realm,
+        local: Option<IpAddr>,
+        remote: IpAddr,
+    ) -> Vec<Arc<Connection>> {
+        let ours = |c: &&Arc<Connection>| {
+            c.exchanges.realm == realm && (c.local.is_none() || local.is_none() || c.local == local)
+        };
         let with = |remote: Option<IpAddr>| {
             let found = self.by_remote.get(&remote).into_iter().flatten();
             found.filter_map(|(n, id)| self.gateways(*id).get(*n)).filter(ours).cloned()
@@ -85,12 +95,12 @@ impl Directory {
 
     /// One between the same two identities is up.
     pub(super) fn is_up_between(&self, of: &Connection) -> bool {
-        self.by_ids.get(&ids(of)).is_some_and(|all| all.iter().any(|id| self.up.contains(id)))
+        self.by_ids.get(&between(of)).is_some_and(|all| all.iter().any(|id| self.up.contains(id)))
     }
 }
 
-fn ids(connection: &Connection) -> (Identity, Identity) {
-    (connection.local_id.clone(), connection.remote_id.clone())
+pub(super) fn between(connection: &Connection) -> Between {
+    (connection.exchanges.realm, connection.local_id.clone(), connection.remote_id.clone())
 }
 
 /// The connection itself, then towards each backup.
@@ -147,7 +157,7 @@ mod tests {
     }
 
     fn found(d: &Directory, at: &str) -> Vec<u32> {
-        d.candidates(None, at.parse().unwrap()).iter().map(|c| c.id.0).collect()
+        d.candidates(Realm(0), None, at.parse().unwrap()).iter().map(|c| c.id.0).collect()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Decides: defaults. Reads and writes: nothing. Never: changes after start.
 
-use crate::config::ChildId;
+use crate::config::{ChildId, Realm};
 use crate::record::Clock;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -203,6 +203,8 @@ pub struct Transmit {
     pub natt: bool,
     /// A single 0xff that goes without non-ESP marker.
     pub keepalive: bool,
+    /// Where both addresses belong.
+    pub realm: Realm,
     /// Without the non-ESP marker; [`Self::datagram`] has it.
     pub bytes: Vec<u8>,
 }

@@ -3,12 +3,12 @@
 //! Decides: which pair of a child carries its outbound traffic; bounds of the queues. Reads: its tables.
 //! Writes: events, datagrams, actions. Never: touches an IKE SA (what concerns another one becomes an [`Action`]).
 
-use super::directory::Directory;
+use super::directory::{self, Between, Directory};
 use super::pairs::{Lane, Located};
 use super::peers::Peers;
 use super::setup::{EndpointConfig, Near, Transmit};
 use crate::child_sa::ChildPair;
-use crate::config::{ChildId, Connection, ConnectionId, Identity, IkeProposal};
+use crate::config::{ChildId, Connection, ConnectionId, IkeProposal, Realm};
 use crate::counters::{Counter, Counters};
 use crate::crypto::keys::IkeKeys;
 use crate::event::{ChildSaId, Event, IkeSaId};
@@ -77,7 +77,7 @@ pub(crate) struct Shared {
     pub(crate) given: BTreeMap<ConnectionId, (Assigned, bool)>,
     last_id: u64,
     /// Who claimed INITIAL_CONTACT between two identities, and until when that may still be on its way.
-    claims: HashMap<(Identity, Identity), (ConnectionId, Instant)>,
+    claims: HashMap<Between, (ConnectionId, Instant)>,
     /// Room for messages in pieces.
     pub(crate) strangers_room: Room,
     pub(crate) peers_room: Room,
@@ -224,8 +224,13 @@ impl Shared {
     }
 
     /// Connections that a peer at these addresses may use, those that name its address first.
-    pub(crate) fn candidates(&self, local: Option<IpAddr>, remote: IpAddr) -> Vec<Arc<Connection>> {
-        self.connections.candidates(local, remote)
+    pub(crate) fn candidates(
+        &self,
+        realm: Realm,
+        local: Option<IpAddr>,
+        remote: IpAddr,
+    ) -> Vec<Arc<Connection>> {
+        self.connections.candidates(realm, local, remote)
     }
 
     /// How many of the peer's gateways there are to try.
@@ -247,7 +252,7 @@ impl Shared {
     /// Whether the connection may claim to have no other IKE SA with its peer. Of several connections between the same
     /// identities that begin at once only the first one does: each claim would end the one before it at the peer.
     pub(crate) fn may_claim(&mut self, now: Instant, connection: &Connection) -> bool {
-        let ids = (connection.local_id.clone(), connection.remote_id.clone());
+        let ids = directory::between(connection);
         let other = |(by, until): &(ConnectionId, Instant)| *by != connection.id && now < *until;
         if self.has_peer_of(connection) || self.claims.get(&ids).is_some_and(other) {
             return false;

@@ -3,23 +3,26 @@
 //! Decides: nothing. Never: disagrees with the SAs it speaks of (each change of one goes through `update`).
 
 use super::setup::EndpointConfig;
-use crate::config::ConnectionId;
+use crate::config::{ConnectionId, Realm};
 use crate::event::IkeSaId;
 use crate::ike_sa::IkeSa;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+/// A peer's address, in its realm.
+pub(super) type From = (Realm, IpAddr);
+
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     by_spi: BTreeMap<u64, IkeSaId>,
     /// SAs that peers began, by their address and SPI at that time.
-    by_peer: BTreeMap<(IpAddr, u64), IkeSaId>,
+    by_peer: BTreeMap<(From, u64), IkeSaId>,
     by_connection: BTreeMap<ConnectionId, BTreeSet<IkeSaId>>,
     entries: BTreeMap<IkeSaId, Entry>,
     alarms: BTreeSet<(Instant, IkeSaId)>,
     half_open: usize,
-    half_open_at: BTreeMap<IpAddr, usize>,
+    half_open_at: BTreeMap<From, usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +31,13 @@ struct Entry {
     alarm: Option<Instant>,
     half_open: bool,
     /// Where it came from when it began.
-    from: IpAddr,
+    from: From,
 }
 
 impl Tables {
     pub(super) fn insert(&mut self, sa: &IkeSa) {
         let (id, core) = (sa.core.id, &sa.core);
-        let from = core.path.remote.ip();
+        let from = (core.realm(), core.path.remote.ip());
         self.by_spi.insert(core.our_spi, id);
         if sa.is_half_open() {
             self.by_peer.insert((from, core.peer_spi), id);
@@ -93,7 +96,7 @@ impl Tables {
         }
     }
 
-    fn no_more_half_open(&mut self, from: IpAddr) {
+    fn no_more_half_open(&mut self, from: From) {
         self.half_open -= 1;
         if let Some(n) = self.half_open_at.get_mut(&from) {
             *n -= 1;
@@ -107,7 +110,7 @@ impl Tables {
         self.by_spi.get(&spi).copied()
     }
 
-    pub(super) fn by_peer(&self, from: IpAddr, spi: u64) -> Option<IkeSaId> {
+    pub(super) fn by_peer(&self, from: From, spi: u64) -> Option<IkeSaId> {
         self.by_peer.get(&(from, spi)).copied()
     }
 
@@ -119,7 +122,7 @@ impl Tables {
         self.half_open
     }
 
-    pub(super) fn half_open_at(&self, from: IpAddr) -> usize {
+    pub(super) fn half_open_at(&self, from: From) -> usize {
         self.half_open_at.get(&from).copied().unwrap_or(0)
     }
 

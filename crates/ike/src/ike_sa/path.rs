@@ -3,6 +3,7 @@
 //! Decides: whether a NAT stands on either side, and where messages go. Reads: detection hashes.
 //! Writes: nothing but itself. Never: follows an address that no authenticated message came from.
 
+use crate::config::Realm;
 use crate::endpoint::{EndpointConfig, Transmit};
 use crate::message::View;
 use crate::payload::{Notify, Payload, notify};
@@ -27,15 +28,22 @@ pub(crate) struct Path {
 pub(crate) struct Via {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
+    pub(crate) realm: Realm,
 }
 
 impl Via {
+    /// The peer's address, in its realm.
+    pub(crate) const fn from(&self) -> (Realm, IpAddr) {
+        (self.realm, self.remote.ip())
+    }
+
     pub(crate) fn transmit(&self, natt_port: u16, bytes: Vec<u8>) -> Transmit {
         Transmit {
             local: Some(self.local.ip()),
             remote: self.remote,
             natt: self.local.port() == natt_port,
             keepalive: false,
+            realm: self.realm,
             bytes,
         }
     }

@@ -229,6 +229,7 @@ impl Established {
             remote: core.path.remote,
             natt: true,
             keepalive: true,
+            realm: core.realm(),
             bytes: vec![0xff],
         });
     }

@@ -2,6 +2,7 @@
 //!
 //! Decides: whether a message id is the next one, and when to send again. Never: looks into a message.
 
+use crate::config::Realm;
 use crate::endpoint::{Timers, Transmit};
 use crate::error::Malformed;
 use crate::payload::Reader;
@@ -174,7 +175,7 @@ impl Window {
     }
 
     /// A request that waited is sent again at once.
-    pub(crate) fn read(r: &mut Reader<'_>, now: Instant) -> Result<Self, Malformed> {
+    pub(crate) fn read(r: &mut Reader<'_>, realm: Realm, now: Instant) -> Result<Self, Malformed> {
         let (next_request, expected) = (r.u32()?, r.u32()?);
         let outstanding = match r.u8()? {
             0 => None,
@@ -188,7 +189,7 @@ impl Window {
         };
         let answered = match r.u8()? {
             0 => None,
-            _ => Some(Answered { id: r.u32()?, digest: r.array()?, reply: Some(read_replies(r)?) }),
+            _ => Some(Answered { id: r.u32()?, digest: r.array()?, reply: Some(read_replies(r, realm)?) }),
         };
         Ok(Self { next_request, outstanding, expected, answered })
     }
@@ -217,11 +218,11 @@ fn write_transmit(t: &Transmit, out: &mut Out) {
     out.bytes(&t.bytes);
 }
 
-fn read_replies(r: &mut Reader<'_>) -> Result<Vec<Transmit>, Malformed> {
+fn read_replies(r: &mut Reader<'_>, realm: Realm) -> Result<Vec<Transmit>, Malformed> {
     let one = |r: &mut Reader<'_>| {
         let local = if r.u8()? == 0 { None } else { Some(ip_of(r)?) };
         let (remote, natt) = (socket_of(r)?, r.u8()? != 0);
-        Ok(Transmit { local, remote, natt, keepalive: false, bytes: bytes_of(r)?.to_vec() })
+        Ok(Transmit { local, remote, natt, keepalive: false, realm, bytes: bytes_of(r)?.to_vec() })
     };
     (0..r.u16()?).map(|_| one(r)).collect()
 }
@@ -250,6 +251,7 @@ mod tests {
             remote: "192.0.2.1:500".parse().unwrap(),
             natt: false,
             keepalive: false,
+            realm: Realm(0),
             bytes: vec![1],
         }]
     }

@@ -208,26 +208,20 @@ pub(crate) fn respond(
 fn judge(cx: &Cx<'_>, ticket: &[u8], via: Via) -> Result<(Resumed, Arc<Connection>, IkeProposal), Refusal> {
     let clock = cx.config.records.ok_or(Refusal::Unreadable)?;
     let resumed = cx.tickets.open(cx.now, &clock, ticket)?;
-    let (local, remote) = (Some(via.local.ip()), via.remote.ip());
-    let connection = still_configured(cx, &resumed, local, remote).ok_or(Refusal::Outdated)?;
+    let connection = still_configured(cx, &resumed, via).ok_or(Refusal::Outdated)?;
     let proposal = connection.proposals.get(usize::from(resumed.session.proposal)).copied();
     Ok((resumed, connection, proposal.ok_or(Refusal::Outdated)?))
 }
 
 /// The connection that the ticket was given for, if nothing of it has changed that an IKE SA depends on.
-fn still_configured(
-    cx: &Cx<'_>,
-    resumed: &Resumed,
-    local: Option<IpAddr>,
-    remote: IpAddr,
-) -> Option<Arc<Connection>> {
+fn still_configured(cx: &Cx<'_>, resumed: &Resumed, via: Via) -> Option<Arc<Connection>> {
     let session = &resumed.session;
     // Whoever is sent elsewhere before it proves itself is told so in IKE_SA_INIT.
     let away = |c: &Connection| c.exchanges.redirect_to.is_some_and(|to| to.at == RedirectAt::Init);
     let same = |c: &Arc<Connection>| {
         c.id == session.connection && is_on(c) && !away(c) && fingerprint(c) == session.fingerprint
     };
-    cx.candidates(local, remote).into_iter().find(same)
+    cx.candidates(via.realm, Some(via.local.ip()), via.remote.ip()).into_iter().find(same)
 }
 
 /// HDR, Nr, N(NAT_DETECTION_*)

@@ -91,6 +91,7 @@ enum Item {
         to: Side,
         local: SocketAddr,
         remote: SocketAddr,
+        realm: Realm,
         bytes: Vec<u8>,
     },
     Installed {
@@ -347,6 +348,16 @@ impl Pair {
         self.drain(to);
     }
 
+    /// The same datagram once more, where the same two addresses are others'.
+    pub(super) fn repeat_in(&mut self, realm: Realm, from: Side, t: &Transmit) {
+        let Some(Item::Datagram { to, local, remote, bytes, .. }) = self.route(from, t) else {
+            panic!("it arrived")
+        };
+        let now = self.now;
+        self.node(to).ep.handle_datagram_of(now, realm, local, remote, &bytes);
+        self.drain(to);
+    }
+
     /// kill -9 of the control process, and a new one that finds its records; the data plane stays.
     pub(super) fn crash(&mut self, side: Side, seed: u64) -> Taken {
         let connection = connection(side);
@@ -453,6 +464,7 @@ impl Pair {
             to,
             local: dest,
             remote: source,
+            realm: t.realm,
             bytes: t.bytes.clone(),
         })
     }
@@ -558,8 +570,8 @@ impl Pair {
     fn deliver(&mut self, item: Item) {
         let now = self.now;
         match item {
-            Item::Datagram { to, local, remote, bytes } => {
-                self.node(to).ep.handle_datagram(now, local, remote, &bytes);
+            Item::Datagram { to, local, remote, realm, bytes } => {
+                self.node(to).ep.handle_datagram_of(now, realm, local, remote, &bytes);
                 self.drain(to);
             }
             Item::Installed { at, sa, ok } => {

@@ -164,6 +164,9 @@ impl Drop {
             Self::BundleMismatch => {
                 "this AH carries the ESP of its own bundle only: compare the SPIs of `manual` of both ends"
             }
+            Self::VrfOutside => {
+                "the peer's packets come by a port of another VRF than IKE was in: compare `outside-vrf` of the tunnel with `vrf` of the port"
+            }
             Self::GreLoop => {
                 "the other end of the GRE tunnel is routed into a GRE tunnel: it needs a route by a port"
             }

@@ -3,7 +3,7 @@
 use crate::codec::{Malformed, Reader, Writer};
 use crate::msg::{
     Direction, Extras, KeyMaterial, Limit, Mode, Outcome, OuterDf, PortId, Rules, SaId, SaReport, SaSpec,
-    Suite, Token, TunnelId, WorkerCommand, WorkerEvent, WorkerId,
+    Suite, Token, TunnelId, VrfId, WorkerCommand, WorkerEvent, WorkerId,
 };
 use crate::spsc::Message;
 
@@ -112,6 +112,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.u8(spec.extras.rules.to_bits());
     to.bool(spec.extras.partner.is_some());
     to.u64(spec.extras.partner.map_or(0, |sa| sa.0));
+    to.u16(spec.extras.outside.0);
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -148,6 +149,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
                 let (is, id) = (from.bool()?, from.u64()?);
                 is.then_some(SaId(id))
             },
+            outside: VrfId(from.u16()?),
         },
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,

@@ -1,6 +1,6 @@
 //! What an SA does besides what IKE negotiates.
 
-use super::SaId;
+use super::{SaId, VrfId};
 
 /// What an SA does beyond the plain way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct Extras {
     /// The other half of a bundle (RFC 4301 §4.3 of 1998's form): an SA of ESP names the one of AH that goes around it, which
     /// is installed before it, has the same ends and names it in turn. Neither carries anything by itself.
     pub partner: Option<SaId>,
+    /// Where its outer addresses belong: its packets come and go by ports of this VRF alone.
+    pub outside: VrfId,
 }
 
 /// How packets travel by an SA in tunnel mode.

@@ -183,7 +183,7 @@ impl Dry {
         if first && self.step.protects.is_none() {
             let (local, remote) = (cold.local.ip(), cold.remote.ip());
             self.step.protects = Some(protects(&hot, cold));
-            let route = self.route(self.tables.way_between(local, remote), remote);
+            let route = self.route(self.tables.way_outside(cold.outside, local, remote), remote);
             match &mut self.step.gre {
                 Some(outer) => outer.route = route,
                 None => self.step.route = Some(route),

@@ -77,7 +77,7 @@ fn found(
     view: View<'_>,
 ) -> Result<(Arc<Connection>, Arc<EapServer>, Id), Error> {
     let (id, id_r) = (view.id_i()?, view.id_r()?);
-    let candidates = cx.candidates(core.path.local, core.path.remote.ip());
+    let candidates = cx.candidates(core.realm(), core.path.local, core.path.remote.ip());
     let logs_in = |c: Arc<Connection>| {
         let RemoteAuth::Eap(config) = &c.remote_auth else { return None };
         let config = Arc::clone(config);

@@ -127,7 +127,7 @@ fn check(
     let id_r = view.id_r()?;
     let got = view.auth()?.ok_or(Malformed::Missing("AUTH payload"))?;
     let fits = |c: &&Arc<Connection>| fits(c, init, id, id_r);
-    let candidates = cx.candidates(core.path.local, core.path.remote.ip());
+    let candidates = cx.candidates(core.realm(), core.path.local, core.path.remote.ip());
     let mut proofs = Proofs { init, id, view, auth: got, now: cx.config.clock.unix(), provers: Vec::new() };
     let mut proven: Vec<(&Arc<Connection>, Proven)> = Vec::new();
     let mut why = bad("no connection has these identities");
