@@ -17,8 +17,9 @@ use crate::route::{self, Fib, Hop, NO_ROUTE};
 use crate::sa::SaDb;
 use crate::spd::{Answer, Query, Spd};
 use crate::tables::Tables;
+use crate::tables::hosts::Routed;
 use ravelin_ring::msg::{InterfaceId, PortId, TunnelId, VrfId};
-use ravelin_wire::{AddrRange, Prefix};
+use ravelin_wire::AddrRange;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ struct Vrf {
     spd: Arc<Spd>,
     tunnels_from: u32,
     /// On its ports, by policies; by routes into tunnels, and what of those is the kernel's.
-    steered: (Vec<AddrRange>, (Vec<Prefix>, Vec<Prefix>)),
+    steered: (Vec<AddrRange>, Routed),
 }
 
 impl Vrfs {
@@ -75,7 +76,7 @@ impl Vrfs {
     }
 
     /// What the XDP program of a port of one of these VRFs knows.
-    pub(crate) fn steered_at(&self, port: PortId) -> Option<(&[AddrRange], &(Vec<Prefix>, Vec<Prefix>))> {
+    pub(crate) fn steered_at(&self, port: PortId) -> Option<(&[AddrRange], &Routed)> {
         let vrf = self.get(*self.ports.get(&port)?)?;
         Some((&vrf.steered.0, &vrf.steered.1))
     }

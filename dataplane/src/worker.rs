@@ -200,9 +200,7 @@ impl Way {
 
     fn inbound(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) {
         let Self { db, flows, engine, events, requests, stats, unknown_spi, tables, share, .. } = self;
-        if !tables.vrfs.is_empty() {
-            vrf::guard(batch, &lists.classes, db, tables);
-        }
+        vrf::guard(batch, &lists.classes, db, tables);
         if db.has_bundles() {
             let means = &mut inbound::bundle::Means { db, tables, flows, engine, stats };
             inbound::bundle::run(batch, &mut lists.classes, means, &mut Resolver { requests, events, now });

@@ -100,6 +100,9 @@ impl TableStore {
     }
 }
 
+/// What routes into tunnels have steered, and what of that stays the kernel's.
+pub(crate) type Routed = (Vec<Prefix>, Vec<Prefix>);
+
 /// See [`TableStore::routed_ranges`].
 pub(crate) fn routed(
     routes: &BTreeMap<Prefix, Vec<NextHop>>,

@@ -3,6 +3,7 @@
 //!
 //! Decides: nothing of its own. Never: asked for a packet on its way.
 
+use super::hosts::Routed;
 use super::{TableStore, Tables};
 use crate::nat::steer::port_ranges;
 use ravelin_ring::msg::{Interface, PortId};
@@ -56,7 +57,7 @@ struct Program<'t> {
     /// Addresses that stand for others.
     outside: &'t [AddrRange],
     /// Into tunnels, and what of that is the kernel's.
-    routed: &'t (Vec<Prefix>, Vec<Prefix>),
+    routed: &'t Routed,
 }
 
 impl Program<'_> {

@@ -17,9 +17,16 @@ use ravelin_ring::paths::Flow;
 use std::net::IpAddr;
 
 /// Before anything looks at an SA for them. Those whose SA another worker has are asked there.
-#[cold]
+#[inline]
 pub(crate) fn guard(batch: &mut Batch, classes: &Classes, db: &SaDb, tables: &Tables) {
-    let mut judge = |places: &[u16], find: fn(&SaDb, u32) -> Option<u32>| {
+    if !tables.vrfs.is_empty() {
+        judge(batch, classes, db, tables);
+    }
+}
+
+#[cold]
+fn judge(batch: &mut Batch, classes: &Classes, db: &SaDb, tables: &Tables) {
+    let mut each = |places: &[u16], find: fn(&SaDb, u32) -> Option<u32>| {
         batch.each(places, |packet| {
             let sa =
                 find(db, packet.meta.spi).and_then(|place| db.inbound.cold.get(place as usize)?.as_ref());
@@ -29,8 +36,8 @@ pub(crate) fn guard(batch: &mut Batch, classes: &Classes, db: &SaDb, tables: &Ta
             }
         });
     };
-    judge(&classes.esp, SaDb::find);
-    judge(&classes.ah, SaDb::find_ah);
+    each(&classes.esp, SaDb::find);
+    each(&classes.ah, SaDb::find_ah);
 }
 
 /// The VRF by which a fragment came: it joins none of another.
@@ -63,10 +70,8 @@ impl Tables {
         } else {
             self.way_between_in(outside, local, remote)
         };
-        match hop {
-            Hop::Port { port, .. } if self.vrfs.of_port(port) != outside => Hop::None,
-            hop => hop,
-        }
+        let strange = matches!(hop, Hop::Port { port, .. } if self.vrfs.of_port(port) != outside);
+        if strange { Hop::None } else { hop }
     }
 
     fn way_between_in(&self, vrf: VrfId, local: IpAddr, remote: IpAddr) -> Hop {

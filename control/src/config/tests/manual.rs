@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::install::ManualSas;
+use ravelin_ring::msg::VrfId;
 
 const BY_HAND: &str = include_str!("../../../../configs/manual.toml");
 const BUNDLE: &str = "manual = { esp = \"aes256-sha256\", esp-spi-in = 0x1001, esp-spi-out = 0x2001, ah = \"sha256\", ah-spi-in = 0x1002, ah-spi-out = 0x2002 }";
@@ -83,9 +84,9 @@ fn keys_come_from_the_secrets_file() {
     let mut config = good(BY_HAND);
     let secrets = Secrets::parse(Path::new("secrets.toml"), SECRETS).unwrap();
     secrets.check(&config).unwrap();
-    assert!(ManualSas::of(&config.tunnels[0]).is_none(), "not without keys");
+    assert!(ManualSas::of(&config.tunnels[0], VrfId::MAIN).is_none(), "not without keys");
     secrets.give_keys(&mut config);
-    assert!(ManualSas::of(&config.tunnels[0]).is_some());
+    assert!(ManualSas::of(&config.tunnels[0], VrfId::MAIN).is_some());
     for (from, to) in [("legacy/ah/in", "legacy/ah/inn"), ("an example of thirty-two letters", "short")] {
         let errors = Secrets::parse(Path::new("s"), &SECRETS.replace(from, to)).unwrap().check(&config);
         let text = errors.unwrap_err().to_string();

@@ -13,7 +13,7 @@ const SECRETS: &str = include_str!("../../../../configs/secrets.example.toml");
 fn wanted(text: &str, secrets: &str) -> Vec<ManualSas> {
     let mut config = Config::parse(Path::new("gw.toml"), text).unwrap();
     Secrets::parse(Path::new("s.toml"), secrets).unwrap().give_keys(&mut config);
-    config.tunnels.iter().filter_map(ManualSas::of).collect()
+    config.tunnels.iter().filter_map(|t| ManualSas::of(t, config.outside(t))).collect()
 }
 
 fn specs(commands: &[(WorkerId, WorkerCommand)]) -> Vec<SaSpec> {
@@ -96,7 +96,12 @@ fn the_next_control_process_goes_on_with_the_same() {
     let adopted = || {
         let mut bed = Bed::new(1);
         for spec in &installed {
-            bed.installer.adopt(bed.now, WorkerId(0), reported(spec, spec.id == installed[3].id));
+            bed.installer.adopt(
+                bed.now,
+                WorkerId(0),
+                reported(spec, spec.id == installed[3].id),
+                VrfId::MAIN,
+            );
         }
         bed
     };
