@@ -17,7 +17,7 @@ pub(crate) use path::{Path, Via};
 pub(crate) use refusal::{count_error, error_payload};
 pub(crate) use window::{Due, Incoming, Window, pause};
 
-use crate::config::{Connection, ConnectionId, Realm};
+use crate::config::{Connection, ConnectionId};
 use crate::counters::Counter;
 use crate::crypto::keys::IkeKeys;
 use crate::endpoint::{Action, Cx, Transmit};
@@ -165,18 +165,12 @@ impl Core {
         }
     }
 
-    /// Where its addresses belong.
-    pub(crate) fn realm(&self) -> Realm {
-        self.connection.exchanges.realm
-    }
-
     /// By the SA's own path.
     pub(crate) fn send(&mut self, cx: &mut Cx<'_>, datagrams: Vec<Vec<u8>>) {
         self.last_sent = cx.now;
         let Path { local, remote, natt, .. } = self.path;
-        let realm = self.realm();
         for bytes in datagrams {
-            cx.transmit(Transmit { local, remote, natt, keepalive: false, realm, bytes });
+            cx.transmit(Transmit { local, remote, natt, keepalive: false, realm: self.realm(), bytes });
         }
     }
 

@@ -3,6 +3,7 @@
 //! Decides: whether a NAT stands on either side, and where messages go. Reads: detection hashes.
 //! Writes: nothing but itself. Never: follows an address that no authenticated message came from.
 
+use super::Core;
 use crate::config::Realm;
 use crate::endpoint::{EndpointConfig, Transmit};
 use crate::message::View;
@@ -114,6 +115,13 @@ impl Path {
         // Before the first answer an unknown address of ours was hashed: the peer then saw a NAT, so must we.
         self.nat_local = self.local.is_none() || ours.data != destination;
         Some(())
+    }
+}
+
+impl Core {
+    /// Where its addresses belong.
+    pub(crate) fn realm(&self) -> Realm {
+        self.connection.exchanges.realm
     }
 }
 

@@ -8,7 +8,7 @@ use super::ike_auth::{AuthSent, Init};
 use super::ike_init::{self, Answer, InitAnswered, extensions, half_open};
 use super::redirect;
 use crate::auth::{self, METHOD_PSK, bad};
-use crate::config::{Connection, IkeProposal, RedirectAt};
+use crate::config::{Connection, IkeProposal, Realm, RedirectAt};
 use crate::counters::Counter;
 use crate::crypto::keys::{self, IkeKeys, Ingredients};
 use crate::crypto::prf;
@@ -208,20 +208,25 @@ pub(crate) fn respond(
 fn judge(cx: &Cx<'_>, ticket: &[u8], via: Via) -> Result<(Resumed, Arc<Connection>, IkeProposal), Refusal> {
     let clock = cx.config.records.ok_or(Refusal::Unreadable)?;
     let resumed = cx.tickets.open(cx.now, &clock, ticket)?;
-    let connection = still_configured(cx, &resumed, via).ok_or(Refusal::Outdated)?;
+    let ends = (via.realm, Some(via.local.ip()), via.remote.ip());
+    let connection = still_configured(cx, &resumed, ends).ok_or(Refusal::Outdated)?;
     let proposal = connection.proposals.get(usize::from(resumed.session.proposal)).copied();
     Ok((resumed, connection, proposal.ok_or(Refusal::Outdated)?))
 }
 
 /// The connection that the ticket was given for, if nothing of it has changed that an IKE SA depends on.
-fn still_configured(cx: &Cx<'_>, resumed: &Resumed, via: Via) -> Option<Arc<Connection>> {
+fn still_configured(
+    cx: &Cx<'_>,
+    resumed: &Resumed,
+    (realm, local, remote): (Realm, Option<IpAddr>, IpAddr),
+) -> Option<Arc<Connection>> {
     let session = &resumed.session;
     // Whoever is sent elsewhere before it proves itself is told so in IKE_SA_INIT.
     let away = |c: &Connection| c.exchanges.redirect_to.is_some_and(|to| to.at == RedirectAt::Init);
     let same = |c: &Arc<Connection>| {
         c.id == session.connection && is_on(c) && !away(c) && fingerprint(c) == session.fingerprint
     };
-    cx.candidates(via.realm, Some(via.local.ip()), via.remote.ip()).into_iter().find(same)
+    cx.candidates(realm, local, remote).into_iter().find(same)
 }
 
 /// HDR, Nr, N(NAT_DETECTION_*)
@@ -305,7 +310,7 @@ pub(super) fn check(
     }
     if core.role == Role::Responder {
         let spent = resumed.ticket.is_none_or(|(id, _)| cx.tickets.is_spent(&id));
-        let there = still_configured(cx, resumed, core.path.local, core.path.remote.ip());
+        let there = still_configured(cx, resumed, (core.realm(), core.path.local, core.path.remote.ip()));
         if spent || there.is_none() || view.id_r()?.is_some_and(|id| *id != session.ours) {
             return Err(bad("what the peer resumes has ended meanwhile"));
         }
