@@ -132,7 +132,9 @@ fn one_vrf(config: &Config, findings: &mut Findings) {
     for (n, gre) in config.gre.iter().enumerate().filter(|(_, gre)| gre.protected_by.is_some()) {
         let other = |it: &&Gre| it.protected_by == gre.protected_by && it.vrf != gre.vrf;
         if let Some(first) = config.gre.iter().take(n).find(other) {
-            let of = |it: &Gre| it.vrf.as_ref().map_or("the main one".to_owned(), |vrf| format!("\"{vrf}\""));
+            let of = |it: &Gre| {
+                it.vrf.as_ref().map_or_else(|| "the main one".to_owned(), |vrf| format!("\"{vrf}\""))
+            };
             let found = format!(
                 "GRE \"{}\" is in VRF {}, \"{}\" (line {}) in {}, and one tunnel protects both",
                 gre.device.name,
