@@ -120,12 +120,10 @@ impl Key {
     /// Writes [`Self::halves`], when the powers stand.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn fill_halves(&mut self) {
-        let sums = self.table.map(|power| {
-            let (halves, _) = power.as_chunks::<8>();
-            u64::from_le_bytes(halves[0]) ^ u64::from_le_bytes(halves[1])
-        });
         let places = self.pads.as_chunks_mut::<8>().0;
-        for (n, sum) in Zeroizing::new(sums).iter().enumerate() {
+        for (n, power) in self.table.iter().enumerate() {
+            let (halves, _) = power.as_chunks::<8>();
+            let sum = u64::from_le_bytes(halves[0]) ^ u64::from_le_bytes(halves[1]);
             places[n / 8 * 8 + n % 4 * 2 + n / 4 % 2] = sum.to_le_bytes();
         }
     }
