@@ -14,7 +14,7 @@ use crate::classify::{self, Classes};
 use crate::clock::Now;
 use crate::flow::{Flows, Sorted, Unknown};
 use crate::hold::Hold;
-use crate::nat::Nat;
+use crate::nat::{Nat, Onward};
 use crate::neighbour::{Requests, Resolver};
 use crate::outbound::modes::{Means, Pass};
 use crate::packet::Packet;
@@ -324,7 +324,9 @@ impl Way {
     fn decide(&mut self, batch: &mut Batch, lists: &mut Lists, now: Now, probe: &mut impl Probe) -> bool {
         let Self { db, flows, events, requests, hold, nat, tables, stats, epoch, .. } = self;
         let Lists { protect, bypass, unknown, new_protect, new_bypass, gre, .. } = lists;
-        let clear = &unknown.places;
+        let onward = &mut Onward { protect, bypass };
+        let others = nat.others(batch, &unknown.places, (db, tables, *epoch), onward, stats, now);
+        let clear = others.as_ref().unwrap_or(&unknown.places);
         inbound::policy::check(batch, clear, db, tables);
         probe.stage("in-policy", clear.len());
         nat.arrive(batch, clear, tables, stats, now);
@@ -356,6 +358,7 @@ impl Way {
         probe.stage("out-select", new_protect.len());
         route::egress(batch, new_bypass, tables, hold, &mut Resolver { requests, events, now });
         probe.stage("route-egress", new_bypass.len());
+        nat.remember(batch, new_protect, new_bypass, db, *epoch);
         let new = (&*new_protect, &*new_bypass);
         flow::learn(batch, new, flows, db, *epoch, &mut Sorted { protect, bypass, unknown })
     }

@@ -15,7 +15,7 @@ use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4Header;
-use ravelin_wire::{PortRange, Selector};
+use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use way::*;
 
@@ -314,4 +314,245 @@ fn each_change(six: bool) {
     }
     three.step(&flow(0, 0));
     assert!(three.gates[0].dropped(Drop::NoOutboundSa) > 0);
+}
+
+/// What translation is asked about: few flows of TCP and UDP, whose ports are their own outside too.
+#[derive(Clone, Debug)]
+enum Nat {
+    Packets(Vec<Flow>),
+    Wait(u16),
+    Rule(bool),
+    Change(Step),
+    /// Through the tunnel, the rule's address too.
+    Tunnel(bool),
+}
+
+#[derive(Clone, Debug)]
+struct Flow {
+    out: bool,
+    host: u8,
+    remote: u8,
+    port: u8,
+    tcp: bool,
+    flags: u8,
+    shape: u8,
+}
+
+fn any_nat() -> impl Strategy<Value = Nat> {
+    let flags =
+        prop_oneof![8 => Just(0x10u8), 1 => Just(2u8), 1 => Just(0x12u8), 1 => Just(0x11u8), 1 => Just(4u8)];
+    let flow = (any::<bool>(), 0u8..2, 0u8..2, 0u8..2, any::<bool>(), flags, 0u8..12).prop_map(
+        |(out, host, remote, port, tcp, flags, shape)| Flow { out, host, remote, port, tcp, flags, shape },
+    );
+    let change = prop_oneof![
+        (1u8..4).prop_map(|n| Step::Neighbour { wan: true, mac: Some(n) }),
+        prop_oneof![Just(1500), Just(576)].prop_map(|mtu| Step::Port { wan: true, up: true, mtu }),
+        any::<bool>().prop_map(|up| Step::Port { wan: false, up, mtu: 1500 }),
+        (0u32..200, 0u8..3).prop_map(|(order, action)| Step::Policy {
+            order,
+            dst: 2,
+            ports: false,
+            action,
+            six: false
+        }),
+        Just(Step::ClearPolicies),
+        Just(Step::Stop),
+        Just(Step::Rekey { narrow: false, udp: false, six: false }),
+    ];
+    prop_oneof![
+        14 => proptest::collection::vec(flow, 1..30).prop_map(Nat::Packets),
+        2 => (1u16..40_000).prop_map(Nat::Wait),
+        1 => prop::bool::weighted(0.8).prop_map(Nat::Rule),
+        2 => change.prop_map(Nat::Change),
+        1 => any::<bool>().prop_map(Nat::Tunnel),
+    ]
+}
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
+
+/// As the rules are now.
+fn rule(gate: &mut Gate, on: bool, tunnel: bool) {
+    let one = AddrRange::new(OUTSIDE.into(), OUTSIDE.into()).unwrap();
+    gate.set(TableCommand::ClearNat);
+    gate.set(TableCommand::SetNat(NatSettings {
+        udp_s: 60,
+        tcp_s: 90,
+        tcp_transitory_s: 30,
+        ..NatSettings::default()
+    }));
+    if on {
+        gate.set(TableCommand::AddNat(NatRule {
+            kind: NatKind::Source,
+            from: AddrRange::from(prefix("10.1.0.0/24")),
+            to: AddrRange::ANY_V4,
+            target: one,
+            protocols: NatRule::ALL,
+            ports: PortRange::ANY,
+            target_ports: PortRange::new(1024, 65535).unwrap(),
+            port: (!tunnel).then_some(WAN),
+            tunnel,
+            own: false,
+            line: 1,
+        }));
+    }
+    gate.commit();
+}
+
+impl Three {
+    fn nat(&mut self, step: &Nat, state: &mut (bool, bool)) {
+        match step {
+            Nat::Packets(flows) => {
+                let packets: Vec<_> = flows.iter().map(|flow| self.translated(flow, state.1)).collect();
+                self.run(&packets);
+            }
+            Nat::Wait(ms) => {
+                let gates = self.gates.iter_mut().chain([&mut self.peer]);
+                gates.for_each(|gate| gate.now.ms += u64::from(*ms));
+            }
+            Nat::Change(step) => self.step(step),
+            // What became of first fragments is remembered for a while, whatever the rules are meanwhile.
+            Nat::Rule(on) => {
+                self.nat(&Nat::Wait(30_000), state);
+                state.0 = *on;
+                self.gates.iter_mut().for_each(|gate| rule(gate, *on, state.1));
+            }
+            Nat::Tunnel(on) => {
+                self.nat(&Nat::Wait(30_000), state);
+                state.1 = *on;
+                self.gates.iter_mut().for_each(|gate| rule(gate, state.0, *on));
+            }
+        }
+    }
+
+    /// Out of the inside, or back to the outside address, in clear or out of the tunnel.
+    fn translated(&mut self, flow: &Flow, tunnel: bool) -> (Origin, Vec<u8>) {
+        let inside = Ipv4Addr::new(10, 1, 0, 10);
+        let remote = [INTERNET, HOST_B][usize::from(flow.remote)];
+        let port = 2000 + u16::from(flow.host) * 10 + u16::from(flow.port);
+        let (src, dst) = if flow.out { (inside, remote) } else { (remote, OUTSIDE) };
+        let mut bytes = packet(Ipv4Header {
+            tos: 0,
+            total_len: if flow.shape == 1 { 1480 } else { 80 },
+            id: 3,
+            df: flow.shape != 1 && flow.shape != 3,
+            mf: flow.shape == 2,
+            fragment_offset: if flow.shape == 3 { 64 } else { 0 },
+            ttl: if flow.shape == 4 { 1 } else { 64 },
+            protocol: if flow.tcp { 6 } else { 17 },
+            src,
+            dst,
+        });
+        let ports = if flow.out { (port, 443) } else { (443, port) };
+        bytes[20..22].copy_from_slice(&ports.0.to_be_bytes());
+        bytes[22..24].copy_from_slice(&ports.1.to_be_bytes());
+        bytes[33] = flow.flags;
+        if flow.out {
+            return (Origin::Port(INSIDE), ether(&bytes));
+        }
+        if tunnel && flow.remote == 1 {
+            let out = self.peer.run(&[(Origin::Port(INSIDE), ether(&bytes))]);
+            if let Some(sealed) = out.into_iter().find(|o| o.verdict == Verdict::Forward { port: WAN }) {
+                return (Origin::Port(WAN), sealed.bytes);
+            }
+        }
+        (Origin::Port(WAN), ether(&bytes))
+    }
+}
+
+fn translating() -> (Three, (bool, bool)) {
+    let mut three = Three::new();
+    // The peer sends to the outside address, and the SAs carry it.
+    three.pair.selectors.push(selector("192.0.2.8/32", "10.2.0.0/24"));
+    three.step(&Step::Rekey { narrow: false, udp: false, six: false });
+    let all = vec![
+        selector("10.1.0.0/24", "10.2.0.0/24"),
+        selector("192.0.2.8/32", "10.2.0.0/24"),
+        selector("2001:db8:1::/64", "2001:db8:2::/64"),
+    ];
+    three.pair =
+        Pair { selectors: all, id: three.pair.id + 1, spi: three.pair.spi + 16, ..three.pair.clone() };
+    for gate in three.gates.iter_mut().chain([&mut three.peer]) {
+        gate.install(&three.pair);
+        gate.use_pair(&three.pair);
+    }
+    three.peer.set(TableCommand::AddRoute(Route {
+        prefix: prefix("192.0.2.8/32"),
+        next_hop: NextHop::Port { port: WAN, gateway: Some(WAN_A.into()) },
+    }));
+    three.peer.protect(selector("10.2.0.0/24", "192.0.2.8/32"));
+    three.peer.commit();
+    for gate in &mut three.gates {
+        gate.protect(selector("192.0.2.8/32", "10.2.0.0/24"));
+        rule(gate, true, false);
+    }
+    (three, (true, false))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    // R54, R149, R150, R222: the same of flows that are translated: right after every change of rules, policies, SAs and
+    // neighbours, and as their sessions end.
+    #[test]
+    fn a_known_translation_is_treated_as_an_unknown_one(steps in proptest::collection::vec(any_nat(), 4..40)) {
+        let (mut three, mut state) = translating();
+        for step in &steps {
+            three.nat(step, &mut state);
+        }
+    }
+}
+
+/// Each of these would send the next packet of a translated flow the old way, were it not noticed; and known ones there are.
+#[test]
+fn each_change_counts_for_the_next_translated_packet() {
+    for tunnel in [false, true] {
+        let (mut three, mut state) = translating();
+        three.nat(&Nat::Tunnel(tunnel), &mut state);
+        let flow =
+            |out, tcp, flags| Flow { out, host: 0, remote: u8::from(tunnel), port: 0, tcp, flags, shape: 0 };
+        let talk = |three: &mut Three, state: &mut (bool, bool)| {
+            for (out, tcp, flags) in [
+                (true, true, 2),
+                (false, true, 0x12),
+                (true, true, 0x10),
+                (true, false, 0),
+                (false, false, 0),
+            ] {
+                three.nat(&Nat::Packets(vec![flow(out, tcp, flags); 2]), state);
+            }
+            for _ in 0..3 {
+                let both = [(true, true), (false, true), (true, false), (false, false)];
+                three.nat(&Nat::Packets(both.map(|(out, tcp)| flow(out, tcp, 0x10)).to_vec()), state);
+            }
+        };
+        talk(&mut three, &mut state);
+        assert!(three.gates[0].worker.stats().get(Counter::Translated) > 10, "{tunnel}");
+        assert_eq!(three.gates[0].worker.known_translations(), 4, "both directions of both");
+        assert_eq!(three.gates[1].worker.known_translations(), 0);
+        let changes = [
+            Nat::Change(Step::Neighbour { wan: true, mac: Some(3) }),
+            Nat::Change(Step::Rekey { narrow: false, udp: false, six: false }),
+            Nat::Change(Step::Policy {
+                order: 0,
+                dst: if tunnel { 0 } else { 2 },
+                ports: false,
+                action: 2,
+                six: false,
+            }),
+            Nat::Change(Step::ClearPolicies),
+            Nat::Change(Step::Port { wan: true, up: true, mtu: 576 }),
+            Nat::Rule(false),
+            Nat::Rule(true),
+            Nat::Wait(31_000),
+            Nat::Wait(60_000),
+            Nat::Change(Step::Stop),
+        ];
+        for change in &changes {
+            three.nat(change, &mut state);
+            talk(&mut three, &mut state);
+        }
+        // Its time over, and nothing but what belongs to no connection's middle: FIN, then silence.
+        three.nat(&Nat::Packets(vec![flow(true, true, 0x11), flow(false, true, 0x11)]), &mut state);
+        three.nat(&Nat::Wait(31_000), &mut state);
+        three.nat(&Nat::Packets(vec![flow(false, true, 0x10), flow(true, true, 0x10)]), &mut state);
+    }
 }

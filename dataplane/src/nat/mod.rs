@@ -18,10 +18,12 @@ mod quote;
 mod fragments;
 mod before;
 mod stage;
+mod quick;
 mod told;
 pub(crate) mod steer;
 
 pub(crate) use before::Before;
+pub(crate) use quick::Onward;
 pub(crate) use rules::Rules;
 pub use steer::{NatSteering, port_ranges};
 
@@ -33,6 +35,7 @@ use crate::stats::Stats;
 use crate::tables::Tables;
 use crate::verdict::Verdict;
 use fragments::Fragments;
+use quick::Quick;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::inspect;
 use ravelin_ring::msg::{VrfId, WorkerId};
@@ -49,6 +52,8 @@ pub(crate) struct Nat {
     /// Made when the first rules come.
     state: Option<Box<State>>,
     pub(crate) before: Before,
+    /// See [`Self::forget_flows`].
+    forgetful: bool,
 }
 
 #[derive(Debug)]
@@ -56,6 +61,7 @@ struct State {
     store: Store,
     fragments: Fragments,
     told: Told,
+    quick: Quick,
 }
 
 /// Why a packet goes no further here.
@@ -76,14 +82,15 @@ const MAX_HOPS: u8 = 4;
 
 impl Nat {
     pub(crate) fn new(me: WorkerId, workers: u16) -> Self {
-        Self { me, workers, state: None, before: Before::default() }
+        Self { me, workers, state: None, before: Before::default(), forgetful: false }
     }
 
     /// With the first rules comes the room for sessions; sessions that other rules do not allow end when they are used.
     pub(crate) fn follow(&mut self, rules: &Rules) {
         if rules.is_on() && self.state.is_none() {
             let store = Store::new(rules.settings.flows as usize);
-            self.state = Some(Box::new(State { store, fragments: Fragments::new(), told: Told::default() }));
+            let (fragments, told, quick) = (Fragments::new(), Told::default(), Quick::new());
+            self.state = Some(Box::new(State { store, fragments, told, quick }));
         }
     }
 
@@ -113,7 +120,11 @@ impl Nat {
         state.store.expire(now.ms, &tables.nat.settings);
         let (me, workers, before) = (self.me, self.workers, &mut self.before);
         let mut turn = Turn { me, workers, state, before, tables, now };
-        each(batch, clear, |at, packet| turn.arrive(at, packet), stats);
+        let step = |at, packet: &mut Packet| {
+            turn.state.store.take_touched();
+            turn.arrive(at, packet)
+        };
+        each(batch, clear, step, stats);
     }
 
     /// Sources, once it is known which way the packet leaves.
@@ -128,7 +139,11 @@ impl Nat {
         let Some(state) = self.state.as_deref_mut().filter(|_| tables.nat.is_on()) else { return };
         let (me, workers, before) = (self.me, self.workers, &mut self.before);
         let mut turn = Turn { me, workers, state, before, tables, now };
-        each(batch, clear, |at, packet| turn.depart(at, packet), stats);
+        let step = |at, packet: &mut Packet| {
+            turn.state.store.take_touched();
+            turn.depart(at, packet)
+        };
+        each(batch, clear, step, stats);
         let Counts { opened, closed, evicted } = std::mem::take(&mut state.store.counts);
         stats.add(Counter::NatOpened, opened);
         stats.add(Counter::NatClosed, closed);

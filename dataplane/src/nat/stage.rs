@@ -2,10 +2,11 @@
 
 use super::before::Before;
 use super::fragments::{Fate, Key, first_fragment, fragment};
+use super::quick::{Once, exchange};
 use super::quote::{quoted, requote};
 use super::rewrite::{Side, rewrite};
 use super::rules::{Pool, Rule, owner_of_host};
-use super::store::{Choice, Inside, Seen};
+use super::store::{Choice, Inside, Seen, Way};
 use super::tuple::{End, Tuple, Upper, has_ends, spi, upper};
 use super::{State, Stop};
 use crate::clock::Now;
@@ -55,6 +56,7 @@ impl Turn<'_> {
                 match self.inward(&tuple, packet.door, Some(seen)) {
                     Ok(Some(end)) => {
                         self.put(at, packet, Side::Destination, end)?;
+                        self.keep(at, packet, (Way::In, Side::Destination, end));
                         self.remember(at, packet);
                         Ok(true)
                     }
@@ -87,7 +89,10 @@ impl Turn<'_> {
             Shape::Later(key) => self.depart_later(at, packet, key)?,
             Shape::Odd => self.depart_odd(at, packet)?,
             Shape::Flow(tuple) => match self.outward(at, packet, &tuple, true) {
-                Ok(Some(end)) => self.put(at, packet, Side::Source, end)?,
+                Ok(Some(end)) => {
+                    self.put(at, packet, Side::Source, end)?;
+                    self.keep(at, packet, (Way::Out, Side::Source, end))
+                }
                 Ok(None) => false,
                 Err(stop) => {
                     self.restore(at, packet)?;
@@ -294,20 +299,15 @@ impl Turn<'_> {
 
     fn put(&mut self, at: u16, packet: &mut Packet, side: Side, end: End) -> Result<bool, Stop> {
         self.before.put(at, packet.meta.ip, false);
-        rewrite(packet.frame.data_mut(), side, end, false)?;
-        let meta = &mut packet.meta;
-        let ported = matches!(meta.ip.protocol, protocol::TCP | protocol::UDP) && !meta.ip.portless;
-        match side {
-            Side::Source => meta.ip.src = end.addr,
-            Side::Destination => meta.ip.dst = end.addr,
-        }
-        match side {
-            Side::Source if ported => meta.ip.ports.0 = end.port,
-            Side::Destination if ported => meta.ip.ports.1 = end.port,
-            Side::Source | Side::Destination => {}
-        }
-        (meta.translated, meta.fleeting) = (true, true);
+        exchange(packet, side, end)?;
         Ok(true)
+    }
+
+    /// For the next packets of its flow, if it was this one session's.
+    fn keep(&mut self, at: u16, packet: &Packet, how: (Way, Side, End)) -> bool {
+        let session = self.state.store.take_touched();
+        self.before.keep(at, |came| Once::of(packet, came, session, how));
+        true
     }
 
     /// As it came, for another worker.

@@ -7,6 +7,7 @@
 
 mod hash;
 mod index;
+mod peek;
 mod ports;
 mod room;
 mod session;
@@ -36,6 +37,10 @@ pub(crate) struct Store {
     by_host: Index,
     /// Of mappings of ESP.
     spis: Slab<spi::Spis>,
+    births: u64,
+    /// The session that a packet counted for since this was last asked; of several none.
+    touched: Option<u32>,
+    touches: u8,
     /// One list per class, in the order in which their time is over.
     due: Lists,
     /// Never answered, the oldest first: of all, and of each host.
@@ -115,6 +120,9 @@ impl Store {
             by_session: Index::new(flows),
             by_host: Index::new(flows),
             spis: Slab::new((flows / 4).max(16)),
+            births: 0,
+            touched: None,
+            touches: 0,
             due: Lists::new(Class::COUNT, flows),
             fresh: Lists::new(1, flows),
             fresh_of: Lists::new(flows, flows),
@@ -197,37 +205,6 @@ impl Store {
         Ok(inside)
     }
 
-    /// The outside end of an inside one that speaks with `remote`, without opening anything.
-    pub(crate) fn peek_out(
-        &self,
-        inside: Inside,
-        remote: End,
-        now: u64,
-        settings: &NatSettings,
-    ) -> Option<End> {
-        self.find(inside, remote, now, settings).map(|(outside, _)| outside)
-    }
-
-    /// The outside end of an inside one, whoever it speaks with.
-    pub(crate) fn mapped(&self, inside: Inside) -> Option<End> {
-        self.mappings.get(self.mapping_of(inside)?).map(|m| m.outside)
-    }
-
-    /// The inside end of an outside one to which `remote` may speak, without opening anything.
-    pub(crate) fn peek_in(
-        &self,
-        protocol: u8,
-        outside: End,
-        remote: End,
-        quoted: Seen,
-        settings: &NatSettings,
-    ) -> Option<Inside> {
-        let at = self.sender(protocol, outside, remote.addr, quoted.spi)?;
-        let inside = self.mappings.get(at)?.inside;
-        let known = self.find(inside, remote, quoted.now, settings).is_some();
-        (known || settings.endpoint_independent_filter).then_some(inside)
-    }
-
     /// Ends what has been silent too long, some at a time.
     pub(crate) fn expire(&mut self, now: u64, settings: &NatSettings) {
         let mut looks = if self.dry { 0 } else { LOOKS };
@@ -292,7 +269,8 @@ impl Store {
 
     fn open(&mut self, mapping: u32, inside: Inside, remote: End, seen: Seen) -> Option<u32> {
         let host = self.host(inside.end.addr)?;
-        let session = Session::new(mapping, host, remote, inside.protocol, seen.now);
+        self.births += 1;
+        let session = Session::new(self.births, mapping, host, remote, inside.protocol, seen.now);
         let class = session.class;
         let at = self.sessions.put(session)?;
         self.by_session.insert(self.session_hash(mapping, remote), at);
@@ -324,6 +302,7 @@ impl Store {
         let Some(session) = self.sessions.get_mut(at).filter(|_| !self.dry) else { return };
         let (class, host, fresh, last) = (session.class, session.host, !session.answered, session.last);
         session.observe(way, seen);
+        (self.touched, self.touches) = (Some(at), self.touches.saturating_add(1));
         let (next, answered) = (session.class, session.answered);
         if next != class || session.last != last {
             self.due.remove(class as usize, at);
@@ -363,6 +342,9 @@ impl Store {
         if !answered {
             self.fresh.remove(0, at);
             self.fresh_of.remove(host as usize, at);
+        }
+        if let Some(session) = self.sessions.get_mut(at) {
+            session.born = 0;
         }
         self.sessions.free(at);
         self.counts.closed += 1;

@@ -51,6 +51,13 @@ impl Worker {
     #[doc(hidden)]
     pub fn without_flows(&mut self) {
         self.way.flows = Flows::none();
+        self.way.nat.forget_flows();
+    }
+
+    /// Translated flows that are known, of these tables.
+    #[doc(hidden)]
+    pub fn known_translations(&self) -> usize {
+        self.way.nat.known(self.way.epoch)
     }
 
     pub fn tables(&self) -> &Arc<Tables> {

@@ -2,7 +2,8 @@
 //!
 //! Decides: which session ends for a new one. One that was answered never does.
 
-use super::{Choice, End, Inside, Store};
+use super::session::Class;
+use super::{Choice, End, Inside, Seen, Store, Way};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::NatSettings;
 
@@ -38,6 +39,31 @@ impl Store {
         let same = |slot: u32| self.hosts.get(slot).is_some_and(|h| h.addr == addr);
         let host = self.by_host.find(self.hash(u64::from(addr), 3), same);
         (host, host.and_then(|at| self.hosts.get(at)).map_or(0, |h| h.sessions))
+    }
+
+    /// The one session that was observed since this was last asked, and its birth, which tells it from others at its place.
+    pub(crate) fn take_touched(&mut self) -> Option<(u32, u64)> {
+        let (at, touches) = (self.touched.take(), std::mem::take(&mut self.touches));
+        let at = at.filter(|_| touches == 1)?;
+        Some((at, self.sessions.get(at)?.born))
+    }
+
+    /// A packet of a session that is known. False: that one is over, or it matters which packet it sees first.
+    pub(crate) fn goes_on(
+        &mut self,
+        (at, born): (u32, u64),
+        way: Way,
+        seen: Seen,
+        settings: &NatSettings,
+    ) -> bool {
+        let Some(session) = self.sessions.get(at).filter(|s| s.born == born) else { return false };
+        let alive = session.last.saturating_add(session.class.time(settings)) > seen.now;
+        // What comes in counts before what goes out: an acknowledgement, for what it acknowledges.
+        let settled = way == Way::In || session.class != Class::TcpTransitory;
+        if alive && settled {
+            self.observe(at, way, seen);
+        }
+        alive && settled
     }
 
     /// Room for one more session of this host.

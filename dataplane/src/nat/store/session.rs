@@ -10,6 +10,8 @@ use ravelin_wire::tcp::Tcp;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
+    /// Unlike every other one's; 0: over.
+    pub(super) born: u64,
     pub(super) mapping: u32,
     pub(super) host: u32,
     pub(super) remote: End,
@@ -65,14 +67,14 @@ impl Class {
 }
 
 impl Session {
-    pub(super) fn new(mapping: u32, host: u32, remote: End, protocol: u8, now: u64) -> Self {
+    pub(super) fn new(born: u64, mapping: u32, host: u32, remote: End, protocol: u8, now: u64) -> Self {
         let class = match protocol {
             protocol::TCP => Class::TcpTransitory,
             protocol::UDP => Class::Udp,
             protocol::ICMP => Class::Icmp,
             _ => Class::Other,
         };
-        Self { mapping, host, remote, class, answered: false, ends: 0, last: now }
+        Self { born, mapping, host, remote, class, answered: false, ends: 0, last: now }
     }
 
     pub(super) fn observe(&mut self, way: Way, seen: Seen) {
