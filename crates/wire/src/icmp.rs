@@ -1,6 +1,7 @@
 //! ICMP for IPv4 (RFC 792): type and code, echo, and the errors that a gateway sends.
 
 use crate::checksum;
+use core::ops::Deref;
 
 /// Type, code, checksum and four bytes whose meaning the type tells.
 pub const HEADER: usize = 8;
@@ -21,17 +22,18 @@ pub const TIMESTAMP_REPLY: u8 = 14;
 /// Code of [`UNREACHABLE`] (RFC 1191).
 pub const FRAGMENTATION_NEEDED: u8 = 4;
 
+/// What messages of both families begin with.
 #[derive(Clone, Copy, Debug)]
-pub struct Icmp<'a> {
-    message: &'a [u8],
+pub struct Message<'a> {
+    pub(crate) bytes: &'a [u8],
     header: &'a [u8; HEADER],
 }
 
-impl<'a> Icmp<'a> {
-    /// `None`: cut short. The checksum is a question of its own.
+impl<'a> Message<'a> {
+    /// `None`: cut short.
     #[inline]
-    pub fn parse(message: &'a [u8]) -> Option<Self> {
-        Some(Self { message, header: message.first_chunk()? })
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Some(Self { bytes, header: bytes.first_chunk()? })
     }
 
     #[inline]
@@ -54,18 +56,38 @@ impl<'a> Icmp<'a> {
     /// Echo data, or the packet that an error quotes.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
-        self.message.get(HEADER..).unwrap_or_default()
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Icmp<'a>(Message<'a>);
+
+impl<'a> Deref for Icmp<'a> {
+    type Target = Message<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Message<'a> {
+        &self.0
+    }
+}
+
+impl<'a> Icmp<'a> {
+    /// `None`: cut short. The checksum is a question of its own.
+    #[inline]
+    pub fn parse(message: &'a [u8]) -> Option<Self> {
+        Message::parse(message).map(Self)
     }
 
     /// An error message never provokes another one (RFC 1122 §3.2.2).
     #[inline]
     pub const fn is_error(&self) -> bool {
-        matches!(self.kind(), UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
+        matches!(self.0.kind(), UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
 
     #[inline]
     pub fn checksum_holds(&self) -> bool {
-        checksum::holds(self.message)
+        checksum::holds(self.bytes)
     }
 }
 

@@ -1,9 +1,10 @@
 //! ICMPv6 (RFC 4443): type and code, echo, the errors that a gateway sends, and what belongs to neighbour discovery.
 
 use crate::checksum::Sum;
-use crate::icmp::{HEADER, place};
+use crate::icmp::{HEADER, Message, place};
 use crate::protocol;
 use core::net::Ipv6Addr;
+use core::ops::Deref;
 
 /// An error with its IPv6 header is no longer than this (RFC 4443 §2.4 c).
 const MAX_ERROR: usize = 1280;
@@ -27,48 +28,32 @@ pub const fn is_neighbour_discovery(kind: u8) -> bool {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Icmpv6<'a> {
-    message: &'a [u8],
-    header: &'a [u8; HEADER],
+pub struct Icmpv6<'a>(Message<'a>);
+
+impl<'a> Deref for Icmpv6<'a> {
+    type Target = Message<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Message<'a> {
+        &self.0
+    }
 }
 
 impl<'a> Icmpv6<'a> {
     /// `None`: cut short. The checksum is a question of its own.
     #[inline]
     pub fn parse(message: &'a [u8]) -> Option<Self> {
-        Some(Self { message, header: message.first_chunk()? })
-    }
-
-    #[inline]
-    pub const fn kind(&self) -> u8 {
-        self.header[0]
-    }
-
-    #[inline]
-    pub const fn code(&self) -> u8 {
-        self.header[1]
-    }
-
-    /// The last four bytes of the header.
-    #[inline]
-    pub const fn rest(&self) -> [u8; 4] {
-        let h = self.header;
-        [h[4], h[5], h[6], h[7]]
-    }
-
-    #[inline]
-    pub fn payload(&self) -> &'a [u8] {
-        self.message.get(HEADER..).unwrap_or_default()
+        Message::parse(message).map(Self)
     }
 
     /// Types below 128 are errors and never provoke another one (RFC 4443 §2.4 e).
     #[inline]
     pub const fn is_error(&self) -> bool {
-        self.kind() < 128
+        self.0.kind() < 128
     }
 
     pub fn checksum_holds(&self, src: Ipv6Addr, dst: Ipv6Addr) -> bool {
-        checksum(self.message, src, dst) == Some(0)
+        checksum(self.bytes, src, dst) == Some(0)
     }
 }
 

@@ -147,22 +147,8 @@ fn esp_transport(
     let (mut front, next_header) = Front::take(packet)?;
     let payload_len = packet.frame.len();
     sequence::number(packet, hot, cold, means.events, means.now)?;
-    let job = SealJob {
-        key,
-        spi: hot.spi,
-        seq: packet.meta.seq,
-        esn: hot.esn,
-        next_header,
-        payload_len,
-        packet: packet.frame.data_mut(),
-    };
-    if means.engine.seal(&mut [job]) > 0 {
-        return Err(Drop::NoOutboundSa);
-    }
-    if let Some((src, dst)) = cold.as_ref().and_then(OutboundSa::ports) {
-        let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
-        put(packet, &UdpHeader { src, dst, len, checksum: 0 }.to_bytes())?;
-    }
+    seal(packet, hot, key, (next_header, payload_len), means.engine)?;
+    put_udp(packet, cold.as_ref().and_then(OutboundSa::ports))?;
     front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
 }
 
@@ -178,26 +164,40 @@ fn esp_tunnel(
     let flow_label = encap6::flow_label(packet, 0);
     sequence::number(packet, hot, cold, means.events, means.now)?;
     let source = hot.multipath.then(|| multipath::source_port(packet, hot.payload_offset.into()));
+    let inner = if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 };
+    seal(packet, hot, key, (inner, payload_len), means.engine)?;
+    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
+    put_udp(packet, sa.ports().map(|(src, dst)| (source.unwrap_or(src), dst)))?;
+    let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
+    let mut front = Front::outer(packet, hot, sa, sa.largest(link.mtu), flow_label)?;
+    front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
+}
+
+/// What was numbered, in its place.
+fn seal(
+    packet: &mut Packet,
+    hot: &OutboundHot,
+    key: &Key,
+    (next_header, payload_len): (u8, usize),
+    engine: &Engine,
+) -> Result<(), Drop> {
     let job = SealJob {
         key,
         spi: hot.spi,
         seq: packet.meta.seq,
         esn: hot.esn,
-        next_header: if packet.meta.ip.v6 { protocol::IPV6 } else { protocol::IPV4 },
+        next_header,
         payload_len,
         packet: packet.frame.data_mut(),
     };
-    if means.engine.seal(&mut [job]) > 0 {
-        return Err(Drop::NoOutboundSa);
-    }
-    let sa = cold.as_ref().ok_or(Drop::NoOutboundSa)?;
-    if let Some((src, dst)) = sa.ports() {
-        let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
-        put(packet, &UdpHeader { src: source.unwrap_or(src), dst, len, checksum: 0 }.to_bytes())?;
-    }
-    let link = means.tables.port(hot.outer.port).ok_or(Drop::PortDown)?;
-    let mut front = Front::outer(packet, hot, sa, sa.largest(link.mtu), flow_label)?;
-    front.put(packet, if hot.udp { protocol::UDP } else { protocol::ESP })
+    if engine.seal(&mut [job]) > 0 { Err(Drop::NoOutboundSa) } else { Ok(()) }
+}
+
+/// Of an SA in UDP.
+fn put_udp(packet: &mut Packet, ports: Option<(u16, u16)>) -> Result<(), Drop> {
+    let Some((src, dst)) = ports else { return Ok(()) };
+    let len = u16::try_from(udp::HEADER + packet.frame.len()).map_err(|_| Drop::FrameTooSmall)?;
+    put(packet, &UdpHeader { src, dst, len, checksum: 0 }.to_bytes())
 }
 
 /// The packet may be one that another SA has just made.
