@@ -16,6 +16,13 @@ pub const MAX_BATCH: usize = 256;
 /// Positions of packets in a batch, for one stage.
 pub(crate) type Places = ArrayVec<u16, MAX_BATCH>;
 
+/// One more, in a list that cannot be full: it holds what a batch holds. Without the panic of `push`, before which a loop
+/// would have to put down in memory all that it knows.
+#[inline(always)]
+pub(crate) fn add(places: &mut Places, at: u16) {
+    let _ = places.try_push(at);
+}
+
 /// One per worker, used again and again.
 #[derive(Debug, Default)]
 pub struct Batch {

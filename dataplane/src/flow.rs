@@ -11,7 +11,7 @@ mod v6;
 
 pub(crate) use key::Keys;
 
-use crate::batch::{Batch, MAX_BATCH, Places, prefetch_rest};
+use crate::batch::{Batch, MAX_BATCH, Places, add, prefetch_rest};
 use crate::classify::Head;
 use crate::packet::{Meta, Packet};
 use crate::route::{self, Leaving};
@@ -19,7 +19,6 @@ use crate::sa::{SHORT, SaDb};
 use arrayvec::ArrayVec;
 use key::{Key, place_of_port, place_of_sa};
 use ravelin_ring::msg::PortId;
-use ravelin_wire::MacAddr;
 
 /// Flows that meet in one bucket; a fifth takes the place of one of them.
 const WAYS: usize = 4;
@@ -69,7 +68,8 @@ struct Known {
     stamp: u32,
     limit: u16,
     port: PortId,
-    mac: MacAddr,
+    /// See [`route::word`].
+    mac: u64,
 }
 
 /// The place of no SA.
@@ -308,8 +308,8 @@ impl Find<'_> {
         meta.limit = known.limit;
         self.slack |= slack;
         if known.sa == CLEAR {
-            (meta.port, meta.mac) = (known.port, known.mac);
-            bypass.push(at);
+            (meta.port, meta.mac) = (known.port, route::address(known.mac));
+            add(bypass, at);
             return;
         }
         meta.sa = known.sa;
@@ -318,7 +318,7 @@ impl Find<'_> {
             self.db.outbound.prefetch(known.sa, usize::from(meta.ip.total_len) <= SHORT);
         }
         prefetch_rest(packet);
-        protect.push(at);
+        add(protect, at);
     }
 }
 
@@ -334,8 +334,7 @@ impl Unknown {
 }
 
 impl Known {
-    const NOTHING: Self =
-        Self { epoch: 0, came: 0, sa: CLEAR, stamp: 0, limit: 0, port: PortId(0), mac: MacAddr::ZERO };
+    const NOTHING: Self = Self { epoch: 0, came: 0, sa: CLEAR, stamp: 0, limit: 0, port: PortId(0), mac: 0 };
 
     #[inline(always)]
     fn holds(&self, came: u32, epoch: u32, db: &SaDb) -> bool {
@@ -370,6 +369,7 @@ pub(crate) fn learn(
             continue;
         };
         let Meta { limit, port, mac, .. } = *meta;
+        let mac = route::word(mac);
         let known = Known { epoch: low(epoch), came: *came, sa, stamp, limit, port, mac };
         if meta.fleeting {
             continue;

@@ -6,6 +6,7 @@
 
 use super::common::{Head, READ, read};
 use super::{Classes, lawful};
+use crate::batch::add;
 use crate::flow::Flows;
 use crate::packet::{Origin, Packet};
 use crate::sa::SaDb;
@@ -88,7 +89,7 @@ fn sort(
         return false;
     }
     head.write(&mut packet.meta.ip);
-    classes.clear.push(at);
+    add(&mut classes.clear, at);
     flows.note_common(at, packet, &head, port, &mut classes.keys);
     true
 }
@@ -149,7 +150,7 @@ fn esp(
     (meta.spi, meta.from, meta.udp, meta.skip) = (spi, (head.src(), port), skip == IN_UDP, skip);
     (meta.outer_tos, meta.ip.v6) = (head.tos(), false);
     db.touch_spi(spi);
-    classes.esp.push(at);
+    add(&mut classes.esp, at);
     true
 }
 

@@ -5,6 +5,7 @@
 use super::key::{place_of, ports, rest};
 use super::{CLEAR, Known};
 use crate::packet::Packet;
+use crate::route::{address, word};
 use ravelin_ring::msg::PortId;
 use ravelin_wire::MacAddr;
 
@@ -118,14 +119,17 @@ impl Flows {
         let known = Known { epoch, came, ..Known::NOTHING };
         Some(match way {
             Way::Protect { sa, stamp, limit } => Known { sa, stamp, limit, ..known },
-            Way::Bypass { port, mac, limit } => Known { port, mac, limit, ..known },
+            Way::Bypass { port, mac, limit } => Known { port, mac: word(mac), limit, ..known },
         })
     }
 
     pub(super) fn put(&mut self, key: Key, known: Known) {
         let Known { epoch, came, sa, stamp, limit, port, mac } = known;
-        let way =
-            if sa == CLEAR { Way::Bypass { port, mac, limit } } else { Way::Protect { sa, stamp, limit } };
+        let way = if sa == CLEAR {
+            Way::Bypass { port, mac: address(mac), limit }
+        } else {
+            Way::Protect { sa, stamp, limit }
+        };
         let place = self.place(&key);
         let Some(set) = self.sets.get_mut(place) else { return };
         let same = set.iter().position(|entry| entry.key == key);

@@ -57,7 +57,7 @@ pub(super) fn ready<'a>(
         encap::transport(udp, hot.outer.template.last_chunk()?, len);
         (meta.skip, esp) = (IN_UDP.into(), behind);
     }
-    (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
+    // Of the TTL nobody reads more than the frame from here on.
     ipv4::count_down(esp.get_mut(hot.payload_offset.into()..)?.first_chunk_mut()?);
     (hot.bytes, hot.last_ms) = (plan.bytes, now.ms);
     hot.sequence += 1;

@@ -50,7 +50,7 @@ fn plain_run(packets: &mut [Packet], bypass: &[u16], leaving: &Leaving) -> usize
     let mut done = 0;
     for &at in bypass {
         let Some(packet) = packets.get_mut(usize::from(at)) else { break };
-        let (port, mac) = (packet.meta.port, packet.meta.mac);
+        let (port, mac) = (packet.meta.port, word(packet.meta.mac));
         if !packet.pending() || port != leaving.port || !plainly(packet, mac, leaving) {
             break;
         }
@@ -59,9 +59,21 @@ fn plain_run(packets: &mut [Packet], bypass: &[u16], leaving: &Leaving) -> usize
     done
 }
 
-/// Untagged IPv4 from the network or out of an SA, by this port. False, and nothing was changed: another packet.
+/// A link address as the first bytes of a frame are written, and back.
 #[inline(always)]
-pub(crate) fn plainly(packet: &mut Packet, mac: MacAddr, leaving: &Leaving) -> bool {
+pub(crate) fn word(MacAddr([a, b, c, d, e, f]): MacAddr) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+#[inline(always)]
+pub(crate) fn address(word: u64) -> MacAddr {
+    let [a, b, c, d, e, f, _, _] = word.to_le_bytes();
+    MacAddr([a, b, c, d, e, f])
+}
+
+/// Untagged IPv4 from the network or out of an SA, to this link address ([`word`]) by this port. False, and nothing was changed: another packet.
+#[inline(always)]
+pub(crate) fn plainly(packet: &mut Packet, mac: u64, leaving: &Leaving) -> bool {
     let Packet { frame, meta, .. } = packet;
     if meta.aged || meta.ip.v6 || meta.tag.is_some() || meta.ip.ttl <= 1 {
         return false;
@@ -74,14 +86,12 @@ pub(crate) fn plainly(packet: &mut Packet, mac: MacAddr, leaving: &Leaving) -> b
     else {
         return false; // not reached: both are there
     };
-    let [a, b, c, d, e, f] = mac.0;
     // Whole words, of which the second begins where the address ends.
-    link[..8].copy_from_slice(&[a, b, c, d, e, f, 0, 0]);
+    link[..8].copy_from_slice(&mac.to_le_bytes());
     link[6..].copy_from_slice(&leaving.end.to_le_bytes());
     if let Some(network) = network.first_chunk_mut() {
         ipv4::count_down(network);
     }
-    (meta.ip.ttl, meta.aged) = (meta.ip.ttl.wrapping_sub(1), true);
     packet.verdict = Verdict::Forward { port: leaving.port };
     true
 }

@@ -8,7 +8,7 @@ mod depart;
 mod fib;
 mod fib6;
 
-pub(crate) use depart::{Leaving, depart, plainly};
+pub(crate) use depart::{Leaving, address, depart, plainly, word};
 pub(crate) use fib::{Fib, Hop, MAX_HOPS, NO_ROUTE};
 
 use crate::batch::Batch;
