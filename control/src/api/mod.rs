@@ -8,7 +8,7 @@ mod types;
 pub mod client;
 pub mod server;
 
-pub use server::{Call, Server};
+pub use server::{Call, Server, Serving};
 pub use types::*;
 
 use std::path::{Path, PathBuf};

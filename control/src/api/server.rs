@@ -2,13 +2,16 @@
 //!
 //! Decides: who is let in (socket mode), how many at once, how long and how large a request may be.
 //! Reads: the socket. Writes: [`Call`]s into a bounded channel, answers to the socket.
-//! Never: blocks the caller's loop, waits for ever, keeps a client that stays silent.
+//! Never: blocks the caller's loop or waits for its turns (it has a thread of its own), waits for ever, keeps a client
+//! that stays silent.
 
 use core::time::Duration;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -45,7 +48,7 @@ pub struct Call {
 /// The listening socket; its file is removed on drop.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
+    listener: StdListener,
     path: PathBuf,
     calls: mpsc::Sender<Call>,
     read_timeout: Duration,
@@ -55,7 +58,8 @@ impl Server {
     /// Listens at `path`, mode 0600. A socket left by a dead process is replaced; a living one's is an error.
     pub fn bind(path: &Path) -> io::Result<(Self, mpsc::Receiver<Call>)> {
         clear_stale(path)?;
-        let listener = UnixListener::bind(path)?;
+        let listener = StdListener::bind(path)?;
+        listener.set_nonblocking(true)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let (calls, receiver) = mpsc::channel(DEPTH);
         Ok((Self { listener, path: path.to_owned(), calls, read_timeout: READ_TIMEOUT }, receiver))
@@ -67,12 +71,24 @@ impl Server {
         self
     }
 
+    /// Serves on a thread of its own: whoever asks waits for the one turn of the loop that answers, not for one with each
+    /// step of his connection.
+    pub fn start(self) -> io::Result<Serving> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("api".to_owned());
+        Ok(Serving(Some(thread.spawn(move || runtime.block_on(self.run()))?)))
+    }
+
     /// Serves until the receiver of the calls is dropped.
     pub async fn run(self) {
+        let listener = match self.listener.try_clone().and_then(UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(why) => return tracing::error!(%why, "the API cannot be served"),
+        };
         let room = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(why) => {
                         tracing::warn!(%why, "the API socket cannot accept a client");
@@ -92,6 +108,18 @@ impl Server {
                 drop(permit);
             });
         }
+    }
+}
+
+/// The thread that serves. Dropping it waits for its end, which comes once the receiver of the calls is dropped: that
+/// goes first.
+#[derive(Debug)]
+pub struct Serving(Option<JoinHandle<()>>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // A panic there has ended the process already.
+        let _ = self.0.take().map(JoinHandle::join);
     }
 }
 

@@ -38,6 +38,27 @@ impl Fixture {
     }
 }
 
+/// Whoever asks has connected, been read and understood though the loop never rested: it is asked for the answer alone.
+#[test]
+fn it_is_served_while_the_loop_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = socket_path(folder.path());
+    let (server, mut calls) = Server::bind(&path).unwrap();
+    let serving = server.start().unwrap();
+    let client = std::thread::spawn({
+        let path = path.clone();
+        move || ask(&path, &Request::Version, SOON)
+    });
+    // No runtime turns on this thread.
+    let call = calls.blocking_recv().unwrap();
+    assert!(matches!(call.request, Request::Version));
+    call.reply.send(Answer::refused("busy")).unwrap();
+    assert!(client.join().unwrap().is_ok() && path.exists());
+    drop(calls);
+    drop(serving);
+    assert!(!path.exists(), "it ends with its last caller, and takes the socket away");
+}
+
 async fn echo(mut calls: mpsc::Receiver<Call>) {
     while let Some(call) = calls.recv().await {
         let answer = match call.request {

@@ -12,6 +12,8 @@ use ravelin_ring::msg::TunnelId;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// Requests answered in one turn of the loop.
+const PER_TURN: usize = 4;
 /// Requests that wait at the same time; the API server bounds its clients too.
 const MAX_WAITING: usize = 64;
 
@@ -34,6 +36,14 @@ impl Waiting {
 }
 
 impl Driver {
+    /// Requests are answered in every turn, whatever woke the loop, and some of them in each.
+    pub(super) fn waiting_calls(&mut self, now: Instant) {
+        for _ in 0..PER_TURN {
+            let Ok(call) = self.calls.try_recv() else { return };
+            self.call(now, call);
+        }
+    }
+
     pub(super) fn call(&mut self, now: Instant, call: Call) {
         let answer = match call.request {
             Request::Show { what, name } => self.show(now, what, name.as_deref()),

@@ -99,6 +99,7 @@ pub(crate) struct Driver {
     /// `None`: it could not be opened, which was said.
     vault: Option<vault::Vault>,
     calls: Receiver<Call>,
+    _api: api::Serving, // ends when `calls` is gone
     waiting: Vec<Waiting>,
     inquiries: inquiry::Inquiries,
     reading: reading::Reading,
@@ -159,7 +160,7 @@ impl Driver {
         let keys = options.key_log.as_deref();
         let keys = keys.map(|path| key_log::start(path).map_err(io_error("no key log", path))).transpose()?;
         let signals = Signals::new().map_err(io_error("no signals for", &run_dir))?;
-        tokio::spawn(server.run());
+        let api = server.start().map_err(io_error("no thread for", &socket))?;
         let mirror = Mirror::open(hold::ports(&config), config.dataplane.tun.to_string()).await?;
         let fail_closed = FailClosed::new(mirror.handle().clone(), hold::ports(&config));
         let now = Instant::now();
@@ -184,6 +185,7 @@ impl Driver {
             tables: tables::Queue::new(),
             vault,
             calls,
+            _api: api,
             waiting: Vec::new(),
             inquiries: inquiry::Inquiries::new(),
             reading: reading::Reading::default(),
@@ -214,7 +216,7 @@ impl Driver {
             let wake = self.wait().await;
             let now = Instant::now();
             match wake {
-                Wake::Timer => {}
+                Wake::Timer | Wake::Call(None) => {}
                 Wake::Datagrams => self.datagrams(now),
                 Wake::Kernel(result) => {
                     result?;
@@ -222,7 +224,6 @@ impl Driver {
                 }
                 Wake::Link(news) => self.news(now, news).await?,
                 Wake::Call(Some(call)) => self.call(now, call),
-                Wake::Call(None) => {}
                 Wake::Revocation((token, answers)) => self.core.revocation(now, token, answers),
                 Wake::Reload => self.reading.ask(&self.options, None),
                 Wake::Loaded(loaded) => {
@@ -231,8 +232,8 @@ impl Driver {
                 }
                 Wake::Stop => self.stop(now),
             }
-            // Whoever speaks to the API runs in a task of its own, which has its turn only while this one rests; under
-            // a storm of datagrams it never would.
+            self.waiting_calls(now);
+            // Under a storm of datagrams nothing else would ever have its turn.
             tokio::task::yield_now().await;
         }
     }

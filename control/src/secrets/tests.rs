@@ -20,6 +20,7 @@ fn tunnel(remote: &str) -> Config {
 }
 
 /// R8: the key is chosen by identities, the exact pair before "any".
+// R137: as ASCII and as hexadecimal
 #[test]
 fn matched_by_both_identities() {
     let secrets = parse(GOOD).unwrap();

@@ -148,6 +148,7 @@ factory: the peer does not answer (5s ago); next attempt in 15s
     );
 }
 
+// R217, R225: the IKE SA
 #[test]
 fn one_tunnel_in_detail() {
     assert_text(
@@ -210,6 +211,7 @@ office  out  0xc0000101  aes256gcm16  in-use          1  1234567  1.6 GiB      3
 }
 
 /// R107.
+// R196, R217, R226
 #[test]
 fn one_sa_in_detail() {
     assert_text(

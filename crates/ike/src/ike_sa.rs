@@ -6,11 +6,13 @@
 mod established;
 mod exchange;
 mod ending;
+mod elsewhere;
 mod path;
 mod refusal;
 mod timers;
 mod window;
 
+use elsewhere::Elsewhere;
 pub(crate) use established::{Established, Held, Phase, Rival, Waiting};
 pub(crate) use exchange::Authentic;
 pub(crate) use path::{Path, Via};
@@ -69,6 +71,8 @@ pub(crate) struct Core {
     /// Other addresses of the peer, the next to be tried first, and how many were since it last answered (RFC 4555).
     pub(crate) others: VecDeque<IpAddr>,
     pub(crate) others_tried: u8,
+    /// Where the peer was heard while it was asked where it is by our word.
+    pub(crate) elsewhere: Option<Elsewhere>,
     /// As which address and port the peer last saw us, hashed (RFC 4555 §3.8); empty: it does not say.
     pub(crate) seen_as: Option<Vec<u8>>,
     /// As initiator: what we asked the peer for and got.
@@ -137,6 +141,7 @@ impl Core {
             told: Vec::new(),
             others: VecDeque::new(),
             others_tried: 0,
+            elsewhere: None,
             seen_as: None,
             assigned: Assigned::default(),
             questions: 0,
@@ -180,6 +185,7 @@ impl Core {
         self.window.sent(cx.now, datagrams.clone(), &cx.config.timers, jitter);
         let several = !self.connection.exchanges.backups.is_empty() || !self.others.is_empty();
         let most = self.connection.exchanges.retransmissions.or_else(|| several.then_some(TRIES_OF_SEVERAL));
+        let most = if self.elsewhere.is_some() { Some(elsewhere::TRIES) } else { most };
         most.into_iter().for_each(|most| self.window.shorten(most));
         self.send(cx, datagrams);
     }
@@ -253,23 +259,6 @@ pub(crate) struct Asked {
     pub(crate) exchange: Exchange,
     pub(crate) id: u32,
     pub(crate) via: Via,
-}
-
-impl State {
-    /// Where there are keys.
-    pub(crate) const fn keys(&self) -> Option<&IkeKeys> {
-        match self {
-            Self::InitAnswered(s) => Some(&s.keys),
-            Self::LoggingIn(s) => Some(s.keys()),
-            Self::IntermediateSent(s) => Some(s.keys()),
-            Self::AuthSent(s) => Some(s.keys()),
-            Self::Established(e) => Some(&e.keys),
-            // What comes meanwhile is not even received: the peer will come again.
-            Self::Judging(_) | Self::InitSent(_) | Self::ResumeSent(_) | Self::Closed { .. } | Self::Gone => {
-                None
-            }
-        }
-    }
 }
 
 impl IkeSa {

@@ -5,6 +5,7 @@
 
 use super::{Asked, IkeSa, Incoming, Phase, State, Via, count_error, error_payload};
 use crate::counters::Counter;
+use crate::crypto::keys::IkeKeys;
 use crate::endpoint::{Action, Cx};
 use crate::error::Error;
 use crate::fragment::{Fragment, Taken};
@@ -223,6 +224,7 @@ impl IkeSa {
             State::AuthSent(s) if response => s.on_response(core, cx, asked, view),
             State::Established(mut e) => {
                 e.heard(core, cx, via);
+                e.heard_from(core, cx, via, response);
                 let next = if response {
                     e.on_response(core, cx, asked, view)
                 } else {
@@ -303,6 +305,23 @@ impl IkeSa {
             | State::Closed { .. }
             | State::Gone) => other,
         });
+    }
+}
+
+impl State {
+    /// Where there are keys.
+    pub(crate) const fn keys(&self) -> Option<&IkeKeys> {
+        match self {
+            Self::InitAnswered(s) => Some(&s.keys),
+            Self::LoggingIn(s) => Some(s.keys()),
+            Self::IntermediateSent(s) => Some(s.keys()),
+            Self::AuthSent(s) => Some(s.keys()),
+            Self::Established(e) => Some(&e.keys),
+            // What comes meanwhile is not even received: the peer will come again.
+            Self::Judging(_) | Self::InitSent(_) | Self::ResumeSent(_) | Self::Closed { .. } | Self::Gone => {
+                None
+            }
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl IkeSa {
         if self.core.window.is_exhausted(cx.now, &timers)
             && let Some((core, e)) = self.parts()
         {
-            e.try_other_address(core, cx);
+            let _ = e.follow_elsewhere(core, cx) || e.try_other_address(core, cx);
         }
         match self.core.window.due(cx.now, &timers, jitter) {
             Due::Nothing => {}

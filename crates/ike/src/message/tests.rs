@@ -137,6 +137,7 @@ fn every_message_has_its_own_iv() {
 }
 
 // RFC 7296 §2.5
+// R181
 #[test]
 fn unknown_payloads_are_skipped_unless_critical() {
     // SA (empty body is malformed) is not needed: a chain of one unknown payload, then a nonce.

@@ -81,7 +81,7 @@ fn gateways_are_tried_in_order_until_one_answers() {
     assert_eq!(pair.a.pairs().len(), 1);
 }
 
-// R1, R3, R9: silence, then the next gateway at once, with its own secret.
+// R1, R3, R9, R148: silence, then the next gateway at once, with its own secret.
 #[test]
 fn a_silent_gateway_gives_way_to_the_next() {
     let mut pair = net(&[2, 3], 0, &[2, 3]);

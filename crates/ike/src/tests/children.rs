@@ -144,6 +144,7 @@ fn offered(pair: &Pair) -> (usize, usize) {
 }
 
 // RFC 7296 §2.9: the packet's selector stands first; a peer that takes only that is followed
+// R171
 #[test]
 fn the_packet_that_asks_stands_first() {
     let start = |side, c: &mut Connection| {
@@ -185,7 +186,7 @@ fn the_packet_that_asks_stands_first() {
     assert!(matches!(ts_i, Payload::TsI(list) if list.len() == 1));
 }
 
-// R140, R15: required, optional and no key exchange, as the lists of proposals make them
+// R140, R15, R215: required, optional and no key exchange, as the lists of proposals make them
 #[test]
 fn key_exchange_is_taken_as_both_can() {
     let with = Some(Group::Curve25519);

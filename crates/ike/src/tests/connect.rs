@@ -9,6 +9,7 @@ use core::time::Duration;
 
 // A → B: HDR, SAi1, KEi, Ni   B → A: HDR, SAr1, KEr, Nr
 // A → B: HDR, SK {IDi, N(INITIAL_CONTACT), IDr, AUTH, SAi2, TSi, TSr}   B → A: HDR, SK {IDr, AUTH, SAr2, TSi, TSr}
+// R45, R170, R214
 #[test]
 fn two_round_trips_bring_up_ike_and_child() {
     let mut pair = Pair::new();
@@ -81,7 +82,7 @@ fn suites() -> Vec<IkeProposal> {
     all
 }
 
-// R169: algorithms of IKE and ESP are independent
+// R169, R212: algorithms of IKE and ESP are independent
 #[test]
 fn every_suite_of_ike_and_esp() {
     let esp = [
@@ -115,7 +116,7 @@ fn every_suite_of_ike_and_esp() {
     }
 }
 
-// R123, R158
+// R123, R158, R136
 #[test]
 fn every_kind_of_identity() {
     let ids = [
@@ -167,6 +168,7 @@ fn a_wrong_secret_leaves_nothing() {
     assert!((8..=20).contains(&tries), "{tries} attempts in ten minutes");
 }
 
+// R191: which connection fits, or none
 #[test]
 fn an_unknown_identity_is_refused_and_told() {
     let mut pair = Pair::with(8, |side, c| {
@@ -197,6 +199,7 @@ fn a_responder_with_another_identity_is_told() {
     assert_eq!(pair.b.count(Counter::AuthFailed), 1);
 }
 
+// R183: wanted and got
 #[test]
 fn different_proposals_are_told_attribute_by_attribute() {
     let mut pair = Pair::with(10, |side, c| {
@@ -370,7 +373,7 @@ fn both_ends_begin_at_once() {
     }
 }
 
-// R211: INITIAL_CONTACT after a restart removes what the peer still holds
+// R211, R72, R189: INITIAL_CONTACT after a restart removes what the peer still holds
 #[test]
 fn a_restarted_peer_replaces_its_old_sas() {
     let mut pair = Pair::established();

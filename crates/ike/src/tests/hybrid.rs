@@ -19,6 +19,7 @@ pub(super) fn exchanges(pair: &Pair, side: Side) -> Vec<Exchange> {
 // A → B: HDR, SAi1, KEi, Ni, N(INTERMEDIATE_EXCHANGE_SUPPORTED)   B → A: the same
 // A → B: HDR, SKF {KEi(1)}, twice                                 B → A: HDR, SK(F) {KEr(1)}
 // A → B: HDR, SK {IDi, AUTH, …}                                   B → A: HDR, SK {IDr, AUTH, …}
+// R310
 #[test]
 fn both_key_exchanges_make_the_keys() {
     for kem in [Kem::MlKem512, Kem::MlKem768, Kem::MlKem1024] {
@@ -41,6 +42,7 @@ fn both_key_exchanges_make_the_keys() {
     }
 }
 
+// R310: the classical fallback
 #[test]
 fn a_peer_without_it_gets_the_classical_proposal() {
     for classical in [Side::A, Side::B] {

@@ -14,7 +14,7 @@ fn with_dpd(delay: u64) -> Pair {
     pair
 }
 
-// R26, R49: probes when idle; a quiet tunnel does not flap
+// R26, R49, R4: probes when idle; a quiet tunnel does not flap
 #[test]
 fn an_idle_peer_is_asked_and_stays() {
     let mut pair = with_dpd(20);
@@ -25,7 +25,7 @@ fn an_idle_peer_is_asked_and_stays() {
     assert_eq!(pair.a.events.iter().filter(|e| matches!(e, Event::IkeDown { .. })).count(), 0);
 }
 
-// R26: none while traffic flows
+// R26, R4: none while traffic flows
 #[test]
 fn traffic_makes_probes_needless() {
     let mut pair = with_dpd(20);
@@ -39,7 +39,7 @@ fn traffic_makes_probes_needless() {
     assert_eq!(pair.a.count(Counter::LivenessChecks) + pair.b.count(Counter::LivenessChecks), 0);
 }
 
-// R3: a dead peer is found out, its SAs go, and it is brought back when it answers again
+// R3, R72: a dead peer is found out, its SAs go, and it is brought back when it answers again
 #[test]
 fn a_dead_peer_goes_and_comes_back() {
     let mut pair = with_dpd(20);

@@ -2,10 +2,17 @@
 
 use super::pair::*;
 use crate::command::Command;
+use crate::config::Connection;
 use crate::counters::Counter;
 use crate::event::Event;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 fn behind_nat() -> Pair {
+    behind_nat_with(|_, _| {})
+}
+
+fn behind_nat_with(change: impl Fn(Side, &mut Connection)) -> Pair {
     let mut pair = Pair::empty(61);
     pair.a.addr = "10.99.0.1".parse().unwrap();
     pair.nat = Some(("198.18.0.1".parse().unwrap(), 20_000));
@@ -14,6 +21,7 @@ fn behind_nat() -> Pair {
         if side == Side::A {
             c.local = Some(pair.a.addr);
         }
+        change(side, &mut c);
         pair.command(side, Command::Configure(Box::new(c)));
     }
     pair
@@ -104,5 +112,84 @@ fn encapsulation_can_be_forced_from_either_side() {
             assert!(sa.udp, "{forced:?} forces, {side:?}");
             assert_eq!((sa.local.port(), sa.remote.port()), (4500, 4500));
         }
+    }
+}
+
+/// Both believe that a NAT is before either of them.
+fn behind_two(pair: &mut Pair) {
+    pair.a.ep.first_established().unwrap().0.path.nat_remote = true;
+    pair.b.ep.first_established().unwrap().0.path.nat_local = true;
+}
+
+// RFC 7296 §2.23: behind a NAT itself a host does not follow by itself, but it asks where the peer was; without MOBIKE
+#[test]
+fn behind_two_nats_a_peer_is_followed_when_it_is_silent_where_it_was() {
+    for dpd_at in [Side::A, Side::B] {
+        let mut pair = behind_nat_with(|side, c| {
+            c.dpd_delay = Duration::from_secs(if side == dpd_at { 5 } else { 600 });
+        });
+        pair.run_secs(2);
+        behind_two(&mut pair);
+        let spi = pair.live(Side::A)[0].initiator_spi;
+        pair.nat = Some(("198.18.0.1".parse().unwrap(), 30_000));
+        if dpd_at == Side::B {
+            pair.rekey_child(Side::A);
+        }
+        pair.run_secs(15);
+        pair.assert_one_pair();
+        assert_eq!(pair.b.pairs()[0].remote, "198.18.0.1:34500".parse().unwrap());
+        assert_eq!(pair.live(Side::A)[0].initiator_spi, spi, "the same IKE SA");
+        assert_eq!(pair.b.count(Counter::PeerMoved), 1);
+    }
+}
+
+#[test]
+fn behind_two_nats_nobody_is_led_away_from_a_peer_that_is_where_it_was() {
+    let mut pair = behind_nat_with(|_, c| c.dpd_delay = Duration::from_secs(600));
+    pair.run_secs(2);
+    behind_two(&mut pair);
+    let there = pair.b.pairs()[0].remote;
+    // Somebody on the way writes his own address on an authentic request of A.
+    pair.filter = Some(Box::new(|side, _| side == Side::A));
+    pair.rekey_child(Side::A);
+    let stolen = pair.sent.last().unwrap().2.bytes.clone();
+    pair.filter = None;
+    pair.inject(Side::B, "198.18.0.2:4500".parse().unwrap(), "198.18.0.66:4500".parse().unwrap(), &stolen);
+    assert_eq!(pair.b.count(Counter::LivenessChecks), 1, "A is asked where it was");
+    pair.run_secs(20);
+    pair.assert_one_pair();
+    assert_eq!(pair.b.pairs()[0].remote, there);
+    assert_eq!(pair.b.count(Counter::PeerMoved), 0);
+    // Later silence is of another kind: the address of before is not believed then.
+    pair.dead.insert("198.18.0.1".parse().unwrap());
+    pair.rekey_child(Side::B);
+    pair.run_secs(60);
+    assert!(pair.b.pairs().is_empty() && pair.b.count(Counter::PeerMoved) == 0);
+}
+
+// The one that answers is behind a NAT too, whose address changes: whoever began finds it, with MOBIKE and without
+#[test]
+fn behind_two_nats_the_one_that_answers_is_followed_too() {
+    for mobike in [false, true] {
+        let mut pair = Pair::with(63, |_, c| {
+            c.dpd_delay = Duration::from_secs(600);
+            c.exchanges.mobike = mobike;
+        });
+        pair.run_secs(2);
+        for node in [&mut pair.a, &mut pair.b] {
+            let path = &mut node.ep.first_established().unwrap().0.path;
+            (path.nat_local, path.nat_remote) = (true, true);
+        }
+        let there: SocketAddr = if mobike { "198.18.0.9:4500" } else { "198.18.0.9:500" }.parse().unwrap();
+        pair.aliases.push(there.ip());
+        pair.dead.insert("198.18.0.2".parse().unwrap());
+        pair.rekey_child(Side::B);
+        let request = pair.sent.last().unwrap().2.bytes.clone();
+        pair.inject(Side::A, (pair.a.addr, there.port()).into(), there, &request);
+        pair.run_secs(10);
+        let path = pair.a.ep.first_established().unwrap().0.path.clone();
+        assert_eq!(path.remote, there, "MOBIKE: {mobike}");
+        assert!(pair.a.pairs().iter().all(|sa| sa.remote.ip() == there.ip()));
+        assert_eq!(pair.live(Side::A).len(), 1);
     }
 }

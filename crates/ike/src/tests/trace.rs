@@ -13,7 +13,7 @@ fn traced(pair: &Pair, side: Side) -> Vec<String> {
     pair.see(side).events.iter().filter_map(text).collect()
 }
 
-// R313: every message, every state, every decision; and only while it is on
+// R313, R144, R178, R185, R186, R235: every message, every state, every decision; and only while it is on
 #[test]
 fn a_trace_tells_messages_states_and_decisions() {
     let mut pair = Pair::with(400, |side, c| {
