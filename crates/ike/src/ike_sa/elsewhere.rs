@@ -30,8 +30,11 @@ impl Established {
         if !both || core.mobility == Mobility::Follows || self.phase != Phase::Live {
             return;
         }
+        // The question is under way: what comes meanwhile does not make it longer.
+        if core.elsewhere.replace(place).is_some() {
+            return;
+        }
         core.trace(cx, || format!("the peer is heard from {}: it is asked where it was", via.remote));
-        core.elsewhere = Some(place);
         core.window.shorten(TRIES);
         self.push(cx, Task::Liveness(Liveness));
     }

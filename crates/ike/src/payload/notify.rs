@@ -19,6 +19,7 @@ pub(crate) const TEMPORARY_FAILURE: u16 = 43;
 pub(crate) const CHILD_SA_NOT_FOUND: u16 = 44;
 /// RFC 9370 §2.2.4.
 pub(crate) const STATE_NOT_FOUND: u16 = 47;
+/// RFC 9611 §8, by IANA's list.
 pub(crate) const TS_MAX_QUEUE: u16 = 48;
 pub(crate) const INITIAL_CONTACT: u16 = 16384;
 pub(crate) const NAT_DETECTION_SOURCE_IP: u16 = 16388;

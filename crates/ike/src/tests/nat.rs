@@ -126,7 +126,7 @@ fn behind_two(pair: &mut Pair) {
 fn behind_two_nats_a_peer_is_followed_when_it_is_silent_where_it_was() {
     for dpd_at in [Side::A, Side::B] {
         let mut pair = behind_nat_with(|side, c| {
-            c.dpd_delay = Duration::from_secs(if side == dpd_at { 5 } else { 600 });
+            c.dpd_delay = Duration::from_secs(if side == dpd_at { 1 } else { 600 });
         });
         pair.run_secs(2);
         behind_two(&mut pair);
