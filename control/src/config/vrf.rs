@@ -109,8 +109,18 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
 /// IKE and ESP of a tunnel come and go by ports of its `outside-vrf` (R68, R78).
 fn outside(config: &Config, findings: &mut Findings) {
     for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none()) {
-        let Some(name) = &tunnel.outside_vrf else { continue };
-        if !config.ports.iter().any(|port| port.vrf.as_ref() == Some(name)) {
+        let there = config.ports.is_empty() || config.ports.iter().any(|port| port.vrf == tunnel.outside_vrf);
+        let Some(name) = &tunnel.outside_vrf else {
+            if !there {
+                let found =
+                    format!("all ports are in VRFs, and the outside of tunnel \"{}\" in none", tunnel.name);
+                let cure =
+                    "write `outside-vrf`, or remove `vrf` from the [[port]] by which the peer is reached";
+                findings.error(tunnel.line, found, "a port of the main VRF", cure);
+            }
+            continue;
+        };
+        if !there {
             let found = format!("`outside-vrf`: no port is in VRF \"{name}\"");
             let cure = format!("write vrf = \"{name}\" into the [[port]] by which the peer is reached");
             findings.error(tunnel.line, found, "a port of that VRF", cure);

@@ -110,6 +110,10 @@ fn an_outside_that_cannot_be_is_refused_with_its_cure() {
     let blue = "outside-vrf = \"blue\"";
     for (text, parts) in [
         (
+            OUTSIDE.replace(&format!("{blue}\n"), ""),
+            ["all ports are in VRFs, and the outside of tunnel \"blue\" in none", "write `outside-vrf`"],
+        ),
+        (
             OUTSIDE.replace(blue, "outside-vrf = \"bleu\""),
             ["there is no VRF \"bleu\"", "did you mean \"blue\"?"],
         ),
@@ -130,8 +134,8 @@ fn an_outside_that_cannot_be_is_refused_with_its_cure() {
     ] {
         assert_error(&text, &parts);
     }
-    let moved = diff(&good(OUTSIDE), &good(&OUTSIDE.replace(&format!("{blue}\n"), ""))).lines();
-    assert_eq!(moved, ["~ tunnel blue: outside-vrf blue -> (none)"]);
+    let moved = diff(&good(OUTSIDE), &good(&OUTSIDE.replace(blue, "outside-vrf = \"red\""))).lines();
+    assert_eq!(moved, ["~ tunnel blue: outside-vrf blue -> red"]);
 }
 
 // R77: all inside interfaces of a set are in one VRF.
