@@ -246,7 +246,7 @@ impl Store {
                 m.outside == outside && m.inside.protocol == protocol && towards
             })
         };
-        self.by_outside.find(self.outside_hash(protocol, outside), same)
+        self.by_outside.find(self.outside_hash(protocol, outside, remote), same)
     }
 
     fn allowed(&self, mapping: u32, choice: &Choice<'_>) -> bool {
@@ -263,7 +263,7 @@ impl Store {
         let at = self.mappings.put(mapping).ok_or(Drop::NatFull)?;
         self.give_spis(at);
         self.by_inside.insert(self.inside_hash(inside), at);
-        self.by_outside.insert(self.outside_hash(inside.protocol, outside), at);
+        self.by_outside.insert(self.outside_hash(inside.protocol, outside, inside.remote), at);
         Ok(at)
     }
 
@@ -326,7 +326,7 @@ impl Store {
         mapping.dead = true;
         let (inside, outside, unused) = (mapping.inside, mapping.outside, mapping.sessions == 0);
         self.by_inside.remove(self.inside_hash(inside), at);
-        self.by_outside.remove(self.outside_hash(inside.protocol, outside), at);
+        self.by_outside.remove(self.outside_hash(inside.protocol, outside, inside.remote), at);
         self.free_spis(at);
         if unused {
             self.mappings.free(at);

@@ -1,6 +1,7 @@
 //! Which chain an entry is in: nobody outside knows.
 
 use super::{End, Inside, Store};
+use crate::nat::tuple::has_ends;
 
 impl Store {
     pub(super) fn inside_hash(&self, inside: Inside) -> u64 {
@@ -9,8 +10,11 @@ impl Store {
         self.hash(a, u64::from(pool) << 32 | u64::from(remote))
     }
 
-    pub(super) fn outside_hash(&self, protocol: u8, end: End) -> u64 {
-        self.hash(u64::from(end.addr) << 32 | u64::from(end.port) << 16 | u64::from(protocol), 1)
+    /// `remote`: of a protocol without ports, where many hosts may speak with many by one address.
+    pub(super) fn outside_hash(&self, protocol: u8, end: End, remote: u32) -> u64 {
+        let remote = if has_ends(protocol) { 0 } else { remote };
+        let a = u64::from(end.addr) << 32 | u64::from(end.port) << 16 | u64::from(protocol);
+        self.hash(a, 1 | u64::from(remote) << 32)
     }
 
     pub(super) fn session_hash(&self, mapping: u32, remote: End) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! Decides: who may share an address, and whose an SPI from outside is. Each end chooses the SPI that it receives by, and
 //! says it nowhere in clear, so that it is learnt: of one host alone behind an address any SPI is that host's; of several,
-//! one at a time, which has sent by a new SPI, waits for what answers it, and what comes from outside by an SPI that
+//! one at a time, which has sent by a new SPI, waits a while for what answers it, and what comes from outside by an SPI that
 //! nobody has is taken for that. Reads: the clock of the batch. Writes: SPIs of mappings.
 //! Never: grows; lets two wait for one answer; gives an SPI that somebody has to another.
 
@@ -72,7 +72,7 @@ impl Store {
             };
             self.mappings.get(*slot).is_some_and(same)
         };
-        self.by_outside.chain(self.outside_hash(protocol, outside)).filter(of).take(SHARERS).collect()
+        self.by_outside.chain(self.outside_hash(protocol, outside, remote)).filter(of).take(SHARERS).collect()
     }
 
     fn spis_of(&self, mapping: u32) -> Option<&Spis> {
@@ -132,7 +132,8 @@ impl Store {
         let dry = self.dry;
         let Some(spis) = self.spis_mut(mapping).filter(|_| !dry) else { return Ok(()) };
         note(&mut spis.out, seen.spi);
-        if !known || seen.now >= waits.saturating_add(REST_MS) {
+        // Who waits already, or has just done so in vain, does not wait longer for yet another SPI: others have their turn.
+        if !known && !open || seen.now >= waits.saturating_add(REST_MS) {
             (spis.open, spis.waits) = (true, seen.now.saturating_add(WAIT_MS));
         }
         Ok(())
@@ -152,14 +153,23 @@ impl Store {
         let at = match all.as_slice() {
             [] => return Err(Drop::NatNoMapping),
             [alone] => Some(alone),
-            several => several.iter().find(|at| self.waits(**at, seen.now)),
+            several => self.awaited(several, seen.now),
         };
         let at = *at.filter(|_| seen.spi != 0 || all.len() == 1).ok_or(Drop::NatUnknownSpi)?;
         self.learn(at, seen.spi, true);
         Ok(at)
     }
 
-    /// `answers`: nobody has had it, and whoever waits does so no more.
+    /// Who waits for an answer; or who has had one, which anybody may have sent, and whose time is not over, if it is the only
+    /// one.
+    fn awaited<'a>(&self, several: &'a [u32], now: u64) -> Option<&'a u32> {
+        let in_time = |at: &&u32| self.spis_of(**at).is_some_and(|s| s.waits > now);
+        let mut answered = several.iter().filter(in_time);
+        let only = answered.next().filter(|_| answered.next().is_none());
+        several.iter().find(|at| self.waits(**at, now)).or(only)
+    }
+
+    /// `answers`: nobody has had it, and others may wait from now on.
     fn learn(&mut self, mapping: u32, spi: u32, answers: bool) {
         let dry = self.dry || spi == 0;
         let Some(spis) = self.spis_mut(mapping).filter(|_| !dry) else { return };

@@ -54,6 +54,8 @@ struct Known {
     received: BTreeSet<u32>,
     /// When it began to wait for an answer that has not come.
     asked: Option<u64>,
+    /// When it last began.
+    begun: u64,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +105,7 @@ impl Model {
                 last: now,
                 sent: [spi].into(),
                 asked: Some(now),
+                begun: now,
                 ..Known::default()
             };
             self.all.insert((host, remote), known);
@@ -115,8 +118,9 @@ impl Model {
         assert_eq!(got.map(|end| end.addr), Ok(known.address));
         known.last = now;
         let again = known.asked.is_some_and(|at| now >= at + 15_000);
-        if known.sent.insert(spi) || again {
-            known.asked = Some(now);
+        let fresh = known.sent.insert(spi) && known.asked.is_none();
+        if fresh || again {
+            (known.asked, known.begun) = (Some(now), now);
         }
         self.all.insert((host, remote), known);
     }
@@ -134,7 +138,9 @@ impl Model {
                 let waiting: Vec<_> =
                     several.iter().filter(|(_, k)| k.asked.is_some_and(|at| self.now < at + 5_000)).collect();
                 assert!(waiting.len() < 2, "two wait for one answer");
-                waiting.first().map(|((host, _), _)| *host).ok_or(Drop::NatUnknownSpi)
+                let in_time: Vec<_> = several.iter().filter(|(_, k)| self.now < k.begun + 5_000).collect();
+                let only = in_time.first().filter(|_| in_time.len() == 1);
+                waiting.first().or(only).map(|((host, _), _)| *host).ok_or(Drop::NatUnknownSpi)
             }
         }
     }
@@ -235,4 +241,32 @@ fn a_flood_of_spis_costs_nothing_and_moves_nobody() {
     }
     let full = store.outbound(inside(99), remote, seen(now, 0x9999), &settings, &choice);
     assert_eq!(full, Err(Drop::NatBusy));
+}
+
+// However many SPIs one host makes up, another one has its turn; and a forged answer does not take the real one's place.
+#[test]
+fn nobody_waits_for_ever_nor_is_cheated_of_its_answer() {
+    let (settings, pool) = (settings(), pool(1));
+    let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
+    let mut store = Store::new(64);
+    let (remote, end) = (End { addr: 9, port: 0 }, End { addr: pool.first, port: 0 });
+    let inside = |host| Inside::new(ESP, End { addr: host, port: 0 }, pool.first, remote.addr);
+    let seen = |now, spi| Seen { now, flags: 0, spi };
+    let mut got_in = None;
+    for (n, now) in (0u32..40).map(|n| (n, u64::from(n) * 1000)) {
+        let _ = store.outbound(inside(1), remote, seen(now, 0x5000 + n), &settings, &choice);
+        if store.outbound(inside(2), remote, seen(now + 1, 0x1002), &settings, &choice).is_ok() {
+            got_in = Some(now + 1);
+            break;
+        }
+    }
+    let now = got_in.expect("its turn came");
+    assert!(now < 6_000, "{now}");
+    // A stranger's, and then the real one.
+    for (spi, later) in [(0x6666, 1), (0x2002, 2)] {
+        let got = store.inbound(ESP, end, remote, seen(now + later, spi), &settings);
+        assert_eq!(got, Ok(inside(2)), "{spi:#x}");
+    }
+    let late = store.inbound(ESP, end, remote, seen(now + 5_001, 0x7777), &settings);
+    assert_eq!(late, Err(Drop::NatUnknownSpi));
 }
