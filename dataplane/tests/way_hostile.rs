@@ -460,3 +460,19 @@ fn what_was_decrypted_is_filtered_where_that_is_asked() {
     b.receive(WAN, &later).lost(Drop::Fragment);
     assert_eq!(b.dropped(Drop::FilterDecrypted), 1);
 }
+
+/// R223: an SA that was made for a filter lets nothing out before the filter is there.
+#[test]
+fn without_its_filter_nothing_comes_out() {
+    let pair = Pair { extras: Extras { filtered: true, ..Extras::default() }, ..Pair::default() };
+    let (mut a, mut b) = gates(&pair);
+    let mut carry = |b: &mut Gate| {
+        let packet = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).forwarded(WAN).to_vec();
+        b.receive(WAN, &packet)
+    };
+    carry(&mut b).lost(Drop::FilterDecrypted);
+    filter(&mut b, &[selector("0.0.0.0/0", "0.0.0.0/0")]);
+    carry(&mut b).forwarded(INSIDE);
+    filter(&mut b, &[]);
+    carry(&mut b).lost(Drop::FilterDecrypted);
+}

@@ -11,7 +11,7 @@ use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Errors;
-use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel, TunnelSelector};
+use super::model::{ChildSettings, Config, DefaultPolicy, Encapsulation, Tunnel};
 use crate::secrets::{Keys, Proofs, Secrets};
 
 /// Of each tunnel for any address: its peers' children and what they may send.
@@ -142,15 +142,18 @@ impl Config {
     }
 
     /// What comes out of tunnels is asked for beside the selectors of their SAs; of those for any address, out of each peer's.
+    /// Where a filter is or was, tunnels without one say that all may pass: an SA that was made for a filter waits for its list.
     pub fn filters(&self, peers: &PeerSelectors) -> Vec<TableCommand> {
         let mut out = Vec::new();
-        for tunnel in self.tunnels.iter().filter(|tunnel| !tunnel.filter.is_empty()) {
+        for tunnel in self.tunnels.iter().filter(|_| self.filtered) {
             let own = peers.get(&tunnel.id).into_iter().flatten().map(|(peer, _)| *peer);
             let all: BTreeSet<TunnelId> = core::iter::once(tunnel.id).chain(own).collect();
-            for id in all {
-                let add = |s: &TunnelSelector| TableCommand::AddFilter { tunnel: id, selector: s.selector };
-                out.extend(tunnel.filter.iter().map(add));
-            }
+            let list: Vec<Selector> = match tunnel.filter.as_slice() {
+                [] => [AddrRange::ANY_V4, AddrRange::ANY_V6].map(any_selector).to_vec(),
+                some => some.iter().map(|s| s.selector).collect(),
+            };
+            let add = |tunnel| list.iter().map(move |&selector| TableCommand::AddFilter { tunnel, selector });
+            out.extend(all.into_iter().flat_map(add));
         }
         out
     }
@@ -172,6 +175,7 @@ impl Config {
     /// Gives every tunnel that `old` has under the same name its number from there, and new ones numbers which `old`
     /// does not use: a reload must not give a running SA to another tunnel.
     pub fn keep_ids(&mut self, old: &Self) {
+        self.filtered |= old.filtered;
         let used: BTreeSet<u32> = old.tunnels.iter().map(|tunnel| tunnel.id.0).collect();
         let mut free = (0u32..).filter(|id| !used.contains(id));
         self.tunnels.renumber(|tunnel| {
@@ -186,6 +190,7 @@ impl Tunnel {
     pub fn settings(&self) -> ChildSettings {
         ChildSettings {
             tunnel: self.id,
+            filtered: !self.filter.is_empty(),
             outside: VrfId::MAIN,
             replay_window: self.replay_window,
             shared: self.shared,

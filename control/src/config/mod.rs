@@ -129,6 +129,7 @@ impl Config {
             control: sections::control(control.as_ref(), path, findings),
             vrfs: vrfs.iter().filter_map(|table| vrf::vrf(table, findings)).collect(),
             gre: gres.iter().filter_map(|table| gre::gre(table, &tunnels, findings)).collect(),
+            filtered: tunnels.iter().any(|tunnel| !tunnel.filter.is_empty()),
             tunnels,
             nat: nat.iter().filter_map(|table| nat::nat(table, findings)).collect(),
             translation: nat::translation(translation.as_ref(), findings),

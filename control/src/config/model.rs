@@ -34,6 +34,8 @@ pub struct Config {
     pub control: Control,
     /// In file order, which is the order of their policies.
     pub tunnels: Tunnels,
+    /// Some SA may have been made for a filter: every tunnel's list is told, be it that all may pass.
+    pub filtered: bool,
     pub vrfs: Vec<Vrf>,
     pub gre: Vec<Gre>,
     /// In file order: the first that matches decides.
@@ -324,6 +326,8 @@ impl ChildSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildSettings {
     pub tunnel: TunnelId,
+    /// What comes out of it has to pass its filter.
+    pub filtered: bool,
     /// Where the gateways' addresses belong.
     pub outside: VrfId,
     pub replay_window: u32,

@@ -127,6 +127,7 @@ fn spec(
             multipath: if sa.proposal.is_ah() { 0 } else { travel.multipath },
             rules: if outer { Rules::default() } else { travel.rules },
             outside,
+            filtered: direction == Direction::Inbound && !tunnel.filter.is_empty(),
             ..Extras::default()
         },
         soft_bytes: 0,
@@ -248,7 +249,8 @@ impl Installer {
         let Some(tunnel) = self.halves.get(&id).map(|h| h.tunnel) else { return };
         let mine: Vec<SaId> = self.of_manual(tunnel).collect();
         if outcome != Outcome::Ok {
-            warn!(?outcome, sa = id.0, "the data plane did not take an SA with keys by hand");
+            let spi = self.halves.get(&id).map(|h| h.spi);
+            warn!(?outcome, tunnel = tunnel.0, ?spi, "the data plane did not take an SA with keys by hand");
             self.manual.refused.extend(&mine);
             return mine.into_iter().for_each(|id| self.drop_manual(id));
         }

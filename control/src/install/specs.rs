@@ -47,6 +47,7 @@ impl Installer {
                     rules: settings.travel.rules,
                     partner: None,
                     outside: settings.outside,
+                    filtered: settings.filtered && direction == Direction::Inbound,
                 },
                 soft_bytes: bytes,
                 hard_bytes: settings.bytes.hard,

@@ -102,6 +102,7 @@ impl Bed {
 fn settings() -> ChildSettings {
     ChildSettings {
         tunnel: TunnelId(3),
+        filtered: false,
         outside: VrfId::MAIN,
         replay_window: 1024,
         shared: false,

@@ -95,7 +95,7 @@ fn admitted(packet: &Packet, db: &mut SaDb, tables: &Tables) -> Result<Option<Tu
     }
     let (_, sa) = db.inbound.both(packet.meta.sa).ok_or(Drop::NoSa)?;
     match sa.selectors.fit(&query) {
-        Fit::Inside => tables.filters.check(sa.tunnel, &query).map(|()| Some(sa.tunnel)),
+        Fit::Inside => tables.filters.check(sa.tunnel, sa.filtered, &query).map(|()| Some(sa.tunnel)),
         Fit::Outside => {
             sa.refuse(Drop::SelectorMismatch);
             Err(Drop::SelectorMismatch)

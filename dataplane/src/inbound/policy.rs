@@ -20,7 +20,7 @@ pub(crate) fn check(batch: &mut Batch, clear: &[u16], db: &mut SaDb, tables: &Ta
         let query = Query::inbound(packet);
         match sa.selectors.fit(&query) {
             Fit::Inside => {
-                tables.filters.check(sa.tunnel, &query)?;
+                tables.filters.check(sa.tunnel, sa.filtered, &query)?;
                 interface::enter(packet, sa.tunnel, tables);
                 Ok(())
             }

@@ -64,6 +64,8 @@ pub(crate) struct InboundSa {
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
+    /// See [`ravelin_ring::msg::Extras::filtered`].
+    pub(crate) filtered: bool,
     /// See [`ravelin_ring::msg::Extras::partner`].
     pub(crate) partner: Option<SaId>,
     /// The key for those who share the crypto; wiped as the last of them lets go of it.
@@ -89,6 +91,7 @@ impl InboundSa {
             selectors,
             limits: Limits::new(spec),
             rules: spec.extras.rules,
+            filtered: spec.extras.filtered,
             partner: spec.extras.partner,
             shared,
             greeted: false,

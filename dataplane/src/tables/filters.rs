@@ -18,8 +18,11 @@ const MAX_FILTERS: usize = 1 << 20;
 pub(crate) struct Filters(Arc<HashMap<TunnelId, SaSelectors>>);
 
 impl Filters {
-    pub(crate) fn check(&self, tunnel: TunnelId, query: &Query) -> Result<(), Drop> {
-        let Some(list) = self.0.get(&tunnel) else { return Ok(()) };
+    /// `must`: there has to be a list, which may be on its way or was refused.
+    pub(crate) fn check(&self, tunnel: TunnelId, must: bool, query: &Query) -> Result<(), Drop> {
+        let Some(list) = self.0.get(&tunnel) else {
+            return if must { Err(Drop::FilterDecrypted) } else { Ok(()) };
+        };
         match list.fit(query) {
             Fit::Inside => Ok(()),
             Fit::Outside => Err(Drop::FilterDecrypted),

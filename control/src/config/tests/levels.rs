@@ -110,6 +110,12 @@ fn filters_of_what_was_decrypted() {
         .filter_map(|c| if let TableCommand::AddFilter { tunnel, .. } = c { Some(tunnel.0) } else { None })
         .collect();
     assert_eq!(ids, [0, 70, 1, 1]);
+    assert!(config.child_settings(TunnelId(1)).unwrap().filtered);
+    // One that goes leaves SAs behind that were made for it: all may pass now.
+    let mut without = good(&with(""));
+    assert!(without.filters(&peers).is_empty());
+    without.keep_ids(&config);
+    assert_eq!(without.filters(&peers).len(), 4);
     assert!(good(MINIMAL).filters(&Default::default()).is_empty(), "by default the SA's selectors alone");
     assert_error(&with("filter-decrypted = [{ local = \"10.1.0.7\" }]"), &["`remote` is missing"]);
 }

@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (16, [33, 16, 16, 4, 30, 87, 4, 5, 117_536, 218_272]));
+    assert_eq!((VERSION, sizes), (17, [33, 16, 16, 4, 30, 87, 4, 5, 117_536, 218_272]));
 }
 
 #[test]
@@ -129,6 +129,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                     rules: Rules::from_bits(tfc.to_be_bytes()[1] & 15).unwrap(),
                     partner: esn.then_some(SaId(l[0])),
                     outside: VrfId(mtu),
+                    filtered: esn,
                 },
                 soft_bytes: l[0],
                 hard_bytes: l[1],

@@ -113,6 +113,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.bool(spec.extras.partner.is_some());
     to.u64(spec.extras.partner.map_or(0, |sa| sa.0));
     to.u16(spec.extras.outside.0);
+    to.bool(spec.extras.filtered);
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
     }
@@ -150,6 +151,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
                 is.then_some(SaId(id))
             },
             outside: VrfId(from.u16()?),
+            filtered: from.bool()?,
         },
         soft_bytes: from.u64()?,
         hard_bytes: from.u64()?,
