@@ -123,6 +123,8 @@ two_queues() {
   rules >>"$LAB/ravelinA/ravelin.toml"
   ravelin_start A
   start_process who-many inet "$PY" "$LAB_HERE/py/who.py" serve-udp 7100 7115
+  # All sixteen are there before they are asked.
+  wait_until 10 eval '[ "$(in_ns inet ss -Hulnp | grep -c ":71[01][0-9] ")" -ge 16 ]'
   wait_path hostA "$INTERNET" 5
   equal "two queues: outside ends of one socket, and of 24" "1 24" "$(in_ns hostA "$PY" "$LAB_HERE/py/who.py" same "$INTERNET" 7100 7115 24)"
   equal "two queues: both workers had packets, and handed some over" "2 true" \
