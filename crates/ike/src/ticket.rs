@@ -13,8 +13,9 @@ mod session;
 mod tests;
 
 pub(crate) use held::{Held, Kept, is_on};
-pub(crate) use session::{Given, Resumed, Session};
+pub(crate) use session::{Budget, Given, Resumed, Session};
 
+use crate::config::ConnectionId;
 use crate::counters::Counter;
 use crate::crypto::Wiped;
 use crate::payload::Reader;
@@ -89,6 +90,9 @@ pub(crate) struct Ring {
     spent: BTreeMap<TicketId, Instant>,
     /// Given by an earlier process to IKE SAs that went on here.
     inherited: BTreeMap<TicketId, Instant>,
+    /// Connections that somebody took down, and when: what was given before is void, also where silence had ended the IKE
+    /// SA already.
+    ended: BTreeMap<ConnectionId, Instant>,
     changed: bool,
 }
 
@@ -132,7 +136,10 @@ impl Ring {
         let session = Session::read(clock, r).map_err(|_| Refusal::Unreadable)?;
         if until <= now {
             Err(Refusal::Expired)
-        } else if self.spent.contains_key(&id) || !(own || self.inherited.contains_key(&id)) {
+        } else if self.ended.get(&session.connection).is_some_and(|at| session.given <= *at)
+            || self.spent.contains_key(&id)
+            || !(own || self.inherited.contains_key(&id))
+        {
             Err(Refusal::Spent)
         } else {
             Ok(Resumed { session, ticket: Some((id, until)) })
@@ -155,6 +162,12 @@ impl Ring {
         self.spent.contains_key(id)
     }
 
+    /// Somebody took the connection down.
+    pub(crate) fn end(&mut self, now: Instant, connection: ConnectionId) {
+        self.ended.retain(|_, at| now.saturating_duration_since(*at) < LIFETIME);
+        self.ended.insert(connection, now);
+    }
+
     /// It is used, or what it was given for has ended.
     pub(crate) fn spend(&mut self, now: Instant, (id, until): (TicketId, Instant)) {
         self.inherited.remove(&id);
@@ -163,7 +176,8 @@ impl Ring {
         }
         if self.spent.len() >= MAX_SPENT {
             // Better no ticket than one that is good twice.
-            *self = Self { changed: true, ..Self::default() };
+            let ended = core::mem::take(&mut self.ended);
+            *self = Self { changed: true, ended, ..Self::default() };
         } else if until > now {
             self.spent.insert(id, until);
         }

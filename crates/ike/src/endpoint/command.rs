@@ -127,6 +127,9 @@ impl Endpoint {
     }
 
     fn terminate(&mut self, now: Instant, id: ConnectionId, why: &str) {
+        // No ticket brings it back, of an IKE SA that silence ended neither.
+        self.shared.tickets.end(now, id);
+        self.shared.kept.forget(id);
         for id in self.all_of(id) {
             self.with_sa(now, id, |sa, cx| sa.terminate(cx, why));
         }

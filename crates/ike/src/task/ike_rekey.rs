@@ -387,6 +387,7 @@ impl Begun {
         // Nobody proved anything.
         established.reauthenticate_at = sa.reauthenticate_at;
         established.session.claimed.clone_from(&sa.session.claimed);
+        established.session.budget = sa.session.budget;
         Ok(Box::new(IkeSa { core: new, state: State::Established(Box::new(established)) }))
     }
 }

@@ -276,6 +276,7 @@ pub(super) fn carry_over(e: &mut Established, cx: &mut Cx<'_>, resumed: Option<B
     resumed.ticket.into_iter().for_each(|ticket| cx.tickets.spend(now, ticket));
     cx.count(Counter::Resumed);
     e.session.resumed = true;
+    e.session.budget = resumed.session.budget;
     let proofs = [e.reauthenticate_at, resumed.session.reauthenticate_at];
     e.reauthenticate_at = proofs.into_iter().flatten().min();
     true

@@ -2,7 +2,7 @@
 //! that brought none or the IKE SA is another one by now.
 //!
 //! Decides: who gets one, and until when it is good. Reads: notifies. Writes: the lists of tickets. Never: gives a peer
-//! more than [`MAX_TICKETS`] for one IKE SA.
+//! more of them than its budget has.
 
 use super::Task;
 use crate::config::ConnectionId;
@@ -14,12 +14,10 @@ use crate::payload::{Id, Notify, Payload, notify};
 use crate::record::fingerprint;
 use crate::snapshot::Role;
 use crate::task::ike_auth::our_id;
-use crate::ticket::{Held, LIFETIME, Session, is_on};
+use crate::ticket::{Budget, Held, LIFETIME, Session, is_on};
 use core::time::Duration;
 use std::time::Instant;
 
-/// One that was lost with a process or an answer is given again, but the list of the spent ones stays short.
-const MAX_TICKETS: u8 = 8;
 /// Longer ones would not go in one packet.
 const MAX_LEN: usize = 1024;
 /// No gateway is believed that its ticket is good for longer.
@@ -56,12 +54,10 @@ pub(crate) fn answer(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, view: V
 
 fn give(core: &Core, sa: &mut Established, cx: &mut Cx<'_>) -> Option<Notify> {
     let clock = cx.config.records?;
-    if sa.session.count >= MAX_TICKETS {
-        return None;
-    }
+    let budget = sa.session.budget.one_more(cx.now)?;
     let peer = cx.peer_record(core.connection.id);
     let template = peer.map_or(core.connection.id, |p| p.template);
-    let session = session(core, sa, template)?;
+    let session = session(core, sa, template, (cx.now, budget))?;
     let end = cx.now + LIFETIME;
     let until = sa.reauthenticate_at.map_or(end, |at| end.min(at));
     let lifetime = u32::try_from(until.saturating_duration_since(cx.now).as_secs()).ok()?;
@@ -70,13 +66,18 @@ fn give(core: &Core, sa: &mut Established, cx: &mut Cx<'_>) -> Option<Notify> {
     let (id, ticket) = tickets.seal(now, &clock, rng, &session, until)?;
     // One for each IKE SA.
     sa.session.ticket.replace((id, until)).into_iter().for_each(|old| cx.tickets.spend(now, old));
-    sa.session.count += 1;
+    sa.session.budget = budget;
     cx.count(Counter::TicketsGiven);
     let data = [lifetime.to_be_bytes().as_slice(), &ticket].concat();
     Some(Notify::with_data(notify::TICKET_LT_OPAQUE, data))
 }
 
-fn session(core: &Core, sa: &Established, connection: ConnectionId) -> Option<Session> {
+fn session(
+    core: &Core,
+    sa: &Established,
+    connection: ConnectionId,
+    (given, budget): (Instant, Budget),
+) -> Option<Session> {
     let proposal = core.connection.proposals.iter().position(|p| *p == sa.proposal)?;
     Some(Session {
         connection,
@@ -87,6 +88,8 @@ fn session(core: &Core, sa: &Established, connection: ConnectionId) -> Option<Se
         claimed: sa.session.claimed.clone(),
         ours: our_id(&core.connection, core)?,
         reauthenticate_at: sa.reauthenticate_at,
+        given,
+        budget,
     })
 }
 
@@ -113,7 +116,7 @@ fn held(core: &Core, sa: &Established, now: Instant, data: &[u8]) -> Option<Held
     }
     Some(Held {
         ticket: ticket.to_vec(),
-        session: session(core, sa, core.connection.id)?,
+        session: session(core, sa, core.connection.id, (now, Budget::default()))?,
         until: now + lifetime,
         ike: core.id,
         gateway: core.connection.remote?,

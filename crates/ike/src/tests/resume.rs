@@ -162,6 +162,56 @@ fn what_was_ended_is_not_resumed() {
     }
 }
 
+// Nor where silence had ended it already when somebody took the connection down, at either end.
+#[test]
+fn what_is_taken_down_after_it_was_lost_is_not_resumed() {
+    let mut pair = resuming(17, |_, _| {});
+    pair.dead.insert(B.parse().unwrap());
+    pair.run_secs(72);
+    assert!(pair.live(Side::B).is_empty(), "lost");
+    pair.command(Side::B, Command::Terminate { connection: CONNECTION });
+    outage(&mut pair, 1);
+    pair.run_secs(60);
+    pair.assert_one_pair();
+    assert_eq!((resumed(&pair), refused(&pair)), ([0; 2], [0, 0, 1, 0]));
+
+    let mut pair = resuming(18, |_, _| {});
+    outage(&mut pair, 68);
+    pair.dead.insert(B.parse().unwrap());
+    assert!(pair.live(Side::A).iter().all(|i| i.state != "established"), "lost");
+    let asked = first_requests(&pair, Exchange::IkeSessionResume).len();
+    pair.command(Side::A, Command::Terminate { connection: CONNECTION });
+    pair.dead.clear();
+    pair.initiate(Side::A);
+    pair.run_secs(10);
+    pair.assert_one_pair();
+    assert_eq!((resumed(&pair), first_requests(&pair, Exchange::IkeSessionResume).len()), ([0; 2], asked));
+}
+
+// One peer cannot fill the list of spent tickets by asking, rekeying and resuming in turns.
+#[test]
+fn a_peer_has_a_budget_of_tickets_across_rekeys_and_resumed_ike_sas() {
+    let mut pair = resuming(19, |_, _| {});
+    for _ in 0..5 {
+        pair.rekey_ike(Side::A);
+        pair.run_secs(10);
+    }
+    outage(&mut pair, 75);
+    pair.run_secs(50);
+    assert_eq!((resumed(&pair), pair.b.count(Counter::TicketsGiven)), ([1; 2], 7));
+    for _ in 0..5 {
+        pair.rekey_ike(Side::B);
+        pair.run_secs(10);
+    }
+    assert_eq!(pair.b.count(Counter::TicketsGiven), 8, "its share of this hour");
+    pair.assert_one_pair();
+    // Without one a lost IKE SA is made anew, and the next hour has tickets again.
+    outage(&mut pair, 75);
+    pair.run_secs(50);
+    pair.assert_one_pair();
+    assert_eq!((resumed(&pair), pair.b.count(Counter::TicketsGiven)), ([1; 2], 9), "it proved itself anew");
+}
+
 #[test]
 fn changed_credentials_are_not_gone_round() {
     let mut pair = resuming(7, |_, _| {});
@@ -174,7 +224,8 @@ fn changed_credentials_are_not_gone_round() {
     outage(&mut pair, 5);
     pair.run_secs(20);
     assert!(pair.a.pairs().is_empty() && pair.b.pairs().is_empty());
-    assert_eq!((resumed(&pair), refused(&pair)), ([0; 2], [0, 0, 0, 1]));
+    // What is changed is taken down for it.
+    assert_eq!((resumed(&pair), refused(&pair)), ([0; 2], [0, 0, 1, 0]));
     assert!(pair.b.count(Counter::AuthFailed) > 0, "the whole exchange asks for the secret of now");
 }
 

@@ -7,8 +7,12 @@ use crate::crypto::Hidden;
 use crate::error::Malformed;
 use crate::payload::{Id, Reader};
 use crate::record::{Clock, Out, bytes_of, wiped_of};
-use crate::ticket::TicketId;
+use crate::ticket::{LIFETIME, TicketId};
 use std::time::Instant;
+
+/// Tickets of one peer within a lifetime of them. One that was lost with a process or an answer is given again, but nobody
+/// fills the list of the spent ones.
+const MAX_TICKETS: u8 = 8;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -26,6 +30,35 @@ pub(crate) struct Session {
     pub(crate) ours: Id,
     /// When both sides are to prove themselves anew.
     pub(crate) reauthenticate_at: Option<Instant>,
+    /// When the ticket was given; it counts into the peer's budget.
+    pub(crate) given: Instant,
+    pub(crate) budget: Budget,
+}
+
+/// How many tickets a peer was given since when: across rekeys and resumed IKE SAs, until it proves itself anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget {
+    count: u8,
+    since: Option<Instant>,
+}
+
+impl Budget {
+    /// `None`: it has had its share of this hour.
+    pub(crate) fn one_more(self, now: Instant) -> Option<Self> {
+        let over = |since: Instant| now.saturating_duration_since(since) >= LIFETIME;
+        let now_on = if self.since.is_none_or(over) { Self { count: 0, since: Some(now) } } else { self };
+        (now_on.count < MAX_TICKETS).then(|| Self { count: now_on.count + 1, ..now_on })
+    }
+
+    fn write(self, clock: &Clock, out: &mut Out) {
+        out.u8(self.count);
+        out.u8(u8::from(self.since.is_some()));
+        self.since.into_iter().for_each(|at| out.time(clock, at));
+    }
+
+    fn read(clock: &Clock, r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { count: r.u8()?, since: if r.u8()? == 0 { None } else { Some(clock.read(r)?) } })
+    }
 }
 
 /// A session that an IKE SA is being resumed from.
@@ -41,8 +74,7 @@ pub(crate) struct Resumed {
 pub(crate) struct Given {
     /// As gateway: the peer's ticket.
     pub(crate) ticket: Option<(TicketId, Instant)>,
-    /// How many the peer was given.
-    pub(crate) count: u8,
+    pub(crate) budget: Budget,
     /// As gateway: the peer's IDi, where it is known as the user that it logged in as.
     pub(crate) claimed: Option<Id>,
     /// It was made by a ticket.
@@ -56,7 +88,7 @@ impl Given {
             out.raw(&id);
             out.time(clock, until);
         }
-        out.u8(self.count);
+        self.budget.write(clock, out);
         out.u8(u8::from(self.claimed.is_some()));
         self.claimed.iter().for_each(|id| write_id(id, out));
         out.u8(u8::from(self.resumed));
@@ -65,7 +97,7 @@ impl Given {
     pub(crate) fn read(clock: &Clock, r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             ticket: if r.u8()? == 0 { None } else { Some((r.array()?, clock.read(r)?)) },
-            count: r.u8()?,
+            budget: Budget::read(clock, r)?,
             claimed: if r.u8()? == 0 { None } else { Some(read_id(r)?) },
             resumed: r.u8()? != 0,
         })
@@ -86,6 +118,8 @@ impl Session {
             claimed: Some(id("carol")),
             ours: id("b.lab"),
             reauthenticate_at: Some(now + core::time::Duration::from_secs(60)),
+            given: now,
+            budget: Budget::default(),
         }
     }
 }
@@ -107,6 +141,8 @@ impl Session {
         self.claimed.iter().for_each(|id| write_id(id, out));
         out.u8(u8::from(self.reauthenticate_at.is_some()));
         self.reauthenticate_at.into_iter().for_each(|at| out.time(clock, at));
+        out.time(clock, self.given);
+        self.budget.write(clock, out);
     }
 
     pub(super) fn read(clock: &Clock, mut r: Reader<'_>) -> Result<Self, Malformed> {
@@ -120,6 +156,8 @@ impl Session {
             ours: read_id(r)?,
             claimed: if r.u8()? == 0 { None } else { Some(read_id(r)?) },
             reauthenticate_at: if r.u8()? == 0 { None } else { Some(clock.read(r)?) },
+            given: clock.read(r)?,
+            budget: Budget::read(clock, r)?,
         };
         if r.is_empty() { Ok(session) } else { Err(Malformed::Length("ticket")) }
     }
