@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Rises with each change of the format: a record of another version is refused.
-const VERSION: u8 = 9;
+const VERSION: u8 = 10;
 /// No lawful record is longer: the last answer of ours (a datagram), and a few hundred children.
 const MAX: usize = 1 << 18;
 
