@@ -18,7 +18,7 @@ scenario() {
   shared_crypto
 }
 
-# R97, R98: ESP in UDP 4565, from a source port of each flow; both ways of a path with ECMP would be used. R94 beside it.
+# R97, R98, R111: ESP in UDP 4565, from a source port of each flow; both ways of a path with ECMP would be used. R94 beside it.
 multipath() {
   local more='udp-encapsulate = true
 fragment = "after"

@@ -1,4 +1,4 @@
-# NAT (R47, R116, R117, R120, R121, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
+# NAT (R47, R115, R116, R117, R120, R121, R138; RFC 7296 §2.23): the kernel's nftables before the initiator, before the responder, before both;
 # and new mappings under tunnels that are up: of the initiator, of the responder, of the initiator where both are behind one, with MOBIKE and without
 scenario() {
   in_front_of A 20000

@@ -1,4 +1,4 @@
-//! Authentication by signatures, in both roles: every method, and everything that must not be believed.
+//! Authentication by signatures (R192, R204), in both roles: every method, and everything that must not be believed.
 
 use super::pair::*;
 use super::pki::*;

@@ -1,4 +1,4 @@
-//! Logging in by EAP, in both roles (RFC 7296 §2.16), and post-quantum pre-shared keys (RFC 8784).
+//! Logging in by EAP (R206), in both roles (RFC 7296 §2.16), and post-quantum pre-shared keys (RFC 8784).
 
 use super::certificates::{Lab, lab, own, trust};
 use super::pair::*;
