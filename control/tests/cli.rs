@@ -88,7 +88,7 @@ async fn against(arguments: &'static [&'static str]) -> Ran {
 async fn serving(arguments: &'static [&'static str], mut answer: impl FnMut(Call) + Send + 'static) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let (server, mut calls) = Server::bind(&socket_path(folder.path())).unwrap();
-    tokio::spawn(server.run());
+    let _serving = server.start().unwrap();
     tokio::spawn(async move {
         while let Some(call) = calls.recv().await {
             answer(call);

@@ -75,16 +75,24 @@ impl Server {
     /// step of his connection.
     pub fn start(self) -> io::Result<Serving> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = std::thread::Builder::new().name("api".to_owned());
-        Ok(Serving(Some(thread.spawn(move || runtime.block_on(self.run()))?)))
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::from_std(self.listener.try_clone()?)?
+        };
+        let (end, ended) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("api".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = self.accept(listener) => {}
+                    _ = ended => {}
+                }
+            });
+        })?;
+        Ok(Serving { end: Some(end), thread: Some(thread) })
     }
 
-    /// Serves until the receiver of the calls is dropped.
-    pub async fn run(self) {
-        let listener = match self.listener.try_clone().and_then(UnixListener::from_std) {
-            Ok(listener) => listener,
-            Err(why) => return tracing::error!(%why, "the API cannot be served"),
-        };
+    /// Until the receiver of the calls is dropped.
+    async fn accept(self, listener: UnixListener) {
         let room = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let stream = tokio::select! {
@@ -111,15 +119,18 @@ impl Server {
     }
 }
 
-/// The thread that serves. Dropping it waits for its end, which comes once the receiver of the calls is dropped: that
-/// goes first.
+/// The thread that serves. Dropping it ends it, whoever still holds the receiver of the calls.
 #[derive(Debug)]
-pub struct Serving(Option<JoinHandle<()>>);
+pub struct Serving {
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        drop(self.end.take());
         // A panic there has ended the process already.
-        let _ = self.0.take().map(JoinHandle::join);
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -13,15 +13,16 @@ const SOON: Duration = Duration::from_secs(20);
 struct Fixture {
     folder: tempfile::TempDir,
     task: tokio::task::JoinHandle<()>,
+    _serving: Serving,
 }
 
 impl Fixture {
     fn new(read_timeout: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (server, calls) = Server::bind(&socket_path(folder.path())).unwrap();
-        tokio::spawn(server.with_read_timeout(read_timeout).run());
+        let serving = server.with_read_timeout(read_timeout).start().unwrap();
         let task = tokio::spawn(echo(calls));
-        Self { folder, task }
+        Self { folder, task, _serving: serving }
     }
 
     fn path(&self) -> PathBuf {
@@ -36,6 +37,22 @@ impl Fixture {
         let path = self.path();
         tokio::task::spawn_blocking(move || ask(&path, &request, SOON)).await.unwrap()
     }
+}
+
+/// As when a start fails after it: an error is to be said, not waited for.
+#[test]
+fn it_ends_while_nobody_listens_to_its_calls_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = socket_path(folder.path());
+    let (server, _calls) = Server::bind(&path).unwrap();
+    let serving = server.start().unwrap();
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(serving);
+        done.send(()).unwrap();
+    });
+    waits.recv_timeout(SOON).unwrap();
+    assert!(!path.exists());
 }
 
 /// Whoever asks has connected, been read and understood though the loop never rested: it is asked for the answer alone.

@@ -3,13 +3,14 @@
 //! Decides: which kernel table a VRF is; what contradicts what. Reads: tables. Writes: the model, findings.
 //! Never: asks which tables the kernel has.
 
-use super::diagnostic::Findings;
+use super::diagnostic::{Errors, Findings};
 use super::gre::Gre;
-use super::model::{Config, Tunnel};
+use super::model::{Config, Port, Tunnel};
 use super::reader::Table;
 use super::value::{Bad, nearest, number32, shown, text};
 use ravelin_ike::config::Mode;
 use ravelin_ring::msg::{NatKind, VrfId};
+use std::path::Path;
 use toml::de::DeValue;
 
 pub(crate) const VRF_KEYS: &[&str] = &["name", "table"];
@@ -58,10 +59,27 @@ pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Bad> {
 }
 
 impl Config {
-    /// [`VrfId::MAIN`] for what names none.
+    /// [`VrfId::MAIN`] for what names none. Names were checked: by [`check`], and over a reload by [`Self::keeps_vrfs_of`].
     pub fn vrf(&self, name: Option<&str>) -> VrfId {
         let found = self.vrfs.iter().find(|vrf| Some(vrf.name.as_str()) == name);
         found.map_or(VrfId::MAIN, Vrf::id)
+    }
+
+    /// `ports` stay as they are over a reload, and so must the VRFs that they are in: what came by them would be of the
+    /// main one, with its policies.
+    pub fn keeps_vrfs_of(&self, ports: &[Port], file: &Path) -> Result<(), Errors> {
+        let mut findings = Findings::of(file);
+        for port in ports {
+            let Some(name) = port.vrf.as_ref().filter(|name| self.vrfs.iter().all(|v| v.name != **name))
+            else {
+                continue;
+            };
+            let found = format!("no [[vrf]] is named \"{name}\", and port \"{}\" is in it", port.name);
+            let cure = format!("write [[vrf]] \"{name}\" again, or stop both processes and start them anew");
+            let line = self.ports.iter().find(|p| p.name == port.name).map_or(0, |p| p.line);
+            findings.error(line, found, "the VRFs of the ports, which a reload cannot change", cure);
+        }
+        findings.finish().map(drop)
     }
 
     /// Where the addresses of a tunnel's gateways belong (R68).

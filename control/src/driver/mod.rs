@@ -99,7 +99,7 @@ pub(crate) struct Driver {
     /// `None`: it could not be opened, which was said.
     vault: Option<vault::Vault>,
     calls: Receiver<Call>,
-    _api: api::Serving, // ends when `calls` is gone
+    _api: api::Serving,
     waiting: Vec<Waiting>,
     inquiries: inquiry::Inquiries,
     reading: reading::Reading,

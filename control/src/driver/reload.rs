@@ -17,7 +17,9 @@ use tracing::{error, info, warn};
 
 impl Driver {
     pub(super) async fn reload(&mut self, now: Instant, loaded: Loaded) -> Reloaded {
-        match loaded.map(|loaded| self.prepare(loaded)) {
+        let (ports, file) = (&self.core.config.ports, &self.options.config);
+        let checked = loaded.and_then(|loaded| loaded.0.keeps_vrfs_of(ports, file).map(|()| loaded));
+        match checked.map(|loaded| self.prepare(loaded)) {
             Ok((config, connections, difference)) => {
                 let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
                 warnings.iter().for_each(|w| warn!("{w}"));

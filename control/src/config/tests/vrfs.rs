@@ -165,3 +165,18 @@ fn inside_interfaces_of_one_tunnel_are_in_one_vrf() {
         &["`vrf` of a child", "one VRF"],
     );
 }
+
+/// R132: ports keep their VRF over a reload, so that nothing that came by them is ever the main one's.
+#[test]
+fn a_reload_cannot_take_the_vrf_of_a_port_away() {
+    let (old, file) = (good(VRFS), Path::new("ravelin.toml"));
+    good(VRFS).keeps_vrfs_of(&old.ports, file).unwrap();
+    let renamed = good(&VRFS.replace("\"red\"", "\"rouge\""));
+    let errors = renamed.keeps_vrfs_of(&old.ports, file).unwrap_err().to_string();
+    assert!(
+        errors.contains("no [[vrf]] is named \"red\"") && errors.contains("[[vrf]] \"red\" again"),
+        "{errors}"
+    );
+    // Another table for it is no matter: the port goes there with the policies.
+    good(&VRFS.replace("table = 101", "table = 103")).keeps_vrfs_of(&old.ports, file).unwrap();
+}
