@@ -17,7 +17,7 @@ pub use adopt::AdoptedPairs;
 pub use half::Half;
 #[cfg(test)]
 pub(crate) use half::suite_of;
-pub use manual::ManualSas;
+pub use manual::{IdSalt, ManualSas};
 
 use crate::config::ChildSettings;
 use crate::driver::Spis;

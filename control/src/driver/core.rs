@@ -19,7 +19,7 @@ use super::spi::Spis;
 use super::vault::clock;
 use crate::config::{Config, Tunnel};
 use crate::feedback::{self, Reaction};
-use crate::install::Installer;
+use crate::install::{IdSalt, Installer};
 use crate::metrics::{Counter, Metrics};
 use getrandom::SysRng;
 use rand_core::UnwrapErr;
@@ -51,6 +51,7 @@ pub(super) struct Core {
     pub(super) peers: peers::Peers,
     pub(super) leases: Leases,
     pub(super) given: Given,
+    pub(super) id_salt: IdSalt,
     pub metrics: Metrics,
     pub(super) watch: Watch,
     /// Whether there is a data plane to install into.
@@ -75,7 +76,7 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>, now: Instant) -> Self {
+    pub(super) fn new(config: Config, keys: Option<Sender<KeyLine>>, id_salt: IdSalt, now: Instant) -> Self {
         let spis = Spis::new(1);
         let leases = Leases::load(&config.control.run_dir);
         let given = Given::load(&config.control.run_dir);
@@ -97,6 +98,7 @@ impl Core {
             peers: peers::Peers::default(),
             leases,
             given,
+            id_salt,
             metrics: Metrics::default(),
             watch: Watch::default(),
             connected: false,

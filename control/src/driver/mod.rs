@@ -38,6 +38,7 @@ pub(crate) use spi::random_u32;
 
 use self::core::Core;
 use crate::api::{self, Call, Server};
+use crate::install::IdSalt;
 use crate::kernel::{FailClosed, KernelError, Mirror, ProtectedRoutes};
 use crate::metrics::Counter;
 use crate::net::Sockets;
@@ -170,7 +171,8 @@ impl Driver {
         }
         let vault = vault.ok();
         let link = Link::new(run_dir.join("dataplane.sock"), connections);
-        let mut core = Core::new(config, keys, now);
+        let salt = vault.as_ref().map_or_else(IdSalt::random, vault::Vault::salt);
+        let mut core = Core::new(config, keys, salt, now);
         core.installer.begin_at(options.first_sequence);
         let mut me = Self {
             options: options.clone(),

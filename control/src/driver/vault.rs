@@ -4,11 +4,13 @@
 //! key beside it. Never: leaves a key in clear in a record; waits for the disk (a record must outlive the process, not
 //! the machine: after a crash of that the data plane's SAs are gone too, and the boot it names is another).
 
+use crate::install::IdSalt;
 use crate::metrics::{Counter, Metrics};
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use ravelin_ike::endpoint::Record;
 use ravelin_ike::record::Clock;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -31,6 +33,7 @@ pub(super) struct Vault {
     dir: PathBuf,
     key_file: PathBuf,
     cipher: XChaCha20Poly1305,
+    salt: [u8; 32],
     boot: String,
     /// Stored by this process.
     names: BTreeSet<u64>,
@@ -63,7 +66,13 @@ impl Vault {
             Ok(_) | Err(_) => make_key(&key_file)?,
         };
         let cipher = XChaCha20Poly1305::new_from_slice(&key).map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(Self { dir, key_file, cipher, boot, names: BTreeSet::new(), failing: false })
+        let salt = Sha256::new().chain_update(b"ravelin ids").chain_update(&*key).finalize().into();
+        Ok(Self { dir, key_file, cipher, salt, boot, names: BTreeSet::new(), failing: false })
+    }
+
+    /// For ids that the next process has to know again.
+    pub(super) const fn salt(&self) -> IdSalt {
+        IdSalt::new(self.salt)
     }
 
     /// All that can be opened, and how many files could not.

@@ -7,6 +7,8 @@
 use super::half::{half_of, mode_of, suite_of};
 use super::{Installer, Waiting};
 use crate::config::{ManualSa, Tunnel};
+use getrandom::SysRng;
+use rand_core::{Rng, UnwrapErr};
 use ravelin_ring::msg::{
     Direction, Extras, KeyMaterial, Outcome, Protocol, Rules, SaId, SaSpec, TunnelId, VrfId, WorkerCommand,
     WorkerId,
@@ -17,6 +19,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 use tracing::{info, warn};
+
+/// What ids of manual SAs are hashed with: ids are shown, and must not tell whether a guess at a key is right.
+pub struct IdSalt([u8; 32]);
+
+impl IdSalt {
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// That no other process will have.
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        UnwrapErr(SysRng).fill_bytes(&mut bytes);
+        Self(bytes)
+    }
+}
+
+impl std::fmt::Debug for IdSalt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdSalt").finish_non_exhaustive()
+    }
+}
 
 /// All SAs of one tunnel, in the order in which they are installed.
 #[derive(Debug)]
@@ -64,13 +88,14 @@ impl Manual {
 
 impl ManualSas {
     /// `None`: it has no manual SAs, or their keys are not known. `outside`: where its gateways are.
-    pub fn of(tunnel: &Tunnel, outside: VrfId) -> Option<Self> {
+    pub fn of(tunnel: &Tunnel, outside: VrfId, salt: &IdSalt) -> Option<Self> {
         let manual = tunnel.manual.as_ref()?;
         let mut specs = Vec::new();
         for direction in [Direction::Inbound, Direction::Outbound] {
             let mut around = None;
             for sa in manual.sas() {
                 let mut spec = spec(tunnel, sa, direction, (manual.is_bundle(), outside))?;
+                spec.id = id_of(&spec, tunnel, manual.is_bundle(), salt);
                 spec.extras.partner = around;
                 around = Some(spec.id);
                 specs.push(spec);
@@ -107,8 +132,8 @@ fn spec(
     let mode = if bundle && sa.proposal.is_ah() { ravelin_ike::config::Mode::Transport } else { tunnel.mode };
     let outer = bundle && sa.proposal.is_ah();
     let travel = tunnel.travel;
-    let mut spec = SaSpec {
-        id: SaId(0),
+    Some(SaSpec {
+        id: SaId(0), // made of the rest
         tunnel: tunnel.id,
         direction,
         spi,
@@ -135,15 +160,14 @@ fn spec(
         soft_packets: 0,
         hard_packets: 0,
         selectors: u16::try_from(tunnel.selectors.len()).ok().filter(|n| *n > 0)?,
-    };
-    spec.id = id_of(&spec, tunnel, bundle);
-    Some(spec)
+    })
 }
 
-/// The same for the same SA of the same tunnel, whichever process makes it.
-fn id_of(spec: &SaSpec, tunnel: &Tunnel, bundle: bool) -> SaId {
+/// The same for the same SA of the same tunnel, whichever process makes it that has the salt.
+fn id_of(spec: &SaSpec, tunnel: &Tunnel, bundle: bool, salt: &IdSalt) -> SaId {
     let mut hash = Sha256::new();
     hash.update(b"ravelin manual SA");
+    hash.update(salt.0);
     let SaSpec { direction, spi, suite, keys, local, remote, mode, tunnel_mtu, outer_df, extras, .. } = spec;
     let shape = format!(
         "{:?} {direction:?} {spi:?} {suite:?} {local} {remote} {mode:?} {tunnel_mtu} {outer_df:?} {:?} {bundle} {:?}",

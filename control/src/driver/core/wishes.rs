@@ -44,7 +44,8 @@ impl Core {
             return;
         }
         let tunnels = self.config.tunnels.iter().filter(|t| !self.is_held(t));
-        let wanted = tunnels.filter_map(|t| ManualSas::of(t, self.config.outside(t))).collect();
+        let wanted =
+            tunnels.filter_map(|t| ManualSas::of(t, self.config.outside(t), &self.id_salt)).collect();
         self.installer.follow_manual(now, wanted);
     }
 }

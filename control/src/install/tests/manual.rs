@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::install::ManualSas;
+use crate::install::{IdSalt, ManualSas};
 use crate::secrets::Secrets;
 use ravelin_ring::msg::Protocol;
 use std::path::Path;
@@ -11,9 +11,13 @@ const BY_HAND: &str = include_str!("../../../../configs/manual.toml");
 const SECRETS: &str = include_str!("../../../../configs/secrets.example.toml");
 
 fn wanted(text: &str, secrets: &str) -> Vec<ManualSas> {
+    salted(text, secrets, &IdSalt::new([7; 32]))
+}
+
+fn salted(text: &str, secrets: &str, salt: &IdSalt) -> Vec<ManualSas> {
     let mut config = Config::parse(Path::new("gw.toml"), text).unwrap();
     Secrets::parse(Path::new("s.toml"), secrets).unwrap().give_keys(&mut config);
-    config.tunnels.iter().filter_map(|t| ManualSas::of(t, config.outside(t))).collect()
+    config.tunnels.iter().filter_map(|t| ManualSas::of(t, config.outside(t), salt)).collect()
 }
 
 fn specs(commands: &[(WorkerId, WorkerCommand)]) -> Vec<SaSpec> {
@@ -156,4 +160,17 @@ fn all_of_it_or_nothing() {
     // The process ends: so do they, and none comes again.
     bed.installer.remove_everything(bed.now);
     assert!(!bed.installer.take_manual_due());
+}
+
+/// Ids are shown: nobody without the salt can try keys on them.
+#[test]
+fn ids_are_made_with_a_secret() {
+    let ids = |salt| {
+        let mut bed = Bed::new(2);
+        bed.installer.follow_manual(bed.now, salted(BY_HAND, SECRETS, &IdSalt::new(salt)));
+        specs(&bed.commands()).iter().map(|spec| spec.id).collect::<Vec<_>>()
+    };
+    assert!(!ids([1; 32]).is_empty());
+    assert_eq!(ids([1; 32]), ids([1; 32]));
+    assert!(ids([1; 32]).iter().all(|id| !ids([2; 32]).contains(id)));
 }

@@ -282,7 +282,7 @@ pub(super) fn carry_over(e: &mut Established, cx: &mut Cx<'_>, resumed: Option<B
     true
 }
 
-/// AUTH = prf(SK_p, <octets>) (§5.1), in place of what the connection proves itself by.
+/// AUTH = prf(SK_p, octets of RFC 7296 §2.15) (§5.1), in place of what the connection proves itself by.
 pub(super) fn proof(init: &Init, of: Role, id: &Id) -> Payload {
     let key = init.keys.proof(of);
     Payload::Auth { method: METHOD_PSK, data: auth::by_sk_p(key, init.signed(of, id)) }
