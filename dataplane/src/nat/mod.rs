@@ -144,7 +144,14 @@ impl Nat {
             turn.depart(at, packet)
         };
         each(batch, clear, step, stats);
-        let Counts { opened, closed, evicted } = std::mem::take(&mut state.store.counts);
+        state.tell(stats);
+    }
+}
+
+impl State {
+    /// What became of sessions since it was last told.
+    fn tell(&mut self, stats: &mut Stats) {
+        let Counts { opened, closed, evicted } = std::mem::take(&mut self.store.counts);
         stats.add(Counter::NatOpened, opened);
         stats.add(Counter::NatClosed, closed);
         stats.add(Counter::NatEvicted, evicted);

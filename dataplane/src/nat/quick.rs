@@ -244,6 +244,7 @@ fn send(
         }
         stats.count(Counter::Translated);
     }
+    state.tell(stats);
     others
 }
 
