@@ -202,6 +202,10 @@ pub(crate) fn join(batch: &mut Batch, classes: &mut Classes, flows: &Flows, whol
 #[inline]
 fn link(packet: &mut Packet, tables: &Tables) -> Result<Family, Drop> {
     let Origin::Port(port) = packet.origin else {
+        // What another worker had of a VRF is not the main one's, though the VRF be gone.
+        if let Door::Vrf(vrf) = packet.door {
+            packet.meta.vrf = vrf;
+        }
         let v6 = packet.frame.data().first().is_some_and(|b| b >> 4 == 6);
         return Ok(if v6 { Family::V6 } else { Family::V4 });
     };

@@ -1,8 +1,9 @@
 //! VRFs: routes and policies of their own for ports, devices and tunnels that belong to one (R132). What belongs to none is
 //! of the main one.
 //!
-//! Decides: the VRF of a packet, by the way that it came; the routes and policies that hold there. Reads: what was
-//! compiled. Writes: `Meta::vrf`. Never: asked where there is none but the main one; lets a packet change its VRF, unless
+//! Decides: the VRF of a packet, by the way that it came; `vrf_inside` for what comes out of an SA that was made for another
+//! VRF than the tables say of its tunnel; the routes and policies that hold there. Reads: what was compiled, SAs. Writes:
+//! `Meta::vrf`. Never: asked where there is none but the main one, and no SA of another; lets a packet change its VRF, unless
 //! a route of that VRF leads out of a port of another. What carries packets between gateways is [`outside`]'s.
 
 mod outside;
@@ -18,6 +19,7 @@ use crate::sa::SaDb;
 use crate::spd::{Answer, Query, Spd};
 use crate::tables::Tables;
 use crate::tables::hosts::Routed;
+use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{InterfaceId, PortId, TunnelId, VrfId};
 use ravelin_wire::AddrRange;
 use std::collections::HashMap;
@@ -62,17 +64,22 @@ impl Vrfs {
         self.interfaces.get(&id).copied().unwrap_or(VrfId::MAIN)
     }
 
-    fn of(&self, packet: &Packet, db: &mut SaDb) -> VrfId {
+    fn of(&self, packet: &Packet, db: &mut SaDb) -> Result<VrfId, Drop> {
         let found = match packet.door {
             Door::Port(port) => self.ports.get(&port),
             Door::Device(id) | Door::Inner(id) => self.interfaces.get(&id),
-            Door::Vrf(id) => return id,
-            Door::Sa if packet.meta.opened => {
-                db.inbound.both(packet.meta.sa).and_then(|(_, sa)| self.of_tunnel.get(&sa.tunnel))
-            }
+            Door::Vrf(id) => return Ok(id),
+            Door::Sa if packet.meta.opened => return self.of_sa(packet.meta.sa, db),
             Door::Sa | Door::Tun => None,
         };
-        found.copied().unwrap_or(VrfId::MAIN)
+        Ok(found.copied().unwrap_or(VrfId::MAIN))
+    }
+
+    /// Tables and SAs come by different rings: until both say the same, nothing comes out of the tunnel.
+    fn of_sa(&self, place: u32, db: &mut SaDb) -> Result<VrfId, Drop> {
+        let (_, sa) = db.inbound.both(place).ok_or(Drop::NoSa)?;
+        let told = self.of_tunnel.get(&sa.tunnel).copied().unwrap_or(VrfId::MAIN);
+        if told == sa.inside { Ok(told) } else { Err(Drop::VrfInside) }
     }
 
     /// What the XDP program of a port of one of these VRFs knows.
@@ -86,11 +93,17 @@ impl Vrfs {
     }
 }
 
+/// Whether packets have to be asked about: there are VRFs, or SAs of some that there were.
+#[inline]
+pub(crate) fn any(db: &SaDb, tables: &Tables) -> bool {
+    !tables.vrfs.is_empty() || db.has_vrfs()
+}
+
 /// The VRF of each packet of `clear`.
 #[cold]
 pub(crate) fn assign(batch: &mut Batch, clear: &[u16], db: &mut SaDb, tables: &Tables) {
     batch.each(clear, |packet| {
-        packet.meta.vrf = tables.vrfs.of(packet, db);
+        packet.meta.vrf = tables.vrfs.of(packet, db)?;
         Ok(())
     });
 }

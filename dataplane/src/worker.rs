@@ -231,7 +231,7 @@ impl Way {
             inbound::rules::run(batch, &lists.classes.ah, db);
         }
         classify::join(batch, &mut lists.classes, flows, whole);
-        if !tables.vrfs.is_empty() {
+        if vrf::any(db, tables) {
             vrf::assign(batch, &lists.classes.clear, db, tables);
         }
         if !tables.gre.is_empty() {

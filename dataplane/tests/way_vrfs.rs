@@ -39,6 +39,8 @@ struct Gate {
     is_a: bool,
     /// The outside of a tunnel is in the tunnel's VRF.
     outside: bool,
+    /// SAs are installed as if all tunnels were of the main VRF.
+    inside_is_main: bool,
 }
 
 /// The SPI of an SA.
@@ -53,7 +55,8 @@ impl Gate {
         let pool = Umem::new(config).unwrap().pools(1).remove(0);
         let worker = Worker::new(WorkerConfig { id: WorkerId(0), workers: 1, max_sas: 64 });
         let store = TableStore::with_ports(vec![ReversePath::Strict; 4], None);
-        let mut me = Self { worker, pool, store, batch: Batch::new(), is_a, outside: false };
+        let mut me =
+            Self { worker, pool, store, batch: Batch::new(), is_a, outside: false, inside_is_main: false };
         me.links();
         for vrf in 0..3 {
             me.vrf(vrf, is_routed);
@@ -159,7 +162,9 @@ impl Gate {
                 keys: KeyMaterial::new(&[vrf as u8 * 2 + u8::from(toward_b) + 1; 20]).unwrap(),
                 ..way::Pair { suite: Suite::Aes128Gcm16, ..way::Pair::default() }.spec(true, direction)
             };
-            let extras = Extras { outside: VrfId(if self.outside { vrf } else { 0 }), ..spec.extras };
+            let outside = VrfId(if self.outside { vrf } else { 0 });
+            let inside = VrfId(if self.inside_is_main { 0 } else { vrf });
+            let extras = Extras { outside, inside, ..spec.extras };
             let spec = SaSpec { selectors: 1, extras, ..spec };
             let all = match (self.outside, self.is_a) {
                 (false, _) => selector("0.0.0.0/0", "0.0.0.0/0"),
@@ -228,6 +233,56 @@ fn the_same_addresses_in_three_vrfs_stay_apart() {
                 assert_eq!(a.one(WAN.0, &back.1[14..]).0, Verdict::Forward { port: PortId(vrf) });
             }
         }
+    }
+}
+
+// R17, R132: tables and SAs change one after the other. What comes out of an SA whose tunnel is in no VRF any more, or in another
+// one, is nobody's: the main VRF's routes would lead it to another customer. Also where the last VRF went.
+#[test]
+fn an_sa_of_a_vrf_that_went_lets_nothing_out() {
+    for is_routed in [false, true] {
+        let (mut a, mut b) = (Gate::new(true, is_routed), Gate::new(false, is_routed));
+        let mut arrive = |b: &mut Gate, vrf| {
+            let out = a.one(vrf, &ip(HOST_A, HOST_B, 60));
+            assert_eq!(spi_of(&out), number(vrf, true));
+            b.one(WAN.0, &out.1[14..]).0
+        };
+        for vrf in [0, 1, 2, 0, 1, 2] {
+            assert_eq!(arrive(&mut b, vrf), Verdict::Forward { port: PortId(vrf) });
+        }
+        for there in [&[0, 2][..], &[0]] {
+            for clear in
+                [TableCommand::ClearPolicies, TableCommand::ClearRoutes, TableCommand::ClearInterfaces]
+            {
+                b.set(clear);
+            }
+            b.links();
+            there.iter().for_each(|vrf| b.vrf(*vrf, is_routed));
+            b.commit();
+            for vrf in 0..3 {
+                let expected = match there.contains(&vrf) {
+                    true => Verdict::Forward { port: PortId(vrf) },
+                    false => Verdict::Drop(Drop::VrfInside),
+                };
+                assert_eq!(arrive(&mut b, vrf), expected, "{is_routed} {there:?} {vrf}");
+            }
+        }
+        // Neither is what another worker had of it.
+        let door = Door::Vrf(VrfId(2));
+        let bytes = ip(HOST_B, HOST_A, 60);
+        for sa in [11, 12, 21, 22] {
+            b.worker.apply(WorkerCommand::RemoveSa { token: Token(1), sa: SaId(sa) });
+        }
+        let out = b.run(Origin::HandedIn { door, hops: 1 }, &bytes);
+        assert!(matches!(out[0].0, Verdict::Drop(_)), "{:?}", out[0].0);
+        // An SA of the main VRF, whose tunnel the tables have in another.
+        let mut b = Gate::new(false, is_routed);
+        for sa in [1, 2] {
+            b.worker.apply(WorkerCommand::RemoveSa { token: Token(1), sa: SaId(10 + sa) });
+        }
+        b.inside_is_main = true;
+        b.install(1);
+        assert_eq!(arrive(&mut b, 1), Verdict::Drop(Drop::VrfInside));
     }
 }
 

@@ -239,6 +239,9 @@ fn report(spec: &SaSpec) -> SaReport {
         selector_drops: 0,
         idle_ms: u64::MAX,
         in_use: false,
+        outside: spec.extras.outside,
+        inside: spec.extras.inside,
+        filtered: spec.extras.filtered,
     }
 }
 

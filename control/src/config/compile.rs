@@ -115,7 +115,12 @@ impl Config {
 
     /// Tunnels whose selectors are policies of a VRF.
     pub fn policy_tunnels(&self, vrf: VrfId) -> impl Iterator<Item = &Tunnel> {
-        self.tunnels.iter().filter(move |t| t.is_policy_based() && self.vrf(t.vrf.as_deref()) == vrf)
+        self.tunnels.iter().filter(move |t| t.is_policy_based() && self.inside(t) == vrf)
+    }
+
+    /// Where what goes through a tunnel belongs (R132).
+    pub fn inside(&self, tunnel: &Tunnel) -> VrfId {
+        self.vrf(tunnel.vrf.as_deref())
     }
 
     /// For the IKE engine. A tunnel without a secret, or with a key that cannot be used, is an error that names its
@@ -161,7 +166,8 @@ impl Config {
     /// What goes into the SA specs of this tunnel.
     pub fn child_settings(&self, tunnel: TunnelId) -> Option<ChildSettings> {
         let tunnel = self.tunnel_by_id(tunnel)?;
-        Some(ChildSettings { outside: self.outside(tunnel), ..tunnel.settings() })
+        let (outside, inside) = (self.outside(tunnel), self.inside(tunnel));
+        Some(ChildSettings { outside, inside, ..tunnel.settings() })
     }
 
     pub fn tunnel(&self, name: &str) -> Option<&Tunnel> {
@@ -186,12 +192,13 @@ impl Config {
 }
 
 impl Tunnel {
-    /// All that it says itself: in which VRF its gateways are, [`Config::child_settings`] knows.
+    /// All that it says itself: in which VRFs it is, [`Config::child_settings`] knows.
     pub fn settings(&self) -> ChildSettings {
         ChildSettings {
             tunnel: self.id,
             filtered: !self.filter.is_empty(),
             outside: VrfId::MAIN,
+            inside: VrfId::MAIN,
             replay_window: self.replay_window,
             shared: self.shared,
             tfc: self.tfc,

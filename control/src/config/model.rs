@@ -330,6 +330,8 @@ pub struct ChildSettings {
     pub filtered: bool,
     /// Where the gateways' addresses belong.
     pub outside: VrfId,
+    /// Where what goes through belongs.
+    pub inside: VrfId,
     pub replay_window: u32,
     pub shared: bool,
     pub tfc: u16,

@@ -161,6 +161,7 @@ impl Core {
                 self.configure(now, connection);
             }
         }
+        self.follow_vrfs(now);
     }
 
     /// One of those that are configured, changed.
@@ -301,8 +302,7 @@ impl Core {
 
     fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if self.adopting && self.installer.half(report.id).is_none() {
-            let outside = self.config.child_settings(self.peers.tunnel(report.tunnel)).map(|s| s.outside);
-            return self.installer.adopt(now, worker, report, outside.unwrap_or_default());
+            return self.adopt(now, worker, report);
         }
         self.installer.report(report);
         for pair in self.installer.take_alive() {

@@ -4,7 +4,7 @@
 
 use super::{Half, Installer, Pair};
 use ravelin_ike::record::PairRef;
-use ravelin_ring::msg::{Direction, SaId, SaReport, TunnelId, VrfId, WorkerId};
+use ravelin_ring::msg::{Direction, SaId, SaReport, TunnelId, WorkerId};
 use ravelin_wire::Spi;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl Installer {
     }
 
     /// An SA of an earlier control process, as a worker reported it.
-    pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport, outside: VrfId) {
+    pub fn adopt(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if report.direction == Direction::Inbound {
             self.spis.take(report.spi);
         }
@@ -81,11 +81,12 @@ impl Installer {
             worker,
             pair: None,
             since: now,
+            outside: report.outside,
+            inside: report.inside,
             report: Some(report),
             leaving: false,
             esn: false,
             replay_window: 0,
-            outside,
         };
         self.adopted.insert((half.tunnel, half.id));
         self.halves.insert(half.id, half);

@@ -24,6 +24,8 @@ pub struct Half {
     pub replay_window: u32,
     /// Where its gateways' addresses belong.
     pub outside: VrfId,
+    /// Where what goes through belongs.
+    pub inside: VrfId,
 }
 
 pub(super) fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &SaSpec) -> Half {
@@ -40,6 +42,7 @@ pub(super) fn half_of(now: Instant, pair: ChildSaId, worker: WorkerId, spec: &Sa
         esn: spec.esn,
         replay_window: spec.replay_window,
         outside: spec.extras.outside,
+        inside: spec.extras.inside,
     }
 }
 

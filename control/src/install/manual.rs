@@ -87,14 +87,14 @@ impl Manual {
 }
 
 impl ManualSas {
-    /// `None`: it has no manual SAs, or their keys are not known. `outside`: where its gateways are.
-    pub fn of(tunnel: &Tunnel, outside: VrfId, salt: &IdSalt) -> Option<Self> {
+    /// `None`: it has no manual SAs, or their keys are not known. `vrfs`: where its gateways are, and what goes through.
+    pub fn of(tunnel: &Tunnel, vrfs: (VrfId, VrfId), salt: &IdSalt) -> Option<Self> {
         let manual = tunnel.manual.as_ref()?;
         let mut specs = Vec::new();
         for direction in [Direction::Inbound, Direction::Outbound] {
             let mut around = None;
             for sa in manual.sas() {
-                let mut spec = spec(tunnel, sa, direction, (manual.is_bundle(), outside))?;
+                let mut spec = spec(tunnel, sa, direction, (manual.is_bundle(), vrfs))?;
                 spec.id = id_of(&spec, tunnel, manual.is_bundle(), salt);
                 spec.extras.partner = around;
                 around = Some(spec.id);
@@ -121,7 +121,7 @@ fn spec(
     tunnel: &Tunnel,
     sa: &ManualSa,
     direction: Direction,
-    (bundle, outside): (bool, VrfId),
+    (bundle, (outside, inside)): (bool, (VrfId, VrfId)),
 ) -> Option<SaSpec> {
     let [key_in, key_out] = sa.keys.as_ref()?;
     let (spi, key) = match direction {
@@ -152,6 +152,7 @@ fn spec(
             multipath: if sa.proposal.is_ah() { 0 } else { travel.multipath },
             rules: if outer { Rules::default() } else { travel.rules },
             outside,
+            inside,
             filtered: direction == Direction::Inbound && !tunnel.filter.is_empty(),
             ..Extras::default()
         },
@@ -172,7 +173,7 @@ fn id_of(spec: &SaSpec, tunnel: &Tunnel, bundle: bool, salt: &IdSalt) -> SaId {
     let shape = format!(
         "{:?} {direction:?} {spi:?} {suite:?} {local} {remote} {mode:?} {tunnel_mtu} {outer_df:?} {:?} {bundle} {:?}",
         spec.tunnel,
-        (extras.rules, extras.multipath, extras.outside),
+        (extras.rules, extras.multipath, extras.outside, extras.inside),
         tunnel.selectors.iter().map(|s| s.selector).collect::<Vec<_>>(),
     );
     hash.update(shape.as_bytes());

@@ -47,6 +47,7 @@ impl Installer {
                     rules: settings.travel.rules,
                     partner: None,
                     outside: settings.outside,
+                    inside: settings.inside,
                     filtered: settings.filtered && direction == Direction::Inbound,
                 },
                 soft_bytes: bytes,

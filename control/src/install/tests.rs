@@ -104,6 +104,7 @@ fn settings() -> ChildSettings {
         tunnel: TunnelId(3),
         filtered: false,
         outside: VrfId::MAIN,
+        inside: VrfId::MAIN,
         replay_window: 1024,
         shared: false,
         tfc: 600,
@@ -163,6 +164,9 @@ fn report(half: &Half, packets: u64) -> SaReport {
         selector_drops: 0,
         idle_ms: 0,
         in_use: half.direction == Direction::Outbound,
+        outside: half.outside,
+        inside: half.inside,
+        filtered: false,
     }
 }
 

@@ -315,6 +315,9 @@ fn reports(state: &mut State, worker: u16) -> Vec<WorkerEvent> {
             selector_drops: 0,
             idle_ms: 5,
             in_use: state.in_use.get(&s.tunnel.0) == Some(&s.id.0),
+            outside: s.extras.outside,
+            inside: s.extras.inside,
+            filtered: s.extras.filtered,
         }))
     })
     .collect()

@@ -193,6 +193,8 @@ named! {
         BundleMismatch = "bundle_mismatch",
         /// ESP or AH that came by a port of another VRF than the outside of its SA is in.
         VrfOutside = "vrf_outside",
+        /// Out of an SA that was made for another VRF than its tunnel is in, or of a tunnel that there is not any more.
+        VrfInside = "vrf_inside",
     }
 }
 

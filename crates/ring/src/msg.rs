@@ -183,6 +183,10 @@ pub struct SaReport {
     pub idle_ms: u64,
     /// The outbound SA that its tunnel uses now. Always false for inbound ones.
     pub in_use: bool,
+    /// As it was installed, see [`Extras`].
+    pub outside: VrfId,
+    pub inside: VrfId,
+    pub filtered: bool,
 }
 
 /// Which limit an SA reached.

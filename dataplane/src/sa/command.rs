@@ -97,6 +97,7 @@ impl SaDb {
                 let sa = InboundSa::new(spec, selectors, shared);
                 self.ruled += usize::from(sa.rules.any());
                 self.bundles += usize::from(sa.partner.is_some());
+                self.apart += usize::from(sa.is_apart());
                 let place = self.inbound.insert(sa.hot(spec), key, sa);
                 match spec.suite.protocol() {
                     Protocol::Esp => _ = self.by_spi.insert(spec.spi.get(), place),
@@ -157,6 +158,7 @@ impl SaDb {
                 if let Some(sa) = self.inbound.remove(place) {
                     self.ruled -= usize::from(sa.rules.any());
                     self.bundles -= usize::from(sa.partner.is_some());
+                    self.apart -= usize::from(sa.is_apart());
                     self.shared -= usize::from(sa.shared.is_some());
                     self.passive -= usize::from(sa.rules.passive);
                 }
@@ -262,6 +264,9 @@ impl SaDb {
                     selector_drops: sa.selector_drops,
                     idle_ms: idle(hot.packets, hot.last_ms),
                     in_use: false,
+                    outside: sa.outside,
+                    inside: sa.inside,
+                    filtered: sa.filtered,
                 }
             }
             Direction::Outbound => {
@@ -284,6 +289,9 @@ impl SaDb {
                     selector_drops: 0,
                     idle_ms: idle(packets, hot.last_ms),
                     in_use: self.tunnels.in_use(sa.tunnel) == u32::try_from(at).ok(),
+                    outside: sa.outside,
+                    inside: sa.inside,
+                    filtered: false,
                 }
             }
         })

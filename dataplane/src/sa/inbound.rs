@@ -61,6 +61,8 @@ pub(crate) struct InboundSa {
     pub(crate) remote: SocketAddr,
     /// Its packets come by ports of this VRF.
     pub(crate) outside: VrfId,
+    /// What comes out of it is of this VRF.
+    pub(crate) inside: VrfId,
     pub(crate) selectors: SaSelectors,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
@@ -88,6 +90,7 @@ impl InboundSa {
             local: spec.local,
             remote: spec.remote,
             outside: spec.extras.outside,
+            inside: spec.extras.inside,
             selectors,
             limits: Limits::new(spec),
             rules: spec.extras.rules,
@@ -100,6 +103,11 @@ impl InboundSa {
             icv_drops: 0,
             selector_drops: 0,
         }
+    }
+
+    /// VRFs are asked about its packets even where there are none any more.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.outside != VrfId::MAIN || self.inside != VrfId::MAIN
     }
 
     /// Counts a packet that the SA does not let through.

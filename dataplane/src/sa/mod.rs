@@ -42,6 +42,8 @@ pub(crate) struct SaDb {
     shared: usize,
     /// Inbound SAs with a partner.
     bundles: usize,
+    /// Inbound SAs of VRFs.
+    apart: usize,
     by_id: HashMap<SaId, (Direction, u32)>,
     pub(crate) tunnels: Tunnels,
     /// Selectors that wait for their `InstallSa`; bounded in [`command`].
@@ -141,6 +143,7 @@ impl SaDb {
             passive: 0,
             shared: 0,
             bundles: 0,
+            apart: 0,
             by_id: HashMap::new(),
             tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
             pending: VecDeque::new(),
@@ -166,6 +169,12 @@ impl SaDb {
     #[inline]
     pub(crate) fn has_rules(&self) -> bool {
         self.ruled > 0
+    }
+
+    /// Some inbound SA is of a VRF.
+    #[inline]
+    pub(crate) fn has_vrfs(&self) -> bool {
+        self.apart > 0
     }
 
     /// Some SA carries what is not lawful.

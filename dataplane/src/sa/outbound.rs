@@ -147,6 +147,8 @@ pub(crate) struct OutboundSa {
     pub(crate) remote: SocketAddr,
     /// Whose routes lead to the peer.
     pub(crate) outside: VrfId,
+    /// For the report alone.
+    pub(crate) inside: VrfId,
     pub(crate) tunnel_mtu: u16,
     /// What the way to the peer carries, as far as is known.
     pub(crate) path_mtu: u16,
@@ -185,6 +187,7 @@ impl OutboundSa {
             local: spec.local,
             remote: spec.remote,
             outside: spec.extras.outside,
+            inside: spec.extras.inside,
             tunnel_mtu: spec.tunnel_mtu,
             path_mtu: u16::MAX,
             rules: spec.extras.rules,

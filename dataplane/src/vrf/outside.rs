@@ -19,7 +19,7 @@ use std::net::IpAddr;
 /// Before anything looks at an SA for them. Those whose SA another worker has are asked there.
 #[inline]
 pub(crate) fn guard(batch: &mut Batch, classes: &Classes, db: &SaDb, tables: &Tables) {
-    if !tables.vrfs.is_empty() {
+    if super::any(db, tables) {
         judge(batch, classes, db, tables);
     }
 }

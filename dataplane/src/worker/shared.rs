@@ -98,7 +98,7 @@ impl Way {
             lists.classes.esp.push(at);
         }
         classify::join(batch, &mut lists.classes, &self.flows, false);
-        if !self.tables.vrfs.is_empty() {
+        if vrf::any(&self.db, &self.tables) {
             vrf::assign(batch, &lists.classes.clear, &mut self.db, &self.tables);
         }
         if !self.tables.gre.is_empty() {

@@ -77,6 +77,33 @@ fn the_same_gateways_in_two_vrfs_stay_apart() {
     }
 }
 
+// Nor is it without any VRF left: the port is the main one's then.
+#[test]
+fn the_outside_stays_apart_when_the_last_vrf_goes() {
+    let (mut a, mut b) = (Gate::outside(true), Gate::outside(false));
+    let report = |sa: u64, gate: &mut Gate| {
+        gate.worker.apply(WorkerCommand::ReportSas { token: Token(7) });
+        let mut all = std::iter::from_fn(|| gate.worker.next_event(Now { ms: 10_000 }));
+        let found = all.find_map(|e| match e {
+            WorkerEvent::SaReport(r) if r.id == SaId(sa) => Some((r.outside, r.inside, r.filtered)),
+            _ => None,
+        });
+        all.for_each(drop);
+        found
+    };
+    for sa in [21, 22] {
+        assert_eq!(report(sa, &mut b), Some((VrfId(2), VrfId(2), false)));
+    }
+    let there = a.sealed(2, 60);
+    for clear in [TableCommand::ClearPolicies, TableCommand::ClearRoutes, TableCommand::ClearInterfaces] {
+        b.set(clear);
+    }
+    b.links();
+    b.vrf(0, false);
+    b.commit();
+    assert_eq!(b.one(wan(2).0, &there).0, Verdict::Drop(Drop::VrfOutside));
+}
+
 // The way to the peer is one of the tunnel's own VRF, and leaves by a port of it; so does that of the main one.
 #[test]
 fn no_tunnel_leaves_by_another_vrf() {

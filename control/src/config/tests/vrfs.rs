@@ -84,8 +84,8 @@ fn the_outside_of_a_tunnel_is_in_its_vrf() {
     let outside: Vec<VrfId> = config.tunnels.iter().map(|t| config.outside(t)).collect();
     assert_eq!(outside, [red, blue]);
     assert!(config.warnings.is_empty(), "the same peer twice is two: {:?}", config.warnings);
-    let of_sas = config.tunnels.iter().map(|t| config.child_settings(t.id).unwrap().outside);
-    assert_eq!(of_sas.collect::<Vec<_>>(), outside);
+    let of_sas = config.tunnels.iter().map(|t| config.child_settings(t.id).unwrap());
+    assert_eq!(of_sas.map(|s| (s.outside, s.inside)).collect::<Vec<_>>(), [(red, red), (blue, blue)]);
     let secrets = Secrets::parse(
         Path::new("s"),
         "[[secret]]\nlocal-id = \"a.lab\"\nremote-id = \"b.lab\"\npsk = \"a secret of some length\"\n",

@@ -23,8 +23,8 @@ pub(in crate::driver) struct Peers {
     /// A peer's child, and the one of the configuration.
     children: BTreeMap<TunnelId, TunnelId>,
     selectors: BTreeMap<TunnelId, Vec<Selector>>,
-    /// The policies are to be published anew.
-    changed: bool,
+    /// The policies, and filters with them, are to be published anew.
+    pub(super) changed: bool,
 }
 
 #[derive(Debug)]

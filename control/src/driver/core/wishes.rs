@@ -44,8 +44,8 @@ impl Core {
             return;
         }
         let tunnels = self.config.tunnels.iter().filter(|t| !self.is_held(t));
-        let wanted =
-            tunnels.filter_map(|t| ManualSas::of(t, self.config.outside(t), &self.id_salt)).collect();
+        let vrfs = |t: &Tunnel| (self.config.outside(t), self.config.inside(t));
+        let wanted = tunnels.filter_map(|t| ManualSas::of(t, vrfs(t), &self.id_salt)).collect();
         self.installer.follow_manual(now, wanted);
     }
 }

@@ -19,8 +19,9 @@ fn adopt(bed: &mut Bed, spi: Spi) {
             esn: false,
             replay_window: 0,
             outside: VrfId::MAIN,
+            inside: VrfId::MAIN,
         };
-        bed.installer.adopt(bed.now, WorkerId(0), report(&half, 5), VrfId::MAIN);
+        bed.installer.adopt(bed.now, WorkerId(0), report(&half, 5));
     }
     assert_eq!(bed.installer.in_use(TunnelId(3)), Some(SaId(71)));
 }

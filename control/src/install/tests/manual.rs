@@ -17,7 +17,11 @@ fn wanted(text: &str, secrets: &str) -> Vec<ManualSas> {
 fn salted(text: &str, secrets: &str, salt: &IdSalt) -> Vec<ManualSas> {
     let mut config = Config::parse(Path::new("gw.toml"), text).unwrap();
     Secrets::parse(Path::new("s.toml"), secrets).unwrap().give_keys(&mut config);
-    config.tunnels.iter().filter_map(|t| ManualSas::of(t, config.outside(t), salt)).collect()
+    config
+        .tunnels
+        .iter()
+        .filter_map(|t| ManualSas::of(t, (config.outside(t), config.inside(t)), salt))
+        .collect()
 }
 
 fn specs(commands: &[(WorkerId, WorkerCommand)]) -> Vec<SaSpec> {
@@ -45,6 +49,9 @@ fn reported(spec: &SaSpec, in_use: bool) -> SaReport {
         selector_drops: 0,
         idle_ms: 0,
         in_use,
+        outside: spec.extras.outside,
+        inside: spec.extras.inside,
+        filtered: spec.extras.filtered,
     }
 }
 
@@ -100,12 +107,7 @@ fn the_next_control_process_goes_on_with_the_same() {
     let adopted = || {
         let mut bed = Bed::new(1);
         for spec in &installed {
-            bed.installer.adopt(
-                bed.now,
-                WorkerId(0),
-                reported(spec, spec.id == installed[3].id),
-                VrfId::MAIN,
-            );
+            bed.installer.adopt(bed.now, WorkerId(0), reported(spec, spec.id == installed[3].id));
         }
         bed
     };

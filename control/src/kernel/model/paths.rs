@@ -72,14 +72,18 @@ impl Model {
         }
     }
 
-    /// The device by which what goes to a peer has to leave.
+    /// The device by which what goes to a peer has to leave. The main table may lead by a port of a VRF, the main VRF may not.
     pub fn uplink(&self, vrf: VrfId, local: IpAddr, remote: IpAddr) -> Uplink {
-        if vrf == VrfId::MAIN && self.told_more.is_empty() {
+        if vrf == VrfId::MAIN && self.told_more.is_empty() && self.vrfs.members.is_empty() {
             return Uplink::Any;
         }
         let found = self.best_way(vrf, local, remote);
         if vrf == VrfId::MAIN {
-            return found.filter(|(_, several)| *several).and_then(|(hop, _)| self.device_of(hop)).into();
+            let device = found.and_then(|(hop, _)| self.device_of(hop));
+            if device.is_some_and(|index| self.vrf_of(index) != vrf) {
+                return Uplink::None;
+            }
+            return device.filter(|_| found.is_some_and(|(_, several)| several)).into();
         }
         // The kernel would ask its main table.
         match found.and_then(|(hop, _)| self.device_of(hop)) {

@@ -123,7 +123,8 @@ fn ike_of_a_vrf_leaves_there() {
     assert_eq!((m.vrf_of(2), m.vrf_of(3), m.vrf_of(77)), (red, blue, MAIN));
     add(&mut m, route("198.18.0.0/24", Table::Main, 0, device(3, None)));
     m.difference();
-    assert_eq!(m.uplink(MAIN, local, peer), Uplink::Any);
+    assert_eq!(m.uplink(MAIN, local, peer), Uplink::None, "the port of the main table's route is blue's");
+    assert_eq!(m.uplink(MAIN, local, "203.0.113.1".parse().unwrap()), Uplink::Any, "the kernel may know");
     assert_eq!(m.uplink(red, local, peer), Uplink::None, "the main table's route is none of its own");
     add(&mut m, route("198.18.0.0/24", Table::Vrf(red), 0, device(2, None)));
     add(&mut m, route("0.0.0.0/0", Table::Vrf(blue), 0, device(2, Some("10.1.0.9"))));
@@ -136,6 +137,10 @@ fn ike_of_a_vrf_leaves_there() {
     m.apply(Change::Link(link(3, "wan0", false)));
     m.difference();
     assert_eq!(m.uplink(blue, local, peer), Uplink::None);
+    m.apply(Change::Link(link(3, "wan0", true)));
+    m.name_vrfs([("lan0".to_owned(), red)].into_iter().collect(), [red].into_iter().collect());
+    m.difference();
+    assert_eq!(m.uplink(MAIN, local, peer), Uplink::Any, "the main one's again");
 }
 
 // R59: all next hops by ports are told; IKE leaves by the one that the data plane takes for its tunnel.

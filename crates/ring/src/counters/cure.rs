@@ -167,6 +167,9 @@ impl Drop {
             Self::VrfOutside => {
                 "the peer's packets come by a port of another VRF than IKE was in: compare `outside-vrf` of the tunnel with `vrf` of the port"
             }
+            Self::VrfInside => {
+                "the tunnel was removed, or is in another VRF now: what still comes by its old SA stops once that is gone or renewed"
+            }
             Self::GreLoop => {
                 "the other end of the GRE tunnel is routed into a GRE tunnel: it needs a route by a port"
             }

@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (17, [33, 16, 16, 4, 30, 87, 4, 5, 117_536, 218_272]));
+    assert_eq!((VERSION, sizes), (18, [34, 16, 16, 4, 30, 88, 4, 5, 118_560, 221_344]));
 }
 
 #[test]
@@ -129,6 +129,7 @@ fn spec() -> impl Strategy<Value = SaSpec> {
                     rules: Rules::from_bits(tfc.to_be_bytes()[1] & 15).unwrap(),
                     partner: esn.then_some(SaId(l[0])),
                     outside: VrfId(mtu),
+                    inside: VrfId(n),
                     filtered: esn,
                 },
                 soft_bytes: l[0],
@@ -188,6 +189,9 @@ fn report() -> impl Strategy<Value = SaReport> {
             selector_drops: n[5],
             idle_ms: n[6],
             in_use,
+            outside: VrfId(local.port()),
+            inside: VrfId(remote.port()),
+            filtered: !in_use,
         },
     )
 }

@@ -8,7 +8,7 @@ use crate::msg::{
 use crate::spsc::Message;
 
 impl Message for WorkerCommand {
-    const WORDS: usize = 33;
+    const WORDS: usize = 34;
 
     fn encode(&self, to: &mut Writer<'_>) {
         match self {
@@ -113,6 +113,7 @@ fn encode_spec(spec: &SaSpec, to: &mut Writer<'_>) {
     to.bool(spec.extras.partner.is_some());
     to.u64(spec.extras.partner.map_or(0, |sa| sa.0));
     to.u16(spec.extras.outside.0);
+    to.u16(spec.extras.inside.0);
     to.bool(spec.extras.filtered);
     for limit in [spec.soft_bytes, spec.hard_bytes, spec.soft_packets, spec.hard_packets] {
         to.u64(limit);
@@ -151,6 +152,7 @@ fn decode_spec(from: &mut Reader<'_>) -> Result<SaSpec, Malformed> {
                 is.then_some(SaId(id))
             },
             outside: VrfId(from.u16()?),
+            inside: VrfId(from.u16()?),
             filtered: from.bool()?,
         },
         soft_bytes: from.u64()?,
@@ -338,6 +340,9 @@ fn encode_report(report: &SaReport, to: &mut Writer<'_>) {
         to.u64(v);
     }
     to.bool(report.in_use);
+    to.u16(report.outside.0);
+    to.u16(report.inside.0);
+    to.bool(report.filtered);
 }
 
 fn decode_report(from: &mut Reader<'_>) -> Result<SaReport, Malformed> {
@@ -358,5 +363,8 @@ fn decode_report(from: &mut Reader<'_>) -> Result<SaReport, Malformed> {
         selector_drops: from.u64()?,
         idle_ms: from.u64()?,
         in_use: from.bool()?,
+        outside: VrfId(from.u16()?),
+        inside: VrfId(from.u16()?),
+        filtered: from.bool()?,
     })
 }

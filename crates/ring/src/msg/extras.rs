@@ -18,6 +18,8 @@ pub struct Extras {
     pub partner: Option<SaId>,
     /// Where its outer addresses belong: its packets come and go by ports of this VRF alone.
     pub outside: VrfId,
+    /// Where what goes through its tunnel belongs: nothing comes out while the tables say another VRF of the tunnel.
+    pub inside: VrfId,
     /// What comes out of its tunnel has to pass a filter of the tables; while there is none, nothing does. Inbound only.
     pub filtered: bool,
 }
