@@ -59,7 +59,7 @@ pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Bad> {
 }
 
 impl Config {
-    /// [`VrfId::MAIN`] for what names none. Names were checked: by [`check`], and over a reload by [`Self::keeps_vrfs_of`].
+    /// [`VrfId::MAIN`] for what names none. Names were checked as the file was read, and over a reload by [`Self::keeps_vrfs_of`].
     pub fn vrf(&self, name: Option<&str>) -> VrfId {
         let found = self.vrfs.iter().find(|vrf| Some(vrf.name.as_str()) == name);
         found.map_or(VrfId::MAIN, Vrf::id)
