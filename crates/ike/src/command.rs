@@ -1,7 +1,7 @@
 //! What the control process asks of the engine.
 
 use crate::config::{ChildId, Connection, ConnectionId};
-use crate::event::{ChildSaId, InstallToken, PeerKey, RevocationToken};
+use crate::event::{ChildSaId, IkeSaId, InstallToken, PeerKey, RevocationToken};
 use core::net::{IpAddr, SocketAddr};
 use ravelin_wire::Selector;
 
@@ -33,6 +33,16 @@ pub enum Command {
     Terminate {
         connection: ConnectionId,
     },
+    /// None of our addresses for it is there: its IKE SAs are forgotten with what they carry, none is begun, and no word
+    /// goes out, since it would go from another address or nowhere. `false`: one is there again.
+    Away {
+        connection: ConnectionId,
+        away: bool,
+    },
+    /// `ravelin clear ike`: Delete. What is wanted up begins anew at once.
+    ClearIke(IkeSaId),
+    /// `ravelin clear sas`: Delete of one child SA pair. What is wanted up is made anew at once.
+    ClearChild(ChildSaId),
     RekeyIke(ConnectionId),
     /// Another IKE SA with new children beside the one that is up, which then goes.
     Renew {

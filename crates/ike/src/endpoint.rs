@@ -18,7 +18,7 @@ mod actions;
 mod show;
 mod survival;
 
-pub(crate) use connections::SILENT;
+pub(crate) use connections::{NO_ADDRESS, SILENT};
 pub(crate) use peers::FromPeer;
 pub use setup::{EndpointConfig, Limits, Near, SpiSource, Timers, Transmit, WallClock};
 pub(crate) use shared::{Action, Cx};

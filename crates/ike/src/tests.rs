@@ -19,6 +19,7 @@ mod trace;
 mod hostile;
 mod nat;
 mod lifecycle;
+mod clear;
 mod survival;
 mod findings;
 mod backups;

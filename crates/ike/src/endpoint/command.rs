@@ -2,11 +2,11 @@
 //!
 //! Decides: which SAs a command is for. Never: waits.
 
-use super::{Cx, Endpoint, Shutdown};
+use super::{Cx, Endpoint, NO_ADDRESS, Shutdown};
 use crate::command::Command;
 use crate::config::{Child, Connection, ConnectionId, Exchanges, RemoteAuth};
 use crate::event::{ChildSaId, IkeSaId};
-use crate::ike_sa::{Core, Established};
+use crate::ike_sa::{Core, Established, IkeSa};
 use crate::task::mobike::{self, Announce, Mobility};
 use crate::task::{Task, ike_rekey};
 use std::sync::Arc;
@@ -49,6 +49,12 @@ impl Endpoint {
                 }
                 self.terminate(now, connection, "taken down");
             }
+            Command::Away { connection, away } => self.set_away(now, connection, away),
+            Command::ClearIke(id) => self.clear_ike(now, id),
+            Command::ClearChild(id) => self.with_pair(now, id, |core, e, cx| {
+                e.delete_pair(cx, id);
+                e.refill(core, cx, now);
+            }),
             Command::RekeyIke(id) => self.rekey_ike(now, id),
             Command::Renew { connection } => {
                 for id in self.tables.of_connection(connection).collect::<Vec<_>>() {
@@ -132,6 +138,31 @@ impl Endpoint {
         self.shared.kept.forget(id);
         for id in self.all_of(id) {
             self.with_sa(now, id, |sa, cx| sa.terminate(cx, why));
+        }
+    }
+
+    /// What is not wanted up waits for traffic, the operator or the peer, as after any end.
+    fn clear_ike(&mut self, now: Instant, id: IkeSaId) {
+        let Some(of) = self.sas.get(&id).map(IkeSa::connection_id) else { return };
+        self.with_sa(now, id, |sa, cx| sa.terminate(cx, "cleared"));
+        if let Some(wanted) = self.connections.get_mut(&of) {
+            wanted.try_now();
+        }
+        self.dirty.insert(of);
+    }
+
+    /// It may be told before the connection is configured, so that nothing is begun.
+    fn set_away(&mut self, now: Instant, id: ConnectionId, away: bool) {
+        if !away {
+            if let Some(wanted) = self.connections.get_mut(&id) {
+                wanted.set_away(false);
+                self.dirty.insert(id);
+            }
+            return;
+        }
+        self.connections.entry(id).or_default().set_away(true);
+        for ike in self.all_of(id) {
+            self.with_sa(now, ike, |sa, cx| sa.forget(cx, NO_ADDRESS));
         }
     }
 

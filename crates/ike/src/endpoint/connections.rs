@@ -14,12 +14,16 @@ use std::time::Instant;
 
 /// Why an IKE SA ends whose peer does not answer.
 pub(crate) const SILENT: &str = "the peer does not answer";
+/// Why one ends whose address of ours is gone (R69).
+pub(crate) const NO_ADDRESS: &str = "the machine does not have its address any more";
 
 /// A connection's wishes and failures.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     /// By the operator; until `Initiate`.
     stopped: bool,
+    /// None of our addresses for it is there.
+    away: bool,
     /// Asked for once, beyond what the configuration wants.
     requested: BTreeSet<ChildId>,
     /// `Initiate` named no child: all.
@@ -100,7 +104,13 @@ impl Wanted {
     }
 
     pub(super) const fn is_stopped(&self) -> bool {
-        self.stopped
+        self.stopped || self.away
+    }
+
+    /// Requests are kept: they are met when the address is back.
+    pub(super) fn set_away(&mut self, away: bool) {
+        self.away = away;
+        self.try_now();
     }
 
     /// Back-off is over.
@@ -115,13 +125,13 @@ impl Wanted {
     }
 
     pub(super) fn is_wanted(&self, connection: &Connection) -> bool {
-        !self.stopped
+        !self.is_stopped()
             && (connection.start == Start::Immediately || self.requested_all || !self.requested.is_empty())
     }
 
     /// The children to be up now.
     pub(super) fn children(&self, connection: &Connection) -> Vec<ChildId> {
-        if self.stopped {
+        if self.is_stopped() {
             return Vec::new();
         }
         let all = connection.start == Start::Immediately || self.requested_all;
@@ -285,7 +295,7 @@ impl Endpoint {
         if passed_over {
             wanted.gateway = (wanted.gateway + 1) % gateways;
         }
-        if passed_over && wanted.gateway > 0 && !wanted.stopped && !closing {
+        if passed_over && wanted.gateway > 0 && !wanted.is_stopped() && !closing {
             // What was up by request is asked for again, until the last gateway has failed too.
             wanted.requested_all |= announced && connection.start == Start::OnTraffic;
             wanted.retry_at = None;
@@ -294,7 +304,7 @@ impl Endpoint {
         if !announced {
             wanted.forget_requests();
         }
-        if connection.start != Start::Immediately || wanted.stopped || closing {
+        if connection.start != Start::Immediately || wanted.is_stopped() || closing {
             return None;
         }
         // With several gateways, a round of all of them is one failure.

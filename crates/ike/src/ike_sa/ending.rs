@@ -4,7 +4,7 @@
 
 use super::{Core, Established, IkeSa, Phase, State};
 use crate::counters::Counter;
-use crate::endpoint::{Action, Cx, SILENT};
+use crate::endpoint::{Action, Cx, NO_ADDRESS, SILENT};
 use crate::event::IkeSaId;
 use crate::task::{Task, delete};
 
@@ -40,7 +40,7 @@ impl Established {
 
     pub(crate) fn announce_down(&mut self, core: &Core, cx: &mut Cx<'_>, why: &str) {
         // Only what was lost can be resumed, not what somebody ended.
-        if why != SILENT {
+        if why != SILENT && why != NO_ADDRESS {
             cx.kept.ended(core.connection.id, core.id);
             let (now, ticket) = (cx.now, self.session.ticket.take());
             ticket.into_iter().for_each(|ticket| cx.tickets.spend(now, ticket));
