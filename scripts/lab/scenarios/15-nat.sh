@@ -76,17 +76,23 @@ position() { # TEXT
 
 # The NAT forgets (the kernel does, for a device that was down), and gives another port: what is up goes on.
 new_mapping() { # SIDE PORT
-  local before nat=nat$1
+  local before nat=nat$1 other=A
+  [ "$1" = B ] || other=B
   before=$(tunnel_value "$1" ike_spi_local)
   in_ns "$nat" nft flush chain ip nat out
   ports_from "$nat" "$2"
   ipn "$nat" link set out0 down
+  sleep 0.5 # the kernel forgets in a work queue of its own
   ipn "$nat" link set out0 up
-  check "a new mapping: traffic comes back" wait_path hostA "$HOST_B" 15
+  check "a new mapping: traffic comes back" wait_until 15 followed "$other" "$2"
   equal "a new mapping: pings" 10 "$(pings hostA "$HOST_B" 10)"
   equal "a new mapping: pings back" 10 "$(pings hostB "$HOST_A" 10)"
   equal "a new mapping: the same IKE SA" "$before" "$(tunnel_value "$1" ike_spi_local)"
 }
+
+# followed SIDE PORT: a ping is answered, and that gateway's peer is at one of the ten ports from PORT on, or still at the forwarded
+# one, where it was the first to send.
+followed() { in_ns hostA ping -n -c 1 -W 1 "$HOST_B" && tunnel_value "$1" remote | grep -qE ":(4500|${2%?}.)\$"; }
 
 # in_front_of SIDE PORT: a router between the gateway and the wan, which has the gateway's address there. What goes out gets
 # ports from PORT on; what comes for IKE and ESP in UDP is passed on inside, as a port forwarding does.

@@ -3,15 +3,7 @@
 //!
 //! Needs Debian's python3-scapy, python3-cryptography and tshark; without them these tests fail.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_crypto::{Engine, Key, OpenJob, SealJob, Tier};
 use ravelin_dataplane::Origin;
 use ravelin_ring::counters::Drop as Reason;
@@ -22,9 +14,8 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use way::*;
 
-const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scapy_oracle.py");
+const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/way/scapy_oracle.py");
 /// Debian's, which has Debian's modules.
 const PYTHON: &str = "/usr/bin/python3";
 const HIGH: u64 = 1 << 32;

@@ -1,14 +1,6 @@
 //! Address translation on whole ways: in clear and into tunnels, out and back, with every protocol it knows.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::inspect::NatBy;
@@ -17,7 +9,6 @@ use ravelin_wire::checksum::{self, Sum};
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use ravelin_wire::{AddrRange, PortRange, Prefix};
 use std::net::Ipv4Addr;
-use way::*;
 
 const POOL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 8);
 const FIXED: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);

@@ -1,15 +1,11 @@
 //! The MSS of TCP through tunnels: lowered in SYNs of both directions, both families; everything else as it was.
 
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test's numbers are small")]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::Origin;
 use ravelin_ring::msg::*;
 use ravelin_wire::checksum::Sum;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use ravelin_wire::ipv6::Ipv6;
-use way::*;
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;

@@ -1,20 +1,11 @@
 //! Sequence numbers near their end (R124, R302): whole ways of packets through two gateways.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4;
 use std::collections::BTreeSet;
-use way::*;
 
 fn used(sequence: u64) -> Extras {
     Extras { sequence, ..Extras::default() }

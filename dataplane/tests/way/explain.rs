@@ -1,9 +1,7 @@
 //! R304: what `explain` says is what happens, and asking leaves no trace: beside the worker that is asked about every packet
 //! runs its twin, which never is.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // numbers of tests are small
 
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::Drop;
@@ -14,7 +12,6 @@ use ravelin_wire::PortRange;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use way::*;
 
 fn told(verdict: Verdict) -> inspect::Verdict {
     match verdict {

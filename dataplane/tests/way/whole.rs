@@ -1,20 +1,11 @@
 //! Whole ways: host to host through two gateways, and every way a packet can fail on it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4;
 use ravelin_wire::{PortRange, icmp};
-use way::*;
 
 /// What hostB gets of what hostA sent: two gateways have taken one off the TTL each.
 fn aged(bytes: Vec<u8>) -> Vec<u8> {
@@ -239,7 +230,7 @@ fn bypass_and_discard_follow_the_policies() {
     b.receive(WAN, &wire).forwarded(INSIDE);
     let back = b.receive(INSIDE, &ip(HOST_B, HOST_A, 80)).forwarded(WAN).to_vec();
     a.receive(WAN, &back).forwarded(INSIDE);
-    let open = way::selector("10.1.0.0/24", "203.0.113.0/24");
+    let open = crate::rig::selector("10.1.0.0/24", "203.0.113.0/24");
     a.set(TableCommand::AddPolicy(Policy {
         order: 150,
         selector: open,

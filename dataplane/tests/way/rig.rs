@@ -1,5 +1,3 @@
-#![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(unused_imports, reason = "each test binary uses a part")]
 //! Two gateways without a kernel: workers over a UMEM, frames as bytes in and out.
 //!
 //! hostA 10.1.0.10 - (port 0) A (port 1) 198.18.0.1 - 198.18.0.2 (port 1) B (port 0) - 10.2.0.10 hostB
@@ -414,15 +412,6 @@ impl Gate {
         }
         self.is_conserved();
         all
-    }
-
-    /// Long after the last packet: nothing waits for ever.
-    pub(crate) fn settle(&mut self) {
-        self.now.ms += 24 * 3_600_000;
-        for _ in 0..64 {
-            self.turn();
-        }
-        assert_eq!(self.held(), 0, "packets still wait");
     }
 
     fn process(&mut self, all: &mut Vec<Out>) {

@@ -1,15 +1,7 @@
 //! What is known of flows changes nothing but the time a packet takes: two gateways get the same packets, tables and
 //! commands, and one of them decides about every packet by itself.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
@@ -17,7 +9,6 @@ use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4Header;
 use ravelin_wire::{AddrRange, PortRange, Selector};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use way::*;
 
 /// One packet, chosen from few: the same flows come again and again.
 #[derive(Clone, Debug)]

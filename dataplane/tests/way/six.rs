@@ -1,14 +1,6 @@
 //! IPv6 inside, outside and both: whole ways, and what strangers send.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
@@ -18,7 +10,6 @@ use ravelin_wire::ipv4::Ipv4;
 use ravelin_wire::ipv6::{Ipv6, Ipv6Mut};
 use ravelin_wire::udp::Udp;
 use std::net::Ipv6Addr;
-use way::*;
 
 fn edit6(mut bytes: Vec<u8>, change: impl FnOnce(&mut Ipv6Mut<'_>)) -> Vec<u8> {
     change(&mut Ipv6Mut::parse(&mut bytes).unwrap());

@@ -1,20 +1,11 @@
 //! A worker that fails amid a batch (R74): what was in its hands is lost and counted, and nothing else.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Helpers, Origin, Point, Probe, Verdict, View};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4;
 use std::collections::BTreeSet;
-use way::*;
 
 /// Panics at one point of the way.
 struct Fatal(Point);

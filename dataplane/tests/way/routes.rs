@@ -1,14 +1,6 @@
 //! Whole ways by route-based tunnels: the routes decide, and nothing but the tunnel behind the device takes what they send.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
@@ -16,7 +8,6 @@ use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::Ipv4;
 use ravelin_wire::{Prefix, icmp};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use way::*;
 
 const DEVICE: InterfaceId = InterfaceId(3);
 const OTHER: InterfaceId = InterfaceId(4);

@@ -1,15 +1,12 @@
 //! R50, R51: packets at each stage of their way under one number, from a real worker; and what a capture may not cost.
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // numbers of tests are small
 
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Filter, Origin, Records, Tap};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::inspect::{Record, Stage, Want};
 use ravelin_ring::msg::{Mode, Suite, WorkerId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use way::*;
 
 fn tapped(gate: &mut Gate, want: Want) -> Arc<Records> {
     let snaplen = if want.snaplen == 0 { 2048 } else { want.snaplen };

@@ -1,17 +1,9 @@
 //! VRFs (R77, R132, R133): ports, devices and tunnels that belong to one have routes and policies of their own, whatever
 //! addresses another one has too.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-#[path = "way_vrfs/outside.rs"]
 mod outside;
-mod way;
 
+use crate::rig::{HOST_A, HOST_B, WAN_A, WAN_B, edit, ether, ip, mac, prefix, selector};
 use proptest::prelude::*;
 use ravelin_dataplane::{
     Batch, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
@@ -24,7 +16,6 @@ use ravelin_wire::ipv4::Ipv4;
 use ravelin_wire::{Prefix, Spi};
 use ravelin_xsk::{FramePool, Umem, UmemConfig};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use way::{HOST_A, HOST_B, WAN_A, WAN_B, edit, ether, ip, mac, prefix, selector};
 
 /// Port 0 is the main VRF's inside, 1 and 2 are those of VRFs 1 and 2, port 3 is the wan.
 const WAN: PortId = PortId(3);
@@ -160,7 +151,8 @@ impl Gate {
                 local,
                 remote,
                 keys: KeyMaterial::new(&[vrf as u8 * 2 + u8::from(toward_b) + 1; 20]).unwrap(),
-                ..way::Pair { suite: Suite::Aes128Gcm16, ..way::Pair::default() }.spec(true, direction)
+                ..crate::rig::Pair { suite: Suite::Aes128Gcm16, ..crate::rig::Pair::default() }
+                    .spec(true, direction)
             };
             let outside = VrfId(if self.outside { vrf } else { 0 });
             let inside = VrfId(if self.inside_is_main { 0 } else { vrf });

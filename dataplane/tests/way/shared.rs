@@ -1,20 +1,11 @@
 //! One SA's crypto done by several workers (R301): whole ways of packets, beside a twin that does all by itself.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_dataplane::{Helpers, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use std::sync::Arc;
-use way::*;
 
 fn shared() -> Extras {
     Extras { shared: true, ..Extras::default() }

@@ -1,21 +1,12 @@
 //! Several next hops of one route: each flow keeps its own, a tunnel is one flow (R59).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::inspect;
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4Header;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use way::*;
 
 fn egress(out: &Out) -> PortId {
     match out.verdict {

@@ -2,15 +2,7 @@
 //!
 //! Needs Debian's python3-scapy; without it these tests fail.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
@@ -18,9 +10,8 @@ use ravelin_wire::ipv4::Ipv4;
 use ravelin_wire::udp::Udp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
-use way::*;
 
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/anomalies.py");
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/way/anomalies.py");
 
 /// Kind, reason or name, packet.
 fn corpus() -> Vec<(String, String, Vec<u8>)> {

@@ -1,14 +1,6 @@
 //! Hostile input: every malformed packet has its reason, and any bytes end in one verdict.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_crypto::{Engine, Key, SealJob};
 use ravelin_dataplane::{Door, Origin, Verdict};
@@ -18,7 +10,6 @@ use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use ravelin_wire::{PortRange, Selector};
 use std::net::Ipv4Addr;
-use way::*;
 
 /// R41, R307: somebody outside who says he is a host inside gets nothing encrypted, though that host's flow is known; and
 /// nobody inside speaks for a host outside, or for the gateway.

@@ -2,15 +2,7 @@
 //!
 //! Needs Debian's python3-scapy; without it these tests fail.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test that meets the unexpected fails; its numbers are small"
-)]
-
-mod way;
-
+use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_dataplane::{Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
@@ -27,9 +19,8 @@ use serde_json::json;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
-use way::*;
 
-const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gre_oracle.py");
+const ORACLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/way/gre_oracle.py");
 const DEVICE: InterfaceId = InterfaceId(3);
 const LINK_A: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 const LINK_B: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 2);
