@@ -19,6 +19,7 @@ pub(crate) const EXAMPLES: &str = "Examples:
   scripts/bench compare main .
   scripts/bench compare HEAD~5 HEAD --rounds 9 -- way --suites aes-256-gcm --sizes 64,1400 --tunnels 1,1000
   scripts/bench compare v0.1.0 target/release/ravelin-bench --json -- stage --quick
+  scripts/bench compare HEAD~20 HEAD --rounds 3
   scripts/bench compare main main          (how far apart equal builds are: the noise)
 
 A and B are each a git revision, a folder with the sources (. is what lies here, committed or not), a folder with a
@@ -48,11 +49,19 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let builder = Builder::new()?;
-    let a = builder.program(&options.a).with_context(|| format!("A ({})", options.a))?;
-    let b = builder.program(&options.b).with_context(|| format!("B ({})", options.b))?;
+    // Both first: nobody waits for the one to be built to hear that there is no other.
+    let a = builder.find(&options.a).with_context(|| format!("A ({})", options.a))?;
+    let b = builder.find(&options.b).with_context(|| format!("B ({})", options.b))?;
+    let a = builder.program(a).with_context(|| format!("A ({})", options.a))?;
+    let b = builder.program(b).with_context(|| format!("B ({})", options.b))?;
     let bench = arguments(&options.bench);
     let mut rounds = Vec::with_capacity(options.rounds.into());
     let mut progress: Option<Progress> = None;
+    eprintln!(
+        "compare: {} rounds of {}; the first tells how long the others take",
+        options.rounds,
+        bench.join(" ")
+    );
     for n in 1..=options.rounds {
         let started = Instant::now();
         let mut turn = |name: &str, program: &Program| {

@@ -214,7 +214,13 @@ fn crypto(suite: Suite) -> Option<ravelin_crypto::Suite> {
         Suite::Aes256CtrSha256 => ravelin_crypto::Suite::Aes256CtrSha256,
         Suite::Aes256CtrSha384 => ravelin_crypto::Suite::Aes256CtrSha384,
         Suite::Aes256CtrSha512 => ravelin_crypto::Suite::Aes256CtrSha512,
-        Suite::AhSha1 | Suite::AhSha256 | Suite::AhSha384 | Suite::AhSha512 => return None,
+        Suite::AhSha1
+        | Suite::AhSha256
+        | Suite::AhSha384
+        | Suite::AhSha512
+        | Suite::AhGmac128
+        | Suite::AhGmac192
+        | Suite::AhGmac256 => return None,
     })
 }
 

@@ -105,7 +105,8 @@ impl ManualSa {
             Some(Integrity::HmacSha256_128) => 32,
             Some(Integrity::HmacSha384_192) => 48,
             Some(Integrity::HmacSha512_256) => 64,
-            None => 0,
+            // Their IVs are numbers, which begin anew.
+            Some(Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256) | None => 0,
         };
         cipher + integrity
     }
@@ -173,7 +174,8 @@ fn algorithms(
     let bad = || Bad::new(shown(value), expected, cure);
     let [proposal] = parse(given)?.try_into().map_err(|_| bad())?;
     let EspProposal { encryption, integrity, group, kem, esn } = proposal;
-    let lasting = matches!(encryption, None | Some(Encryption::AesCbc128 | Encryption::AesCbc256));
+    let lasting = matches!(encryption, None | Some(Encryption::AesCbc128 | Encryption::AesCbc256))
+        && !integrity.is_some_and(Integrity::is_of_ah_only);
     // Extended numbers are nowhere on the wire: who begins anew could not say so.
     let plain = group.is_none() && kem.is_none() && !esn;
     if lasting && plain && integrity.is_some() { Ok(proposal) } else { Err(bad()) }

@@ -168,14 +168,20 @@ pub(crate) fn parse_ah(text: &str) -> Result<Vec<EspProposal>, Bad> {
     let parts = parts(text)?;
     let expected = "INTEGRITY[-GROUP][-esn] (sha256, sha256-x25519)";
     let bad = |why: &str, cure: &str| Bad::new(format!("\"{}\": {why}", cut(text)), expected, cure);
-    if parts.encryption.is_some() {
-        return Err(bad("AH does not encrypt", "leave the encryption out, or use esp-proposals"));
-    }
     if parts.prf.is_some() {
         return Err(bad("a PRF belongs to IKE, not to AH", "move it to ike-proposals"));
     }
     with_group(&parts, &bad)?;
-    let integrity = parts.integrity.ok_or_else(|| bad("no integrity", "write sha256"))?;
+    let integrity = match (parts.encryption.map(gmac_of), parts.integrity) {
+        (Some(Some(_)), Some(_)) => {
+            return Err(bad("AES-GMAC is an integrity by itself", "leave one of the two out"));
+        }
+        (Some(None), _) => {
+            return Err(bad("AH does not encrypt", "leave the encryption out, or use esp-proposals"));
+        }
+        (Some(Some(gmac)), None) => gmac,
+        (None, given) => given.ok_or_else(|| bad("no integrity", "write sha256"))?,
+    };
     Ok(either(
         EspProposal {
             encryption: None,
@@ -186,6 +192,23 @@ pub(crate) fn parse_ah(text: &str) -> Result<Vec<EspProposal>, Bad> {
         },
         &parts,
     ))
+}
+
+/// The same words in a proposal of AH (RFC 4543 §5.3).
+const fn gmac_of(encryption: Encryption) -> Option<Integrity> {
+    match encryption {
+        Encryption::AesGmac128 => Some(Integrity::AesGmac128),
+        Encryption::AesGmac192 => Some(Integrity::AesGmac192),
+        Encryption::AesGmac256 => Some(Integrity::AesGmac256),
+        Encryption::AesGcm16_128
+        | Encryption::AesGcm16_256
+        | Encryption::ChaCha20Poly1305
+        | Encryption::AesCbc128
+        | Encryption::AesCbc256
+        | Encryption::AesCtr128
+        | Encryption::AesCtr192
+        | Encryption::AesCtr256 => None,
+    }
 }
 
 /// RFC 9370 §2.2.1: the second key exchange follows a first one.
@@ -282,6 +305,8 @@ const fn is_aead(encryption: Encryption) -> bool {
 
 const fn prf_of(integrity: Integrity) -> Prf {
     match integrity {
+        // Never of IKE.
+        Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256 => Prf::HmacSha256,
         Integrity::HmacSha1_96 => Prf::HmacSha1,
         Integrity::HmacSha256_128 => Prf::HmacSha256,
         Integrity::HmacSha384_192 => Prf::HmacSha384,
@@ -316,6 +341,7 @@ pub fn esp_text(proposal: &EspProposal) -> String {
 
 fn name_of(word: Word) -> &'static str {
     let same = |other: &Word| match (*other, word) {
+        (Word::Encryption(a), Word::Integrity(b)) => gmac_of(a) == Some(b),
         (Word::Encryption(a), Word::Encryption(b)) => a == b,
         (Word::Integrity(a), Word::Integrity(b)) => a == b,
         (Word::Prf(a), Word::Prf(b)) => a == b,
@@ -328,7 +354,7 @@ fn name_of(word: Word) -> &'static str {
 }
 
 /// What speaks against it though it is not broken (RFC 8221, RFC 8247), and what to write instead.
-pub(crate) fn ageing(proposal: &str) -> Option<(&'static str, &'static str)> {
+pub(crate) fn ageing(key: &str, proposal: &str) -> Option<(&'static str, &'static str)> {
     proposal.split('-').find_map(|name| match name {
         "sha1" | "prfsha1" => {
             Some(("SHA-1 is on its way out (RFC 8247 §2.3: MUST-)", "use sha256 if the peer can"))
@@ -339,7 +365,7 @@ pub(crate) fn ageing(proposal: &str) -> Option<(&'static str, &'static str)> {
         "modp1536" => {
             Some(("the group is too small (RFC 8247 §2.4: SHOULD NOT)", "use x25519 if the peer can"))
         }
-        "aes128gmac" | "aes192gmac" | "aes256gmac" => Some((
+        "aes128gmac" | "aes192gmac" | "aes256gmac" if key != "ah-proposals" => Some((
             "packets are authentic, and everybody can read them (RFC 4543)",
             "write aes256gcm16 where they are secret",
         )),

@@ -264,7 +264,7 @@ pub(crate) fn proposals<T: PartialEq>(
         let word = text(element.get_ref(), "a proposal in quotes", &example);
         match word.and_then(|word| parse(word).map(|parsed| (word, parsed))) {
             Ok((word, parsed)) => {
-                if let Some((why, cure)) = ageing(word) {
+                if let Some((why, cure)) = ageing(key, word) {
                     findings.warning(line, format!("`{key}`: \"{word}\": {why}"), cure);
                 }
                 for proposal in parsed {

@@ -338,6 +338,9 @@ fn suite_text(suite: Suite) -> &'static str {
         Suite::AhSha256 => "ah-sha256",
         Suite::AhSha384 => "ah-sha384",
         Suite::AhSha512 => "ah-sha512",
+        Suite::AhGmac128 => "ah-aes128gmac",
+        Suite::AhGmac192 => "ah-aes192gmac",
+        Suite::AhGmac256 => "ah-aes256gmac",
     }
 }
 

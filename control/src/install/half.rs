@@ -60,6 +60,9 @@ pub(crate) fn suite_of(proposal: &EspProposal) -> Option<Suite> {
             Integrity::HmacSha256_128 => Suite::AhSha256,
             Integrity::HmacSha384_192 => Suite::AhSha384,
             Integrity::HmacSha512_256 => Suite::AhSha512,
+            Integrity::AesGmac128 => Suite::AhGmac128,
+            Integrity::AesGmac192 => Suite::AhGmac192,
+            Integrity::AesGmac256 => Suite::AhGmac256,
         }),
         (Some(combined), None) => combined_suite(combined),
         (Some(cipher), Some(integrity)) => paired_suite(cipher, integrity),
@@ -113,6 +116,7 @@ const fn paired_suite(cipher: Encryption, integrity: Integrity) -> Option<Suite>
             | E::AesGmac192
             | E::AesGmac256,
             _,
-        ) => return None,
+        )
+        | (_, Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256) => return None,
     })
 }

@@ -1,4 +1,5 @@
-//! HMAC over many packets at once: gathers what is to be hashed, calls a kernel, places or compares the ICVs.
+//! HMAC over many packets at once: gathers what is to be hashed, calls a kernel, places or compares the ICVs. And what AH
+//! has of single packets, HMAC or GMAC.
 //!
 //! Decides: whether an ICV is right, in constant time. Reads: ciphertext and header. Writes: ICVs when sealing, nothing
 //! when opening. Never encrypts or decrypts.
@@ -7,8 +8,9 @@ use arrayvec::ArrayVec;
 
 use crate::Engine;
 use crate::engine::{BURST, Group, Kernel, members};
+use crate::frame::{MAX_PACKET, high_half};
 use crate::portable::{self, Digest};
-use crate::suite::Integrity;
+use crate::suite::{AH_IV, Cipher, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
 /// One message: the packet without its ICV, and the sequence number if its upper half is authenticated too.
@@ -71,29 +73,74 @@ pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], gro
 /// AH (RFC 4302) authenticates what its caller has put together, and encrypts nothing.
 impl Engine {
     /// The ICV over `data` and, of an extended sequence number, the upper half behind it (RFC 4302 §2.5.1), by a key of
-    /// one of the suites without a cipher. `false`: `icv` is not of the suite's length, or the suite has no HMAC.
+    /// one of the suites without a cipher or of AES-GMAC. The latter's begins with an IV that is the number: a key must
+    /// never see one twice (RFC 4543 §4). `false`: `icv` is not of the suite's length, or it is a suite of ESP alone.
     #[must_use]
-    pub fn authenticate(&self, key: &Key, data: &[u8], esn: Option<u64>, icv: &mut [u8]) -> bool {
-        let Some(digest) = self.one(key, data, esn, icv.len()) else { return false };
-        icv.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    pub fn authenticate(&self, key: &Key, data: &[u8], (seq, esn): (u64, bool), icv: &mut [u8]) -> bool {
+        let iv = seq.to_be_bytes();
+        let Some(digest) = self.one(key, data, esn.then_some(seq), (iv, icv.len())) else { return false };
+        let room = match icv.split_first_chunk_mut() {
+            Some((front, tag)) if key.cipher == Cipher::Gmac => {
+                *front = iv;
+                tag
+            }
+            _ => icv,
+        };
+        room.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         true
     }
 
-    /// Whether `icv` is the one that [`Self::authenticate`] would write; compared in constant time.
+    /// Whether `icv` is the one that [`Self::authenticate`] would write, of AES-GMAC with the same IV; compared in
+    /// constant time.
     #[must_use]
-    pub fn is_authentic(&self, key: &Key, data: &[u8], esn: Option<u64>, icv: &[u8]) -> bool {
-        let digest = self.one(key, data, esn, icv.len());
-        digest.is_some_and(|digest| digest.get(..icv.len()).is_some_and(|right| portable::same(icv, right)))
+    pub fn is_authentic(&self, key: &Key, data: &[u8], (seq, esn): (u64, bool), icv: &[u8]) -> bool {
+        let (iv, tag) = match icv.split_first_chunk() {
+            Some((iv, tag)) if key.cipher == Cipher::Gmac => (*iv, tag),
+            _ => ([0; AH_IV], icv),
+        };
+        let digest = self.one(key, data, esn.then_some(seq), (iv, icv.len()));
+        digest.is_some_and(|digest| digest.get(..tag.len()).is_some_and(|right| portable::same(tag, right)))
     }
 
-    fn one(&self, key: &Key, data: &[u8], esn: Option<u64>, len: usize) -> Option<Digest> {
-        let integrity = key.suite().integrity();
-        if integrity.icv_len() != len || len == 0 {
+    /// `iv`: of AES-GMAC. `len`: of all that AH carries.
+    fn one(
+        &self,
+        key: &Key,
+        data: &[u8],
+        esn: Option<u64>,
+        (iv, len): ([u8; AH_IV], usize),
+    ) -> Option<Digest> {
+        if key.suite().ah_icv_len() != len || len == 0 {
             return None;
         }
         let mut digests = [[0; 64]];
+        if key.cipher == Cipher::Gmac {
+            digests[0][..16].copy_from_slice(&self.gmac(key, iv, data, esn)?);
+            return Some(digests[0]);
+        }
+        let integrity = key.suite().integrity();
         digest(self.mac_kernel(integrity), integrity, &[Message { key, data, esn }], &mut digests);
         Some(digests[0])
+    }
+
+    /// `None`: no packet is so short, or so long.
+    fn gmac(&self, key: &Key, iv: [u8; AH_IV], data: &[u8], esn: Option<u64>) -> Option<[u8; 16]> {
+        #[cfg(target_arch = "x86_64")]
+        if let (kernel, _) = self.kernels(key.suite())
+            && kernel != Kernel::Portable
+        {
+            let iv = u64::from_be_bytes(iv);
+            let Some(seq) = esn else { return crate::x86::gmac_of(kernel, key, iv, data) };
+            // Only what lies in one piece can be hashed.
+            let mut whole: ArrayVec<u8, { MAX_PACKET + 4 }> = ArrayVec::new();
+            whole.try_extend_from_slice(data).ok()?;
+            whole.try_extend_from_slice(&high_half(seq)).ok()?;
+            return crate::x86::gmac_of(kernel, key, iv, &whole);
+        }
+        let mut head = [0; 16];
+        head[16 - AH_IV..].copy_from_slice(&iv);
+        let upper = esn.map(high_half);
+        Some(portable::gmac_of(key, &head, [data, upper.as_ref().map_or(&[], |half| half), &[]]))
     }
 }
 

@@ -210,12 +210,21 @@ pub(crate) fn crypt_ctr(key: &Key, packet: &mut [u8]) {
     }
 }
 
-/// The ICV of AES-GMAC. `packet` is header, IV and body.
+/// The ICV of AES-GMAC. `packet` is header, IV and body. RFC 4543 §3.3: SPI, number (its upper half too with ESN), IV and
+/// body are all associated data; there is no other.
 pub(crate) fn gmac(key: &Key, packet: &[u8], esn: Option<u64>) -> [u8; 16] {
+    let Some((head, _)) = packet.split_first_chunk::<16>() else { return [0; 16] };
+    let (spi, rest) = packet.split_at(4);
+    let upper = esn.map(high_half);
+    gmac_of(key, head, [spi, upper.as_ref().map_or(&[], |half| half), rest])
+}
+
+/// The tag of AES-GMAC over the parts; the IV stands at the end of `head`.
+pub(crate) fn gmac_of(key: &Key, head: &[u8; 16], parts: [&[u8]; 3]) -> [u8; 16] {
     match &key.portable().cipher {
-        PortableCipher::Aes128(c) => gmac_tag(&**c, key, packet, esn),
-        PortableCipher::Aes192(c) => gmac_tag(&**c, key, packet, esn),
-        PortableCipher::Aes256(c) => gmac_tag(&**c, key, packet, esn),
+        PortableCipher::Aes128(c) => gmac_tag(&**c, nonce(key, head), parts),
+        PortableCipher::Aes192(c) => gmac_tag(&**c, nonce(key, head), parts),
+        PortableCipher::Aes256(c) => gmac_tag(&**c, nonce(key, head), parts),
         PortableCipher::Gcm128(_)
         | PortableCipher::Gcm192(_)
         | PortableCipher::Gcm256(_)
@@ -347,23 +356,18 @@ where
     let _ = StreamCipherCoreWrapper::from_core(core).try_apply_keystream(body);
 }
 
-/// RFC 4543 §3.3: SPI, number (its upper half too with ESN), IV and body are all associated data; there is no other.
-fn gmac_tag<C>(cipher: &C, key: &Key, packet: &[u8], esn: Option<u64>) -> [u8; 16]
+fn gmac_tag<C>(cipher: &C, nonce: [u8; 12], parts: [&[u8]; 3]) -> [u8; 16]
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
 {
-    let Some((head, _)) = packet.split_first_chunk::<16>() else { return [0; 16] };
     let (mut h, mut mask) = (Block::default(), Block::default());
-    mask[..12].copy_from_slice(&nonce(key, head));
+    mask[..12].copy_from_slice(&nonce);
     mask[15] = 1;
     cipher.encrypt_block(&mut h);
     cipher.encrypt_block(&mut mask);
     let mut hash = GHash::new(&h);
-    let (spi, rest) = packet.split_at(4);
-    let upper = esn.map(high_half);
-    let upper = upper.as_ref().map_or(&[][..], |half| &half[..]);
-    let mut bytes = spi.iter().chain(upper).chain(rest).copied();
-    let length = (spi.len() + upper.len() + rest.len()) as u128;
+    let mut bytes = parts.into_iter().flatten().copied();
+    let length = parts.iter().map(|part| part.len() as u128).sum::<u128>();
     for _ in 0..length.div_ceil(16) {
         let mut block = Block::default();
         block.iter_mut().zip(&mut bytes).for_each(|(to, from)| *to = from);

@@ -108,6 +108,8 @@ pub(crate) const HEADER: usize = 8;
 pub(crate) const TRAILER: usize = 2;
 /// Implicit part of a nonce (RFC 4106 §4, RFC 4543 §3.2, RFC 7634 §2, RFC 3686 §4).
 pub(crate) const SALT: usize = 4;
+/// The explicit part of a nonce of AES-GMAC where AH carries it (RFC 4543 §4).
+pub(crate) const AH_IV: usize = 8;
 
 impl Suite {
     /// Every suite that a peer can negotiate.
@@ -189,6 +191,16 @@ impl Suite {
         let block = self.alignment();
         let body = payload_len.saturating_add(TRAILER + block - 1) & !(block - 1);
         body.saturating_add(self.payload_offset() + self.icv_len())
+    }
+
+    /// Length of the authentication data of AH (RFC 4302 §2.6): the ICV, and of AES-GMAC the IV before it (RFC 4543 §4). 0: a
+    /// suite of ESP alone.
+    pub const fn ah_icv_len(self) -> usize {
+        match self.cipher() {
+            Cipher::Null => self.integrity().icv_len(),
+            Cipher::Gmac => AH_IV + 16,
+            Cipher::Gcm | Cipher::ChaCha | Cipher::Cbc | Cipher::Ctr => 0,
+        }
     }
 
     /// Where the payload begins: behind SPI, sequence number and IV.

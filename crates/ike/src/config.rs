@@ -211,6 +211,20 @@ pub enum Integrity {
     HmacSha256_128,
     HmacSha384_192,
     HmacSha512_256,
+    /// RFC 4543, of AH only.
+    AesGmac128,
+    AesGmac192,
+    AesGmac256,
+}
+
+impl Integrity {
+    /// AH alone may have it: it needs an IV, for which IKE and ESP have another form.
+    pub const fn is_of_ah_only(self) -> bool {
+        match self {
+            Self::AesGmac128 | Self::AesGmac192 | Self::AesGmac256 => true,
+            Self::HmacSha1_96 | Self::HmacSha256_128 | Self::HmacSha384_192 | Self::HmacSha512_256 => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -74,5 +74,7 @@ const fn integrity(i: Option<Integrity>) -> &'static str {
         Some(Integrity::HmacSha256_128) => "HMAC_SHA2_256_128 [RFC4868]",
         Some(Integrity::HmacSha384_192) => "HMAC_SHA2_384_192 [RFC4868]",
         Some(Integrity::HmacSha512_256) => "HMAC_SHA2_512_256 [RFC4868]",
+        // Never of an IKE SA.
+        Some(Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256) => "AES-GMAC",
     }
 }

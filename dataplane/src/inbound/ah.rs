@@ -107,7 +107,7 @@ fn layout(packet: &mut Packet, hot: &InboundHot, key: &Key) -> Result<Layout, Dr
     };
     let bytes = packet.frame.data().get(at..).unwrap_or_default();
     let ah = Ah::parse(bytes).map_err(|_| Drop::BadEsp)?;
-    let icv = key.suite().icv_len();
+    let icv = key.suite().ah_icv_len();
     if ah.icv().len() < icv || ah.icv().len() > icv + 8 {
         return Err(Drop::BadEsp);
     }
@@ -139,7 +139,7 @@ fn verify(
     }
     bytes.get_mut(icv.clone()).ok_or(Drop::BadEsp)?.fill(0);
     let received = front.get(icv).unwrap_or_default();
-    let authentic = engine.is_authentic(key, bytes, esn.then_some(number), received);
+    let authentic = engine.is_authentic(key, bytes, (number, esn), received);
     bytes.get_mut(..front.len()).ok_or(Drop::BadEsp)?.copy_from_slice(&front);
     if !authentic {
         return Err(Drop::BadIcv);

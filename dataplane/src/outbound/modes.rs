@@ -235,7 +235,7 @@ fn ah_tunnel(
 
 /// AH with an ICV, and its padding, of zeros.
 fn put_ah(packet: &mut Packet, hot: &OutboundHot, key: &Key, next_header: u8, v6: bool) -> Result<(), Drop> {
-    let icv_len = ah::icv_field(key.suite().icv_len(), v6);
+    let icv_len = ah::icv_field(key.suite().ah_icv_len(), v6);
     #[allow(clippy::cast_possible_truncation)] // the low half goes on the wire
     let header = AhHeader { next_header, icv_len, spi: hot.spi, seq: packet.meta.seq as u32 };
     let header = header.to_bytes().ok_or(Drop::NoOutboundSa)?;
@@ -254,12 +254,12 @@ fn authenticate(
     key: &Key,
     engine: &Engine,
 ) -> Result<(), Drop> {
-    let esn = hot.esn.then_some(packet.meta.seq);
+    let number = (packet.meta.seq, hot.esn);
     let bytes = packet.frame.data_mut();
     front.freeze(bytes)?;
     let mut icv = [0; 64];
-    let icv = icv.get_mut(..key.suite().icv_len()).ok_or(Drop::NoOutboundSa)?;
-    if !engine.authenticate(key, bytes, esn, icv) {
+    let icv = icv.get_mut(..key.suite().ah_icv_len()).ok_or(Drop::NoOutboundSa)?;
+    if !engine.authenticate(key, bytes, number, icv) {
         return Err(Drop::NoOutboundSa);
     }
     let at = front.len() + ah::HEADER;

@@ -70,7 +70,7 @@ impl SaDb {
         let fits = suite.protocol() == Protocol::Ah
             && (tunnel, ends) == (spec.tunnel, (spec.local, spec.remote))
             && theirs == Some(spec.id);
-        let icv = key.as_ref().map(|key| ah::icv_field(key.suite().icv_len(), spec.remote.is_ipv6()))?;
+        let icv = key.as_ref().map(|key| ah::icv_field(key.suite().ah_icv_len(), spec.remote.is_ipv6()))?;
         u16::try_from(ah::HEADER + icv).ok().filter(|_| fits)
     }
 }

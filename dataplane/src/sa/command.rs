@@ -315,7 +315,7 @@ fn keys(spec: &SaSpec) -> Option<(Key, Option<Arc<Key>>)> {
     Some((key()?, shared))
 }
 
-/// AH has the keys of the suite with its HMAC and no cipher.
+/// AH has the keys of the suite with its HMAC and no cipher, or with its GMAC.
 fn algorithms(suite: Suite) -> Algorithms {
     match suite {
         Suite::Aes128Gcm16 => Algorithms::Aes128Gcm16,
@@ -344,6 +344,9 @@ fn algorithms(suite: Suite) -> Algorithms {
         Suite::AhSha256 => Algorithms::NullSha256,
         Suite::AhSha384 => Algorithms::NullSha384,
         Suite::AhSha512 => Algorithms::NullSha512,
+        Suite::AhGmac128 => Algorithms::Aes128Gmac,
+        Suite::AhGmac192 => Algorithms::Aes192Gmac,
+        Suite::AhGmac256 => Algorithms::Aes256Gmac,
     }
 }
 

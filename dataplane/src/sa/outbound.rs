@@ -274,7 +274,7 @@ impl OutboundSa {
     pub(crate) fn max_inner(&self, port_mtu: u16) -> u16 {
         let outer = usize::from(self.largest(port_mtu).saturating_sub(self.around));
         let esp = || self.algorithms.max_payload(outer.saturating_sub(self.headers()));
-        let icv = ah::icv_field(self.algorithms.icv_len(), self.remote.is_ipv6());
+        let icv = ah::icv_field(self.algorithms.ah_icv_len(), self.remote.is_ipv6());
         let ah = || outer.saturating_sub(ah::HEADER + icv);
         let inner = match (self.suite.protocol(), self.mode) {
             (Protocol::Esp, Mode::Tunnel) => esp(),

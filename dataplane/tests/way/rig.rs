@@ -63,8 +63,15 @@ pub(crate) const SUITES: [(Suite, usize); 13] = [
     (Suite::Aes256CtrSha384, 84),
 ];
 
-pub(crate) const AH_SUITES: [(Suite, usize); 4] =
-    [(Suite::AhSha1, 20), (Suite::AhSha256, 32), (Suite::AhSha384, 48), (Suite::AhSha512, 64)];
+pub(crate) const AH_SUITES: [(Suite, usize); 7] = [
+    (Suite::AhSha1, 20),
+    (Suite::AhSha256, 32),
+    (Suite::AhSha384, 48),
+    (Suite::AhSha512, 64),
+    (Suite::AhGmac128, 20),
+    (Suite::AhGmac192, 28),
+    (Suite::AhGmac256, 36),
+];
 
 pub(crate) fn mac(n: u8) -> [u8; 6] {
     [2, 0, 0, 0, 0, n]

@@ -177,6 +177,7 @@ fn names_of(suite: Suite) -> Names {
         Suite::AhSha256 => Crypto::NullSha256,
         Suite::AhSha384 => Crypto::NullSha384,
         Suite::AhSha512 => Crypto::NullSha512,
+        Suite::AhGmac128 | Suite::AhGmac192 | Suite::AhGmac256 => return names("NULL", "AES-GMAC", 0),
     })
 }
 

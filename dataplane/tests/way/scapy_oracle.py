@@ -24,7 +24,7 @@ try:
     from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, fragment6, in6_chksum
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from scapy.layers.ipsec import AH, CRYPT_ALGOS, ESP, IPSecIntegrityError, SecurityAssociation
+    from scapy.layers.ipsec import AH, AUTH_ALGOS, CRYPT_ALGOS, ESP, IPSecIntegrityError, SecurityAssociation, zero_mutable_fields
     from scapy.packet import Raw, raw
 except ImportError as missing:
     sys.exit(f"the oracle needs scapy with cryptography ({missing}): apt-get install python3-scapy python3-cryptography")
@@ -96,7 +96,37 @@ class Gmac(type(CRYPT_ALGOS["AES-GCM"])):
         return CRYPT_ALGOS["NULL"].decrypt(sa, plain, b"")
 
 
+class GmacOfAh:
+    """AES-GMAC of AH (RFC 4543 section 4): the authentication data are an IV and the tag of all that scapy finds immutable."""
+
+    name, icv_size, key_size = "AES-GMAC", 24, (20, 28, 36)
+
+    def __init__(self, iv=None):
+        self.iv = iv
+
+    def check_key(self, key):
+        if len(key) not in self.key_size:
+            raise TypeError(f"{len(key)} octets of key and salt")
+
+    def data(self, packet, key, iv, sending, esn_en, esn):
+        octets = raw(zero_mutable_fields(packet.copy(), sending=sending)) + (struct.pack("!L", esn) if esn_en else b"")
+        return iv + AESGCM(key[:-4]).encrypt(key[-4:] + iv, b"", octets)
+
+    def sign(self, packet, key, esn_en=False, esn=0):
+        # Whoever checks it takes any IV.
+        iv = self.iv or struct.pack("!Q", ~packet[AH].seq & 0xFFFFFFFFFFFFFFFF)
+        packet[AH].icv = self.data(packet, key, iv, True, esn_en, esn)
+        return packet
+
+    def verify(self, packet, key, esn_en=False, esn=0):
+        ah = packet[AH]
+        ah.icv, ah.padding = ah.icv[:24], ah.icv[24:]
+        if self.data(packet, key, ah.icv[:8], False, esn_en, esn) != ah.icv:
+            raise IPSecIntegrityError("AES-GMAC of AH")
+
+
 CRYPT_ALGOS["AES-NULL-GMAC"] = Gmac()
+AUTH_ALGOS["AES-GMAC"] = GmacOfAh()
 
 
 def outer_header(ask):
@@ -119,7 +149,7 @@ def ip(octets):
     return IP(octets[:header]) / Raw(octets[header:])
 
 
-def association(ask):
+def association(ask, iv=None):
     high, low = divmod(ask["seq"], 1 << 32)
     sa = SecurityAssociation(
         AH if ask["ah"] else ESP,
@@ -137,12 +167,12 @@ def association(ask):
     if ask["esn"] and ask["auth"] != "NULL" and not ask["ah"]:
         sa.auth_algo = HighHalf(sa.auth_algo, high)
     if ask["ah"]:
-        sa.auth_algo = Around(sa.auth_algo)
+        sa.auth_algo = Around(GmacOfAh(iv) if ask["auth"] == "AES-GMAC" else sa.auth_algo)
     return sa
 
 
 def seal(ask, iv=None):
-    sealed = association(ask).encrypt(ip(bytes.fromhex(ask["packet"])), iv=iv)
+    sealed = association(ask, iv).encrypt(ip(bytes.fromhex(ask["packet"])), iv=iv)
     if ask["udp"]:
         # scapy computes both before the ESP packet is there. Over IPv6 there has to be a checksum.
         sealed[UDP].len = len(sealed[UDP])
@@ -178,8 +208,9 @@ def unseal_ah(ask, octets, sealed):
     header = 40 if octets[0] >> 4 == 6 else 20
     if AH not in sealed or (sealed[AH].spi, sealed[AH].seq) != (ask["spi"], ask["seq"] & 0xFFFFFFFF):
         raise ValueError(f"not the expected AH: {sealed.summary()}")
+    iv = bytes(sealed[AH].icv[:8])
     inner = raw(association(ask).decrypt(sealed))
-    again = seal(dict(ask, packet=inner.hex()))
+    again = seal(dict(ask, packet=inner.hex()), iv=iv)
     if again[header:] != octets[header:]:
         raise ValueError(f"scapy would have written {again.hex()}")
     return inner

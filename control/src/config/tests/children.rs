@@ -83,6 +83,7 @@ fn ah_stands_in_the_place_of_esp() {
     assert_eq!(proposals[0].integrity, Some(Integrity::HmacSha512_256));
     assert_error(&with("ah-proposals = [\"aes128-sha256\"]"), &["AH does not encrypt"]);
     assert_error(&with("ah-proposals = [\"x25519\"]"), &["no integrity"]);
+    assert_error(&with("ah-proposals = [\"aes128gmac-sha256\"]"), &["an integrity by itself"]);
     assert_error(
         &with("ah-proposals = [\"sha256\"]\nesp-proposals = [\"aes256gcm16\"]"),
         &["either ESP or AH"],

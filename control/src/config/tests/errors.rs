@@ -445,7 +445,7 @@ fn backups_are_other_gateways_of_the_same_peer() {
 
 /// What is negotiated is written again in the same words, and has a suite of the data plane (RFC 3686, RFC 4543, RFC 4868).
 #[test]
-fn every_esp_proposal_has_a_suite() {
+fn every_proposal_of_esp_and_ah_has_a_suite() {
     let ciphers = ["aes128", "aes256", "aes256ctr"]
         .map(|c| ["sha1", "sha256", "sha384", "sha512"].map(|i| format!("{c}-{i}")));
     let few = ["aes128ctr", "aes192ctr"].map(|c| ["sha1", "sha256"].map(|i| format!("{c}-{i}")));
@@ -458,4 +458,10 @@ fn every_esp_proposal_has_a_suite() {
         assert!(suites.insert(crate::install::suite_of(&proposal).unwrap_or_else(|| panic!("{words}"))));
     }
     assert_eq!(suites.len(), 22);
+    for words in ["sha1", "sha256", "sha384", "sha512", "aes128gmac", "aes192gmac", "aes256gmac"] {
+        let proposal = proposal::parse_ah(&format!("{words}-x25519-esn")).unwrap()[0];
+        assert_eq!(esp_text(&proposal), format!("{words}-x25519-esn"));
+        assert!(suites.insert(crate::install::suite_of(&proposal).unwrap_or_else(|| panic!("{words}"))));
+    }
+    assert_eq!(suites.len(), 29);
 }

@@ -38,7 +38,10 @@ fn what_static_keys_break_is_refused() {
         let text = having(&format!("esp = \"{suite}\", esp-spi-in = 300, esp-spi-out = 300"));
         assert_error(&text, &["`esp`", "static keys do not break", "aes256-sha256"]);
     }
-    assert_error(&having("ah = \"sha256-esn\", ah-spi-in = 300, ah-spi-out = 300"), &["`ah`", "static keys"]);
+    for suite in ["sha256-esn", "aes256gmac"] {
+        let text = having(&format!("ah = \"{suite}\", ah-spi-in = 300, ah-spi-out = 300"));
+        assert_error(&text, &["`ah`", "static keys"]);
+    }
     assert_error(&having("esp-spi-in = 300"), &["`esp-spi-in` without `esp`"]);
     assert_error(&having("esp = \"aes128-sha1\", esp-spi-in = 300"), &["`esp-spi-out` is missing"]);
     assert_error(

@@ -48,11 +48,3 @@ pub(crate) fn bare_chacha(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u
     }
     chacha::open(kernel, &mut unit) == 1
 }
-
-/// The bare primitive of [`seal_gmac`]: at least one block of associated data.
-pub(crate) fn bare_gmac(kernel: Kernel, key: &Key, iv: u64, aad: &[u8]) -> [u8; 16] {
-    let mut data = aad.to_vec();
-    let mut unit = gcm::Unit::authenticating(key, &mut data, 0, false);
-    unit.iv = iv;
-    gmac(kernel, &unit)
-}

@@ -81,6 +81,27 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// All of `data` is associated data: as [`Self::authenticating`], but the IV stands elsewhere. `None`: less than a block.
+    pub(super) fn hashing(key: &'a Key, data: &'a [u8], iv: u64) -> Option<Self> {
+        let (first, body) = data.split_first_chunk()?;
+        let first = u128::from_be_bytes(*first);
+        #[allow(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+        let aad = ((first >> 64) as u64, first as u64);
+        Some(Self {
+            key,
+            // Nothing is written where nothing is encrypted.
+            packet: data.as_ptr().cast_mut(),
+            body: body.len(),
+            iv,
+            header: aad.0,
+            aad,
+            aad_bits: data.len() as u64 * 8,
+            plain_aad: false,
+            text_bits: 0,
+            next: data.as_ptr(),
+        })
+    }
+
     /// A prepared or authentic packet of AES-CTR without its ICV. Its body has the counters from 1 on (RFC 3686 §4), one
     /// less than in GCM.
     #[inline]

@@ -67,18 +67,21 @@ pub(crate) fn integrity(kind: Integrity, key: &[u8], data: &[u8]) -> Wiped {
         Integrity::HmacSha256_128 => hmac!(Sha256, key, parts),
         Integrity::HmacSha384_192 => hmac!(Sha384, key, parts),
         Integrity::HmacSha512_256 => hmac!(Sha512, key, parts),
+        // Of AH alone. No tag is right, see `equal`.
+        Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256 => return Wiped::default(),
     };
     tag.truncate(integrity_len(kind));
     tag
 }
 
-/// Length of the tag on the wire.
+/// Length of the tag on the wire in messages.
 pub(crate) const fn integrity_len(kind: Integrity) -> usize {
     match kind {
         Integrity::HmacSha1_96 => 12,
         Integrity::HmacSha256_128 => 16,
         Integrity::HmacSha384_192 => 24,
         Integrity::HmacSha512_256 => 32,
+        Integrity::AesGmac128 | Integrity::AesGmac192 | Integrity::AesGmac256 => 0,
     }
 }
 
@@ -88,6 +91,10 @@ pub(crate) const fn integrity_key_len(kind: Integrity) -> usize {
         Integrity::HmacSha256_128 => 32,
         Integrity::HmacSha384_192 => 48,
         Integrity::HmacSha512_256 => 64,
+        // RFC 4543 §5.1: the last four bytes are the salt.
+        Integrity::AesGmac128 => 20,
+        Integrity::AesGmac192 => 28,
+        Integrity::AesGmac256 => 36,
     }
 }
 

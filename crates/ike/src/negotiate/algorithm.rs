@@ -35,6 +35,9 @@ pub(crate) const fn integrity(i: Integrity) -> Transform {
         Integrity::HmacSha256_128 => 12,
         Integrity::HmacSha384_192 => 13,
         Integrity::HmacSha512_256 => 14,
+        Integrity::AesGmac128 => 9,
+        Integrity::AesGmac192 => 10,
+        Integrity::AesGmac256 => 11,
     };
     Transform::new(transform::INTEGRITY, id, None)
 }
@@ -149,6 +152,9 @@ pub(crate) fn name(t: &Transform) -> String {
         (transform::INTEGRITY, 12, _) => "sha256",
         (transform::INTEGRITY, 13, _) => "sha384",
         (transform::INTEGRITY, 14, _) => "sha512",
+        (transform::INTEGRITY, 9, _) => "aes128gmac",
+        (transform::INTEGRITY, 10, _) => "aes192gmac",
+        (transform::INTEGRITY, 11, _) => "aes256gmac",
         (transform::GROUP, 2, _) => "modp1024",
         (transform::GROUP, 5, _) => "modp1536",
         (transform::GROUP, 14, _) => "modp2048",

@@ -72,8 +72,12 @@ fn ah_is_negotiated_rekeyed_and_deleted() {
         Integrity::HmacSha256_128,
         Integrity::HmacSha384_192,
         Integrity::HmacSha512_256,
+        // RFC 4543 §5.1: a key and four bytes of salt
+        Integrity::AesGmac128,
+        Integrity::AesGmac192,
+        Integrity::AesGmac256,
     ];
-    for (n, (integrity, len)) in all.into_iter().zip([20, 32, 48, 64]).enumerate() {
+    for (n, (integrity, len)) in all.into_iter().zip([20, 32, 48, 64, 20, 28, 36]).enumerate() {
         let mut pair =
             Pair::with(810 + n as u64, |_, c| c.children[0].proposals = vec![ah(integrity, n % 2 == 0)]);
         pair.run_secs(1);

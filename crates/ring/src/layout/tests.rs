@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (18, [34, 16, 16, 4, 30, 88, 4, 5, 118_560, 221_344]));
+    assert_eq!((VERSION, sizes), (19, [34, 16, 16, 4, 30, 88, 4, 5, 118_560, 221_344]));
 }
 
 #[test]
@@ -89,7 +89,12 @@ fn spi() -> impl Strategy<Value = Spi> {
 }
 
 fn suites() -> impl Strategy<Value = Suite> {
-    prop_oneof![Just(Suite::Aes128Gcm16), Just(Suite::ChaCha20Poly1305), Just(Suite::AhSha512)]
+    prop_oneof![
+        Just(Suite::Aes128Gcm16),
+        Just(Suite::ChaCha20Poly1305),
+        Just(Suite::AhSha512),
+        Just(Suite::AhGmac192)
+    ]
 }
 
 fn modes() -> impl Strategy<Value = Mode> {

@@ -201,7 +201,7 @@ fn decode_mode(raw: u8) -> Result<Mode, Malformed> {
 }
 
 fn suite(raw: u8) -> Result<Suite, Malformed> {
-    const ALL: [Suite; 26] = [
+    const ALL: [Suite; 29] = [
         Suite::Aes128Gcm16,
         Suite::Aes256Gcm16,
         Suite::ChaCha20Poly1305,
@@ -228,6 +228,9 @@ fn suite(raw: u8) -> Result<Suite, Malformed> {
         Suite::AhSha256,
         Suite::AhSha384,
         Suite::AhSha512,
+        Suite::AhGmac128,
+        Suite::AhGmac192,
+        Suite::AhGmac256,
     ];
     ALL.into_iter().find(|s| *s as u8 == raw).ok_or(Malformed("unknown suite"))
 }

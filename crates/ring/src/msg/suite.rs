@@ -34,6 +34,10 @@ pub enum Suite {
     AhSha256 = 33,
     AhSha384 = 34,
     AhSha512 = 35,
+    /// AH with RFC 4543; key material as of GCM.
+    AhGmac128 = 36,
+    AhGmac192 = 37,
+    AhGmac256 = 38,
 }
 
 /// Which of the two an SA speaks (RFC 4301 §3.2).
@@ -46,7 +50,13 @@ pub enum Protocol {
 impl Suite {
     pub const fn protocol(self) -> Protocol {
         match self {
-            Self::AhSha1 | Self::AhSha256 | Self::AhSha384 | Self::AhSha512 => Protocol::Ah,
+            Self::AhSha1
+            | Self::AhSha256
+            | Self::AhSha384
+            | Self::AhSha512
+            | Self::AhGmac128
+            | Self::AhGmac192
+            | Self::AhGmac256 => Protocol::Ah,
             Self::Aes128Gcm16
             | Self::Aes256Gcm16
             | Self::ChaCha20Poly1305
