@@ -36,6 +36,7 @@ counters! {
     DataplaneLost "dataplane_lost" "Times the data plane went away",
     Reloads "reloads" "Configurations applied",
     ReloadsRefused "reloads_refused" "Configurations refused",
+    GatewaysGone "gateways_gone" "Times that the machine had none of a tunnel's addresses any more",
     OneWay "one_way" "Times that a tunnel was found to send and receive nothing",
     InquiriesFull "inquiries_full" "Questions about revocation not asked: too many peers waited for answers",
     RecordsStored "records_stored" "Records of IKE SAs stored for the next control process",
@@ -83,6 +84,16 @@ impl Totals {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.packets_out = self.packets_out.saturating_add(other.packets_out);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+    }
+
+    /// What came after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            packets_in: self.packets_in.saturating_sub(before.packets_in),
+            bytes_in: self.bytes_in.saturating_sub(before.bytes_in),
+            packets_out: self.packets_out.saturating_sub(before.packets_out),
+            bytes_out: self.bytes_out.saturating_sub(before.bytes_out),
+        }
     }
 
     pub fn add(&mut self, report: &SaReport) {

@@ -68,6 +68,12 @@ fn answer(call: Call) {
             warnings: Vec::new(),
         }),
         Request::Trace { tunnel, on } => Answer::Traced { tunnel, on },
+        Request::Clear { spi: None, .. } => Answer::Cleared(Vec::new()),
+        Request::Clear { peer, spi: Some(spi), .. } => Answer::Cleared(vec![ravelin_control::api::Cleared {
+            tunnel: "office".into(),
+            peer: peer.map(|peer| peer.to_string()),
+            spi: Some(format!("{spi:08x}")),
+        }]),
         Request::Version => Answer::Version(VersionStatus {
             api: 1,
             control: "9.9.9".into(),
@@ -208,6 +214,23 @@ async fn up_and_down_say_the_outcome() {
     assert!(ran.out.contains("\"done\": false"), "{}", ran.out);
     let ran = against(&["down", "nobody"]).await;
     assert_eq!((ran.code, ran.err.as_str()), (1, "no tunnel \"nobody\"\n"));
+}
+
+// R233: what is cleared has to be named.
+#[tokio::test]
+async fn clear_says_what_it_cleared() {
+    let ran = against(&["clear", "sas", "--spi", "0xc0000101", "--peer", "198.18.0.2"]).await;
+    let said = "tunnel office: child SA c0000101 with 198.18.0.2 cleared\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, said, ""));
+    let ran = against(&["clear", "session", "office"]).await;
+    assert_eq!((ran.code, ran.err.as_str()), (1, "nothing fits: nothing was cleared\n"));
+    let ran = against(&["clear", "ike"]).await;
+    assert!(ran.code == 1 && ran.err.contains("--all"), "{}", ran.err);
+    assert_eq!(against(&["clear", "sas", "--spi", "xyz"]).await.code, 2);
+    assert_eq!(against(&["clear", "everything"]).await.code, 2);
+    assert_eq!(against(&["clear", "ike", "office", "--all"]).await.code, 2);
+    let ran = against(&["clear", "ike", "--all", "--json"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"));
 }
 
 #[tokio::test]

@@ -295,3 +295,120 @@ fn when_the_data_plane_dies_the_tunnel_is_made_anew() {
     assert_eq!(installed(&a).len(), 2);
     wait_up(&b);
 }
+
+fn clear(g: &Gateway, request: &Request) -> Vec<ravelin_control::api::Cleared> {
+    match g.ask(request) {
+        Answer::Cleared(all) => all,
+        other => panic!("{other:?}"),
+    }
+}
+
+// R232, R233, R234: what was named is cleared, at both ends, and comes back; R224: the policy says what is in use
+#[test]
+fn what_was_named_is_cleared_and_comes_back() {
+    use ravelin_control::api::Clear;
+    let (mut a, mut b) = pair("clear", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    let before = wait_up(&a);
+    wait_up(&b);
+    let request = |what, tunnel: Option<&str>, peer: Option<&str>, spi: Option<&str>| Request::Clear {
+        what,
+        tunnel: tunnel.map(str::to_owned),
+        peer: peer.map(|addr| addr.parse().unwrap()),
+        spi: spi.map(|spi| u32::from_str_radix(spi, 16).unwrap()),
+    };
+    let spi = |t: &TunnelStatus| t.spi_in.clone().unwrap();
+    // What fits nothing clears nothing.
+    for peer in [Some("198.18.0.9"), None] {
+        let none = request(Clear::Sas, None, peer, peer.is_none().then_some("00000101"));
+        assert_eq!(clear(&a, &none), []);
+    }
+    assert!(matches!(a.ask(&request(Clear::Ike, Some("nobody"), None, None)), Answer::Error(_)));
+    assert!(matches!(a.ask(&request(Clear::Ike, None, None, Some("00000101"))), Answer::Error(_)));
+
+    let cleared = clear(&a, &request(Clear::Sas, None, None, Some(&spi(&before))));
+    assert_eq!(cleared.len(), 1);
+    assert_eq!((cleared[0].tunnel.as_str(), &cleared[0].spi), ("site", &before.spi_in));
+    let other_child =
+        eventually("another child SA", || Some(wait_up(&a)).filter(|t| t.spi_in != before.spi_in));
+    assert_eq!(other_child.ike_spi_local, before.ike_spi_local, "the IKE SA stays");
+    eventually("the other end to follow", || (wait_up(&b).spi_out == wait_up(&a).spi_in).then_some(()));
+
+    let cleared = clear(&b, &request(Clear::Ike, Some("site"), Some("198.18.0.1"), None));
+    assert_eq!(cleared.len(), 1);
+    let other_ike = |t: &TunnelStatus| t.ike_spi_local.is_some() && t.ike_spi_local != before.ike_spi_local;
+    eventually("another IKE SA", || Some(wait_up(&a)).filter(other_ike));
+
+    eventually("packets to be counted", || (wait_up(&a).traffic_out.packets > 0).then_some(()));
+    assert_eq!(clear(&a, &request(Clear::Counters, Some("site"), None, None)).len(), 1);
+    assert_eq!(tunnel(&a).rekeys, 0);
+
+    let Answer::Proposals(policy) =
+        a.ask(&Request::Show { what: What::Proposals, name: Some("site".into()) })
+    else {
+        panic!("proposals")
+    };
+    let used = policy[0].ike_in_use.clone().unwrap();
+    assert!(policy.len() == 1 && policy[0].ike.contains(&used), "{policy:?}");
+    assert_eq!(Some(used), wait_up(&a).ike_suite);
+    assert_eq!((policy[0].auth.as_str(), policy[0].protocol.as_str()), ("psk", "esp"));
+    let up = wait_up(&a);
+    assert!(up.credential.contains("a.lab and b.lab (secrets.toml:1)"), "R176: {}", up.credential);
+    assert!(up.ike_message_ids.is_some(), "R193");
+    let Answer::Certificates(none) = a.ask(&Request::Show { what: What::Certificates, name: None }) else {
+        panic!("certificates")
+    };
+    assert_eq!(none, []);
+}
+
+// R69, R71: no address, no IKE and no SAs, said so; with the address new ones; over a restart of the process too. R70.
+#[test]
+fn a_gateway_rests_while_the_machine_does_not_have_its_address() {
+    let (mut a, mut b) = pair("away", ["immediately", "respond"]);
+    start(&mut a, &mut b);
+    let before = wait_up(&a);
+    a.namespace.ip("addr del 198.18.0.1/24 dev wan0");
+    let rests = |g: &Gateway| {
+        eventually("the tunnel to rest", || Some(tunnel(g)).filter(|t| t.state == TunnelState::NoAddress))
+    };
+    let t = rests(&a);
+    assert!(t.ike_spi_local.is_none() && t.spi_in.is_none(), "{t:?}");
+    assert!(t.last_error.as_deref().is_some_and(|why| why.contains("198.18.0.1")), "{t:?}");
+    eventually("the SAs to go", || {
+        let commands = a.recorder().worker_commands();
+        let removed = |sa: u64| commands.iter().any(|(_, r)| *r == Recorded::Remove { sa });
+        installed(&a).iter().all(|i| removed(i.0)).then_some(())
+    });
+    match a.ask(&Request::Up { tunnel: "site".into(), timeout_ms: 100 }) {
+        Answer::Error(refusal) => assert!(refusal.message.contains("198.18.0.1"), "{refusal:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(tunnel(&b).state, TunnelState::Up, "nobody told the peer");
+    kill_and_start_again(&mut a);
+    rests(&a);
+    assert!(installed(&a).is_empty());
+    a.namespace.ip("addr add 198.18.0.1/24 dev wan0");
+    let after = wait_up(&a);
+    assert_ne!(after.spi_in, before.spi_in);
+    eventually("the peer to have the same", || (tunnel(&b).spi_out == tunnel(&a).spi_in).then_some(()));
+
+    // The address is on another port than the tunnel says: refused, and nothing changes.
+    let text = std::fs::read_to_string(a.file("ravelin.toml")).unwrap();
+    let wrong =
+        text.replace("[[tunnel]]\n", "[[port]]\nname = \"lan0\"\n[[tunnel]]\nlocal-interface = \"lan0\"\n");
+    a.write("ravelin.toml", &wrong, 0o644);
+    match a.ask(&Request::Reload) {
+        Answer::Reloaded(ravelin_control::api::Reloaded::Refused { errors }) => {
+            let said = errors.to_string();
+            assert!(said.contains("lan0") && said.contains("wan0"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let right = text.replace("[[tunnel]]\n", "[[tunnel]]\nlocal-interface = \"wan0\"\n");
+    a.write("ravelin.toml", &right, 0o644);
+    assert!(matches!(
+        a.ask(&Request::Reload),
+        Answer::Reloaded(ravelin_control::api::Reloaded::Applied { .. })
+    ));
+    assert_eq!(tunnel(&a).spi_in, after.spi_in);
+}

@@ -5,10 +5,12 @@
 //! Never: touches state of its own; the control process answers through [`Call`].
 
 mod types;
+mod statuses;
 pub mod client;
 pub mod server;
 
 pub use server::{Call, Server, Serving};
+pub use statuses::*;
 pub use types::*;
 
 use std::path::{Path, PathBuf};

@@ -214,7 +214,11 @@ fn wait_of(request: &Request) -> Duration {
         Request::Up { timeout_ms, .. } | Request::Down { timeout_ms, .. } => {
             Duration::from_millis(*timeout_ms).min(MAX_WAIT)
         }
-        Request::Show { .. } | Request::Trace { .. } | Request::Reload | Request::Version => Duration::ZERO,
+        Request::Show { .. }
+        | Request::Trace { .. }
+        | Request::Clear { .. }
+        | Request::Reload
+        | Request::Version => Duration::ZERO,
     }
 }
 

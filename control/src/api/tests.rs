@@ -82,9 +82,11 @@ async fn echo(mut calls: mpsc::Receiver<Call>) {
             Request::Show { what: What::Ports, .. } => Answer::Ports(Vec::new()),
             Request::Down { .. } => continue, // dropped without an answer
             Request::Trace { tunnel, on } => Answer::Traced { tunnel, on },
-            other @ (Request::Show { .. } | Request::Up { .. } | Request::Reload | Request::Version) => {
-                Answer::refused(format!("{other:?}"))
-            }
+            other @ (Request::Show { .. }
+            | Request::Up { .. }
+            | Request::Clear { .. }
+            | Request::Reload
+            | Request::Version) => Answer::refused(format!("{other:?}")),
         };
         let _ = call.reply.send(answer);
     }

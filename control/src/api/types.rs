@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
+use super::statuses::{CertificateStatus, Clear, Cleared, GreStatus, NatStatus, ProposalStatus};
 use crate::config::Errors;
 
 /// The version of these types; a client of another one is refused.
@@ -38,6 +40,18 @@ pub enum Request {
     /// Read the configuration again and apply what changed.
     Reload,
     Version,
+    /// Delete SAs, or begin to count anew. Of what is named all has to fit; nothing named: everything.
+    Clear {
+        what: Clear,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tunnel: Option<String>,
+        /// The address of a peer's gateway.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer: Option<IpAddr>,
+        /// Of either direction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        spi: Option<u32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -50,6 +64,8 @@ pub enum What {
     Drops,
     Nat,
     Gre,
+    Proposals,
+    Certificates,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,12 +78,16 @@ pub enum Answer {
     Drops(DropStatus),
     Nat(NatStatus),
     Gre(Vec<GreStatus>),
+    Proposals(Vec<ProposalStatus>),
+    Certificates(Vec<CertificateStatus>),
     /// What came of `Up` or `Down`.
     Outcome(Outcome),
     Traced {
         tunnel: String,
         on: bool,
     },
+    /// What `Clear` took down, or whose counts begin anew.
+    Cleared(Vec<Cleared>),
     /// What came of `Reload`.
     Reloaded(Reloaded),
     Version(VersionStatus),
@@ -133,6 +153,8 @@ pub enum TunnelState {
     Up,
     /// The last attempt failed; the next one is scheduled.
     Retrying,
+    /// The machine has none of its addresses: no IKE and no SAs until it has.
+    NoAddress,
 }
 
 impl TunnelState {
@@ -145,6 +167,7 @@ impl TunnelState {
             Self::IkeOnly => "ike-only",
             Self::Up => "up",
             Self::Retrying => "retrying",
+            Self::NoAddress => "no-address",
         }
     }
 }
@@ -177,6 +200,12 @@ pub struct TunnelStatus {
     pub ike_suite: Option<String>,
     pub ike_age_s: Option<u64>,
     pub ike_rekey_in_s: Option<u64>,
+    /// Whose key the IKE SA rests on: the entry of the secrets file, the certificate, the user; never the secret.
+    pub credential: String,
+    /// What our request that waits for its answer is for; `None`: there is none.
+    pub ike_exchange: Option<String>,
+    /// Next message ids of the IKE SA: of our requests, of the peer's.
+    pub ike_message_ids: Option<(u32, u32)>,
     /// The IKE SA was made by a ticket, and for so long there is a ticket to resume it by (RFC 5723).
     pub ike_resumed: bool,
     pub ike_ticket_for_s: Option<u64>,
@@ -186,7 +215,7 @@ pub struct TunnelStatus {
     pub suite: Option<String>,
     pub age_s: Option<u64>,
     pub rekey_in_s: Option<u64>,
-    /// Since the tunnel was configured, across rekeys.
+    /// Since the tunnel was configured or `clear counters`, across rekeys.
     pub traffic_in: Traffic,
     pub traffic_out: Traffic,
     /// Since the last packet; `None`: never.
@@ -333,52 +362,6 @@ pub struct DropStatus {
     pub ports: Vec<PortDrops>,
     pub total: BTreeMap<String, u64>,
     pub conservation: Conservation,
-}
-
-/// One tunnel of GRE.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GreStatus {
-    /// Of its device.
-    pub name: String,
-    /// There is a route to the far end, and the tunnel that protects it is up.
-    pub up: bool,
-    /// Why not; else empty.
-    pub detail: String,
-    pub local: String,
-    pub remote: String,
-    pub key: Option<u32>,
-    pub checksum: bool,
-    pub sequence: bool,
-    pub mtu: u16,
-    pub protected_by: Option<String>,
-}
-
-/// Address translation: the rules in their order, and what each worker makes of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatStatus {
-    pub rules: Vec<NatRuleStatus>,
-    pub workers: Vec<NatWorker>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatRuleStatus {
-    pub line: u32,
-    pub text: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatWorker {
-    pub worker: u16,
-    /// Sessions there are now, and the room for them.
-    pub open: u64,
-    pub room: u64,
-    pub opened: u64,
-    /// Gave way to others.
-    pub evicted: u64,
-    /// Packets; one with both ends translated counts twice.
-    pub translated: u64,
-    /// By the names of the drop counters that begin with `nat_`.
-    pub drops: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

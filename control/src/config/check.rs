@@ -36,6 +36,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
         super::pool::check(tunnel, findings);
         super::request::check(tunnel, findings);
         super::interface::check(tunnel, findings);
+        local_interface(config, tunnel, findings);
     }
 }
 
@@ -94,7 +95,18 @@ fn names(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// A peer sends INITIAL_CONTACT, by which the second IKE SA ends the first.
+/// R70: the device by which a gateway's address counts is one that packets come and go by.
+fn local_interface(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
+    let Some(name) = &tunnel.local_interface else { return };
+    if !config.ports.iter().any(|port| port.name == *name) {
+        let found = format!("`local-interface`: there is no [[port]] \"{name}\"");
+        let ports = config.ports.iter().map(|p| format!("\"{}\"", p.name)).collect::<Vec<_>>().join(", ");
+        findings.error(tunnel.line, found, format!("a port: {ports}"), "name the port that has `local`");
+    }
+}
+
+/// A peer sends INITIAL_CONTACT, by which the second IKE SA ends the first. Where the peer may be anybody, nothing tells
+/// which of the two is meant (R75, R76).
 fn peers(config: &Config, findings: &mut Findings) {
     let mut first: HashMap<_, &Tunnel> = HashMap::new();
     for tunnel in config.tunnels.iter().filter(|t| t.parent.is_none() && t.manual.is_none()) {
@@ -104,7 +116,15 @@ fn peers(config: &Config, findings: &mut Findings) {
                 "tunnel \"{}\" has the peer and the identities of \"{}\" (line {})",
                 tunnel.name, other.name, other.line
             );
-            findings.warning(tunnel.line, found, "put the selectors of both into one tunnel");
+            match tunnel.remote {
+                Some(_) => findings.warning(tunnel.line, found, "put the selectors of both into one tunnel"),
+                None => {
+                    let expected = "one tunnel for any peer with these identities at this `local`";
+                    let cure =
+                        "give one of them another `remote-id` or `local`, or make it a [[tunnel.child]]";
+                    findings.error(tunnel.line, found, expected, cure);
+                }
+            }
         }
     }
 }

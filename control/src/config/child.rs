@@ -247,7 +247,7 @@ pub(crate) const fn encapsulation_text(encapsulation: Encapsulation) -> &'static
 
 /// What does not go together within one child.
 pub(crate) fn check(tunnel: &Tunnel, findings: &mut Findings) {
-    let ah = tunnel.esp_proposals.iter().any(EspProposal::is_ah);
+    let ah = tunnel.is_ah();
     if ah && tunnel.encapsulation == Encapsulation::Udp {
         let cure = "use esp-proposals, or remove encapsulation";
         findings.error(tunnel.line, "`ah-proposals` with encapsulation = \"udp\"", "AH as it is", cure);

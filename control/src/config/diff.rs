@@ -185,6 +185,7 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         name: _,
         line: _,
         local,
+        local_interface,
         remote,
         local_id,
         remote_id,
@@ -217,10 +218,12 @@ fn tunnel_fields(tunnel: &Tunnel) -> Vec<(String, String)> {
         packets,
         dpd,
         exchanges,
+        credentials: _,
     } = tunnel;
     let count = |n: u64| if n == 0 { "off".to_owned() } else { n.to_string() };
     let fields = [
         ("local", local.to_string()),
+        ("local-interface", local_interface.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("remote", remote.map_or_else(|| "any".to_owned(), |address| address.to_string())),
         ("local-id", IdText(local_id).to_string()),
         ("remote-id", IdText(remote_id).to_string()),
@@ -316,7 +319,7 @@ const fn when_text(when: When) -> &'static str {
     }
 }
 
-const fn way_text(way: Way) -> &'static str {
+pub const fn way_text(way: Way) -> &'static str {
     match way {
         Way::Psk => "psk",
         Way::Certificate => "certificate",

@@ -152,6 +152,18 @@ impl Tunnel {
         core::iter::once(self.clone()).chain(self.exchanges.backups.iter().map(backup))
     }
 
+    /// What the proofs with the gateway at this address rest on.
+    pub fn credential(&self, remote: Option<IpAddr>) -> &str {
+        let backup = self.exchanges.backups.iter().position(|b| Some(b.remote) == remote);
+        let at = backup.filter(|_| self.remote != remote).map_or(0, |at| at + 1);
+        self.credentials.get(at).map_or("", String::as_str)
+    }
+
+    /// Its SAs are of AH.
+    pub fn is_ah(&self) -> bool {
+        self.esp_proposals.iter().any(ravelin_ike::config::EspProposal::is_ah)
+    }
+
     /// Our addresses, in order.
     pub fn locals(&self) -> impl Iterator<Item = IpAddr> {
         core::iter::once(self.local).chain(self.exchanges.local_backups.iter().copied())

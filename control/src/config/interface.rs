@@ -10,7 +10,7 @@ use super::sections::device;
 use super::value::{Bad, addresses, number16, shown, text, word};
 use crate::kernel::prefixes_of;
 use core::net::IpAddr;
-use ravelin_ike::config::{EspProposal, Mode};
+use ravelin_ike::config::Mode;
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, PortRange, Prefix, Selector};
 use std::collections::HashMap;
@@ -121,7 +121,7 @@ pub(crate) fn check(tunnel: &Tunnel, findings: &mut Findings) {
     if tunnel.mode == Mode::Transport {
         refuse("`interface` with mode = \"transport\"", "tunnel mode", "write mode = \"tunnel\"");
     }
-    if tunnel.esp_proposals.iter().any(EspProposal::is_ah) {
+    if tunnel.is_ah() {
         refuse("`interface` with `ah-proposals`", "ESP", "use esp-proposals");
     }
     if !tunnel.exchanges.addresses.is_empty() {

@@ -40,7 +40,7 @@ pub use child::mode_text;
 pub use compile::PeerSelectors;
 pub(crate) use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Errors, MAX_FINDINGS, Severity};
-pub use diff::{Difference, FieldChange, TunnelChange, diff};
+pub use diff::{Difference, FieldChange, TunnelChange, diff, way_text};
 pub use gre::{Gre, gre_text};
 pub use identity::IdText;
 pub(crate) use identity::parse_identity;

@@ -127,6 +127,8 @@ pub struct Tunnel {
     pub parent: Option<TunnelId>,
     pub name: String,
     pub local: IpAddr,
+    /// Only where this port has them, [`Self::locals`] are its addresses; `None`: wherever they are.
+    pub local_interface: Option<DeviceName>,
     /// `None`: any address (responder only).
     pub remote: Option<IpAddr>,
     pub local_id: Identity,
@@ -175,6 +177,8 @@ pub struct Tunnel {
     /// Zero: never ask.
     pub dpd: Duration,
     pub exchanges: TunnelExchanges,
+    /// What the proofs rest on with each of the peer's gateways, by name (R176); empty until secrets were read.
+    pub credentials: Vec<String>,
     /// Where its `[[tunnel]]` stands.
     pub line: u32,
 }

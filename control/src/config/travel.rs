@@ -120,7 +120,7 @@ fn tcp_mss_text(mss: Option<u16>) -> String {
 /// What does not go together within one tunnel.
 pub(crate) fn check(config: &Config, tunnel: &Tunnel, findings: &mut Findings) {
     let Travel { rules, multipath, .. } = tunnel.travel;
-    let ah = tunnel.esp_proposals.iter().any(ravelin_ike::config::EspProposal::is_ah);
+    let ah = tunnel.is_ah();
     let mut refuse = |found: &str, expected: &str, cure: &str| {
         findings.error(tunnel.line, found.to_owned(), expected.to_owned(), cure.to_owned());
     };

@@ -24,6 +24,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "name",
     "local",
     "remote",
+    "local-interface",
     "local-id",
     "remote-id",
     "ike-proposals",
@@ -121,6 +122,7 @@ pub(crate) fn tunnel(
         parent: None,
         name,
         local: ends.local,
+        local_interface: table.optional("local-interface", findings, super::sections::device),
         remote: ends.remote,
         local_id: ends.local_id,
         remote_id: ends.remote_id,
@@ -153,6 +155,7 @@ pub(crate) fn tunnel(
         packets: life.packets,
         dpd,
         exchanges,
+        credentials: Vec::new(),
         line: table.line,
     })
 }

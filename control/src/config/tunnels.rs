@@ -37,6 +37,12 @@ impl Tunnels {
         }
     }
 
+    pub(crate) fn name_credentials(&mut self, name: impl Fn(&Tunnel) -> String) {
+        for tunnel in &mut self.list {
+            tunnel.credentials = tunnel.towards().map(|gateway| name(&gateway)).collect();
+        }
+    }
+
     /// Gives the tunnels other numbers; `None` leaves one as it is.
     pub fn renumber(&mut self, mut number: impl FnMut(&Tunnel) -> Option<TunnelId>) {
         let mut now = HashMap::new();

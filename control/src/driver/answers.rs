@@ -6,9 +6,13 @@
 mod plane;
 mod gre;
 mod manual;
+mod policy;
+mod certificates;
 
+pub(super) use certificates::certificates;
 pub(super) use gre::gre;
 pub(super) use plane::{drops, nat, ports, workers};
+pub(super) use policy::proposals;
 
 use super::core::Core;
 use crate::api::{Answer, PeerStatus, SaDirection, SaStatus, Traffic, TunnelState, TunnelStatus};
@@ -113,6 +117,9 @@ pub(super) fn state(core: &Core, index: &Index<'_>, tunnel: &Tunnel) -> TunnelSt
 }
 
 fn state_of(core: &Core, view: &View<'_>, tunnel: &Tunnel) -> TunnelState {
+    if core.gateways.why(tunnel).is_some() {
+        return TunnelState::NoAddress;
+    }
     // Also by what an earlier control process left: the tunnel carries traffic.
     let peers = || core.peers.of(tunnel.connection_id());
     if core.installer.in_use(tunnel.id).is_some()
@@ -154,6 +161,7 @@ fn tunnel(
     let state = state_of(core, &view, t);
     let View { connection, ike, child } = view;
     let note = core.note(t.id);
+    let totals = totals.since(note.counted_before);
     let idle = |d| idle.0.get(&(t.id, d)).copied();
     let spi = |i: &IkeSaInfo, ours: bool| {
         let value = if ours == (i.role == Role::Initiator) { i.initiator_spi } else { i.responder_spi };
@@ -183,6 +191,9 @@ fn tunnel(
         ike_suite: ike.and_then(|i| i.proposal.as_ref()).map(ike_text),
         ike_age_s: ike.map(|i| i.age.as_secs()),
         ike_rekey_in_s: ike.and_then(|i| i.rekey_in).as_ref().map(Duration::as_secs),
+        credential: t.credential(ike.map(|i| i.remote.ip())).to_owned(),
+        ike_exchange: ike.and_then(|i| i.task).map(str::to_owned),
+        ike_message_ids: ike.map(|i| i.message_ids),
         ike_resumed: ike.is_some_and(|i| i.resumed),
         ike_ticket_for_s: ike.and_then(|i| i.ticket_for).as_ref().map(Duration::as_secs),
         spi_in: child.map(|c| format!("{:08x}", c.inbound_spi.get())),

@@ -5,10 +5,14 @@
 
 use super::Driver;
 use super::answers;
+use super::clear::Chosen;
 use crate::api::server::MAX_WAIT;
-use crate::api::{Answer, Call, Outcome, Request, TunnelState, VERSION, VersionStatus, What};
+use crate::api::{
+    Answer, Call, CertificateStatus, Clear, Outcome, Request, TunnelState, VERSION, VersionStatus, What,
+};
 use ravelin_ike::command::Command;
 use ravelin_ring::msg::TunnelId;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -56,6 +60,7 @@ impl Driver {
             Request::Trace { tunnel, on } => self.trace(now, tunnel, on),
             Request::Reload => return self.reading.ask(&self.options, Some(call.reply)),
             Request::Version => Answer::Version(self.version()),
+            Request::Clear { what, tunnel, peer, spi } => self.clear(now, what, tunnel, peer, spi),
         };
         // A client that left does not want it any more.
         let _ = call.reply.send(answer);
@@ -69,6 +74,42 @@ impl Driver {
             }
             None => self.no_such(&name),
         }
+    }
+
+    fn clear(
+        &mut self,
+        now: Instant,
+        what: Clear,
+        name: Option<String>,
+        peer: Option<IpAddr>,
+        spi: Option<u32>,
+    ) -> Answer {
+        let found = name.as_deref().map(|name| (name, self.core.config.tunnel(name)));
+        let tunnel = match found {
+            Some((name, None)) => return self.no_such(name),
+            // Nothing would bring them back, and nobody else would know.
+            Some((name, Some(t))) if t.manual.is_some() && what != Clear::Counters => {
+                return Answer::refused(format!(
+                    "tunnel \"{name}\" has keys by hand: there is nothing to clear"
+                ));
+            }
+            Some((name, Some(t))) if t.parent.is_some() && what == Clear::Ike => {
+                return Answer::refused(format!(
+                    "\"{name}\" is a child: clear its SAs, or the IKE SA of its tunnel"
+                ));
+            }
+            Some((_, Some(t))) => Some(t.id),
+            None => None,
+        };
+        let useless = match what {
+            Clear::Ike => spi.is_some(),
+            Clear::Sas => false,
+            Clear::Counters => spi.is_some() || peer.is_some(),
+        };
+        if useless {
+            return Answer::refused("an SPI chooses child SAs only, and counters are chosen by their tunnel");
+        }
+        Answer::Cleared(self.core.clear(now, what, &Chosen { tunnel, peer, spi }))
     }
 
     fn no_such(&self, name: &str) -> Answer {
@@ -127,8 +168,18 @@ impl Driver {
             What::Workers => plane
                 .map_or_else(answers::no_plane, |p| Answer::Workers(answers::workers(&self.core, p, name))),
             What::Gre => Answer::Gre(answers::gre(&self.core, self.mirror.model(), name)),
+            What::Proposals => Answer::Proposals(answers::proposals(&self.core, now, name)),
+            What::Certificates => Answer::Certificates(self.certificates(name)),
             What::Nat => Answer::Nat(answers::nat(&self.core, plane)),
             What::Drops => plane.map_or_else(answers::no_plane, |p| Answer::Drops(answers::drops(p))),
+        }
+    }
+
+    /// Known before IKE begins, too.
+    fn certificates(&self, name: Option<&str>) -> Vec<CertificateStatus> {
+        match self.link.waiting() {
+            Some(all) => answers::certificates(&self.core.config, all.iter(), name),
+            None => answers::certificates(&self.core.config, self.core.connections.values(), name),
         }
     }
 
@@ -144,6 +195,10 @@ impl Driver {
             Some(_) if self.waiting.len() >= MAX_WAITING => Answer::refused("too many requests wait already"),
             Some(_) if self.stopping.is_some() => Answer::refused("ravelin-control is shutting down"),
             Some(_) if up && self.link.plane().is_none() => answers::no_plane(),
+            Some(_) if up && found.is_some_and(|t| self.core.gateways.why(t).is_some()) => {
+                let why = found.and_then(|t| self.core.gateways.why(t)).unwrap_or_default();
+                Answer::refused(format!("tunnel \"{name}\" has no address to begin from: {why}"))
+            }
             Some((_, None)) if up => Answer::refused(format!(
                 "tunnel \"{name}\" has no remote address: only its peer can bring it up"
             )),

@@ -82,6 +82,11 @@ impl Link {
         self.connections.as_mut()
     }
 
+    /// What IKE will begin with.
+    pub(super) fn waiting(&self) -> Option<&[Connection]> {
+        self.connections.as_deref()
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         (self.plane.is_none() && self.attempt.is_none()).then_some(self.retry_at)
     }

@@ -4,6 +4,7 @@
 //! Reads: events of both sides. Writes: commands of both sides. Never: waits, reads a clock, opens anything.
 
 mod adoption;
+mod gateways;
 mod path;
 mod peers;
 mod wishes;
@@ -49,6 +50,7 @@ pub(super) struct Core {
     pub(super) held: BTreeSet<TunnelId>,
     pub(super) notes: BTreeMap<TunnelId, Note>,
     pub(super) peers: peers::Peers,
+    pub(super) gateways: gateways::Gateways,
     pub(super) leases: Leases,
     pub(super) given: Given,
     pub(super) id_salt: IdSalt,
@@ -96,6 +98,7 @@ impl Core {
             held: BTreeSet::new(),
             notes: BTreeMap::new(),
             peers: peers::Peers::default(),
+            gateways: gateways::Gateways::default(),
             leases,
             given,
             id_salt,
@@ -131,8 +134,7 @@ impl Core {
 
     /// Begins to negotiate: every connection anew.
     pub(super) fn configure_all(&mut self, now: Instant, connections: Vec<Connection>) {
-        self.begun = true;
-        self.installer.manual_due(true);
+        self.begin_manual();
         self.connections = connections.into_iter().map(|c| (c.id, c)).collect();
         for connection in self.connections.values().cloned().collect::<Vec<_>>() {
             self.configure(now, connection);
@@ -295,11 +297,6 @@ impl Core {
         }
     }
 
-    fn configure(&mut self, now: Instant, mut connection: Connection) {
-        self.installer.fit(&mut connection);
-        self.command(now, Command::Configure(Box::new(connection)));
-    }
-
     fn report(&mut self, now: Instant, worker: WorkerId, report: SaReport) {
         if self.adopting && self.installer.half(report.id).is_none() {
             return self.adopt(now, worker, report);
@@ -336,7 +333,9 @@ impl Core {
             }
             Event::Given { connection, addresses, dns } => self.given.set(connection, addresses, dns),
             Event::IkeUp { connection, remote, peer_id, .. } => {
-                info!(tunnel = self.name(connection), "IKE SA established");
+                let tunnel = self.config.tunnel_by_id(TunnelId(self.peers.connection(connection).0));
+                let credential = tunnel.map_or("", |t| t.credential(Some(remote.ip())));
+                info!(tunnel = self.name(connection), credential, "IKE SA established");
                 debug!(tunnel = self.name(connection), %remote, peer_id, "peer of the IKE SA");
             }
             Event::IkeDown { connection, why, .. } => {

@@ -17,3 +17,10 @@ pub enum DriverError {
     #[error("{what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
 }
+
+/// A failure that does not end the process.
+pub(super) fn report(what: &str, result: Result<(), DriverError>) {
+    if let Err(why) = result {
+        tracing::error!(%why, "{what}");
+    }
+}

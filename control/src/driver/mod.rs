@@ -18,6 +18,7 @@ mod given;
 mod limit;
 mod note;
 mod one_way;
+mod own;
 mod uplink;
 mod revocation;
 mod datagrams;
@@ -27,11 +28,13 @@ mod reading;
 mod devices;
 mod reload;
 mod calls;
+mod clear;
 mod answers;
 mod stop;
 mod hold;
 
 pub use error::DriverError;
+use error::report;
 pub use hold::hold;
 pub use spi::Spis;
 pub(crate) use spi::random_u32;
@@ -53,7 +56,7 @@ use std::time::{Duration, Instant};
 use stop::Stopping;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 /// Until the kernel is asked again after it refused.
 const KERNEL_AGAIN: Duration = Duration::from_secs(1);
@@ -163,6 +166,7 @@ impl Driver {
         let signals = Signals::new().map_err(io_error("no signals for", &run_dir))?;
         let api = server.start().map_err(io_error("no thread for", &socket))?;
         let mirror = Mirror::open(hold::ports(&config), config.dataplane.tun.to_string()).await?;
+        own::Addresses::of(mirror.model()).agree(&config, &options.config)?;
         let fail_closed = FailClosed::new(mirror.handle().clone(), hold::ports(&config));
         let now = Instant::now();
         let vault = vault::Vault::open(&run_dir);
@@ -301,6 +305,7 @@ impl Driver {
         if self.reports_at <= now {
             self.reports_at = now + REPORTS;
             self.core.save_leases();
+            self.follow_gateways(now, false);
             if self.link.plane().is_some() {
                 self.core.installer.age_paths(now);
                 self.core.look_for_one_way(now);
@@ -388,12 +393,5 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
-    }
-}
-
-/// A failure that does not end the process.
-fn report(what: &str, result: Result<(), DriverError>) {
-    if let Err(why) = result {
-        error!(%why, "{what}");
     }
 }

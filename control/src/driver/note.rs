@@ -1,11 +1,14 @@
 //! What is remembered of a tunnel besides the engine's own state, and how soon its traffic may ask again.
 
+use crate::metrics::Totals;
 use std::time::{Duration, Instant};
 
 /// What `show` says of a tunnel besides the engine's own state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Note {
     pub rekeys: u64,
+    /// What was counted when the operator cleared the counters.
+    pub counted_before: Totals,
     pub last_error: Option<(String, Instant)>,
     /// Fails since the last `up`: answers a waiting `ravelin up`.
     pub failures: u64,

@@ -75,5 +75,6 @@ pub(super) fn load(options: &Options) -> Result<(Config, Vec<Connection>), Error
     state::restore(&run_dir, &mut config);
     let connections = config.connections(&secrets)?;
     secrets.give_keys(&mut config);
+    secrets.name_credentials(&mut config);
     Ok((config, connections))
 }

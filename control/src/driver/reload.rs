@@ -4,6 +4,7 @@
 //! begins or ends tunnels; what protected the removed ones goes last. Reads: what was read.
 //! Never: touches a tunnel that did not change; changes anything when the file has an error.
 
+use super::own::Addresses;
 use super::reading::Loaded;
 use super::{Driver, DriverError, report, state, tables, uplink};
 use crate::api::Reloaded;
@@ -18,7 +19,11 @@ use tracing::{error, info, warn};
 impl Driver {
     pub(super) async fn reload(&mut self, now: Instant, loaded: Loaded) -> Reloaded {
         let (ports, file) = (&self.core.config.ports, &self.options.config);
-        let checked = loaded.and_then(|loaded| loaded.0.keeps_vrfs_of(ports, file).map(|()| loaded));
+        let checked = loaded.and_then(|loaded| {
+            loaded.0.keeps_vrfs_of(ports, file)?;
+            Addresses::of(self.mirror.model()).agree(&loaded.0, file)?;
+            Ok(loaded)
+        });
         match checked.map(|loaded| self.prepare(loaded)) {
             Ok((config, connections, difference)) => {
                 let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
@@ -74,8 +79,8 @@ impl Driver {
     }
 
     async fn apply(&mut self, now: Instant, config: Config, mut connections: Vec<Connection>) {
-        let usable = self.mirror.model().usable_addresses().collect();
-        uplink::localize(&config, &usable, &mut connections);
+        let own = Addresses::of(self.mirror.model());
+        uplink::localize(&config, &own, &mut connections);
         let addresses: BTreeSet<IpAddr> = self.mirror.model().addresses().collect();
         let given = |t: &Tunnel| self.core.given.addresses(t);
         let mut both = tables::protected_routes(&self.core.config, &addresses, given);
@@ -83,6 +88,7 @@ impl Driver {
         let set: Result<(), DriverError> = self.set_routes(both).await;
         report("routes of the new configuration", set);
         self.core.config = config;
+        self.follow_gateways(now, true);
         self.number_devices();
         self.kernel_due = Some(now); // routes lead into other devices, and those have other addresses
         if self.link.plane().is_some() {

@@ -4,6 +4,7 @@
 //! Reads: records, the installer's tables. Never: negotiates.
 
 use super::core::Core;
+use super::own::Addresses;
 use super::{Driver, uplink, vault};
 use ravelin_ike::command::Command;
 use ravelin_ike::config::{Connection, Start};
@@ -16,8 +17,9 @@ use std::time::{Duration, Instant};
 impl Driver {
     /// The first time that IKE begins in this process.
     pub(super) fn begin(&mut self, now: Instant, mut connections: Vec<Connection>) {
-        let usable = self.mirror.model().usable_addresses().collect();
-        uplink::localize(&self.core.config, &usable, &mut connections);
+        let own = Addresses::of(self.mirror.model());
+        uplink::localize(&self.core.config, &own, &mut connections);
+        self.follow_gateways(now, true);
         let (records, unreadable) = self.vault.as_ref().map(vault::Vault::load).unwrap_or_default();
         if records.is_empty() {
             vault::tell(0, 0, unreadable, &[]);
@@ -34,8 +36,8 @@ impl Driver {
     /// Before the first tables of this process: those of the one before let peers of tunnels for any address through.
     pub(super) fn expect_peers(&mut self, now: Instant) {
         let Some(mut connections) = self.link.not_begun().map(|c| c.clone()) else { return };
-        let usable = self.mirror.model().usable_addresses().collect();
-        uplink::localize(&self.core.config, &usable, &mut connections);
+        let own = Addresses::of(self.mirror.model());
+        uplink::localize(&self.core.config, &own, &mut connections);
         let (records, _) = self.vault.as_ref().map(vault::Vault::load).unwrap_or_default();
         self.core.expect_peers(now, connections, records.iter().map(|r| r.as_slice()));
     }
@@ -63,6 +65,7 @@ impl Core {
         records: impl Iterator<Item = &'r [u8]>,
         unreadable: usize,
     ) {
+        self.begin_manual();
         self.connections = connections.iter().map(|c| (c.id, c.clone())).collect();
         let there = self.installer.adopted_pairs();
         let mut connections = connections;
@@ -76,6 +79,7 @@ impl Core {
             self.installer.bind(&there, pair, window);
         }
         self.settle(now);
+        self.rest_again(now);
     }
 
     /// SAs of an earlier process that no restored IKE SA owns: nobody watches over them. Their tunnels get new ones,

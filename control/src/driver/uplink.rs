@@ -5,34 +5,31 @@
 
 use super::Driver;
 use super::core::Core;
+use super::own::Addresses;
 use crate::config::{Config, Tunnel};
 use crate::kernel::Uplink;
 use ravelin_ike::config::{Connection, ConnectionId};
 use ravelin_ring::msg::{TunnelId, VrfId};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Instant;
 use tracing::info;
 
-/// The host's addresses, each where its device belongs.
-type Usable = BTreeSet<(VrfId, IpAddr)>;
-
 /// Connections by the addresses that there are.
-pub(super) fn localize(config: &Config, usable: &Usable, connections: &mut [Connection]) {
+pub(super) fn localize(config: &Config, own: &Addresses, connections: &mut [Connection]) {
     for connection in connections {
         let tunnel = config.tunnel_by_id(TunnelId(connection.id.0));
-        if let Some((local, own)) = tunnel.and_then(|t| choose(t, config.outside(t), usable)) {
-            go_by(connection, local, own);
+        if let Some((local, all)) = tunnel.and_then(|t| choose(t, config.outside(t), own)) {
+            go_by(connection, local, all);
         }
     }
 }
 
 /// The one to go by, and all that there are. Where the host has none of them, everything stays as it is.
-fn choose(tunnel: &Tunnel, vrf: VrfId, usable: &Usable) -> Option<(IpAddr, Vec<IpAddr>)> {
+fn choose(tunnel: &Tunnel, vrf: VrfId, own: &Addresses) -> Option<(IpAddr, Vec<IpAddr>)> {
     if tunnel.exchanges.local_backups.is_empty() {
         return None;
     }
-    let there: Vec<IpAddr> = tunnel.locals().filter(|addr| usable.contains(&(vrf, *addr))).collect();
+    let there: Vec<IpAddr> = tunnel.locals().filter(|addr| own.usable(tunnel, vrf, *addr)).collect();
     Some((*there.first()?, there))
 }
 
@@ -65,20 +62,26 @@ impl Driver {
         }
     }
 
+    /// Tunnels whose address is gone rest, those whose address is back begin; `anew`: the configuration is another one.
+    pub(super) fn follow_gateways(&mut self, now: Instant, anew: bool) {
+        self.core.follow_gateways(now, self.mirror.model(), anew);
+    }
+
     /// The host's addresses may have changed.
     pub(super) fn choose_locals(&mut self) {
-        let usable = self.mirror.model().usable_addresses().collect();
-        self.core.choose_locals(Instant::now(), &usable);
+        let (now, own) = (Instant::now(), Addresses::of(self.mirror.model()));
+        self.core.choose_locals(now, &own);
+        self.follow_gateways(now, false);
     }
 }
 
 impl Core {
-    fn choose_locals(&mut self, now: Instant, usable: &Usable) {
+    fn choose_locals(&mut self, now: Instant, own: &Addresses) {
         let mut moved = Vec::new();
         for tunnel in &self.config.tunnels {
-            let Some((local, own)) = choose(tunnel, self.config.outside(tunnel), usable) else { continue };
+            let Some((local, all)) = choose(tunnel, self.config.outside(tunnel), own) else { continue };
             let Some(connection) = self.connections.get_mut(&ConnectionId(tunnel.id.0)) else { continue };
-            let (other, changed) = go_by(connection, local, own);
+            let (other, changed) = go_by(connection, local, all);
             if other {
                 info!(tunnel = tunnel.name, "another address of ours from here on");
             }

@@ -45,6 +45,7 @@ fn judge(t: &TunnelStatus) -> (String, Option<&'static str>) {
             TunnelState::IkeOnly => {
                 "the child SA was refused or deleted: compare selectors and proposals of both ends"
             }
+            TunnelState::NoAddress => "give the machine the tunnel's `local` address, or correct `local`",
             TunnelState::Up => "",
         };
         return (t.state.name().to_owned(), Some(cure));
@@ -91,6 +92,9 @@ mod tests {
             ike_suite: None,
             ike_age_s: None,
             ike_rekey_in_s: None,
+            credential: String::new(),
+            ike_exchange: None,
+            ike_message_ids: None,
             ike_resumed: false,
             ike_ticket_for_s: None,
             spi_in: Some("0xc0000101".into()),

@@ -190,11 +190,10 @@ impl Model {
         self.addresses.iter().map(|(_, addr)| *addr)
     }
 
-    /// Those of devices that are up: what is sent from there can leave.
-    pub fn usable_addresses(&self) -> impl Iterator<Item = (VrfId, IpAddr)> {
-        let up = |index: &u32| self.links.get(index).is_some_and(|l| l.up);
-        let usable = self.addresses.iter().filter(move |(index, _)| up(index));
-        usable.map(|(index, addr)| (self.vrf_of(*index), *addr))
+    /// Each with its device, and where that belongs.
+    pub fn own_addresses(&self) -> impl Iterator<Item = (IpAddr, VrfId, &Link)> {
+        let of = |(index, addr): &(u32, IpAddr)| Some((*addr, self.vrf_of(*index), self.links.get(index)?));
+        self.addresses.iter().filter_map(of)
     }
 
     /// Where the device with this index belongs.

@@ -6,6 +6,7 @@
 
 mod parse;
 mod keys;
+mod named;
 
 pub use keys::{Keys, Proofs};
 
@@ -92,9 +93,13 @@ impl Secrets {
     /// The secret of this tunnel: the entry with its two identities; else the one with its local identity and any
     /// remote.
     pub fn of(&self, tunnel: &Tunnel) -> Option<Secret> {
+        self.entry(tunnel).map(|entry| entry.secret.clone())
+    }
+
+    fn entry(&self, tunnel: &Tunnel) -> Option<&Entry> {
         let with = |remote: &Identity| self.index.get(&(tunnel.local_id.clone(), remote.clone()));
         let found = with(&tunnel.remote_id).or_else(|| with(&Identity::Any));
-        found.and_then(|n| self.entries.get(*n)).map(|entry| entry.secret.clone())
+        found.and_then(|n| self.entries.get(*n))
     }
 
     /// Everybody who may log in.

@@ -11,6 +11,8 @@ mod ports;
 mod drops;
 mod nat;
 mod gre;
+mod proposals;
+mod certificates;
 mod check;
 
 pub use check::{Checked, check};
@@ -30,10 +32,14 @@ pub fn text(answer: &Answer, detail: bool) -> String {
         Answer::Drops(drops) => drops::table(drops, detail),
         Answer::Nat(status) => nat::text(status),
         Answer::Gre(all) => gre::text(all),
+        Answer::Proposals(all) => proposals::text(all),
+        Answer::Certificates(all) => certificates::text(all, detail),
         Answer::Error(refusal) => format!("{}\n", refusal.message),
-        Answer::Outcome(_) | Answer::Traced { .. } | Answer::Reloaded(_) | Answer::Version(_) => {
-            String::new()
-        }
+        Answer::Outcome(_)
+        | Answer::Traced { .. }
+        | Answer::Cleared(_)
+        | Answer::Reloaded(_)
+        | Answer::Version(_) => String::new(),
     }
 }
 
@@ -47,6 +53,9 @@ pub fn json(answer: &Answer) -> Result<String, serde_json::Error> {
         Answer::Drops(drops) => serde_json::to_string_pretty(drops),
         Answer::Nat(status) => serde_json::to_string_pretty(status),
         Answer::Gre(all) => serde_json::to_string_pretty(all),
+        Answer::Proposals(all) => serde_json::to_string_pretty(all),
+        Answer::Certificates(all) => serde_json::to_string_pretty(all),
+        Answer::Cleared(all) => serde_json::to_string_pretty(all),
         Answer::Outcome(outcome) => serde_json::to_string_pretty(outcome),
         Answer::Traced { tunnel, on } => serde_json::to_string_pretty(&(tunnel, on)),
         Answer::Reloaded(reloaded) => serde_json::to_string_pretty(reloaded),
@@ -70,12 +79,18 @@ pub fn only(answer: Answer, name: &str) -> Result<Answer, String> {
         Answer::Ports(all) => Answer::Ports(keep(all, name, "port", |port| port.name.clone())?),
         Answer::Workers(all) => Answer::Workers(keep(all, name, "worker", |worker| worker.id.to_string())?),
         Answer::Gre(all) => Answer::Gre(keep(all, name, "tunnel of GRE", |it| it.name.clone())?),
+        Answer::Proposals(all) => Answer::Proposals(keep(all, name, "tunnel", |it| it.tunnel.clone())?),
+        Answer::Certificates(all) if all.is_empty() => {
+            return Err(format!("tunnel \"{name}\" has no certificate, or there is no such tunnel"));
+        }
         Answer::Drops(all) => Answer::Drops(drops::only(all, name)?),
         Answer::Nat(mut status) => {
             status.workers = keep(status.workers, name, "worker", |worker| worker.worker.to_string())?;
             Answer::Nat(status)
         }
-        other @ (Answer::Outcome(_)
+        other @ (Answer::Certificates(_)
+        | Answer::Cleared(_)
+        | Answer::Outcome(_)
         | Answer::Traced { .. }
         | Answer::Reloaded(_)
         | Answer::Version(_)
@@ -106,6 +121,8 @@ pub(crate) const fn nothing(what: What) -> &'static str {
         What::Drops => "nothing was dropped\n",
         What::Nat => "no NAT rules are configured\n",
         What::Gre => "no tunnels of GRE are configured\n",
+        What::Proposals => "no tunnels are configured\n",
+        What::Certificates => "no tunnel uses certificates\n",
     }
 }
 

@@ -21,6 +21,9 @@ fn tunnel(name: &str, up: bool) -> TunnelStatus {
         ike_suite: word("aes256gcm16-prfsha384-x25519"),
         ike_age_s: when(4000),
         ike_rekey_in_s: when(10_400),
+        credential: "secret of a.lab and b.lab (secrets.toml:3)".into(),
+        ike_exchange: word("child rekey"),
+        ike_message_ids: up.then_some((4, 7)),
         ike_resumed: false,
         ike_ticket_for_s: None,
         spi_in: word("0xc0000101"),
@@ -148,7 +151,7 @@ factory: the peer does not answer (5s ago); next attempt in 15s
     );
 }
 
-// R217, R225: the IKE SA
+// R217, R225: the IKE SA; R176: whose secret; R193: its exchanges
 #[test]
 fn one_tunnel_in_detail() {
     assert_text(
@@ -166,6 +169,8 @@ tunnel office
   DNS            10.1.0.53, 10.1.0.54
   IKE SA         0123456789abcdef (ours) fedcba9876543210 (theirs), aes256gcm16-prfsha384-x25519
   IKE age        1h6m, rekey in 2h53m
+  proof          secret of a.lab and b.lab (secrets.toml:3)
+  exchanges      next message id 4 (ours) 7 (theirs); waits for the answer to child rekey
   child SA       0xc0000101 (in) 0xc0000202 (out), aes256gcm16
   child age      12m5s, rekey in 47m55s
   rekeys         3
@@ -241,6 +246,43 @@ SA 0xc0000101 out
   rekey in  47m55s, ends in 53m55s
 ",
     );
+}
+
+// R224: the policy, the proposal that is in use marked.
+#[test]
+fn proposals_in_order() {
+    let policy = ProposalStatus {
+        tunnel: "office".into(),
+        ike: vec!["aes256gcm16-prfsha384-x25519".into(), "aes256-sha256-modp2048".into()],
+        ike_in_use: Some("aes256-sha256-modp2048".into()),
+        protocol: "esp".into(),
+        child: vec!["aes256gcm16-x25519".into()],
+        child_in_use: Some("aes256gcm16".into()),
+        mode: "tunnel".into(),
+        auth: "psk".into(),
+        remote_auth: "certificate".into(),
+        ike_lifetime_s: 14_400,
+        lifetime_s: 3600,
+        lifebytes: 64 << 30,
+        lifepackets: 0,
+    };
+    assert_text(
+        &Answer::Proposals(vec![policy.clone()]),
+        false,
+        "
+tunnel office
+  proof         psk (ours), certificate (theirs)
+  IKE proposal  aes256gcm16-prfsha384-x25519
+  IKE proposal  aes256-sha256-modp2048 (in use)
+  IKE lifetime  4h
+  child         ESP in tunnel mode
+  proposal      aes256gcm16-x25519
+  proposal      aes256gcm16 (in use)
+  lifetime      1h, 64.0 GiB
+",
+    );
+    let one = only(Answer::Proposals(vec![policy]), "offic").unwrap_err();
+    assert!(one.contains("did you mean \"office\""), "{one}");
 }
 
 #[test]
@@ -395,7 +437,7 @@ fn json_keys_are_stable() {
     }
     assert_eq!(
         keys(&Answer::Tunnels(vec![tunnel("office", true)])),
-        "addresses age_s dns encapsulation id idle_in_s idle_out_s ike_age_s ike_rekey_in_s ike_resumed ike_spi_local ike_spi_remote ike_suite ike_ticket_for_s interface \
+        "addresses age_s credential dns encapsulation id idle_in_s idle_out_s ike_age_s ike_exchange ike_message_ids ike_rekey_in_s ike_resumed ike_spi_local ike_spi_remote ike_suite ike_ticket_for_s interface \
          last_error last_error_age_s local local_id mode name one_way_s outside_vrf peers rekey_in_s rekeys remote remote_id retry_in_s selectors spi_in \
          spi_out state suite traffic_in traffic_out vrf"
     );

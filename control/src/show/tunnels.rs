@@ -75,6 +75,10 @@ fn detail(t: &TunnelStatus) -> String {
         ));
         let resumed = if t.ike_resumed { ", resumed by a ticket" } else { "" };
         lines.push(("IKE age", format!("{}{resumed}", age(t.ike_age_s, t.ike_rekey_in_s))));
+        if !t.credential.is_empty() {
+            lines.push(("proof", t.credential.clone()));
+        }
+        lines.extend(t.ike_message_ids.map(|ids| ("exchanges", exchanges(ids, t.ike_exchange.as_deref()))));
         lines.extend(t.ike_ticket_for_s.map(|left| ("ticket", format!("good for {}", span(left)))));
     }
     if let (Some(inbound), Some(outbound)) = (&t.spi_in, &t.spi_out) {
@@ -95,6 +99,11 @@ fn detail(t: &TunnelStatus) -> String {
         lines.push(("last error", failure(why, t)));
     }
     format!("tunnel {}\n{}", t.name, fields(&lines))
+}
+
+fn exchanges((ours, theirs): (u32, u32), waits: Option<&str>) -> String {
+    let waits = waits.map_or_else(String::new, |task| format!("; waits for the answer to {task}"));
+    format!("next message id {ours} (ours) {theirs} (theirs){waits}")
 }
 
 fn state(t: &TunnelStatus) -> String {

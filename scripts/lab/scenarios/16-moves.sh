@@ -29,6 +29,7 @@ local-backups = [\"$OTHER\"]"
   ravelin_start A
   check "strongSwan: up" wait_until 20 tunnel_up A
   wait_path hostA "$HOST_B"
+  lists_of_addresses
   moves "strongSwan" ike_spis # it makes its child SAs anew
   check "strongSwan: it was told" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(UPD_SA_ADDR)'
   check "strongSwan: it has the new address" wait_until 5 told_address
@@ -43,7 +44,27 @@ local-backups = [\"$OTHER\"]"
   equal "no inside address crossed the wan in clear" 0 "$(wan_count clear)"
 }
 
-OTHER=198.18.0.4
+OTHER=198.18.0.4 OTHER_B=198.18.0.5
+
+# RFC 4555 §3.6: each side says which other addresses it has as they go and come, without anything else that changes.
+lists_of_addresses() {
+  local before
+  before=$(ike_spis)
+  check "lists: traced" ravelin_do A trace net on
+  ipn gwA addr del "$OTHER/24" dev wan0
+  check "lists: strongSwan hears that there is no other address" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(NO_ADD_ADDR) \]'
+  ipn gwA addr add "$OTHER/24" dev wan0
+  check "lists: strongSwan hears of another address" wait_until 5 told 'parsed INFORMATIONAL request [0-9]* \[ N(ADD_4_ADDR) \]'
+  ipn gwB addr add "$OTHER_B/24" dev wan0
+  check "lists: strongSwan tells of another address" wait_until 5 traced 'ADDITIONAL_IP4_ADDRESS'
+  ipn gwB addr del "$OTHER_B/24" dev wan0
+  check "lists: strongSwan tells that it is gone" wait_until 5 traced 'NO_ADDITIONAL_ADDRESSES'
+  equal "lists: the same IKE SA" "$before" "$(ike_spis)"
+  equal "lists: where it was" "$OUT_A $OUT_B" "$(tunnel_value A local | sed 's/:.*//') $(tunnel_value A remote | sed 's/:.*//')"
+  equal "lists: pings" 5 "$(pings hostA "$HOST_B" 5)"
+}
+# What strongSwan's request says, in our trace.
+traced() { ravelin_log A | grep 'in .*INFORMATIONAL request' | grep -q "N($1)"; }
 
 # R59: two next hops lead to the peer. IKE and ESP of the tunnel leave by one of them; when its link goes, by the other.
 # Which one is a matter of the addresses: these take the second.

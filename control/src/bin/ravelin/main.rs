@@ -8,6 +8,7 @@
 mod explain;
 mod capture;
 mod release;
+mod clear;
 
 use clap::{Args, Parser, Subcommand};
 use core::time::Duration;
@@ -74,11 +75,13 @@ enum Command {
   ravelin show tunnels              a line for each tunnel
   ravelin show tunnels office       everything about one
   ravelin show sas office           its SAs as the data plane has them
+  ravelin show proposals office     what it offers and accepts, what is in use
+  ravelin show certificates         those that tunnels use, and how long they last
   ravelin show drops                why packets were dropped
   ravelin show drops wan0 --json")]
     Show {
         what: What,
-        /// Only this tunnel (tunnels, sas), port (ports, drops) or worker (workers, drops).
+        /// Only this tunnel (tunnels, sas, proposals, certificates), port (ports, drops) or worker (workers, drops).
         name: Option<String>,
         /// Print JSON with stable keys.
         #[arg(long)]
@@ -112,6 +115,9 @@ enum Command {
     /// Copy packets before or after any stage of their way into a pcapng file.
     #[command(after_help = capture::EXAMPLES)]
     Capture(capture::Capture),
+    /// Delete chosen SAs, with a word to their peers; what is to be up comes back at once. Or begin to count anew.
+    #[command(after_help = clear::EXAMPLES)]
+    Clear(clear::Clear),
     /// Read the configuration again and apply what changed; an invalid file changes nothing.
     #[command(after_help = "Examples:
   ravelin reload
@@ -181,6 +187,7 @@ fn main() -> ExitCode {
         Command::Trace { tunnel, on, .. } => trace(&socket, tunnel.unwrap_or_default(), on.unwrap_or(true)),
         Command::Explain(question) => explain::run(&cli.reach.run_dir, &socket, question),
         Command::Capture(asked) => capture::capture(&cli.reach.run_dir, &socket, &asked),
+        Command::Clear(chosen) => clear::run(&socket, chosen),
         Command::Reload { json } => reload(&socket, json),
         Command::Release { tun } => release::run(&cli.reach.run_dir, &tun),
         Command::Version { json } => version(&socket, json),

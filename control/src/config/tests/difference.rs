@@ -57,6 +57,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("selectors", MINIMAL.replace("10.1.0.0/24", "10.1.0.0/25")),
         ("ike-proposals", with("ike-proposals = [\"aes256-sha256-modp2048\"]")),
         ("esp-proposals", with("esp-proposals = [\"aes256-sha256\"]")),
+        ("local-interface", with("local-interface = \"wan0\"")),
         ("start", with("start = \"respond\"")),
         ("encapsulation", with("encapsulation = \"udp\"")),
         ("mode", with("mode = \"transport\"").replace("selectors", "# selectors")),

@@ -465,3 +465,31 @@ fn every_proposal_of_esp_and_ah_has_a_suite() {
     }
     assert_eq!(suites.len(), 29);
 }
+
+// R70: the interface of the gateway is one of the ports.
+#[test]
+fn the_interface_of_a_gateway_is_a_port() {
+    assert_error(&with("local-interface = \"wan7\""), &["`local-interface`", "wan7", "wan0"]);
+    assert_error(&with("local-interface = 7"), &["`local-interface`"]);
+    assert_eq!(
+        good(&with("local-interface = \"wan0\"")).tunnels[0].local_interface.as_ref().unwrap().as_str(),
+        "wan0"
+    );
+}
+
+// R75, R76: two tunnels for any peer at one gateway, which no peer could tell apart: both are named.
+#[test]
+fn two_tunnels_for_any_peer_share_no_gateway() {
+    let any = |name: &str, local: &str, id: &str| {
+        format!(
+            "[[tunnel]]\nname = \"{name}\"\nlocal = \"{local}\"\nremote = \"any\"\nlocal-id = \"a.lab\"\n\
+             remote-id = \"{id}\"\nselectors = [{{ local = \"10.1.0.0/24\", remote = \"10.{}.0.0/24\" }}]\n",
+            name.len() + 70
+        )
+    };
+    let ports = "[[port]]\nname = \"wan0\"\n[dataplane]\ncores = [0]\n";
+    let both = |b: String| format!("{ports}{}{b}", any("road", "198.18.0.1", "any"));
+    assert_error(&both(any("field", "198.18.0.1", "any")), &["\"field\"", "\"road\"", "remote-id"]);
+    good(&both(any("field", "198.18.0.1", "*@van.lab")));
+    good(&both(any("field", "198.18.0.5", "any")));
+}

@@ -39,11 +39,18 @@ impl Core {
         }
     }
 
+    /// The tables are in force: keys by hand may be installed.
+    pub(in crate::driver) fn begin_manual(&mut self) {
+        self.begun = true;
+        self.installer.manual_due(true);
+    }
+
     pub(in crate::driver) fn follow_manual(&mut self, now: Instant) {
         if !self.connected || !self.begun || !self.installer.take_manual_due() {
             return;
         }
-        let tunnels = self.config.tunnels.iter().filter(|t| !self.is_held(t));
+        let rests = |t: &Tunnel| self.is_held(t) || self.gateways.why(t).is_some();
+        let tunnels = self.config.tunnels.iter().filter(|t| !rests(t));
         let vrfs = |t: &Tunnel| (self.config.outside(t), self.config.inside(t));
         let wanted = tunnels.filter_map(|t| ManualSas::of(t, vrfs(t), &self.id_salt)).collect();
         self.installer.follow_manual(now, wanted);

@@ -5,6 +5,7 @@
 
 use super::name::Dn;
 use super::{Certificate, DnPattern};
+use crate::cert::scheme::Hash;
 use crate::payload::Id;
 use crate::payload::id;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -52,6 +53,28 @@ impl Certificate {
             crate::config::Identity::Dn(pattern) => pattern.matches(&self.subject),
             other => Id::of(other).is_none_or(|id| self.has_identity(&id)),
         }
+    }
+
+    /// What its key may be used for (RFC 5280 §4.2.1.3); `None`: it does not say, and everything is allowed.
+    pub fn key_usage(&self) -> Option<Vec<String>> {
+        let usage = self.usage.as_ref()?;
+        let all = [
+            ("digital signature", usage.digital_signature()),
+            ("non-repudiation", usage.non_repudiation()),
+            ("key encipherment", usage.key_encipherment()),
+            ("data encipherment", usage.data_encipherment()),
+            ("key agreement", usage.key_agreement()),
+            ("certificate signature", usage.key_cert_sign()),
+            ("CRL signature", usage.crl_sign()),
+            ("encipher only", usage.encipher_only()),
+            ("decipher only", usage.decipher_only()),
+        ];
+        Some(all.into_iter().filter(|(_, may)| *may).map(|(what, _)| what.to_owned()).collect())
+    }
+
+    /// SHA-256 of the whole certificate, as other tools print it.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        Hash::Sha256.digest(self.der())
     }
 
     /// As operators know them: `a.lab, 192.0.2.1`.

@@ -10,6 +10,23 @@ use crate::event::Event;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// B lets these in, each with a password of its own.
+pub(super) fn lets_in(c: &mut Connection, names: &[&str]) {
+    logs_in(Side::B, c, "", (MSCHAPV2, MSCHAPV2));
+    if let RemoteAuth::Eap(server) = &mut c.remote_auth {
+        let users = names.iter().map(|name| ((*name).to_owned(), Secret::new(format!("{name}-pass").into())));
+        Arc::make_mut(server).users = Arc::new(users.collect());
+    }
+}
+
+/// A is one of them.
+pub(super) fn as_user(c: &mut Connection, name: &str) {
+    logs_in(Side::A, c, &format!("{name}-pass"), (MSCHAPV2, MSCHAPV2));
+    if let LocalAuth::Eap(client) = &mut c.local_auth {
+        Arc::make_mut(client).user = name.to_owned();
+    }
+}
+
 /// A logs in at B, which has a certificate.
 fn logs_in(side: Side, c: &mut Connection, password: &str, methods: (&[EapMethod], &[EapMethod])) {
     let lab = lab(Family::P256);

@@ -2,11 +2,12 @@
 
 use super::pair::*;
 use crate::command::Command;
-use crate::config::Connection;
+use crate::config::{ChildId, Connection, ConnectionId, Identity};
 use crate::counters::Counter;
 use crate::event::Event;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 fn behind_nat() -> Pair {
     behind_nat_with(|_, _| {})
@@ -192,4 +193,57 @@ fn behind_two_nats_the_one_that_answers_is_followed_too() {
         assert!(pair.a.pairs().iter().all(|sa| sa.remote.ip() == there.ip()));
         assert_eq!(pair.live(Side::A).len(), 1);
     }
+}
+
+// R119: three initiators, two of them each behind a NAT of its own, one behind two NATs in a chain, all with the same
+// ports inside; each is found at its own public address, and a new mapping moves one of them alone.
+#[test]
+fn several_initiators_behind_nats_of_their_own_and_in_a_chain() {
+    let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+    let inside = |n: u32| ip(&format!("192.168.{n}.2"));
+    let public = |n: u32| ip(&format!("203.0.113.{n}"));
+    let mut pair = Pair::empty(62);
+    let mut any = super::any_connection();
+    any.remote_id = Identity::Any;
+    any.children[0].selectors = vec![selector("10.2.0.0/24", "10.1.0.0/16")];
+    pair.command(Side::B, Command::Configure(Box::new(any)));
+    pair.nats = [(inside(0), (public(0), 20_000)), (inside(1), (public(1), 20_000))].into();
+    pair.nats.extend([(inside(2), (ip("100.64.0.7"), 5_000)), (ip("100.64.0.7"), (public(2), 20_000))]);
+    for n in 0..3 {
+        let mut c = Pair::connection(Side::A);
+        (c.id, c.local, c.children[0].id) = (ConnectionId(10 + n), Some(inside(n)), ChildId(10 + n));
+        c.local_id = Identity::Fqdn(format!("p{n}.lab"));
+        c.children[0].selectors = vec![selector(&format!("10.1.{n}.0/24"), "10.2.0.0/24")];
+        c.dpd_delay = Duration::from_secs(20);
+        pair.command(Side::A, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(2);
+    let at = |pair: &Pair| -> Vec<(String, SocketAddr)> {
+        let mut all: Vec<_> = pair.live(Side::B).into_iter().map(|sa| (sa.remote_id, sa.remote)).collect();
+        all.sort();
+        all
+    };
+    let mapped = |n: u32, port: u16| (format!("p{n}.lab"), SocketAddr::new(public(n), port));
+    assert_eq!(at(&pair), [mapped(0, 24_500), mapped(1, 24_500), mapped(2, 29_500)], "{:#?}", pair.b.log);
+    let sees =
+        |pair: &Pair, side: Side| pair.live(side).into_iter().map(|sa| (sa.nat_local, sa.nat_remote, sa.udp));
+    assert!(sees(&pair, Side::A).all(|seen| seen == (true, false, true)));
+    assert!(sees(&pair, Side::B).all(|seen| seen == (false, true, true)));
+    let outer: BTreeSet<SocketAddr> = pair.b.pairs().iter().map(|p| p.remote).collect();
+    assert_eq!(outer, at(&pair).into_iter().map(|(_, at)| at).collect());
+    // Both sides reach each other by them.
+    for id in pair.b.pairs().iter().map(|p| p.id).collect::<Vec<_>>() {
+        pair.command(Side::B, Command::RekeyChild(id));
+    }
+    for n in 0..3 {
+        pair.command(Side::A, Command::RekeyIke(ConnectionId(10 + n)));
+    }
+    pair.run_secs(30);
+    assert_eq!((pair.a.pairs().len(), pair.b.pairs().len(), pair.live(Side::B).len()), (3, 3, 3));
+    // The inner NAT of the chain forgets.
+    pair.nats.insert(inside(2), (ip("100.64.0.7"), 9_000));
+    pair.run_secs(60);
+    assert_eq!(at(&pair), [mapped(0, 24_500), mapped(1, 24_500), mapped(2, 33_500)]);
+    assert_eq!(pair.b.pairs().len(), 3);
+    pair.assert_same_tables();
 }

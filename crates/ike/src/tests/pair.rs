@@ -141,6 +141,9 @@ pub(super) struct Pair {
     pub(super) dead: BTreeSet<IpAddr>,
     /// A NAT in front of A: its public address.
     pub(super) nat: Option<(IpAddr, u16)>,
+    /// NATs in front of A's other addresses, each by the address inside: public address and shift of ports. A public
+    /// address may be inside of another one.
+    pub(super) nats: BTreeMap<IpAddr, (IpAddr, u16)>,
 }
 
 pub(super) fn prefix(p: &str) -> Prefix {
@@ -275,6 +278,7 @@ impl Pair {
             aliases: Vec::new(),
             dead: BTreeSet::new(),
             nat: None,
+            nats: BTreeMap::new(),
         }
     }
 
@@ -456,10 +460,24 @@ impl Pair {
                 }
             }
         }
+        match from {
+            Side::A => {
+                while let Some((public, shift)) = self.nats.get(&source.ip()) {
+                    source = SocketAddr::new(*public, source.port() + shift);
+                }
+            }
+            Side::B => {
+                while let Some((inside, (_, shift))) = self.nats.iter().find(|(_, (p, _))| *p == dest.ip()) {
+                    dest = SocketAddr::new(*inside, dest.port().checked_sub(*shift)?);
+                }
+            }
+        }
         if self.dead.contains(&dest.ip()) || self.dead.contains(&source.ip()) {
             return None;
         }
-        let own = dest.ip() == self.see(to).addr || (to == Side::B && self.aliases.contains(&dest.ip()));
+        let own = dest.ip() == self.see(to).addr
+            || (to == Side::B && self.aliases.contains(&dest.ip()))
+            || (to == Side::A && self.nats.contains_key(&dest.ip()));
         (own && matches!(dest.port(), 500 | 4500)).then(|| Item::Datagram {
             to,
             local: dest,

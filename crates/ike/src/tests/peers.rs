@@ -1,7 +1,7 @@
 //! Many peers of one connection for any address (R75, R122, R131, R141): each with SAs of its own.
 
-use super::any_connection;
 use super::pair::*;
+use super::{any_connection, logins};
 use crate::command::Command;
 use crate::config::*;
 use crate::event::Event;
@@ -10,13 +10,16 @@ use ravelin_testkit::selector;
 use std::collections::BTreeSet;
 
 const PEERS: u32 = 3;
+/// RFC 7296 §3.1.
+const IKE_AUTH: u8 = 35;
 
 /// A plays three peers, B has one connection for all.
 fn many(change: impl Fn(u32, &mut Connection)) -> Pair {
+    many_of(template(None), change)
+}
+
+fn many_of(any: Connection, change: impl Fn(u32, &mut Connection)) -> Pair {
     let mut pair = Pair::empty(900);
-    let mut any = any_connection();
-    any.remote_id = Identity::Any;
-    any.children[0].selectors = vec![selector("10.2.0.0/24", "10.1.0.0/16")];
     pair.command(Side::B, Command::Configure(Box::new(any)));
     for n in 0..PEERS {
         let mut c = Pair::connection(Side::A);
@@ -200,4 +203,94 @@ fn addresses_outlive_the_control_process() {
         let taken = pair.crash_into(Side::B, 6, vec![template(pool)]);
         assert_eq!((taken.ike_sas, taken.refused.len(), taken.peers.len()), (0, 2, 0));
     }
+}
+
+/// What carries each peer's traffic at B: its child, the resource, the pair.
+fn carried(pair: &Pair) -> BTreeSet<(ChildId, u16, ravelin_wire::Spi)> {
+    let b = &pair.b;
+    let first = b.outbound.iter().map(|(child, id)| (*child, 0, b.sas[id].sa.inbound_spi));
+    let more = b.lanes.iter().map(|((child, resource), id)| (*child, *resource, b.sas[id].sa.inbound_spi));
+    first.chain(more).collect()
+}
+
+fn users(pair: &Pair) -> BTreeSet<String> {
+    pair.live(Side::B).into_iter().map(|sa| sa.remote_id).collect()
+}
+
+// R306, R206: peers that logged in by EAP are gone on with as who they have proven to be, and need not log in again.
+#[test]
+fn peers_that_logged_in_outlive_the_control_process() {
+    const NAMES: [&str; PEERS as usize] = ["carol", "dave", "erin"];
+    let any = |names: &[&str]| {
+        let mut any = template(None);
+        logins::lets_in(&mut any, names);
+        any
+    };
+    let mut pair = many_of(any(&NAMES), |n, c| logins::as_user(c, NAMES[n as usize]));
+    let before = of_b(&pair);
+    assert_eq!((before.len(), users(&pair)), (3, NAMES.map(str::to_owned).into()), "{:#?}", pair.b.log);
+    let killed = pair.now;
+    let taken = pair.crash_into(Side::B, 7, vec![any(&NAMES)]);
+    assert_eq!((taken.ike_sas, taken.pairs.len(), taken.refused.len()), (3, 3, 0));
+    pair.run_secs(30);
+    assert_eq!((of_b(&pair), users(&pair)), (before.clone(), NAMES.map(str::to_owned).into()));
+    pair.assert_same_tables();
+    let id = *pair.b.outbound.values().next().unwrap();
+    pair.command(Side::B, Command::RekeyChild(id));
+    pair.command(Side::B, Command::RekeyIke(CONNECTION));
+    pair.run_secs(30);
+    assert_eq!((of_b(&pair).len(), users(&pair).len()), (3, 3));
+    let logins = pair.sent_by(Side::A, killed).iter().filter(|(_, t)| t.bytes[18] == IKE_AUTH).count();
+    assert_eq!(logins, 0, "nobody had to log in again");
+    pair.assert_same_tables();
+    // Who logs in anew is the same peer, and takes nothing of the others.
+    let others: BTreeSet<ChildId> = children_at_b(&pair);
+    let ike = pair.live(Side::A).iter().find(|sa| sa.connection == Some(ConnectionId(10))).unwrap().id;
+    pair.command(Side::A, Command::ClearIke(ike));
+    pair.run_secs(5);
+    assert_eq!((of_b(&pair).len(), children_at_b(&pair)), (3, others));
+    // Other users than before, while no process was there to compare them: all have to log in again.
+    let taken = pair.crash_into(Side::B, 8, vec![any(&NAMES[..2])]);
+    assert_eq!((taken.ike_sas, taken.refused.len()), (0, 3), "{:?}", taken.refused);
+    assert!(users(&pair).is_empty());
+}
+
+// R306, RFC 9611: each peer has a pair for each resource, and the next process goes on with all of them at their places.
+#[test]
+fn peers_with_a_pair_for_each_resource_outlive_the_control_process() {
+    let any = || {
+        let mut any = template(None);
+        any.children[0].resources = 3;
+        any
+    };
+    // One of them has more resources than B, one fewer, one none.
+    let mut pair = many_of(any(), |n, c| c.children[0].resources = [4, 2, 1][n as usize]);
+    pair.run_secs(20);
+    let before = carried(&pair);
+    let of = |child: &ChildId| before.iter().filter(|(of, ..)| of == child).count();
+    let mut counts: Vec<usize> = pair.b.outbound.keys().map(of).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [1, 3, 3], "{before:?}");
+    pair.assert_same_tables();
+    let all = of_b(&pair);
+    for seed in [9, 10] {
+        let taken = pair.crash_into(Side::B, seed, vec![any()]);
+        assert_eq!((taken.ike_sas, taken.pairs.len(), taken.refused.len()), (3, all.len(), 0));
+        pair.run_secs(30);
+        assert_eq!((carried(&pair), of_b(&pair)), (before.clone(), all.clone()));
+        pair.assert_same_tables();
+        pair.assert_works();
+    }
+    // Each of them is rekeyed at its place.
+    let ids: Vec<_> = pair.b.lanes.values().chain(pair.b.outbound.values()).copied().collect();
+    for id in ids {
+        pair.command(Side::B, Command::RekeyChild(id));
+        pair.run_secs(20);
+    }
+    let after = carried(&pair);
+    let places = |all: &BTreeSet<(ChildId, u16, _)>| all.iter().map(|(c, r, _)| (*c, *r)).collect::<Vec<_>>();
+    assert_eq!(places(&after), places(&before));
+    assert!(after.is_disjoint(&before));
+    pair.assert_same_tables();
+    pair.assert_works();
 }
