@@ -361,6 +361,29 @@ fn what_was_named_is_cleared_and_comes_back() {
     assert_eq!(none, []);
 }
 
+// R174: IKE by other ports, ours and the peer's; each side keeps to its own
+#[test]
+fn ike_goes_by_the_ports_of_the_configuration() {
+    let (mut a, mut b) = pair("ports", ["immediately", "on-traffic"]);
+    let change = |g: &Gateway, ports: &str, remote: &str| {
+        let text = std::fs::read_to_string(g.file("ravelin.toml")).unwrap();
+        let text = text.replace("[control]\n", &format!("[control]\n{ports}"));
+        g.write("ravelin.toml", &text.replace("[[tunnel]]\n", &format!("[[tunnel]]\n{remote}")), 0o644);
+    };
+    change(&a, "ike-port = 1500\n", "remote-ike-port = 2500\n");
+    change(&b, "ike-port = 2500\nnatt-port = 5500\n", "remote-ike-port = 1500\n");
+    start(&mut a, &mut b);
+    let (on_a, on_b) = (wait_up(&a), wait_up(&b));
+    assert_eq!((on_a.spi_in, on_a.encapsulation.as_deref()), (on_b.spi_out, Some("esp")), "no NAT is seen");
+    // The other one begins, too.
+    let timeout_ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+    a.ask(&Request::Down { tunnel: "site".into(), timeout_ms });
+    eventually("the other end to follow", || (tunnel(&b).state != TunnelState::Up).then_some(()));
+    assert!(
+        matches!(b.ask(&Request::Up { tunnel: "site".into(), timeout_ms }), Answer::Outcome(o) if o.done)
+    );
+}
+
 // R69, R71: no address, no IKE and no SAs, said so; with the address new ones; over a restart of the process too. R70.
 #[test]
 fn a_gateway_rests_while_the_machine_does_not_have_its_address() {

@@ -9,7 +9,7 @@ use ravelin_wire::{AddrRange, PortRange, Selector};
 use toml::de::DeValue;
 
 use super::diagnostic::Findings;
-use super::life::Life;
+use super::life::{LIFE_KEYS, Life};
 use super::model::{Encapsulation, Tunnel, TunnelSelector};
 use super::proposal::{parse_ah, parse_esp};
 use super::reader::{Table, tables};
@@ -23,19 +23,13 @@ pub(crate) const CHILD_KEYS: &[&str] = &[
     "selectors",
     "filter-decrypted",
     "mode",
+    "allow-legacy",
     "esp-proposals",
     "ah-proposals",
     "pfs",
     "per-worker",
     "shared-crypto",
     "tfc-padding",
-    "lifetime",
-    "hard-lifetime",
-    "rekey-jitter",
-    "lifebytes",
-    "hard-lifebytes",
-    "lifepackets",
-    "hard-lifepackets",
 ];
 
 /// Further children of one tunnel.
@@ -80,6 +74,8 @@ impl Part {
             word(v, &[("tunnel", Mode::Tunnel), ("transport", Mode::Transport)])
         });
         let per_worker = table.or("per-worker", base.is_some_and(|b| b.per_worker), findings, boolean);
+        // What it allows is looked up where proposals are read; here a wrong value is said.
+        let _ = table.or("allow-legacy", false, findings, boolean);
         let shared = table.or("shared-crypto", base.is_some_and(|b| b.shared), findings, boolean);
         let tfc = table.or("tfc-padding", base.map_or(0, |b| b.tfc), findings, padding);
         let level = Level::read(table, above, findings);
@@ -188,7 +184,7 @@ pub(crate) fn children(
     first: u32,
     findings: &mut Findings,
 ) -> Vec<Tunnel> {
-    let keys = [CHILD_KEYS, TRAVEL_KEYS, &["vrf"]].concat();
+    let keys = [CHILD_KEYS, LIFE_KEYS, TRAVEL_KEYS, &["vrf"]].concat();
     let list = tables(table, "child", "[[tunnel.child]]", MAX_CHILDREN, &keys, findings);
     (first..).zip(&list).filter_map(|(id, table)| child(table, parent, TunnelId(id), findings)).collect()
 }

@@ -254,6 +254,7 @@ fn connection(tunnel: &Tunnel, proofs: Proofs, children: Vec<Child>) -> Option<C
             resumption: tunnel.exchanges.resumption,
             retransmissions: tunnel.exchanges.retransmissions,
             addresses: tunnel.exchanges.addresses.clone(),
+            remote_port: tunnel.exchanges.remote_port,
             redirect_to: tunnel.exchanges.redirect_to,
             own_addresses: tunnel.locals().collect(),
             realm: Realm::default(),

@@ -9,7 +9,7 @@ use super::diff::list;
 use super::identity::{IdText, parse_identity};
 use super::model::{Backup, Tunnel, TunnelExchanges};
 use super::reader::{Table, report};
-use super::value::{boolean, duration, gateway_address, number32, text, time_text, word};
+use super::value::{boolean, duration, gateway_address, number16, number32, text, time_text, word};
 use core::net::IpAddr;
 use core::time::Duration;
 use ravelin_ike::config::{Identity, RedirectAt, RedirectTo};
@@ -25,6 +25,7 @@ pub(crate) const EXCHANGE_KEYS: &[&str] = &[
     "retransmissions",
     "local-backups",
     "mobike",
+    "remote-ike-port",
     "redirect",
     "one-way-after",
     "redirect-to",
@@ -69,6 +70,7 @@ pub(crate) fn exchanges(
         address_device: super::request::device(table, &addresses, findings),
         addresses,
         local_backups,
+        remote_port: remote_port(table, ends.1, findings),
         redirect_to: redirect_to(table, ends.0, findings),
         redirect: table.or("redirect", false, findings, boolean),
         mobike: table.or("mobike", false, findings, boolean),
@@ -81,6 +83,17 @@ pub(crate) fn exchanges(
             .optional("retransmissions", findings, |v| number32(v, 1..=10, "retransmissions")),
         one_way_after: table.or("one-way-after", 30 * SECOND, findings, |v| duration(v, SECOND..=DAY, true)),
     }
+}
+
+/// R174: whoever calls says by which port.
+fn remote_port(table: &Table<'_>, remote: Option<IpAddr>, findings: &mut Findings) -> Option<u16> {
+    let port = table.optional("remote-ike-port", findings, |v| number16(v, 1..=u16::MAX, "a UDP port"))?;
+    if remote.is_none() {
+        let line = table.line_of("remote-ike-port", findings);
+        let found = "`remote-ike-port`, but `remote` is \"any\"";
+        findings.error(line, found, "a peer whom we call", "remove it, or write the peer's address");
+    }
+    Some(port)
 }
 
 /// RFC 5685, as gateway: where peers go, and what they have to show before they are told.
@@ -176,7 +189,7 @@ impl Tunnel {
 }
 
 /// Each key, and its text.
-pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 14] {
+pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 15] {
     let TunnelExchanges {
         backups,
         return_to_first,
@@ -189,6 +202,7 @@ pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 14
         redirect,
         one_way_after,
         redirect_to,
+        remote_port,
         addresses,
         address_device,
     } = exchanges;
@@ -204,6 +218,7 @@ pub(crate) fn fields(exchanges: &TunnelExchanges) -> [(&'static str, String); 14
         ("redirect", redirect.to_string()),
         ("one-way-after", time_text(*one_way_after)),
         ("redirect-to", redirect_to.map(|r| r.gateway.to_string()).unwrap_or_default()),
+        ("remote-ike-port", remote_port.map(|port| port.to_string()).unwrap_or_default()),
         ("redirect-at", redirect_to.map(|r| at_text(r.at).to_owned()).unwrap_or_default()),
         ("request-address", list(addresses, super::request::text)),
         ("address-device", address_device.as_ref().map(ToString::to_string).unwrap_or_default()),

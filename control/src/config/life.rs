@@ -14,7 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// Those of a child SA.
-const KEYS: &[&str] = &[
+pub(crate) const LIFE_KEYS: &[&str] = &[
     "lifetime",
     "hard-lifetime",
     "rekey-jitter",
@@ -37,7 +37,7 @@ pub(crate) struct Life {
 impl Life {
     /// A table says something of its own.
     pub(crate) fn is_given(table: &Table<'_>) -> bool {
-        KEYS.iter().any(|key| table.get(key).is_some())
+        LIFE_KEYS.iter().any(|key| table.get(key).is_some())
     }
 
     /// As the tunnel has them.

@@ -6,6 +6,7 @@
 use super::auth::AUTH_KEYS;
 use super::diagnostic::Findings;
 use super::exchanges::EXCHANGE_KEYS;
+use super::life::LIFE_KEYS;
 use super::model::{Config, Tunnel};
 use super::proposal::{esp_text, parse_ah, parse_esp};
 use super::reader::Table;
@@ -39,13 +40,6 @@ const NOT_WITH_IT: &[&str] = &[
     "udp-encapsulate",
     "ike-fragment-size",
     "ike-lifetime",
-    "lifetime",
-    "hard-lifetime",
-    "rekey-jitter",
-    "lifebytes",
-    "hard-lifebytes",
-    "lifepackets",
-    "hard-lifepackets",
     "dpd",
 ];
 
@@ -119,7 +113,12 @@ impl ManualSa {
 
 pub(crate) fn manual(table: &Table<'_>, findings: &mut Findings) -> Option<Manual> {
     let own = Table::open(table.get("manual")?, "`manual`", MANUAL_KEYS, findings)?;
-    for key in NOT_WITH_IT.iter().chain(AUTH_KEYS).chain(EXCHANGE_KEYS).filter(|key| table.get(key).is_some())
+    for key in NOT_WITH_IT
+        .iter()
+        .chain(LIFE_KEYS)
+        .chain(AUTH_KEYS)
+        .chain(EXCHANGE_KEYS)
+        .filter(|key| table.get(key).is_some())
     {
         let found = format!("`{key}` beside `manual`");
         let cure = format!("remove `{key}`, or `manual`");

@@ -114,8 +114,14 @@ impl Config {
         let defaults = section("defaults", "[defaults]", travel::TRAVEL_KEYS, findings);
         let above = travel::Level::default();
         let above = defaults.map_or(above, |table| travel::Level::read(&table, above, findings));
-        let keys =
-            [tunnel::TUNNEL_KEYS, travel::TRAVEL_KEYS, auth::AUTH_KEYS, exchanges::EXCHANGE_KEYS].concat();
+        let keys = [
+            tunnel::TUNNEL_KEYS,
+            life::LIFE_KEYS,
+            travel::TRAVEL_KEYS,
+            auth::AUTH_KEYS,
+            exchanges::EXCHANGE_KEYS,
+        ]
+        .concat();
         let tunnels = tables(&root, "tunnel", "[[tunnel]]", tunnel::MAX_TUNNELS, &keys, findings);
         let vrfs = tables(&root, "vrf", "[[vrf]]", vrf::MAX_VRFS, vrf::VRF_KEYS, findings);
         let gres = tables(&root, "gre", "[[gre]]", gre::MAX_GRE, &gre::keys(), findings);

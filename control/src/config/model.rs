@@ -202,6 +202,8 @@ pub struct TunnelExchanges {
     pub local_backups: Vec<IpAddr>,
     /// RFC 4555.
     pub mobike: bool,
+    /// UDP port of IKE at the peer's gateways; `None`: ours.
+    pub remote_port: Option<u16>,
     /// RFC 5685, as client.
     pub redirect: bool,
     /// RFC 5685, as gateway.

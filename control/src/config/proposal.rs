@@ -353,6 +353,11 @@ fn name_of(word: Word) -> &'static str {
     WORDS.iter().find(|(_, other)| same(other)).map_or("?", |(name, _)| *name)
 }
 
+/// R7, R205: only for who says that it must be.
+pub(crate) fn is_legacy(proposal: &str) -> bool {
+    proposal.split('-').any(|name| matches!(name, "modp1024" | "modp1536"))
+}
+
 /// What speaks against it though it is not broken (RFC 8221, RFC 8247), and what to write instead.
 pub(crate) fn ageing(key: &str, proposal: &str) -> Option<(&'static str, &'static str)> {
     proposal.split('-').find_map(|name| match name {

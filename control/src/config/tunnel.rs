@@ -15,7 +15,7 @@ use super::exchanges::exchanges;
 use super::identity::parse_identity;
 use super::life::Life;
 use super::model::{Encapsulation, Tunnel, Way};
-use super::proposal::{ageing, parse_ike};
+use super::proposal::{ageing, is_legacy, parse_ike};
 use super::reader::{Table, report};
 use super::travel::Level;
 use super::value::{Bad, duration, gateway_address, number16, number32, shown, text, word};
@@ -28,6 +28,7 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "local-id",
     "remote-id",
     "ike-proposals",
+    "allow-legacy",
     "esp-proposals",
     "selectors",
     "filter-decrypted",
@@ -48,13 +49,6 @@ pub(crate) const TUNNEL_KEYS: &[&str] = &[
     "tfc-padding",
     "ike-fragment-size",
     "ike-lifetime",
-    "lifetime",
-    "hard-lifetime",
-    "rekey-jitter",
-    "lifebytes",
-    "hard-lifebytes",
-    "lifepackets",
-    "hard-lifepackets",
     "dpd",
 ];
 pub(crate) const MAX_TUNNELS: usize = 16_384;
@@ -262,12 +256,17 @@ pub(crate) fn proposals<T: PartialEq>(
     findings: &mut Findings,
 ) -> Vec<T> {
     let example = format!("[\"{}\"]", default.first().unwrap_or(&""));
+    let allowed = table.get("allow-legacy").is_some_and(|v| v.get_ref().as_bool() == Some(true));
     let mut proposals = Vec::new();
     let given = table.list(key, &example, MAX_PROPOSALS, findings, |element, line, findings| {
         let word = text(element.get_ref(), "a proposal in quotes", &example);
         match word.and_then(|word| parse(word).map(|parsed| (word, parsed))) {
             Ok((word, parsed)) => {
-                if let Some((why, cure)) = ageing(key, word) {
+                if is_legacy(word) && !allowed {
+                    let found = format!("`{key}`: \"{word}\" has a group that is too small (RFC 8247 §2.4)");
+                    let cure = "use x25519; or write allow-legacy = true, where the peer has nothing better";
+                    findings.error(line, found, "a group that holds", cure);
+                } else if let Some((why, cure)) = ageing(key, word) {
                     findings.warning(line, format!("`{key}`: \"{word}\": {why}"), cure);
                 }
                 for proposal in parsed {

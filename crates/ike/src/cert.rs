@@ -130,21 +130,7 @@ impl Certificate {
 
     /// Every certificate of a PEM file, in its order; or the one of a DER file.
     pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, CertError> {
-        if bytes.first() == Some(&0x30) {
-            return Ok(vec![Self::from_der(bytes)?]);
-        }
-        let text =
-            core::str::from_utf8(bytes).map_err(|_| CertError::Malformed("it is neither PEM nor DER"))?;
-        let blocks = text
-            .split_inclusive("-----END CERTIFICATE-----")
-            .filter_map(|part| part.find("-----BEGIN CERTIFICATE-----").and_then(|at| part.get(at..)));
-        let one = |block: &str| {
-            let (_, der) = der::pem::decode_vec(block.as_bytes())
-                .map_err(|_| CertError::Malformed("its PEM is broken"))?;
-            Self::from_der(&der)
-        };
-        let all = blocks.map(one).collect::<Result<Vec<_>, _>>()?;
-        if all.is_empty() { Err(CertError::Malformed("the file holds no certificate")) } else { Ok(all) }
+        read_all(bytes, "CERTIFICATE", "the file holds no certificate", Self::from_der)
     }
 
     fn read_extensions(&mut self, list: &[x509_cert::ext::Extension]) -> Result<(), CertError> {
@@ -273,6 +259,29 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({}, {:?})", self.subject, self.key)
     }
+}
+
+/// What stands in a PEM file between lines with this label, or the one thing of a DER file.
+fn read_all<T>(
+    bytes: &[u8],
+    label: &str,
+    none: &'static str,
+    from_der: impl Fn(&[u8]) -> Result<T, CertError>,
+) -> Result<Vec<T>, CertError> {
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![from_der(bytes)?]);
+    }
+    let text = core::str::from_utf8(bytes).map_err(|_| CertError::Malformed("it is neither PEM nor DER"))?;
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let from_begin = |part: &'_ str| part.find(&begin);
+    let blocks = text.split_inclusive(end.as_str()).filter_map(|part| part.get(from_begin(part)?..));
+    let one = |block: &str| {
+        let (_, der) =
+            der::pem::decode_vec(block.as_bytes()).map_err(|_| CertError::Malformed("its PEM is broken"))?;
+        from_der(&der)
+    };
+    let all = blocks.map(one).collect::<Result<Vec<_>, _>>()?;
+    if all.is_empty() { Err(CertError::Malformed(none)) } else { Ok(all) }
 }
 
 fn dn(name: &x509_cert::name::Name) -> Result<Dn, CertError> {

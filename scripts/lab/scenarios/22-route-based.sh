@@ -37,6 +37,9 @@ carried() {
   equal "pings between the networks that OSPF tells of" 20 "$(pings hostB 10.9.1.10 20 -I 10.9.2.10)"
   at_most "packets of the kernel meanwhile" 15 $(($(device_packets A) - before))
   equal "the other end of the link answers" 5 "$(pings gwA 172.16.0.2 5)"
+  # R112: the check that operators do, from host and gateway to the other one's loopback.
+  ipn gwB addr add 10.9.9.9/32 dev lo
+  equal "the other gateway's loopback answers" "5 5" "$(pings hostA 10.9.9.9 5) $(pings gwA 10.9.9.9 5)"
   equal "the gateway behind the tunnel answers" 5 "$(pings hostA "$IN_B" 5)"
   equal "the gateway's own address is the kernel's" 3 "$(pings hostA "$IN_A" 3)"
   equal "the tunnel's device is shown" tun-a "$(ravelin_json A tunnels | jq -r '.[0].interface')"

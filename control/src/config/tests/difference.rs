@@ -98,6 +98,7 @@ fn every_key_of_a_tunnel_is_seen() {
         ("session-resumption", with("session-resumption = true")),
         ("retransmissions", with("retransmissions = 2")),
         ("local-backups", with("local-backups = [\"198.18.0.9\"]")),
+        ("remote-ike-port", with("remote-ike-port = 1500")),
         ("redirect", with("redirect = true")),
         ("mobike", with("mobike = true")),
         ("one-way-after", with("one-way-after = \"off\"")),
@@ -112,8 +113,8 @@ fn every_key_of_a_tunnel_is_seen() {
     let child =
         "[[tunnel.child]]\nname = \"v\"\nselectors = [{ local = \"10.7.0.0/24\", remote = \"10.8.0.0/24\" }]";
     assert!(changed(&with(child)).contains("/v"), "{}", changed(&with(child)));
-    let keys = tunnel::TUNNEL_KEYS.iter().chain(exchanges::EXCHANGE_KEYS);
-    for key in keys.filter(|key| !matches!(**key, "name" | "pfs" | "child")) {
+    let keys = tunnel::TUNNEL_KEYS.iter().chain(life::LIFE_KEYS).chain(exchanges::EXCHANGE_KEYS);
+    for key in keys.filter(|key| !matches!(**key, "name" | "pfs" | "child" | "allow-legacy")) {
         let (_, text) = changes.iter().find(|(changed, _)| changed == key).expect(key);
         let difference = diff(&base, &good(text));
         let fields = &difference.changed.first().expect(key).fields;

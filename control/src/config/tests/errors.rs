@@ -144,8 +144,44 @@ fn ageing_proposals_warn() {
     assert!(warnings.iter().any(|w| w.contains("SHA-1")), "{warnings:?}");
     assert!(warnings.iter().any(|w| w.contains("stands twice")), "{warnings:?}");
     assert_eq!(config.tunnels[0].esp_proposals.len(), 1);
-    let config = good(&with("ike-proposals = [\"aes256-sha256-modp1024\"]"));
-    assert!(config.warnings.iter().any(|w| w.found.contains("a state can break the group")), "RFC 8247 §2.4");
+}
+
+// R7, R205, RFC 8247 §2.4: every group from MODP 2048 on, elliptic curves and ML-KEM as they are; the small ones only for who
+// insists, with a warning; those that are broken never.
+#[test]
+fn groups_and_what_it_takes_to_have_them() {
+    let ike = |group: &str, keys: &str| with(&format!("{keys}\nike-proposals = [\"aes256-sha256-{group}\"]"));
+    for group in [
+        "modp2048",
+        "modp3072",
+        "modp4096",
+        "modp6144",
+        "modp8192",
+        "ecp256",
+        "ecp384",
+        "ecp521",
+        "x25519",
+        "x25519-mlkem512",
+        "x25519-mlkem768",
+        "ecp384-mlkem1024",
+    ] {
+        let config = good(&ike(group, ""));
+        assert!(config.warnings.is_empty(), "{group}: {:?}", config.warnings);
+    }
+    for small in ["modp1024", "modp1536"] {
+        assert_error(&ike(small, ""), &["`ike-proposals`", small, "allow-legacy = true"]);
+        assert_error(&ike(small, "allow-legacy = false"), &[small, "allow-legacy = true"]);
+        let config = good(&ike(small, "allow-legacy = true"));
+        assert!(config.warnings.iter().any(|w| w.found.contains("RFC 8247 §2.4")), "{:?}", config.warnings);
+        assert_error(
+            &with(&format!("esp-proposals = [\"aes256gcm16-{small}\"]")),
+            &["`esp-proposals`", small],
+        );
+    }
+    for broken in ["modp768", "group1"] {
+        assert_error(&ike(broken, "allow-legacy = true"), &["`ike-proposals`"]);
+    }
+    assert_error(&with("allow-legacy = 1"), &["`allow-legacy`", "true or false"]);
 }
 
 /// R98: 1025 to 65535 (the source prints 65536), never 4500.
@@ -464,6 +500,18 @@ fn every_proposal_of_esp_and_ah_has_a_suite() {
         assert!(suites.insert(crate::install::suite_of(&proposal).unwrap_or_else(|| panic!("{words}"))));
     }
     assert_eq!(suites.len(), 29);
+}
+
+// R174
+#[test]
+fn the_port_of_ike_at_the_peer_is_a_port_of_one_that_we_call() {
+    for bad in ["0", "65536", "\"500\""] {
+        assert_error(&with(&format!("remote-ike-port = {bad}")), &["`remote-ike-port`"]);
+    }
+    assert_eq!(good(&with("remote-ike-port = 1500")).tunnels[0].exchanges.remote_port, Some(1500));
+    let any = MINIMAL.lines().map(|l| if l.starts_with("remote =") { "remote = \"any\"" } else { l });
+    let any = any.collect::<Vec<_>>().join("\n");
+    assert_error(&format!("{any}\nremote-ike-port = 1500\n"), &["`remote-ike-port`", "any"]);
 }
 
 // R70: the interface of the gateway is one of the ports.

@@ -81,6 +81,7 @@ fn reference_and_manual_are_complete() {
         sections::DATAPLANE_KEYS,
         sections::CONTROL_KEYS,
         tunnel::TUNNEL_KEYS,
+        life::LIFE_KEYS,
         selectors::SELECTOR_KEYS,
         child::CHILD_KEYS,
         super::super::nat::NAT_KEYS,

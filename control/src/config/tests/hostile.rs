@@ -43,7 +43,7 @@ proptest! {
     /// Values of the right key and a wrong kind.
     #[test]
     fn any_value_under_any_key(
-        section in 0usize..4,
+        section in 0usize..5,
         key in any::<prop::sample::Index>(),
         value in prop_oneof![
             Just("\"\"".to_owned()), Just("[]".to_owned()), Just("{}".to_owned()), Just("[[[]]]".to_owned()),
@@ -58,6 +58,7 @@ proptest! {
             ("[dataplane]", sections::DATAPLANE_KEYS),
             ("[control]", sections::CONTROL_KEYS),
             ("[[tunnel]]", tunnel::TUNNEL_KEYS),
+            ("[[tunnel]]", life::LIFE_KEYS),
         ][section];
         let _ = parse(&format!("{head}\n{} = {value}\n", keys[key.index(keys.len())]));
     }

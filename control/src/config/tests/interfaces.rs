@@ -62,6 +62,22 @@ fn what_cannot_be_is_refused_with_its_cure() {
     assert_error(&twice, &["that of line", "another name"]);
 }
 
+// R63, R73: tunnels of one local gateway may each be a link, with a device of its own; what the configuration says of a
+// device must be of one that is there.
+#[test]
+fn links_of_one_gateway_have_a_device_each() {
+    let second = "[[tunnel]]\nname = \"b\"\nlocal = \"198.18.0.1\"\nremote = \"198.18.0.3\"\ninterface = { name = \"u\" }\n";
+    let both = format!("{}\n{second}", routed("interface = { name = \"t\" }"));
+    let config = good(&both);
+    let names: Vec<_> =
+        config.tunnels.iter().filter_map(|t| t.interface.as_ref()).map(|i| i.name.as_str()).collect();
+    assert_eq!(names, ["t", "u"]);
+    assert_eq!(config.tunnels[0].local, config.tunnels[1].local);
+    // Another tunnel's device is no name for a port, a VRF or a way to the peer.
+    assert_error(&format!("{both}local-interface = \"t\"\n"), &["`local-interface`", "\"t\"", "wan0"]);
+    assert_error(&format!("{both}vrf = \"blue\"\n"), &["blue"]);
+}
+
 /// A reload says what changed, and that alone.
 #[test]
 fn a_change_of_the_device_is_said() {

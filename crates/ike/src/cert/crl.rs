@@ -58,21 +58,7 @@ impl Crl {
 
     /// The lists of a PEM file, or the one of a DER file.
     pub fn read_all(bytes: &[u8]) -> Result<Vec<Self>, CertError> {
-        if bytes.first() == Some(&0x30) {
-            return Ok(vec![Self::from_der(bytes)?]);
-        }
-        let text =
-            core::str::from_utf8(bytes).map_err(|_| CertError::Malformed("it is neither PEM nor DER"))?;
-        let blocks = text
-            .split_inclusive("-----END X509 CRL-----")
-            .filter_map(|part| part.find("-----BEGIN X509 CRL-----").and_then(|at| part.get(at..)));
-        let one = |block: &str| {
-            let (_, der) = der::pem::decode_vec(block.as_bytes())
-                .map_err(|_| CertError::Malformed("its PEM is broken"))?;
-            Self::from_der(&der)
-        };
-        let all = blocks.map(one).collect::<Result<Vec<_>, _>>()?;
-        if all.is_empty() { Err(CertError::Malformed("the file holds no CRL")) } else { Ok(all) }
+        super::read_all(bytes, "X509 CRL", "the file holds no CRL", Self::from_der)
     }
 
     /// Whether `certificate`, which `issuer` issued, is revoked. `Err`: the list cannot say; why not.

@@ -27,6 +27,8 @@ pub struct Exchanges {
     pub resumption: bool,
     /// How often a request is sent again before its peer is given up; `None`: as often as the timers say.
     pub retransmissions: Option<u32>,
+    /// UDP port of IKE at the peer's gateways, if it is not ours (R174).
+    pub remote_port: Option<u16>,
     /// A peer that begins is sent there, if it knows redirects (RFC 5685).
     pub redirect_to: Option<RedirectTo>,
     /// With [`Self::mobike`]: all addresses of ours that the peer may reach us at (RFC 4555 §3.4).

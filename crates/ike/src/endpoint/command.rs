@@ -309,6 +309,7 @@ fn needs_new_sa(a: &Connection, b: &Connection) -> bool {
         || a.proposals != b.proposals
         || a.fragment_size.is_some() != b.fragment_size.is_some()
         || (&a.exchanges.addresses, a.exchanges.realm) != (&b.exchanges.addresses, b.exchanges.realm)
+        || a.exchanges.remote_port != b.exchanges.remote_port
 }
 
 /// Who has proven itself by `a` may stay with `b`: more users, and how they are asked, disturb nobody.

@@ -63,9 +63,10 @@ impl Endpoint {
             self.dirty.insert(id);
             return self.shared.event(Event::Failed { connection: id, why, retry });
         }
+        let port = connection.exchanges.remote_port.unwrap_or(self.shared.config.ike_port);
         let path = Path {
             local: connection.local,
-            remote: SocketAddr::new(remote, self.shared.config.ike_port),
+            remote: SocketAddr::new(remote, port),
             natt: false,
             nat_local: false,
             nat_remote: false,

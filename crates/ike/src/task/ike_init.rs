@@ -22,11 +22,14 @@ use crate::ike_sa::{Core, IkeSa, Path, State, Via, Window};
 use crate::message::{self, View};
 use crate::negotiate::algorithm;
 use crate::negotiate::proposal::{self, group_by_number};
-use crate::payload::{self, Notify, Payload, notify};
+use crate::payload::{Notify, Payload, notify};
 use crate::snapshot::Role;
 use crate::ticket::Resumed;
 use core::net::IpAddr;
-use extensions::{find_nat, fragmentation_supported, intermediate_supported, is_new_cookie, knows_fragments};
+use extensions::{
+    childless, first_answer, found, fragmentation_supported, intermediate_supported, is_new_cookie,
+    knows_fragments,
+};
 use half_open::{exchange, half_open};
 use std::sync::Arc;
 
@@ -119,13 +122,7 @@ impl InitSent {
         bytes: &[u8],
         via: Via,
     ) -> State {
-        let body = bytes.get(header::LEN..).unwrap_or_default();
-        let Ok(payloads) = payload::parse_chain(header.next_payload, body) else {
-            // Anybody can have sent it: the true answer may still come.
-            cx.count(Counter::Malformed);
-            return State::InitSent(self);
-        };
-        core.trace_message(cx, "in", header, &payloads);
+        let Some(payloads) = first_answer(core, cx, header, bytes) else { return State::InitSent(self) };
         let view = View(&payloads);
         if !view.has_sa() {
             return self.on_notify(core, cx, view);
@@ -236,13 +233,10 @@ impl InitSent {
             return Err(Error::Peer(Misbehaved::BadAnswer("key exchange of another group")));
         }
         let shared = self.ke.shared(public).map_err(|_| Error::Peer(Misbehaved::BadPublicValue))?;
-        core.peer_spi = header.responder_spi;
+        found(core, cx, header, (&self.nonce, nr), (view, via));
         let (initiator_spi, responder_spi) = core.spis();
         let seed = keys::seed(chosen.ours.prf, &self.nonce, nr, &shared);
         let from = Ingredients { ni: &self.nonce, nr, initiator_spi, responder_spi };
-        core.lowest_nonce = lowest(&self.nonce, nr).to_vec();
-        core.fragmentation = knows_fragments(core, view);
-        find_nat(core, cx, view, via);
         let keys = keys::ike_keys(&chosen.ours, &seed, from);
         cx.log_keys(core.spis(), &chosen.ours, &keys);
         core.trace(cx, || format!("chosen: {}", proposal::describe_ike(&chosen.ours)));
@@ -272,8 +266,7 @@ impl InitSent {
             nr: nr.to_vec(),
             int_auth: Vec::new(),
             hashes: auth::Hashes::of(view),
-            childless: core.connection.exchanges.childless
-                && view.notify(notify::CHILDLESS_IKEV2_SUPPORTED).is_some(),
+            childless: childless(core, view),
             ppk,
             ppk_used: false,
             redirects: redirect::Can::default(),

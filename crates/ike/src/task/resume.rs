@@ -15,10 +15,10 @@ use crate::crypto::prf;
 use crate::endpoint::{Cx, SILENT};
 use crate::error::{Error, Malformed};
 use crate::event::IkeSaId;
-use crate::header::{self, Exchange, Header};
+use crate::header::{Exchange, Header};
 use crate::ike_sa::{Core, Established, IkeSa, Path, State, Via, Window};
 use crate::message::{self, View};
-use crate::payload::{self, Id, Notify, Payload, notify};
+use crate::payload::{Id, Notify, Payload, notify};
 use crate::record::fingerprint;
 use crate::snapshot::Role;
 use crate::ticket::{Held, Refusal, Resumed, is_on};
@@ -77,13 +77,9 @@ impl ResumeSent {
         bytes: &[u8],
         via: Via,
     ) -> State {
-        let body = bytes.get(header::LEN..).unwrap_or_default();
-        let Ok(payloads) = payload::parse_chain(header.next_payload, body) else {
-            // Anybody can have sent it: the true answer may still come.
-            cx.count(Counter::Malformed);
+        let Some(payloads) = extensions::first_answer(core, cx, header, bytes) else {
             return State::ResumeSent(self);
         };
-        core.trace_message(cx, "in", header, &payloads);
         let view = View(&payloads);
         if let Some(cookie) = view.notify(notify::COOKIE) {
             if !extensions::is_new_cookie(cx, self.cookie.as_ref(), cookie) {
@@ -126,14 +122,10 @@ impl ResumeSent {
         let Some(proposal) = core.connection.proposals.get(usize::from(session.proposal)).copied() else {
             return fall_back(core, cx, "our proposals are others by now");
         };
-        core.peer_spi = header.responder_spi;
-        core.lowest_nonce = super::lowest(&self.nonce, nr).to_vec();
-        core.fragmentation = extensions::knows_fragments(core, view);
-        extensions::find_nat(core, cx, view, via);
+        extensions::found(core, cx, header, (&self.nonce, nr), (view, via));
         let keys = resumed_keys(core, cx, &proposal, &session.d, (&self.nonce, nr));
         core.window.answered();
-        let childless =
-            core.connection.exchanges.childless && view.notify(notify::CHILDLESS_IKEV2_SUPPORTED).is_some();
+        let childless = extensions::childless(core, view);
         let init = Init {
             keys,
             proposal,
