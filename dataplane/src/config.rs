@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, ensure};
 use ravelin_ring::layout::{MAX_PORTS, MAX_WORKERS};
-use ravelin_ring::setup::Setup;
+use ravelin_ring::setup::{PortSetup, Setup};
 use std::collections::BTreeSet;
 
 /// Frames a worker needs to have two batches on their way and something lent to each port.
@@ -58,7 +58,9 @@ pub(crate) fn difference(old: &Setup, new: &Setup) -> Option<String> {
             what.push(name);
         }
     };
-    note(old.ports == new.ports, "ports");
+    let alike = |(a, b): (&PortSetup, &PortSetup)| a.is_like(b);
+    let same = old.ports.len() == new.ports.len() && old.ports.iter().zip(&new.ports).all(alike);
+    note(same, "ports");
     note(old.cores == new.cores, "cores");
     note(old.frames == new.frames, "frames");
     note(old.frame_size == new.frame_size, "frame-size");
@@ -79,13 +81,14 @@ pub(crate) fn difference(old: &Setup, new: &Setup) -> Option<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use ravelin_ring::setup::{Attach, PortSetup};
+    use ravelin_ring::setup::Attach;
 
     pub(crate) fn lawful() -> Setup {
         let port = |name: &str| PortSetup {
             name: name.into(),
             attach: Attach::Auto,
             reverse_path: Default::default(),
+            vpn_only: false,
         };
         Setup {
             ports: vec![port("wan0"), port("lan0")],
@@ -130,6 +133,8 @@ pub(crate) mod tests {
     #[test]
     fn differences_are_named() {
         let mut other = lawful();
+        assert_eq!(difference(&lawful(), &other), None);
+        other.ports[0].vpn_only = true; // a reload changes it
         assert_eq!(difference(&lawful(), &other), None);
         other.frames = 1;
         other.tun = "x".into();

@@ -10,6 +10,7 @@ use crate::hygiene;
 use crate::runner::Line;
 use anyhow::Context as _;
 use ravelin_dataplane::{Batch, Handed, Now, Origin, Subject, Worker};
+use ravelin_ring::counters::XdpCounter;
 use ravelin_ring::inspect::{self, Answer, Explained, Inspection, Question, Step, Verdict, Xdp};
 use ravelin_ring::msg::{PortId, WorkerId};
 use ravelin_wire::classify::Steer;
@@ -69,7 +70,7 @@ impl Ask {
         let subject = Subject { origin: Origin::Port(port), bytes };
         let step = match steer {
             Steer::ToWorker(_) => Some(worker.explain(batch, pool, now, &subject)?),
-            Steer::Pass | Steer::DropUnparsable => None,
+            Steer::Pass | Steer::DropUnparsable | Steer::DropNotAdmitted => None,
         };
         Some(Told { xdp: Some(steer), step })
     }
@@ -161,8 +162,13 @@ impl Desk {
             let told = self.ask(worker, &subject, port, handed.take())?;
             if let Some(steer) = told.xdp {
                 xdp = Some(steered(steer));
-                if steer == Steer::DropUnparsable {
-                    verdict = Verdict::Drop { reason: "unparsable".to_owned() };
+                let dropped = match steer {
+                    Steer::DropUnparsable => Some(XdpCounter::Unparsable),
+                    Steer::DropNotAdmitted => Some(XdpCounter::NotAdmitted),
+                    Steer::Pass | Steer::ToWorker(_) => None,
+                };
+                if let Some(why) = dropped {
+                    verdict = Verdict::Drop { reason: why.name().to_owned() };
                 }
             }
             let Some((step, onward)) = told.step else { break };
@@ -195,5 +201,6 @@ fn steered(steer: Steer) -> Xdp {
         Steer::Pass => Xdp::Pass,
         Steer::ToWorker(class) => Xdp::ToWorker { class: format!("{class:?}").to_lowercase() },
         Steer::DropUnparsable => Xdp::DropUnparsable,
+        Steer::DropNotAdmitted => Xdp::DropNotAdmitted,
     }
 }

@@ -42,6 +42,7 @@ pub use packet::{Door, Origin, Packet};
 pub use probe::{Point, Probe, View};
 pub use share::Helpers;
 pub use stats::Stats;
+pub use tables::admission::Admission;
 pub use tables::{TableStore, Tables};
 pub use tap::{Filter, Records, Tap};
 pub use verdict::Verdict;

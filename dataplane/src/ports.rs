@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use ravelin_dataplane::port_ranges;
-use ravelin_ebpf::{AttachMode, PortConfig, Steering};
+use ravelin_ebpf::{Admission, AttachMode, PortConfig, Steering};
 use ravelin_ring::counters::SocketCounter;
 use ravelin_ring::msg::PortId;
 use ravelin_ring::setup::{Attach, PortSetup, Setup};
@@ -37,6 +37,15 @@ pub(crate) struct Steered {
     pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
     /// GRE to a gateway address.
     pub(crate) gre: bool,
+    /// Ports that admit the VPN alone.
+    pub(crate) closed: BTreeMap<PortId, Closed>,
+}
+
+/// What a port that admits the VPN alone admits besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) from: Vec<Prefix>,
+    pub(crate) ike_ports: [u16; 2],
 }
 
 /// By what prefixes ports of one VRF steer.
@@ -131,7 +140,9 @@ impl Port {
             Attach::Native => AttachMode::Native,
             Attach::Generic => AttachMode::Generic,
         };
-        let config = PortConfig { ifindex, name: name.clone(), mode };
+        // Before the first tables the set-up has to say: nothing comes by before.
+        let vpn_only = steered.map_or(self.setup.vpn_only, |steered| steered.closed.contains_key(&self.id));
+        let config = PortConfig { ifindex, name: name.clone(), mode, vpn_only };
         let mut steering = Steering::load_and_attach(&config, &common.pin_dir)
             .with_context(|| format!("port {name}: cannot attach the XDP program"))?;
         self.report.attach = steering.attached_mode().to_string();
@@ -226,6 +237,10 @@ fn apply(steering: &mut Steering, steered: &Steered, port: PortId) -> anyhow::Re
     let Zone { protected, exempt } = steered.zone(port);
     steering.set_protected_but(protected, exempt)?;
     steering.set_gre(steered.gre)?;
+    steering.set_admission(match steered.closed.get(&port) {
+        Some(closed) => Admission::Vpn { from: &closed.from, ike_ports: closed.ike_ports },
+        None => Admission::All,
+    })?;
     let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
     Ok(steering.set_translated(&steered.inside, &ports)?)
 }

@@ -5,6 +5,7 @@
 //! thread; a `Tables` is immutable and shared by all workers.
 
 mod addresses;
+pub(crate) mod admission;
 mod filters;
 mod nat;
 mod steer;
@@ -51,6 +52,7 @@ pub struct Tables {
     protected: Arc<[AddrRange]>,
     /// See [`TableStore::routed_ranges`].
     routed: Arc<(Vec<Prefix>, Vec<Prefix>)>,
+    admissions: Arc<admission::Admissions>,
 }
 
 /// A port as packets see it.
@@ -87,6 +89,7 @@ impl Tables {
             udp_encap_port: None,
             protected: Arc::default(),
             routed: Arc::default(),
+            admissions: Arc::default(),
         }
     }
 
@@ -144,6 +147,7 @@ pub struct TableStore {
     devices: interface::Store,
     gre: gre::Numbers,
     vrfs: vrf::Store,
+    admissions: admission::Gathered,
     udp_encap_port: Option<u16>,
     changed: Changed,
     last: Arc<Tables>,
@@ -189,6 +193,7 @@ impl TableStore {
             devices: interface::Store::default(),
             gre: gre::Numbers::default(),
             vrfs: vrf::Store::default(),
+            admissions: admission::Gathered::default(),
             udp_encap_port,
             changed: Changed::default(),
             last: Arc::new(Tables::empty()),
@@ -206,6 +211,7 @@ impl TableStore {
         self.filters.restore();
         self.devices.restore();
         self.vrfs.restore();
+        self.admissions.restore();
         self.changed.policies = false;
     }
 
@@ -271,6 +277,15 @@ impl TableStore {
             }
             TableCommand::SetNat(settings) => self.nat.set(settings),
             TableCommand::AddMss { tunnel, mss } => self.nat.bound(tunnel, mss)?,
+            TableCommand::ClearAdmissions => self.admissions.clear(),
+            TableCommand::AdmitVpn { port, ike_ports } => {
+                self.port(port)?;
+                self.admissions.close(port, ike_ports);
+            }
+            TableCommand::AdmitFrom { port, range } => {
+                self.port(port)?;
+                self.admissions.admit(port, range)?;
+            }
             TableCommand::ClearInterfaces => {
                 self.devices.clear();
                 self.vrfs.clear_members();
@@ -359,6 +374,7 @@ impl TableStore {
             locals_v6,
             udp_encap_port: self.udp_encap_port,
             protected: steer::shared(&self.last.protected, &self.protected),
+            admissions: self.admissions.compile(),
             routed: if changed.routes { Arc::new(self.routed_ranges()) } else { self.last.routed.clone() },
         };
         self.keep(changed.policies);

@@ -6,13 +6,13 @@
 //! Never: frees a snapshot that a worker may still use.
 
 use crate::devices::Devices;
-use crate::ports::{Port, Steered, Zone};
-use ravelin_dataplane::{NatSteering, TableStore, Tables};
-use ravelin_ring::msg::{Generation, Interface, TableCommand, TableEvent};
+use crate::ports::{Closed, Port, Steered, Zone};
+use ravelin_dataplane::{Admission, NatSteering, TableStore, Tables};
+use ravelin_ring::msg::{Generation, Interface, PortId, TableCommand, TableEvent};
 use ravelin_ring::setup::Setup;
 use ravelin_ring::{Consumer, Sender};
 use ravelin_wire::{AddrRange, MAX_PORT_RANGES, Prefix};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -173,6 +173,12 @@ impl Publisher {
             inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
             ports: own,
             gre: self.store.terminates_gre(),
+            closed: self
+                .store
+                .admissions()
+                .iter()
+                .map(|(port, admission)| (*port, admission.into()))
+                .collect(),
         })
     }
 
@@ -242,7 +248,28 @@ impl Steered {
             inside: unique([&self.inside[..], &new.inside].concat()),
             ports,
             gre: self.gre || new.gre,
+            closed: Closed::either(&self.closed, &new.closed),
         }
+    }
+}
+
+impl From<&Admission> for Closed {
+    fn from(admission: &Admission) -> Self {
+        let from = unique(admission.from.iter().flat_map(|r| prefixes(*r)).collect());
+        Self { from, ike_ports: admission.ike_ports }
+    }
+}
+
+impl Closed {
+    /// A port that either closes is closed; who either admits is admitted where both close it.
+    fn either(old: &BTreeMap<PortId, Self>, new: &BTreeMap<PortId, Self>) -> BTreeMap<PortId, Self> {
+        let mut all = old.clone();
+        for (port, closed) in new {
+            let entry = all.entry(*port).or_default();
+            entry.from = unique([&entry.from[..], &closed.from].concat());
+            entry.ike_ports = closed.ike_ports;
+        }
+        all
     }
 }
 
@@ -314,7 +341,7 @@ fn prefixes(range: AddrRange) -> Vec<Prefix> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use ravelin_ring::msg::{NextHop, PortId, Route};
+    use ravelin_ring::msg::{NextHop, Route};
 
     fn v4(bits: u32) -> IpAddr {
         Ipv4Addr::from_bits(bits).into()

@@ -10,6 +10,7 @@ fn counters_of_the_xdp_program_stand_in_the_order_of_their_names() {
         (Counted::Steered, XdpCounter::Steered),
         (Counted::NoWorker, XdpCounter::NoWorker),
         (Counted::Unparsable, XdpCounter::Unparsable),
+        (Counted::NotAdmitted, XdpCounter::NotAdmitted),
     ];
     assert_eq!(pairs.len(), XdpCounter::COUNT);
     assert_eq!(Counted::COUNT as usize, XdpCounter::COUNT);

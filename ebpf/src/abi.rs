@@ -1,7 +1,7 @@
 //! What the XDP program and user space agree on: names, sizes and values of the maps. The program includes this file.
 
 /// Rises when a map changes its meaning or layout. Pinned maps of another version are refused, not guessed at.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Function and section of the program.
 pub const PROGRAM: &str = "ravelin";
@@ -21,8 +21,11 @@ pub const EXEMPT: u32 = 0;
 pub const INSIDE_V4: &str = "INSIDE_V4";
 /// Addresses of the host that stand for others → ranges of ports, first and last in turns.
 pub const TRANSLATED_V4: &str = "TRANSLATED_V4";
-/// Datagrams in UDP whose first fragment was ESP: where the later ones go. The program's own memory, which user space never
-/// reads; the one that was not asked for the longest time gives way.
+/// Sources that a port which admits the VPN alone admits all the same, sets with longest-prefix match.
+pub const ADMITTED_V4: &str = "ADMITTED_V4";
+pub const ADMITTED_V6: &str = "ADMITTED_V6";
+/// Datagrams in UDP whose first fragment was ESP, or IKE where that counts: where the later ones go. The program's own memory,
+/// which user space never reads; the one that was not asked for the longest time gives way.
 pub const FRAGMENTS: &str = "FRAGMENTS";
 /// One [`Config`].
 pub const CONFIG: &str = "CONFIG";
@@ -38,6 +41,8 @@ pub const MAX_PROTECTED: u32 = 65536;
 
 /// Bound of the prefixes that are translated.
 pub const MAX_INSIDE: u32 = 4096;
+/// Bound of each set of sources that are admitted.
+pub const MAX_ADMITTED: u32 = 65536;
 /// Bound of the host's addresses that stand for others.
 pub const MAX_TRANSLATED: u32 = 64;
 
@@ -52,10 +57,10 @@ pub struct Config {
     pub version: u32,
     /// Destination port of UDP-encapsulated ESP besides 4500; 0: none.
     pub udp_port: u32,
-    /// 1: the two maps of translation are to be asked.
-    pub translates: u32,
-    /// 1: GRE to a gateway address is the worker's.
-    pub gre: u32,
+    /// `ravelin_wire::Features`: translation, GRE, a port that admits the VPN alone.
+    pub features: u32,
+    /// Ports of IKE besides 500 and 4500: the high half and the low one; 0: none.
+    pub ike_ports: u32,
 }
 
 /// Index into [`COUNTERS`]: the order of `ravelin_ring`'s `XdpCounter`, on which this crate may not depend; a test of
@@ -67,8 +72,9 @@ pub enum Counted {
     Steered = 1,
     NoWorker = 2,
     Unparsable = 3,
+    NotAdmitted = 4,
 }
 
 impl Counted {
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }

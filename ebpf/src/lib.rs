@@ -25,7 +25,7 @@ pub mod bench;
 pub use error::Error;
 pub use netlink::attached_program;
 pub use pin::release;
-pub use steering::{AttachMode, Attached, PortConfig, Steering, XdpCounts};
+pub use steering::{Admission, AttachMode, Attached, PortConfig, Steering, XdpCounts};
 
 /// The program's object, as built by `build.rs`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ravelin-xdp"));

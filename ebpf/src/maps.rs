@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::pin::PinDir;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, XskMap};
-use ravelin_wire::PortRanges;
+use ravelin_wire::{Features, PortRanges};
 use std::fmt;
 
 /// Refuses pinned maps of another layout before anything is changed.
@@ -25,7 +25,7 @@ pub(crate) fn check_version(name: &str, pins: &PinDir) -> Result<(), Error> {
 }
 
 /// Names of all maps; each is pinned under its own.
-pub(crate) const ALL: [&str; 10] = [
+pub(crate) const ALL: [&str; 12] = [
     abi::SOCKETS,
     abi::GATEWAYS_V4,
     abi::GATEWAYS_V6,
@@ -33,6 +33,8 @@ pub(crate) const ALL: [&str; 10] = [
     abi::PROTECTED_V6,
     abi::INSIDE_V4,
     abi::TRANSLATED_V4,
+    abi::ADMITTED_V4,
+    abi::ADMITTED_V6,
     abi::FRAGMENTS,
     abi::CONFIG,
     abi::COUNTERS,
@@ -46,6 +48,8 @@ pub(crate) struct Maps {
     pub(crate) protected_v6: LpmTrie<MapData, [u8; 16], u32>,
     pub(crate) inside_v4: LpmTrie<MapData, [u8; 4], u32>,
     pub(crate) translated_v4: HashMap<MapData, [u8; 4], PortRanges>,
+    pub(crate) admitted_v4: LpmTrie<MapData, [u8; 4], u32>,
+    pub(crate) admitted_v6: LpmTrie<MapData, [u8; 16], u32>,
     pub(crate) config: Array<MapData, Config>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
 }
@@ -70,15 +74,21 @@ impl Maps {
             protected_v6: typed(name, ebpf, abi::PROTECTED_V6)?,
             inside_v4: typed(name, ebpf, abi::INSIDE_V4)?,
             translated_v4: typed(name, ebpf, abi::TRANSLATED_V4)?,
+            admitted_v4: typed(name, ebpf, abi::ADMITTED_V4)?,
+            admitted_v6: typed(name, ebpf, abi::ADMITTED_V6)?,
             config: typed(name, ebpf, abi::CONFIG)?,
             counters: typed(name, ebpf, abi::COUNTERS)?,
         })
     }
 
-    /// Marks new maps with the layout's version; those of an earlier process have it, and keep their UDP port.
-    pub(crate) fn stamp(&mut self, name: &str) -> Result<(), Error> {
+    /// Marks new maps with the layout's version; those of an earlier process have it, and keep their UDP port. A port that
+    /// is to admit the VPN alone does so before the program is on it.
+    pub(crate) fn stamp(&mut self, name: &str, vpn_only: bool) -> Result<(), Error> {
         let mut config = self.config.get(&0, 0).map_err(Error::bpf(name, "read the configuration map"))?;
         config.version = abi::VERSION;
+        if vpn_only {
+            config.features |= Features::VPN_ONLY;
+        }
         self.config.set(0, config, 0).map_err(Error::bpf(name, "write the configuration map"))
     }
 }

@@ -8,7 +8,7 @@ use crate::pin::PinDir;
 use crate::program::Program;
 use crate::tables;
 use aya::maps::MapError;
-use ravelin_wire::{PortRanges, Prefix};
+use ravelin_wire::{Features, PortRanges, Prefix};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +22,18 @@ pub struct PortConfig {
     /// For messages and for the directory of its pins.
     pub name: String,
     pub mode: AttachMode,
+    /// It admits the VPN alone from the first frame on (R222). `false`: what the maps of an earlier process say holds until
+    /// [`Steering::set_admission`].
+    pub vpn_only: bool,
+}
+
+/// What a port lets in (R222).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Admission<'a> {
+    #[default]
+    All,
+    /// IPsec and IKE, what they need to live, and everything `from` there.
+    Vpn { from: &'a [Prefix], ike_ports: [u16; 2] },
 }
 
 /// How the operator wants the program attached.
@@ -51,12 +63,13 @@ pub struct XdpCounts {
     pub steered: u64,
     pub no_worker: u64,
     pub unparsable: u64,
+    pub not_admitted: u64,
 }
 
 impl XdpCounts {
     /// In the order of [`Counted`], which is that of the counters in shared memory.
     pub const fn in_order(self) -> [u64; Counted::COUNT as usize] {
-        [self.passed, self.steered, self.no_worker, self.unparsable]
+        [self.passed, self.steered, self.no_worker, self.unparsable, self.not_admitted]
     }
 }
 
@@ -96,7 +109,7 @@ impl Steering {
     fn start(port: &PortConfig, pins: &PinDir) -> Result<(Program, Maps, Attached), Error> {
         let mut program = Program::load(&port.name, pins)?;
         let mut maps = Maps::open(&port.name, &mut program.ebpf)?;
-        maps.stamp(&port.name)?;
+        maps.stamp(&port.name, port.vpn_only)?;
         let attached = match program.adopt(port, pins)? {
             Some(attached) => attached,
             None => program.attach(port, pins)?,
@@ -147,8 +160,7 @@ impl Steering {
     ) -> Result<(), Error> {
         tables::set_inside(&self.name, &mut self.maps.inside_v4, inside)?;
         tables::set_ports(&self.name, &mut self.maps.translated_v4, ports)?;
-        let translates = u32::from(!inside.is_empty() || !ports.is_empty());
-        self.configure(|config| config.translates = translates)
+        self.feature(Features::TRANSLATES, !inside.is_empty() || !ports.is_empty())
     }
 
     /// Destination port of UDP-encapsulated ESP besides 4500. Port 0 is none.
@@ -158,7 +170,27 @@ impl Steering {
 
     /// Whether GRE to a gateway address is the data plane's.
     pub fn set_gre(&mut self, ends_here: bool) -> Result<(), Error> {
-        self.configure(|config| config.gre = u32::from(ends_here))
+        self.feature(Features::GRE, ends_here)
+    }
+
+    /// What the port lets in from now on. Sources are admitted before the port closes, and are forgotten after it opened.
+    pub fn set_admission(&mut self, admission: Admission<'_>) -> Result<(), Error> {
+        let (vpn_only, from, [a, b]) = match admission {
+            Admission::All => (false, &[][..], [0, 0]),
+            Admission::Vpn { from, ike_ports } => (true, from, ike_ports),
+        };
+        if !vpn_only {
+            self.feature(Features::VPN_ONLY, false)?;
+        }
+        let Maps { admitted_v4, admitted_v6, .. } = &mut self.maps;
+        tables::set_admitted(&self.name, admitted_v4, admitted_v6, from)?;
+        let ike_ports = u32::from(a) << 16 | u32::from(b);
+        self.configure(|config| config.ike_ports = ike_ports)?;
+        self.feature(Features::VPN_ONLY, vpn_only)
+    }
+
+    fn feature(&mut self, bit: u32, on: bool) -> Result<(), Error> {
+        self.configure(|config| config.features = Features(config.features).with(bit, on).0)
     }
 
     fn configure(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
@@ -180,6 +212,7 @@ impl Steering {
             steered: sum(Counted::Steered)?,
             no_worker: sum(Counted::NoWorker)?,
             unparsable: sum(Counted::Unparsable)?,
+            not_admitted: sum(Counted::NotAdmitted)?,
         })
     }
 

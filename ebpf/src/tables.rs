@@ -124,6 +124,25 @@ pub(crate) fn set_inside(
     replace(table, v4, &prefixes.iter().filter_map(octets).collect())
 }
 
+/// Sources that are admitted where the VPN alone is.
+pub(crate) fn set_admitted(
+    port: &str,
+    v4: &mut LpmTrie<MapData, [u8; 4], u32>,
+    v6: &mut LpmTrie<MapData, [u8; 16], u32>,
+    prefixes: &[Prefix],
+) -> Result<(), Error> {
+    let table = Table { port, what: "prefixes in `admit-from`", max: abi::MAX_ADMITTED };
+    let (mut want4, mut want6) = (HashSet::new(), HashSet::new());
+    for p in prefixes {
+        match p.addr() {
+            IpAddr::V4(a) => want4.insert((u32::from(p.len()), a.octets(), abi::PROTECTED)),
+            IpAddr::V6(a) => want6.insert((u32::from(p.len()), a.octets(), abi::PROTECTED)),
+        };
+    }
+    replace(table, v4, &want4)?;
+    replace(table, v6, &want6)
+}
+
 /// Ports of the host's own addresses: an address that stays is never without.
 pub(crate) fn set_ports(
     port: &str,

@@ -9,9 +9,11 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use frames::{Random, corpus, generated};
 use ravelin_ebpf::abi::{self, Config, Counted};
-use ravelin_wire::{Class, FragmentKey, PortRanges, Prefix, Steer, SteerTables, Tables, classify};
+use ravelin_wire::{
+    Class, Features, First, FragmentKey, PortRanges, Prefix, Steer, SteerTables, Tables, classify,
+};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
@@ -30,11 +32,13 @@ struct Kernel {
     /// Unbound, which is enough for a redirect to succeed in a test run.
     socket: Option<OwnedFd>,
     /// What the program remembers of first fragments, as user space sees it.
-    first: RefCell<BTreeSet<FragmentKey>>,
+    first: RefCell<BTreeMap<FragmentKey, First>>,
+    /// The port admits the VPN alone.
+    closed: bool,
 }
 
 /// [`Tables`] with a memory for first fragments.
-struct Remembering<'a>(Tables<'a>, &'a RefCell<BTreeSet<FragmentKey>>);
+struct Remembering<'a>(Tables<'a>, &'a RefCell<BTreeMap<FragmentKey, First>>);
 
 impl SteerTables for Remembering<'_> {
     fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
@@ -52,11 +56,17 @@ impl SteerTables for Remembering<'_> {
     fn udp_encap_port(&self) -> Option<u16> {
         self.0.udp_encap_port()
     }
-    fn terminates_gre(&self) -> bool {
-        self.0.terminates_gre()
+    fn features(&self) -> Features {
+        self.0.features()
     }
-    fn translates(&self) -> bool {
-        self.0.translates()
+    fn is_admitted_v4(&self, addr: Ipv4Addr) -> bool {
+        self.0.is_admitted_v4(addr)
+    }
+    fn is_admitted_v6(&self, addr: Ipv6Addr) -> bool {
+        self.0.is_admitted_v6(addr)
+    }
+    fn is_ike_port(&self, port: u16) -> bool {
+        self.0.is_ike_port(port)
     }
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
         self.0.is_inside(addr)
@@ -64,16 +74,15 @@ impl SteerTables for Remembering<'_> {
     fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
         self.0.translated_ports(addr)
     }
-    fn note_first(&self, key: &FragmentKey, ours: bool) {
-        let mut set = self.1.borrow_mut();
-        if ours {
-            set.insert(*key);
-        } else {
-            set.remove(key);
-        }
+    fn note_first(&self, key: &FragmentKey, first: Option<First>) {
+        let mut map = self.1.borrow_mut();
+        match first {
+            Some(first) => map.insert(*key, first),
+            None => map.remove(key),
+        };
     }
-    fn follows_first(&self, key: &FragmentKey) -> bool {
-        self.1.borrow().contains(key)
+    fn first_of(&self, key: &FragmentKey) -> Option<First> {
+        self.1.borrow().get(key).copied()
     }
 }
 
@@ -97,6 +106,7 @@ impl Kernel {
             exempt: frames::exempt(),
             socket: None,
             first: RefCell::default(),
+            closed: false,
         };
         me.fill_tables();
         me
@@ -129,10 +139,32 @@ impl Kernel {
         for (addr, ports) in frames::translated() {
             translated.insert(addr.octets(), ports, 0).unwrap();
         }
+        self.configure(Features::TRANSLATES | Features::GRE);
+    }
+
+    fn configure(&self, features: u32) {
         let mut config: aya::maps::Array<_, Config> = self.map(abi::CONFIG);
+        let [a, b] = frames::IKE_PORTS.map(u32::from);
+        let udp_port = UDP_PORT.into();
         config
-            .set(0, Config { version: abi::VERSION, udp_port: UDP_PORT.into(), translates: 1, gre: 1 }, 0)
+            .set(0, Config { version: abi::VERSION, udp_port, features, ike_ports: a << 16 | b }, 0)
             .unwrap();
+    }
+
+    /// With a socket, on a port that admits the VPN alone, and what comes from [`frames::admitted`].
+    fn closed() -> Self {
+        let mut me = Self::steering();
+        me.closed = true;
+        let mut v4: LpmTrie<_, [u8; 4], u32> = me.map(abi::ADMITTED_V4);
+        let mut v6: LpmTrie<_, [u8; 16], u32> = me.map(abi::ADMITTED_V6);
+        for p in frames::admitted() {
+            match p.addr() {
+                IpAddr::V4(a) => v4.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap(),
+                IpAddr::V6(a) => v6.insert(&Key::new(p.len().into(), a.octets()), 1, 0).unwrap(),
+            }
+        }
+        me.configure(Features::TRANSLATES | Features::GRE | Features::VPN_ONLY);
+        me
     }
 
     /// A map of its own descriptor, so that several can be open.
@@ -168,6 +200,7 @@ impl Kernel {
     }
 
     fn user_space(&self, frame: &[u8]) -> Steer {
+        let admitted = frames::admitted();
         let tables = Tables {
             gateways: &self.gateways,
             protected: &self.protected,
@@ -176,6 +209,8 @@ impl Kernel {
             translated: &frames::translated(),
             exempt: &self.exempt,
             gre: true,
+            vpn_only: self.closed.then_some(&admitted),
+            ike_ports: frames::IKE_PORTS,
         };
         classify(frame, &Remembering(tables, &self.first))
     }
@@ -191,7 +226,7 @@ impl Kernel {
         let want = match steer {
             Steer::Pass => XDP_PASS,
             Steer::ToWorker(_) => XDP_REDIRECT,
-            Steer::DropUnparsable => XDP_DROP,
+            Steer::DropUnparsable | Steer::DropNotAdmitted => XDP_DROP,
         };
         assert_eq!(self.verdict(frame), want, "user space says {steer:?} of {frame:02x?}");
         steer
@@ -213,9 +248,9 @@ fn tally(seen: &mut BTreeMap<&'static str, usize>, steer: Steer) {
     *seen.entry(frames::name(steer)).or_default() += 1;
 }
 
-fn assert_all_seen(seen: &BTreeMap<&'static str, usize>, at_least: usize) {
-    for name in frames::NAMES {
-        let n = seen.get(name).copied().unwrap_or(0);
+fn assert_all_seen(seen: &BTreeMap<&'static str, usize>, at_least: usize, names: &[&str]) {
+    for name in names {
+        let n = seen.get(*name).copied().unwrap_or(0);
         assert!(n >= at_least, "only {n} frames were {name}: {seen:?}");
     }
 }
@@ -229,7 +264,7 @@ fn corpus_has_the_same_verdict_on_both_sides() {
         assert_eq!(kernel.user_space(&frame), want, "{what}");
         tally(&mut seen, kernel.agree(&frame));
     }
-    assert_all_seen(&seen, 1);
+    assert_all_seen(&seen, 1, &frames::NAMES);
 }
 
 #[test]
@@ -264,7 +299,7 @@ fn generated_frames_have_the_same_verdict() {
     for _ in 0..20_000 {
         tally(&mut seen, kernel.agree(&generated(&mut random)));
     }
-    assert_all_seen(&seen, 50);
+    assert_all_seen(&seen, 50, &frames::NAMES);
 }
 
 #[test]
@@ -276,6 +311,7 @@ fn without_a_socket_nothing_that_a_worker_should_get_passes() {
             Steer::Pass => (XDP_PASS, Counted::Passed),
             Steer::ToWorker(_) => (XDP_DROP, Counted::NoWorker),
             Steer::DropUnparsable => (XDP_DROP, Counted::Unparsable),
+            Steer::DropNotAdmitted => (XDP_DROP, Counted::NotAdmitted),
         };
         assert_eq!(kernel.verdict(&frame), action, "{what}");
         want[counter as usize] += 1;
@@ -295,4 +331,70 @@ fn steered_frames_are_counted_and_a_closed_socket_fails_closed() {
     kernel.socket = None; // the kernel clears the entry of a socket that closes
     assert_eq!(kernel.verdict(&esp), XDP_DROP);
     assert_eq!((kernel.counter(Counted::Steered), kernel.counter(Counted::NoWorker)), (1, 1));
+}
+
+// R222: what such a port admits, and what it does not, each counted once.
+#[test]
+fn a_port_for_the_vpn_alone_admits_what_the_corpus_says() {
+    let kernel = Kernel::closed();
+    let mut seen = BTreeMap::new();
+    let mut want = [0u64; Counted::COUNT as usize];
+    for (what, frame, steer) in frames::closed() {
+        assert_eq!(kernel.user_space(&frame), steer, "{what}");
+        tally(&mut seen, kernel.agree(&frame));
+        want[match steer {
+            Steer::Pass => Counted::Passed,
+            Steer::ToWorker(_) => Counted::Steered,
+            Steer::DropUnparsable => Counted::Unparsable,
+            Steer::DropNotAdmitted => Counted::NotAdmitted,
+        } as usize] += 1;
+    }
+    assert_all_seen(&seen, 1, &["pass", "not admitted", "esp", "ah", "ipsec fragment", "esp in udp", "gre"]);
+    for (n, counter) in
+        [Counted::Passed, Counted::Steered, Counted::NoWorker, Counted::Unparsable, Counted::NotAdmitted]
+            .into_iter()
+            .enumerate()
+    {
+        assert_eq!(kernel.counter(counter), want[n], "{counter:?}");
+    }
+}
+
+// R222: and nothing that is cut, changed or made up opens it: the open port's verdict decides what may pass at all.
+#[test]
+fn a_port_for_the_vpn_alone_agrees_and_never_admits_more_than_an_open_one() {
+    let (kernel, open) = (Kernel::closed(), Kernel::without_worker());
+    let judge = |frame: &[u8]| {
+        let (steer, without) = (kernel.agree(frame), open.user_space(frame));
+        match steer {
+            Steer::DropNotAdmitted => {}
+            // The fragments of IKE are remembered on the closed port only.
+            _ if steer == without => {}
+            _ if without == Steer::Pass
+                || matches!(without, Steer::ToWorker(Class::Protected | Class::Translated)) =>
+            {
+                assert!(matches!(steer, Steer::Pass | Steer::DropUnparsable), "{steer:?} of {frame:02x?}");
+            }
+            _ => panic!("{steer:?}, where an open port says {without:?}: {frame:02x?}"),
+        }
+        steer
+    };
+    for (_, frame, _) in frames::closed() {
+        (SHORTEST..frame.len()).for_each(|len| _ = judge(&frame[..len]));
+        for at in 0..frame.len().min(110) {
+            for change in [0x01, 0x10, 0x80, 0xff] {
+                let mut f = frame.clone();
+                f[at] ^= change;
+                judge(&f);
+            }
+        }
+    }
+    let (mut random, mut seen) = (Random::new(0x0222), BTreeMap::new());
+    for _ in 0..20_000 {
+        tally(&mut seen, judge(&generated(&mut random)));
+    }
+    assert_all_seen(
+        &seen,
+        50,
+        &["pass", "not admitted", "esp", "ah", "ipsec fragment", "esp in udp", "udp encapsulation"],
+    );
 }

@@ -8,7 +8,7 @@ mod lab;
 
 use lab::{Lab, PROTECTED, UNPROTECTED};
 use ravelin_ebpf::abi::{MAX_QUEUES, VERSION};
-use ravelin_ebpf::{AttachMode, Attached, Error, attached_program, release};
+use ravelin_ebpf::{Admission, AttachMode, Attached, Error, attached_program, release};
 
 #[test]
 fn a_killed_process_leaves_protected_traffic_dropped() {
@@ -166,4 +166,38 @@ fn an_unknown_device_is_named() {
     let e = lab.attach_to(0x7fff_fff0, "nosuch0").unwrap_err();
     assert!(matches!(e, Error::NoDevice { .. }), "{e:?}");
     assert!(e.to_string().contains("nosuch0"), "{e}");
+}
+
+// R222: nothing but the VPN from the first frame on, by whatever way the program is attached; who dies opens nothing.
+#[test]
+fn a_port_for_the_vpn_alone_is_closed_from_attaching_on_until_it_is_told_otherwise() {
+    let lab = Lab::new("wire-vpn");
+    assert!(lab.arrives(UNPROTECTED), "before");
+    let child = lab.spawn_attach(&["vpn-only"]);
+    assert!(!lab.arrives(UNPROTECTED), "attached, without any table");
+    child.kill();
+    assert!(!lab.arrives(UNPROTECTED), "dead");
+    let mut steering = lab.attach(AttachMode::Native).unwrap();
+    assert!(!lab.arrives(UNPROTECTED), "adopted by one that was told nothing yet");
+    let ike_ports = [500, 4500];
+    let elsewhere = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let arrived = lab.flood(UNPROTECTED, || {
+        for from in [&elsewhere[..], &[], &elsewhere[..1]] {
+            steering.set_admission(Admission::Vpn { from, ike_ports }).unwrap();
+        }
+    });
+    assert_eq!(arrived, 0, "while the list changes");
+    let everybody = ["0.0.0.0/0".parse().unwrap()];
+    steering.set_admission(Admission::Vpn { from: &everybody, ike_ports }).unwrap();
+    assert!(lab.arrives(UNPROTECTED), "from an admitted source");
+    steering.set_admission(Admission::Vpn { from: &[], ike_ports }).unwrap();
+    assert!(!lab.arrives(UNPROTECTED), "closed again");
+    assert!(steering.counters().unwrap().not_admitted > 0);
+    steering.set_admission(Admission::All).unwrap();
+    assert!(lab.arrives(UNPROTECTED), "opened");
+    steering.detach().unwrap();
+    let mut steering = lab.attach(AttachMode::Generic).unwrap();
+    steering.set_admission(Admission::Vpn { from: &[], ike_ports }).unwrap();
+    assert!(!lab.arrives(UNPROTECTED), "generic");
+    steering.detach().unwrap();
 }

@@ -157,6 +157,7 @@ fn setup(max_sas: u32, core: u16) -> Setup {
         name: name.to_owned(),
         attach: Attach::Native,
         reverse_path: Default::default(),
+        vpn_only: false,
     };
     Setup {
         ports: vec![port("lan0"), port("wan0")],

@@ -13,7 +13,8 @@ impl Sink {
     pub(super) fn attach(net: &Net, place: &str, device: &'static str) -> anyhow::Result<Self> {
         joined(net.inside(place, move || {
             let ifindex = nix::net::if_::if_nametoindex(device)?;
-            let port = PortConfig { ifindex, name: device.to_owned(), mode: AttachMode::Native };
+            let port =
+                PortConfig { ifindex, name: device.to_owned(), mode: AttachMode::Native, vpn_only: false };
             let mut steering = Steering::load_and_attach(&port, &pins())?;
             let all = "0.0.0.0/0".parse().map_err(|e| anyhow::anyhow!("{e}"))?;
             steering.set_protected(&[all])?;

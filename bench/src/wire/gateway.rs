@@ -131,6 +131,7 @@ fn setup(tunnels: u32, tuning: Tuning) -> Setup {
         name: name.to_owned(),
         attach: Attach::Native,
         reverse_path: Default::default(),
+        vpn_only: false,
     };
     Setup {
         ports: vec![port(LAN), port(WAN)],

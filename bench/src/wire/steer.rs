@@ -12,7 +12,7 @@ impl Steer {
     /// In the namespace of the calling thread.
     pub(super) fn everything(dev: &str) -> anyhow::Result<Self> {
         let ifindex = nix::net::if_::if_nametoindex(dev)?;
-        let port = PortConfig { ifindex, name: dev.to_owned(), mode: AttachMode::Native };
+        let port = PortConfig { ifindex, name: dev.to_owned(), mode: AttachMode::Native, vpn_only: false };
         let mut steering = Steering::load_and_attach(&port, &pins())?;
         let all = "0.0.0.0/0".parse().map_err(|e| anyhow::anyhow!("{e}"))?;
         steering.set_protected(&[all])?;

@@ -24,6 +24,7 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     super::gre::check(config, findings);
     super::manual::check(config, findings);
     super::vrf::check(config, findings);
+    super::admit::check(config, findings);
     peers(config, findings);
     identical_selectors(config, findings);
     covered_selectors(config, findings);

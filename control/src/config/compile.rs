@@ -29,6 +29,7 @@ impl Config {
                     name: port.name.to_string(),
                     attach: port.attach,
                     reverse_path: port.reverse_path,
+                    vpn_only: port.admission.is_some(),
                 })
                 .collect(),
             cores: plane.cores.clone(),

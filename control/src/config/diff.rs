@@ -9,6 +9,7 @@ use core::fmt;
 use ravelin_ike::config::{EspProposal, Start, When};
 use ravelin_ring::msg::{OuterDf, TunnelId};
 
+use super::admit;
 use super::auth::method_text;
 use super::check::text as selector_text;
 use super::child::{encapsulation_text, mode_text};
@@ -33,7 +34,7 @@ pub struct Difference {
     pub changed: Vec<TunnelChange>,
     /// The tunnels that are in both stand in another order: policies are published anew, no SA is touched.
     pub reordered: bool,
-    /// Tunnels of GRE and VRFs by their names; in force at once.
+    /// Tunnels of GRE and VRFs by their names, and what ports let in; in force at once.
     pub gre: Vec<FieldChange>,
     /// Rules by their place, and what bounds them; in force at once.
     pub nat: Vec<FieldChange>,
@@ -78,8 +79,8 @@ pub fn diff(old: &Config, new: &Config) -> Difference {
         changed: changed.collect(),
         reordered: common_order(old, new) != common_order(new, old),
         gre: fields(
-            &[gre_fields(old), vrf_fields(old)].concat(),
-            &[gre_fields(new), vrf_fields(new)].concat(),
+            &[gre_fields(old), vrf_fields(old), admit::fields(old)].concat(),
+            &[gre_fields(new), vrf_fields(new), admit::fields(new)].concat(),
         ),
         nat: fields(&nat_fields(old), &nat_fields(new)),
         default_policy: fields(&policy(&old.control), &policy(&new.control)).pop(),

@@ -25,6 +25,7 @@ mod request;
 mod interface;
 mod vrf;
 mod gre;
+mod admit;
 mod manual;
 mod tunnel;
 mod nat;
@@ -34,6 +35,7 @@ mod model;
 mod compile;
 mod diff;
 
+pub use admit::Admission;
 pub(crate) use auth::user_name;
 pub use check::text as selector_text;
 pub use child::mode_text;

@@ -15,6 +15,7 @@ use ravelin_wire::Selector;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use super::admit::Admission;
 use super::diagnostic::Diagnostic;
 use super::gre::Gre;
 use super::interface::TunnelInterface;
@@ -53,6 +54,8 @@ pub struct Port {
     pub reverse_path: ReversePath,
     /// Its name; `None`: the main one.
     pub vrf: Option<String>,
+    /// It lets in the VPN alone, and what this says; `None`: everything.
+    pub admission: Option<Admission>,
     pub line: u32,
 }
 

@@ -14,7 +14,7 @@ use super::value::{Bad, boolean, number16, number32, shown, text, word};
 
 pub(crate) const ROOT_KEYS: &[&str] =
     &["port", "dataplane", "control", "defaults", "vrf", "tunnel", "gre", "nat", "translation"];
-pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path", "vrf"];
+pub(crate) const PORT_KEYS: &[&str] = &["name", "attach", "reverse-path", "admit", "admit-from", "vrf"];
 pub(crate) const DATAPLANE_KEYS: &[&str] = &[
     "cores",
     "frames",
@@ -44,7 +44,8 @@ pub(crate) fn port(table: &Table<'_>, findings: &mut Findings) -> Option<Port> {
     });
     let name = table.required("name", "the name of a network device", "\"wan0\"", findings, device)?;
     let vrf = table.optional("vrf", findings, super::vrf::name);
-    Some(Port { name, attach, reverse_path, vrf, line: table.line })
+    let admission = super::admit::read(table, findings);
+    Some(Port { name, attach, reverse_path, vrf, admission, line: table.line })
 }
 
 pub(crate) fn device(value: &DeValue<'_>) -> Result<DeviceName, Bad> {

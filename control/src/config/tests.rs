@@ -66,3 +66,4 @@ mod difference;
 mod hostile;
 mod manual;
 mod nat;
+mod admit;

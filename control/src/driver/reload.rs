@@ -70,7 +70,9 @@ impl Driver {
         difference.add_secrets(&config, &others.iter().map(String::as_str).collect::<Vec<_>>());
         // What takes a restart stays as it is, and is said again at the next reload.
         let old = &self.core.config;
-        config.ports.clone_from(&old.ports);
+        let mut ports = old.ports.clone();
+        config.admit_as(&mut ports);
+        config.ports = ports;
         config.dataplane.clone_from(&old.dataplane);
         config.control.run_dir.clone_from(&old.control.run_dir);
         config.control.ike_port = old.control.ike_port;

@@ -25,6 +25,7 @@ pub(super) fn of_config(config: &Config, peers: &PeerSelectors, numbers: &Number
         out.extend(ranges.map(|part| TableCommand::InVrf { vrf: vrf.id(), part }));
     }
     out.extend(numbers.commands(config));
+    out.extend(config.admissions());
     out.push(TableCommand::ClearGatewayAddresses);
     out.extend(gateway.into_iter().map(TableCommand::AddGatewayAddress));
     out

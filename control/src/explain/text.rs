@@ -116,6 +116,7 @@ fn steered(xdp: &Xdp) -> String {
         Xdp::Pass => "left to the kernel: no gateway address, no protected range".to_owned(),
         Xdp::ToWorker { class } => format!("to the worker ({class})"),
         Xdp::DropUnparsable => "dropped: it cannot be read where a policy might cover it".to_owned(),
+        Xdp::DropNotAdmitted => "dropped: the port admits the VPN alone".to_owned(),
     }
 }
 
@@ -244,6 +245,9 @@ fn ending(verdict: &Verdict, ports: &[String]) -> String {
 fn cure(verdict: &Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Drop { reason } if reason == "unparsable" => Some("look at what sends such frames"),
+        Verdict::Drop { reason } if reason == "not_admitted" => {
+            Some("the port has admit = \"vpn\": name the sender in its `admit-from`, or remove `admit`")
+        }
         Verdict::Drop { reason } => counters::Drop::named(reason).map(counters::Drop::cure),
         Verdict::Held => Some(
             "it goes on when its tunnel is up, or its next hop answers: `ravelin show tunnels`, `ip neigh`",

@@ -7,6 +7,9 @@ use crate::api::{PortStatus, WorkerStatus};
 use ravelin_ring::counters::{Counter, SocketCounter, XdpCounter};
 use std::collections::BTreeMap;
 
+/// Of the XDP program.
+const DROPS: [XdpCounter; 3] = [XdpCounter::NoWorker, XdpCounter::Unparsable, XdpCounter::NotAdmitted];
+
 pub(super) fn ports(all: &[PortStatus]) -> String {
     if all.is_empty() {
         return nothing(What::Ports).to_owned();
@@ -36,12 +39,19 @@ pub(super) fn ports(all: &[PortStatus]) -> String {
             port.mac.clone(),
             count(XdpCounter::Passed).to_string(),
             count(XdpCounter::Steered).to_string(),
-            count(XdpCounter::NoWorker).saturating_add(count(XdpCounter::Unparsable)).to_string(),
+            DROPS.iter().fold(0, |sum, why| count(*why).saturating_add(sum)).to_string(),
             lost(port).iter().sum::<u64>().to_string(),
         ]
     });
     let mut text = draw(&columns, rows);
     for port in all {
+        let refused = of(&port.counters, XdpCounter::NotAdmitted.name());
+        if refused > 0 {
+            text.push_str(&format!(
+                "{}: dropped, since the port admits the VPN alone: {refused} (not_admitted)\n",
+                port.name
+            ));
+        }
         let [full, no_frame] = lost(port);
         if full + no_frame > 0 {
             text.push_str(&format!(

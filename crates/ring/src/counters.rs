@@ -266,6 +266,8 @@ named! {
         NoWorker = "no_worker",
         /// Frames dropped because they could not be parsed where a policy might cover them.
         Unparsable = "unparsable",
+        /// Frames dropped because the port admits the VPN alone, and they are nothing of it.
+        NotAdmitted = "not_admitted",
     }
 }
 

@@ -77,6 +77,7 @@ pub enum Xdp {
         class: String,
     },
     DropUnparsable,
+    DropNotAdmitted,
 }
 
 /// One worker's part. What the packet did not come to is not there.

@@ -363,6 +363,18 @@ pub enum TableCommand {
     /// Devices of route-based tunnels and of GRE. What routes lead into them is steered as protected ranges are.
     ClearInterfaces,
     AddInterface(Interface),
+    /// All ports let in everything.
+    ClearAdmissions,
+    /// This port lets in the VPN alone: IPsec, IKE (at these ports too), and what they need to live (R222).
+    AdmitVpn {
+        port: PortId,
+        ike_ports: [u16; 2],
+    },
+    /// And everything that comes from there.
+    AdmitFrom {
+        port: PortId,
+        range: AddrRange,
+    },
     Commit {
         generation: Generation,
     },

@@ -35,6 +35,17 @@ pub struct PortSetup {
     pub attach: Attach,
     #[serde(default)]
     pub reverse_path: ReversePath,
+    /// From the first frame on, until table commands say what the port admits (R222).
+    #[serde(default)]
+    pub vpn_only: bool,
+}
+
+impl PortSetup {
+    /// A running data plane takes the other one as its own: what differs comes by table commands.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let Self { name, attach, reverse_path, vpn_only: _ } = self;
+        (name, attach, reverse_path) == (&other.name, &other.attach, &other.reverse_path)
+    }
 }
 
 /// Where a clear packet's source has to be for it to go on (RFC 3704).

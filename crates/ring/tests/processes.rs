@@ -24,6 +24,7 @@ fn setup(workers: u16) -> Setup {
             name: "wan0".into(),
             attach: Attach::Auto,
             reverse_path: Default::default(),
+            vpn_only: false,
         }],
         cores: (0..workers).collect(),
         frames: 4096,

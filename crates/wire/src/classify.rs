@@ -20,6 +20,9 @@
 //!    them. But the first fragment of a datagram tells its port and SPI: when it is ESP, it goes to the worker, and the
 //!    later ones follow it, as long as it is remembered. (One that comes before the first passes, and is lost.)
 //!
+//! On a port that admits the VPN alone (R222) rule 2 holds, GRE excepted, and of the rest what `admit` says; fragments of IKE
+//! then follow their first one, as those of ESP in UDP do.
+//!
 //! Failing closed: a frame whose addresses cannot be read at the place where the kernel would read them is
 //! `DropUnparsable`: no complete IP header, an impossible version or header length (the worker's, where the addresses lie in a
 //! protected range), a third VLAN tag, a tag without what it tags. Nothing lawful is lost, since the kernel drops such IP
@@ -27,14 +30,18 @@
 //! gateway address, a chain of extension headers that cannot be walked is no IPsec as far as anybody can tell: rules 4
 //! to 6 apply, and the kernel, having no SA, cannot make clear text of it.
 
+mod admit;
 mod fragment;
+mod slices;
 
 use crate::ethernet::{self, Link};
 use crate::ipv6::Chain;
-use crate::{Bytes, Prefix, icmp, icmpv6, ipv4, ipv6, protocol, udp};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-pub use fragment::FragmentKey;
+use crate::{Bytes, icmp, icmpv6, ipv4, ipv6, protocol, udp};
+pub use admit::Features;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use fragment::wide;
+pub use fragment::{First, FragmentKey};
+pub use slices::Tables;
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +52,8 @@ pub enum Steer {
     ToWorker(Class),
     /// Might be covered by a policy, but cannot be read.
     DropUnparsable,
+    /// The port admits the VPN alone, and this is nothing of it.
+    DropNotAdmitted,
 }
 
 /// Why the data plane gets it.
@@ -85,12 +94,19 @@ pub trait SteerTables {
     fn is_protected_v6(&self, addr: Ipv6Addr) -> bool;
     /// The configured destination port of UDP-encapsulated ESP besides 4500.
     fn udp_encap_port(&self) -> Option<u16>;
-    /// Tunnels of GRE end here.
-    fn terminates_gre(&self) -> bool {
+    /// Which of the tables below are to be asked.
+    fn features(&self) -> Features {
+        Features::default()
+    }
+    /// On a port that admits the VPN alone: sources that it admits all the same.
+    fn is_admitted_v4(&self, _addr: Ipv4Addr) -> bool {
         false
     }
-    /// Anything is translated: without it the two below are not asked.
-    fn translates(&self) -> bool {
+    fn is_admitted_v6(&self, _addr: Ipv6Addr) -> bool {
+        false
+    }
+    /// A port that IKE was moved to.
+    fn is_ike_port(&self, _port: u16) -> bool {
         false
     }
     /// Sources that are translated.
@@ -101,70 +117,11 @@ pub trait SteerTables {
     fn translated_ports(&self, _addr: Ipv4Addr) -> Option<PortRanges> {
         None
     }
-    /// The first fragment of a datagram in UDP to a gateway address came by, and was ESP (`ours`) or not.
-    fn note_first(&self, _key: &FragmentKey, _ours: bool) {}
-    /// A later fragment belongs to one whose first was ESP, as far as is remembered.
-    fn follows_first(&self, _key: &FragmentKey) -> bool {
-        false
-    }
-}
-
-/// [`SteerTables`] as plain slices, for `explain` and as the oracle of tests.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Tables<'a> {
-    pub gateways: &'a [IpAddr],
-    pub protected: &'a [Prefix],
-    /// Inside of them, but not protected.
-    pub exempt: &'a [Prefix],
-    pub udp_port: Option<u16>,
-    pub inside: &'a [Prefix],
-    pub translated: &'a [(Ipv4Addr, PortRanges)],
-    pub gre: bool,
-}
-
-impl Tables<'_> {
-    /// The longest match decides.
-    fn covers(&self, addr: IpAddr) -> bool {
-        let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
-        longest(self.protected).is_some_and(|len| longest(self.exempt).is_none_or(|other| len >= other))
-    }
-}
-
-impl SteerTables for Tables<'_> {
-    fn is_gateway_v4(&self, addr: Ipv4Addr) -> bool {
-        self.gateways.contains(&IpAddr::V4(addr))
-    }
-
-    fn is_gateway_v6(&self, addr: Ipv6Addr) -> bool {
-        self.gateways.contains(&IpAddr::V6(addr))
-    }
-
-    fn is_protected_v4(&self, addr: Ipv4Addr) -> bool {
-        self.covers(addr.into())
-    }
-
-    fn is_protected_v6(&self, addr: Ipv6Addr) -> bool {
-        self.covers(addr.into())
-    }
-
-    fn udp_encap_port(&self) -> Option<u16> {
-        self.udp_port
-    }
-
-    fn terminates_gre(&self) -> bool {
-        self.gre
-    }
-
-    fn translates(&self) -> bool {
-        !self.inside.is_empty() || !self.translated.is_empty()
-    }
-
-    fn is_inside(&self, addr: Ipv4Addr) -> bool {
-        self.inside.iter().any(|p| p.contains(IpAddr::V4(addr)))
-    }
-
-    fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
-        self.translated.iter().find(|(a, _)| *a == addr).map(|(_, ports)| *ports)
+    /// The first fragment of a datagram in UDP to a gateway address came by; `None`: later ones need no memory of it.
+    fn note_first(&self, _key: &FragmentKey, _first: Option<First>) {}
+    /// What the first fragment of this one's datagram was, as far as is remembered.
+    fn first_of(&self, _key: &FragmentKey) -> Option<First> {
+        None
     }
 }
 
@@ -175,7 +132,8 @@ pub fn classify<B: Bytes + ?Sized, T: SteerTables>(frame: &B, tables: &T) -> Ste
     match link.ethertype {
         ethernet::IPV4 => classify_v4(frame, link.payload, tables),
         ethernet::IPV6 => classify_v6(frame, link.payload, tables),
-        _ => Steer::Pass,
+        ethernet::ARP => Steer::Pass,
+        _ => admit::link(frame, tables),
     }
 }
 
@@ -189,7 +147,7 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
     let header_len = usize::from(vihl & 0x0f) * 4;
     let (src, dst) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
     if vihl >> 4 != 4 || header_len < ipv4::HEADER {
-        return impossible(tables.is_protected_v4(dst) || tables.is_protected_v4(src));
+        return impossible(tables.is_protected_v4(dst) || tables.is_protected_v4(src), tables);
     }
     let gateway = tables.is_gateway_v4(dst);
     let upper = Upper {
@@ -207,16 +165,23 @@ fn classify_v4<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
             let id = u32::from(u16::from_be_bytes([i0, i1]));
             let key =
                 FragmentKey { src: wide([s0, s1, s2, s3]), dst: wide([d0, d1, d2, d3]), id, version: 4 };
-            if upper.is_ours(frame, tables, &key, u16::from_be_bytes([f0, f1]) & 0x1fff == 0) {
-                return Steer::ToWorker(Class::IpsecFragment);
+            if let Some(steer) = upper.part(frame, tables, &key, u16::from_be_bytes([f0, f1]) & 0x1fff == 0) {
+                return steer;
             }
         }
+    }
+    let features = tables.features();
+    if features.has(Features::VPN_ONLY) && !tables.is_admitted_v4(src) {
+        return admit::v4(frame, &upper, gateway.then_some(dst), tables);
+    }
+    if gateway && next == protocol::GRE && features.has(Features::GRE) {
+        return Steer::ToWorker(Class::Gre);
     }
     // 224.0.0.0/24 (RFC 5771 §4) and 255.255.255.255 never leave their link.
     if (d0 == 224 && d1 == 0 && d2 == 0) || (d0 & d1 & d2 & d3) == 255 {
         return Steer::Pass;
     }
-    if tables.translates() {
+    if features.has(Features::TRANSLATES) {
         if let Some(ports) = tables.translated_ports(dst) {
             if upper.is_translated(frame, &ports) {
                 return Steer::ToWorker(Class::Translated);
@@ -237,7 +202,7 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
     let [d0, d1, ..] = dst;
     let (src, dst) = (Ipv6Addr::from_octets(src), Ipv6Addr::from_octets(dst));
     if version >> 4 != 6 {
-        return impossible(tables.is_protected_v6(dst) || tables.is_protected_v6(src));
+        return impossible(tables.is_protected_v6(dst) || tables.is_protected_v6(src), tables);
     }
     let upper_at = at + ipv6::HEADER;
     if tables.is_gateway_v6(dst) {
@@ -253,16 +218,18 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
                 && upper.is_part_of_datagram()
             {
                 let key = FragmentKey { src: src.octets(), dst: dst.octets(), id: part.id, version: 6 };
-                if upper.is_ours(frame, tables, &key, part.offset == 0) {
-                    return Steer::ToWorker(Class::IpsecFragment);
+                if let Some(steer) = upper.part(frame, tables, &key, part.offset == 0) {
+                    return steer;
                 }
             }
+            let closed = is_closed_v6(tables, src);
+            if closed && admit::is_admitted_v6(frame, &upper, dst, tables) {
+                return Steer::Pass;
+            }
+            if !closed && protocol == protocol::GRE && tables.features().has(Features::GRE) {
+                return Steer::ToWorker(Class::Gre);
+            }
         }
-    }
-    // Interface-local and link-local multicast (RFC 4291 §2.7) never leave their link, whatever their flags, and neither
-    // does what is for a link-local address (§2.5.6).
-    if (d0 == 0xff && d1 & 0x0f <= 2) || (d0 == 0xfe && d1 & 0xc0 == 0x80) {
-        return Steer::Pass;
     }
     // A forwarded packet has a hop limit below 255, so what passes here can deceive nobody beyond this link.
     if next == protocol::ICMPV6
@@ -271,13 +238,32 @@ fn classify_v6<B: Bytes + ?Sized, T: SteerTables>(frame: &B, at: usize, tables: 
     {
         return Steer::Pass;
     }
+    if is_closed_v6(tables, src) {
+        let query = admit::is_listener_query(frame, upper_at, [next, hops], src);
+        return if query { Steer::Pass } else { Steer::DropNotAdmitted };
+    }
+    // Interface-local and link-local multicast (RFC 4291 §2.7) never leave their link, whatever their flags, and neither
+    // does what is for a link-local address (§2.5.6).
+    if (d0 == 0xff && d1 & 0x0f <= 2) || (d0 == 0xfe && d1 & 0xc0 == 0x80) {
+        return Steer::Pass;
+    }
     covered(tables.is_protected_v6(dst) || tables.is_protected_v6(src))
 }
 
 /// Of such a packet the worker says what is wrong with it, or has a tunnel that carries it as it is.
 #[inline(always)]
-const fn impossible(protected: bool) -> Steer {
-    if protected { Steer::ToWorker(Class::Protected) } else { Steer::DropUnparsable }
+fn impossible<T: SteerTables>(protected: bool, tables: &T) -> Steer {
+    if protected && !tables.features().has(Features::VPN_ONLY) {
+        Steer::ToWorker(Class::Protected)
+    } else {
+        Steer::DropUnparsable
+    }
+}
+
+/// The port admits the VPN alone, and nothing else from there.
+#[inline(always)]
+fn is_closed_v6<T: SteerTables>(tables: &T, src: Ipv6Addr) -> bool {
+    tables.features().has(Features::VPN_ONLY) && !tables.is_admitted_v6(src)
 }
 
 #[inline(always)]
@@ -306,7 +292,6 @@ impl Upper {
                 None => Class::EspRunt,
             })),
             (protocol::UDP, false) => self.datagram(frame, tables),
-            (protocol::GRE, _) if tables.terminates_gre() => Some(Steer::ToWorker(Class::Gre)),
             _ => None,
         }
     }

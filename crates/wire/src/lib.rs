@@ -25,7 +25,8 @@ mod spi;
 
 pub use bytes::{Bytes, Malformed};
 pub use classify::{
-    Class, FragmentKey, MAX_PORT_RANGES, NO_PORTS, PortRanges, Steer, SteerTables, Tables, classify,
+    Class, Features, First, FragmentKey, MAX_PORT_RANGES, NO_PORTS, PortRanges, Steer, SteerTables, Tables,
+    classify,
 };
 pub use ethernet::MacAddr;
 pub use selector::{AddrRange, EmptyRange, PortRange, Prefix, PrefixError, Prefixes, Protocol, Selector};

@@ -3,12 +3,13 @@
 //!
 //! Decides: nothing of its own. Never: asked for a packet on its way.
 
+use super::admission::{Admission, Admissions};
 use super::hosts::Routed;
 use super::{TableStore, Tables};
 use crate::nat::steer::port_ranges;
 use ravelin_ring::msg::{Interface, PortId};
 use ravelin_wire::classify::{Steer, SteerTables, classify};
-use ravelin_wire::{AddrRange, PortRanges, Prefix};
+use ravelin_wire::{AddrRange, Features, PortRanges, Prefix};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -28,6 +29,11 @@ impl TableStore {
         (self.devices.list(), self.devices.kept())
     }
 
+    /// For the XDP program: ports that admit the VPN alone.
+    pub fn admissions(&self) -> &Admissions {
+        self.admissions.all()
+    }
+
     /// For the XDP program: what is steered beside ESP.
     pub fn protected_ranges(&self) -> &[AddrRange] {
         &self.protected
@@ -38,9 +44,10 @@ impl Tables {
     pub(crate) fn steer(&self, port: PortId, frame: &[u8]) -> Steer {
         let tables = self;
         let at = match self.vrfs.steered_at(port) {
-            Some((protected, routed)) => Program { tables, protected, outside: &[], routed },
+            Some((protected, routed)) => Program { tables, port, protected, outside: &[], routed },
             None => Program {
                 tables,
+                port,
                 protected: &self.protected,
                 outside: &self.translated.outside,
                 routed: &self.routed,
@@ -53,6 +60,7 @@ impl Tables {
 /// What the program of one port knows: policies and routes are those of the port's VRF.
 struct Program<'t> {
     tables: &'t Tables,
+    port: PortId,
     protected: &'t [AddrRange],
     /// Addresses that stand for others.
     outside: &'t [AddrRange],
@@ -61,6 +69,15 @@ struct Program<'t> {
 }
 
 impl Program<'_> {
+    /// The VPN alone, and what else.
+    fn admission(&self) -> Option<&Admission> {
+        self.tables.admissions.get(&self.port)
+    }
+
+    fn admits(&self, addr: IpAddr) -> bool {
+        self.admission().is_some_and(|admission| admission.from.iter().any(|range| range.contains(addr)))
+    }
+
     fn protects(&self, addr: IpAddr) -> bool {
         let (steered, exempt) = self.routed;
         let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
@@ -90,13 +107,24 @@ impl SteerTables for Program<'_> {
         self.tables.udp_encap_port
     }
 
-    fn terminates_gre(&self) -> bool {
-        !self.tables.gre.is_empty()
+    fn features(&self) -> Features {
+        let translated = &self.tables.translated;
+        Features::default()
+            .with(Features::TRANSLATES, !translated.inside.is_empty() || !translated.own.is_empty())
+            .with(Features::GRE, !self.tables.gre.is_empty())
+            .with(Features::VPN_ONLY, self.admission().is_some())
     }
 
-    fn translates(&self) -> bool {
-        let translated = &self.tables.translated;
-        !translated.inside.is_empty() || !translated.own.is_empty()
+    fn is_admitted_v4(&self, addr: Ipv4Addr) -> bool {
+        self.admits(addr.into())
+    }
+
+    fn is_admitted_v6(&self, addr: Ipv6Addr) -> bool {
+        self.admits(addr.into())
+    }
+
+    fn is_ike_port(&self, port: u16) -> bool {
+        self.admission().is_some_and(|admission| admission.ike_ports.contains(&port))
     }
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {

@@ -83,6 +83,7 @@ impl Lab {
             name: (*name).into(),
             attach: Attach::Auto,
             reverse_path: Default::default(),
+            vpn_only: false,
         };
         Setup {
             ports: ports.iter().map(port).collect(),

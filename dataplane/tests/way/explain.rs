@@ -559,6 +559,18 @@ fn xdp_is_asked_too() {
     assert_eq!(a.worker.steer(INSIDE, &ether(&ip(HOST_A, HOST_B, 60))), Steer::ToWorker(Steered::Protected));
     assert_eq!(a.worker.steer(INSIDE, &ether(&ip(HOST_A, INTERNET, 60))), Steer::Pass);
     assert_eq!(a.worker.steer(INSIDE, &[0; 20]), Steer::Pass, "not IP");
+    // R222: the port that admits the VPN alone, and not the other one; who is admitted all the same.
+    a.set(TableCommand::AdmitVpn { port: INSIDE, ike_ports: [500, 4500] });
+    a.commit();
+    let frame = ether(&ip(HOST_A, INTERNET, 60));
+    assert_eq!(a.worker.steer(INSIDE, &frame), Steer::DropNotAdmitted);
+    assert_eq!(a.worker.steer(WAN, &frame), Steer::Pass);
+    a.set(TableCommand::AdmitFrom { port: INSIDE, range: selector("10.1.0.0/24", "10.2.0.0/24").local });
+    a.commit();
+    assert_eq!(a.worker.steer(INSIDE, &frame), Steer::Pass);
+    a.set(TableCommand::ClearAdmissions);
+    a.commit();
+    assert_eq!(a.worker.steer(INSIDE, &ether(&ip(INTERNET, HOST_A, 60))), Steer::Pass);
     let bare = ip(HOST_A, HOST_B, 60);
     assert_eq!(a.worker.dressed(WAN, &bare)[..6], mac(2));
 }

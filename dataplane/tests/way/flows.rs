@@ -260,7 +260,7 @@ fn change(gate: &mut Gate, step: &Step, pair: &Pair) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
-    // R222: right after every change of policies, SAs, routes or neighbours.
+    // Right after every change of policies, SAs, routes or neighbours.
     #[test]
     fn a_known_flow_is_treated_as_an_unknown_one(steps in proptest::collection::vec(any_step(), 4..40)) {
         let mut three = Three::new();
@@ -485,7 +485,7 @@ fn translating() -> (Three, (bool, bool)) {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    // R54, R149, R150, R222: the same of flows that are translated: right after every change of rules, policies, SAs and
+    // R54, R149, R150: the same of flows that are translated: right after every change of rules, policies, SAs and
     // neighbours, and as their sessions end.
     #[test]
     fn a_known_translation_is_treated_as_an_unknown_one(steps in proptest::collection::vec(any_nat(), 4..40)) {

@@ -17,7 +17,7 @@ use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, XskMap};
 use aya_ebpf::programs::XdpContext;
 use core::net::{Ipv4Addr, Ipv6Addr};
-use ravelin_wire::{Bytes, FragmentKey, PortRanges, Steer, SteerTables, classify};
+use ravelin_wire::{Bytes, Features, First, FragmentKey, PortRanges, Steer, SteerTables, classify};
 
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 
@@ -37,6 +37,10 @@ static INSIDE_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(abi::MAX_INS
 static TRANSLATED_V4: HashMap<[u8; 4], PortRanges> =
     HashMap::with_max_entries(abi::MAX_TRANSLATED, NO_PREALLOC);
 #[map]
+static ADMITTED_V4: LpmTrie<[u8; 4], u32> = LpmTrie::with_max_entries(abi::MAX_ADMITTED, 0);
+#[map]
+static ADMITTED_V6: LpmTrie<[u8; 16], u32> = LpmTrie::with_max_entries(abi::MAX_ADMITTED, 0);
+#[map]
 static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::with_max_entries(abi::MAX_FRAGMENTS, 0);
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
@@ -48,6 +52,7 @@ pub fn ravelin(ctx: XdpContext) -> u32 {
     match classify(&Frame { start: ctx.data(), end: ctx.data_end() }, &Maps) {
         Steer::Pass => counted(Counted::Passed, XDP_PASS),
         Steer::DropUnparsable => counted(Counted::Unparsable, XDP_DROP),
+        Steer::DropNotAdmitted => counted(Counted::NotAdmitted, XDP_DROP),
         Steer::ToWorker(_) => to_worker(ctx.rx_queue_index()),
     }
 }
@@ -129,13 +134,24 @@ impl SteerTables for Maps {
     }
 
     #[inline(always)]
-    fn terminates_gre(&self) -> bool {
-        CONFIG.get(0).is_some_and(|config| config.gre != 0)
+    fn features(&self) -> Features {
+        CONFIG.get(0).map_or(Features(0), |config| Features(config.features))
     }
 
     #[inline(always)]
-    fn translates(&self) -> bool {
-        CONFIG.get(0).is_some_and(|config| config.translates != 0)
+    fn is_admitted_v4(&self, addr: Ipv4Addr) -> bool {
+        ADMITTED_V4.get(Key::new(32, addr.octets())).is_some()
+    }
+
+    #[inline(always)]
+    fn is_admitted_v6(&self, addr: Ipv6Addr) -> bool {
+        ADMITTED_V6.get(Key::new(128, addr.octets())).is_some()
+    }
+
+    #[inline(always)]
+    fn is_ike_port(&self, port: u16) -> bool {
+        let ports = CONFIG.get(0).map_or(0, |config| config.ike_ports);
+        port != 0 && ((ports >> 16) as u16 == port || ports as u16 == port)
     }
 
     #[inline(always)]
@@ -151,15 +167,26 @@ impl SteerTables for Maps {
         Some(unsafe { *ports })
     }
 
-    /// Without room, or where two processors meet, the later fragments pass: they are lost, no more.
+    /// Without room, or where two processors meet, the later fragments are nobody's: they are lost, no more.
     #[inline(always)]
-    fn note_first(&self, key: &FragmentKey, ours: bool) {
-        let _ = if ours { FRAGMENTS.insert(key, 1, 0) } else { FRAGMENTS.remove(key) };
+    fn note_first(&self, key: &FragmentKey, first: Option<First>) {
+        let _ = match first {
+            Some(first) => FRAGMENTS.insert(key, first as u32, 0),
+            None => FRAGMENTS.remove(key),
+        };
     }
 
     #[inline(always)]
-    fn follows_first(&self, key: &FragmentKey) -> bool {
-        FRAGMENTS.get_ptr(key).is_some()
+    fn first_of(&self, key: &FragmentKey) -> Option<First> {
+        const WORKER: u32 = First::Worker as u32;
+        const KERNEL: u32 = First::Kernel as u32;
+        let first = FRAGMENTS.get_ptr(key)?;
+        // SAFETY: the kernel keeps a value where it is until this program has ended, and writes words whole.
+        match unsafe { *first } {
+            WORKER => Some(First::Worker),
+            KERNEL => Some(First::Kernel),
+            _ => None,
+        }
     }
 }
 

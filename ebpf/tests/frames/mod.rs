@@ -1,6 +1,9 @@
 //! Frames for the comparison of the two classifiers: a corpus with the verdict each must have, and a seeded generator
 //! that builds lawful frames and then lies about them.
 
+mod closed;
+
+pub(crate) use closed::{IKE_PORTS, admitted, closed};
 use ravelin_wire::ethernet::{self, Ethernet};
 use ravelin_wire::ipv4::Ipv4Header;
 use ravelin_wire::ipv6::Ipv6Header;
@@ -64,6 +67,7 @@ pub(crate) fn name(steer: Steer) -> &'static str {
     match steer {
         Steer::Pass => "pass",
         Steer::DropUnparsable => "unparsable",
+        Steer::DropNotAdmitted => "not admitted",
         Steer::ToWorker(class) => match class {
             Class::Esp { .. } => "esp",
             Class::EspRunt => "esp runt",
@@ -450,7 +454,15 @@ fn transport(r: &mut Random) -> (u8, Vec<u8>) {
 }
 
 fn any_v4(r: &mut Random, protocol: u8, payload: &[u8], tags: &[u16]) -> Vec<u8> {
-    let others = [PEER, INSIDE, REMOTE, HIDDEN, Ipv4Addr::new(172, 20, 1, 1), Ipv4Addr::new(224, 0, 0, 9)];
+    let others = [
+        PEER,
+        INSIDE,
+        REMOTE,
+        HIDDEN,
+        Ipv4Addr::new(172, 20, 1, 1),
+        Ipv4Addr::new(224, 0, 0, 9),
+        Ipv4Addr::new(192, 0, 2, 53),
+    ];
     let src = r.pick(&others);
     let dst = if r.one_in(2) { GATEWAY } else { r.pick(&others) };
     let words = if r.one_in(3) { 1 + r.byte() % 10 } else { 0 };

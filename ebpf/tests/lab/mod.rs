@@ -142,12 +142,13 @@ impl Lab {
 
     pub(crate) fn attach(&self, mode: AttachMode) -> Result<Steering, Error> {
         self.in_gateway(|ifindex| {
-            Steering::load_and_attach(&PortConfig { ifindex, name: self.device(), mode }, &self.pins())
+            let port = PortConfig { ifindex, name: self.device(), mode, vpn_only: false };
+            Steering::load_and_attach(&port, &self.pins())
         })
     }
 
     pub(crate) fn attach_to(&self, ifindex: u32, name: &str) -> Result<Steering, Error> {
-        let port = PortConfig { ifindex, name: name.into(), mode: AttachMode::Auto };
+        let port = PortConfig { ifindex, name: name.into(), mode: AttachMode::Auto, vpn_only: false };
         self.in_gateway(|_| Steering::load_and_attach(&port, &self.pins()))
     }
 
@@ -163,7 +164,7 @@ impl Lab {
     pub(crate) fn stamp_pinned_version(&self, version: u32) {
         let path = self.pins().join("w%2e0").join(abi::CONFIG);
         let mut config: Array<_, Config> = Map::Array(MapData::from_pin(path).unwrap()).try_into().unwrap();
-        config.set(0, Config { version, udp_port: 0, translates: 0, gre: 0 }, 0).unwrap();
+        config.set(0, Config { version, ..Config::default() }, 0).unwrap();
     }
 
     /// A process of its own that attaches; back when it says in which mode.

@@ -16,7 +16,7 @@ use ravelin_ring::{BindMode, PortCounters, WorkerCounters};
 use std::collections::BTreeMap;
 
 /// Drops of the XDP program itself; its other counters are no drops.
-const XDP_DROPS: [XdpCounter; 2] = [XdpCounter::NoWorker, XdpCounter::Unparsable];
+const XDP_DROPS: [XdpCounter; 3] = [XdpCounter::NoWorker, XdpCounter::Unparsable, XdpCounter::NotAdmitted];
 
 pub(in crate::driver) fn ports(plane: &Plane, model: &Model, name: Option<&str>) -> Vec<PortStatus> {
     let reports = (0u16..).zip(&plane.welcome.ports).filter(|(_, p)| name.is_none_or(|n| p.name == n));

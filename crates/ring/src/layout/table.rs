@@ -83,6 +83,18 @@ impl Message for TableCommand {
                 to.u16(vrf.0);
                 encode_part(part, to);
             }
+            Self::ClearAdmissions => to.u8(22),
+            Self::AdmitVpn { port, ike_ports: [a, b] } => {
+                to.u8(23);
+                to.u16(port.0);
+                to.u16(a);
+                to.u16(b);
+            }
+            Self::AdmitFrom { port, range } => {
+                to.u8(24);
+                to.u16(port.0);
+                to.range(range);
+            }
             Self::ClearInterfaces => to.u8(18),
             Self::AddInterface(ref it) => {
                 to.u8(19);
@@ -122,6 +134,9 @@ impl Message for TableCommand {
             18 => Self::ClearInterfaces,
             19 => Self::AddInterface(interface::decode(from)?),
             21 => Self::AddFilter { tunnel: TunnelId(from.u32()?), selector: from.selector()? },
+            22 => Self::ClearAdmissions,
+            23 => Self::AdmitVpn { port: PortId(from.u16()?), ike_ports: [from.u16()?, from.u16()?] },
+            24 => Self::AdmitFrom { port: PortId(from.u16()?), range: from.range()? },
             20 => Self::InVrf { vrf: VrfId(from.u16()?), part: decode_part(from)? },
             _ => return Err(Malformed("unknown table command")),
         })

@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (19, [34, 16, 16, 4, 30, 88, 4, 5, 118_560, 221_344]));
+    assert_eq!((VERSION, sizes), (20, [34, 16, 16, 4, 30, 88, 5, 5, 118_560, 221_344]));
 }
 
 #[test]
@@ -347,6 +347,9 @@ fn table_command() -> impl Strategy<Value = TableCommand> {
         }),
         (any::<u16>(), vrf_part()).prop_map(|(vrf, part)| TableCommand::InVrf { vrf: VrfId(vrf), part }),
         Just(TableCommand::ClearInterfaces),
+        Just(TableCommand::ClearAdmissions),
+        (port(), any::<[u16; 2]>()).prop_map(|(port, ike_ports)| TableCommand::AdmitVpn { port, ike_ports }),
+        (port(), range()).prop_map(|(port, range)| TableCommand::AdmitFrom { port, range }),
         Just(TableCommand::ClearPolicies),
         Just(TableCommand::ClearRoutes),
         Just(TableCommand::ClearGatewayAddresses),

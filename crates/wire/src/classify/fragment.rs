@@ -3,7 +3,7 @@
 //! Decides: whether one goes to the worker. Reads: the frame, what is remembered of first fragments. Writes: that.
 //! Never: keeps a fragment.
 
-use super::{Steer, SteerTables, Upper};
+use super::{Class, Features, Steer, SteerTables, Upper};
 use crate::{Bytes, protocol};
 
 /// By what the fragments of one datagram know each other (RFC 791 §2.3, RFC 8200 §4.5).
@@ -18,28 +18,56 @@ pub struct FragmentKey {
     pub version: u32,
 }
 
+/// What the first fragment of a datagram was; the number is what the XDP program remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// ESP.
+    Worker = 1,
+    /// IKE, on a port that admits the VPN alone.
+    Kernel = 2,
+}
+
 impl Upper {
     #[inline(always)]
     pub(super) const fn is_part_of_datagram(&self) -> bool {
         self.fragment && self.protocol == protocol::UDP
     }
 
-    /// Of a fragment in UDP: the first one is remembered, the later ones follow it.
+    /// Of a fragment in UDP: the first one is remembered, the later ones follow it. `None`: the ranges decide.
     #[inline(always)]
-    pub(super) fn is_ours<B: Bytes + ?Sized, T: SteerTables>(
+    pub(super) fn part<B: Bytes + ?Sized, T: SteerTables>(
         &self,
         frame: &B,
         tables: &T,
         key: &FragmentKey,
         first: bool,
-    ) -> bool {
-        if !first {
-            return tables.follows_first(key);
+    ) -> Option<Steer> {
+        let what = if first {
+            let what = match self.datagram(frame, tables) {
+                Some(Steer::ToWorker(_)) => Some(First::Worker),
+                Some(_) => Some(First::Kernel),
+                None if self.is_other_ike(frame, tables) => Some(First::Kernel),
+                None => None,
+            };
+            // Where everything passes that is nobody's, those of IKE do too.
+            what.filter(|what| *what == First::Worker || vpn_only(tables))
+        } else {
+            tables.first_of(key)
+        };
+        if first {
+            tables.note_first(key, what);
         }
-        let ours = matches!(self.datagram(frame, tables), Some(Steer::ToWorker(_)));
-        tables.note_first(key, ours);
-        ours
+        match what {
+            Some(First::Worker) => Some(Steer::ToWorker(Class::IpsecFragment)),
+            Some(First::Kernel) if vpn_only(tables) => Some(Steer::Pass),
+            Some(First::Kernel) | None => None,
+        }
     }
+}
+
+#[inline(always)]
+fn vpn_only<T: SteerTables>(tables: &T) -> bool {
+    tables.features().has(Features::VPN_ONLY)
 }
 
 #[inline(always)]

@@ -4,6 +4,7 @@ use crate::ethernet::{Ethernet, MacAddr};
 use crate::ipv4::Ipv4Header;
 use crate::ipv6::Ipv6Header;
 use crate::udp::UdpHeader;
+use core::net::IpAddr;
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -355,7 +356,8 @@ impl SteerTables for Remembering {
     fn udp_encap_port(&self) -> Option<u16> {
         None
     }
-    fn note_first(&self, key: &FragmentKey, ours: bool) {
+    fn note_first(&self, key: &FragmentKey, first: Option<First>) {
+        let ours = first == Some(First::Worker);
         let mut set = self.ours.borrow_mut();
         if ours {
             set.insert(*key);
@@ -363,8 +365,8 @@ impl SteerTables for Remembering {
             set.remove(key);
         }
     }
-    fn follows_first(&self, key: &FragmentKey) -> bool {
-        self.ours.borrow().contains(key)
+    fn first_of(&self, key: &FragmentKey) -> Option<First> {
+        self.ours.borrow().contains(key).then_some(First::Worker)
     }
 }
 
