@@ -38,12 +38,13 @@ impl Default for Keys {
 }
 
 impl Key {
-    /// `None`: hidden ports might decide, or the host's own, about which `made_here` has a say too.
+    /// `None`: hidden ports might decide, or the host's own, about which `made_here` has a say too; or it is a first fragment,
+    /// which translation has to see for the others of its packet.
     #[inline]
     pub(super) fn of(packet: &Packet) -> Option<Self> {
         let ip = &packet.meta.ip;
         let door = place_of(packet.door, packet)?;
-        (!ip.v6 && !ip.portless).then(|| Self::new((ends(ip), ports(ip)), ip.protocol, door))
+        (!ip.v6 && !ip.portless && !ip.fragment).then(|| Self::new((ends(ip), ports(ip)), ip.protocol, door))
     }
 
     /// Addresses and ports as they lie in memory.

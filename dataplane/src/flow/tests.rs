@@ -53,7 +53,7 @@ fn the_same_flow_has_one_place_and_stale_ones_go_first() {
     assert!(flows.get(0, &key(0).key).is_none());
 }
 
-/// Nothing is known of what may not be known: hidden ports, the host's own, what another worker's SA has let through.
+/// Nothing is known of what may not be known: hidden ports, first fragments, the host's own, what another worker's SA has let through.
 #[test]
 fn some_packets_have_no_flow() {
     let mut fragment = packet(1, (0, 0));
@@ -62,7 +62,9 @@ fn some_packets_have_no_flow() {
     own.door = Door::Tun;
     let mut strange = packet(1, (0, 0));
     strange.door = Door::Sa;
-    for packet in [fragment, own, strange] {
+    let mut first = packet(1, (0, 0));
+    first.meta.ip.fragment = true;
+    for packet in [fragment, first, own, strange] {
         assert_eq!(Key::of(&packet), None);
     }
     let mut opened = packet(1, (0, 0));

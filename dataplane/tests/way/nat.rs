@@ -405,6 +405,27 @@ fn fragments_of_one_batch() {
     assert_eq!((came[0].dst, came[1].dst), (HOST_A, HOST_A));
 }
 
+// R55: what came of a first fragment under other rules is not what becomes of the later ones of another packet with its
+// number: each first fragment is seen, those of flows that are known, too.
+#[test]
+fn fragments_do_not_follow_the_rules_before() {
+    let mut a = gate(&[masquerade()]);
+    let whole = build(17, HOST_A, INTERNET, (4000, 53), &[7; 64]);
+    let [first, rest] = cut(&whole);
+    assert_eq!([&first, &rest].map(|part| out(&mut a, part).src), [POOL; 2]);
+    let exempt = NatRule { kind: NatKind::Exempt, ..masquerade() };
+    a.set(TableCommand::ClearNat);
+    for rule in [exempt, masquerade()] {
+        a.set(TableCommand::AddNat(rule));
+    }
+    a.commit();
+    a.receive(INSIDE, &rest).forwarded(WAN); // of the packet before
+    for _ in 0..2 {
+        assert_eq!(out(&mut a, &whole).src, HOST_A, "known by now");
+    }
+    assert_eq!([&first, &rest].map(|part| out(&mut a, part).src), [HOST_A; 2]);
+}
+
 // R53: what no rule names leaves as it is; R56: with "others" it works both ways, without it one way at most.
 #[test]
 fn protocols_without_ports() {

@@ -793,8 +793,10 @@ fn esp_of_several_hosts_finds_its_way_by_spi() {
         assert_eq!(came[16..20], host.octets(), "its own answer");
         assert_eq!(scapy.open(&back, &came, seq), clear);
     };
+    // One after the other, each in a time of its own.
     for (n, host) in (0u32..).zip(hosts) {
         carry(&mut a, &mut scapy, host, 0x1000 + n * 16, 1);
+        a.now.ms += 6_000;
     }
     for seq in 2..4 {
         for (n, host) in (0u32..).zip(hosts) {
@@ -803,6 +805,7 @@ fn esp_of_several_hosts_finds_its_way_by_spi() {
     }
     for (n, host) in [2u32, 1, 0].map(|n| (n, hosts[n as usize])) {
         carry(&mut a, &mut scapy, host, 0x2000 + n * 16, 1);
+        a.now.ms += 6_000;
     }
     for (n, host) in (0u32..).zip(hosts) {
         carry(&mut a, &mut scapy, host, 0x1000 + n * 16, 4);

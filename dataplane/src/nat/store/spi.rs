@@ -3,8 +3,9 @@
 //! Decides: who may share an address, and whose an SPI from outside is. Each end chooses the SPI that it receives by, and
 //! says it nowhere in clear, so that it is learnt: of one host alone behind an address any SPI is that host's; of several,
 //! one at a time, which has sent by a new SPI, waits a while for what answers it, and what comes from outside by an SPI that
-//! nobody has is taken for that. Reads: the clock of the batch. Writes: SPIs of mappings.
-//! Never: grows; lets two wait for one answer; gives an SPI that somebody has to another.
+//! nobody has is taken for that. An answer does not end that time, since anybody may have sent it: until it is over the true
+//! one is not another's. Reads: the clock of the batch. Writes: SPIs of mappings.
+//! Never: grows; lets the times of two overlap; gives an SPI that somebody has to another.
 
 use super::index::NONE;
 use super::{Choice, End, Inside, Seen, Store};
@@ -18,8 +19,10 @@ const KNOWN: usize = 8;
 const SHARERS: usize = 16;
 /// So long a new SPI waits for its answer,
 const WAIT_MS: u64 = 5_000;
-/// and so long others may after it, when none came.
+/// so long others may after it, when none came,
 const REST_MS: u64 = 10_000;
+/// and so long, when one did.
+const TURN_MS: u64 = 1_000;
 
 /// What is known of one inside host towards one outside host; an SPI of 0 is none (RFC 4303 §2.1).
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +33,8 @@ pub(super) struct Spis {
     open: bool,
     /// Until then what nobody knows is its answer.
     waits: u64,
+    /// From then on it may have such a time again.
+    rests: u64,
 }
 
 type Sharers = ArrayVec<u32, SHARERS>;
@@ -85,7 +90,7 @@ impl Store {
     }
 
     fn waits(&self, mapping: u32, now: u64) -> bool {
-        self.spis_of(mapping).is_some_and(|s| s.open && s.waits > now)
+        self.spis_of(mapping).is_some_and(|s| s.waits > now)
     }
 
     /// What was picked; where no address is free, one that others have already towards this host.
@@ -132,9 +137,11 @@ impl Store {
         let dry = self.dry;
         let Some(spis) = self.spis_mut(mapping).filter(|_| !dry) else { return Ok(()) };
         note(&mut spis.out, seen.spi);
-        // Who waits already, or has just done so in vain, does not wait longer for yet another SPI: others have their turn.
-        if !known && !open || seen.now >= waits.saturating_add(REST_MS) {
-            (spis.open, spis.waits) = (true, seen.now.saturating_add(WAIT_MS));
+        spis.open = true;
+        // Who waits already, or has just done so, does not wait longer for yet another SPI: others have their turn.
+        if seen.now >= spis.rests && seen.now >= waits {
+            spis.waits = seen.now.saturating_add(WAIT_MS);
+            spis.rests = spis.waits.saturating_add(REST_MS);
         }
         Ok(())
     }
@@ -160,21 +167,21 @@ impl Store {
         Ok(at)
     }
 
-    /// Who waits for an answer; or who has had one, which anybody may have sent, and whose time is not over, if it is the only
-    /// one.
+    /// The one whose time it is.
     fn awaited<'a>(&self, several: &'a [u32], now: u64) -> Option<&'a u32> {
-        let in_time = |at: &&u32| self.spis_of(**at).is_some_and(|s| s.waits > now);
-        let mut answered = several.iter().filter(in_time);
-        let only = answered.next().filter(|_| answered.next().is_none());
-        several.iter().find(|at| self.waits(**at, now)).or(only)
+        let mut in_time = several.iter().filter(|at| self.waits(**at, now));
+        in_time.next().filter(|_| in_time.next().is_none())
     }
 
-    /// `answers`: nobody has had it, and others may wait from now on.
+    /// `answers`: nobody has had it.
     fn learn(&mut self, mapping: u32, spi: u32, answers: bool) {
         let dry = self.dry || spi == 0;
         let Some(spis) = self.spis_mut(mapping).filter(|_| !dry) else { return };
         note(&mut spis.back, spi);
-        spis.open &= !answers;
+        if answers {
+            spis.open = false;
+            spis.rests = spis.rests.min(spis.waits.saturating_add(TURN_MS));
+        }
     }
 
     /// Who has sent what an ICMP error quotes.

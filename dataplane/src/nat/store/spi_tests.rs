@@ -52,10 +52,11 @@ struct Known {
     last: u64,
     sent: BTreeSet<u32>,
     received: BTreeSet<u32>,
-    /// When it began to wait for an answer that has not come.
-    asked: Option<u64>,
-    /// When it last began.
-    begun: u64,
+    /// An answer has not come.
+    open: bool,
+    /// Its time, and when it may have one again.
+    until: u64,
+    again: u64,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ impl Model {
     }
 
     fn is_waited(&self, host: u32, remote: u32, address: u32) -> bool {
-        self.others(host, remote, address).any(|k| k.asked.is_some_and(|at| self.now < at + 5_000))
+        self.others(host, remote, address).any(|k| self.now < k.until)
     }
 
     /// The address, or that it has to wait for its turn.
@@ -104,23 +105,26 @@ impl Model {
                 address: end.addr,
                 last: now,
                 sent: [spi].into(),
-                asked: Some(now),
-                begun: now,
+                open: true,
+                until: now + 5_000,
+                again: now + 15_000,
                 ..Known::default()
             };
             self.all.insert((host, remote), known);
             return;
         };
-        let settled = known.sent.contains(&spi) && known.asked.is_none_or(|at| now < at + 5_000);
+        let settled = known.sent.contains(&spi) && (!known.open || now < known.until);
         if !settled && self.is_waited(host, remote, known.address) {
             return assert_eq!(got, Err(Drop::NatBusy));
         }
         assert_eq!(got.map(|end| end.addr), Ok(known.address));
         known.last = now;
-        let again = known.asked.is_some_and(|at| now >= at + 15_000);
-        let fresh = known.sent.insert(spi) && known.asked.is_none();
-        if fresh || again {
-            (known.asked, known.begun) = (Some(now), now);
+        known.sent.insert(spi);
+        if !settled {
+            known.open = true;
+            if now >= known.until && now >= known.again {
+                (known.until, known.again) = (now + 5_000, now + 15_000);
+            }
         }
         self.all.insert((host, remote), known);
     }
@@ -135,12 +139,9 @@ impl Model {
             [] => Err(Drop::NatNoMapping),
             [((host, _), _)] => Ok(*host),
             several => {
-                let waiting: Vec<_> =
-                    several.iter().filter(|(_, k)| k.asked.is_some_and(|at| self.now < at + 5_000)).collect();
-                assert!(waiting.len() < 2, "two wait for one answer");
-                let in_time: Vec<_> = several.iter().filter(|(_, k)| self.now < k.begun + 5_000).collect();
-                let only = in_time.first().filter(|_| in_time.len() == 1);
-                waiting.first().or(only).map(|((host, _), _)| *host).ok_or(Drop::NatUnknownSpi)
+                let in_time: Vec<_> = several.iter().filter(|(_, k)| self.now < k.until).collect();
+                assert!(in_time.len() < 2, "two wait for one answer");
+                in_time.first().map(|((host, _), _)| *host).ok_or(Drop::NatUnknownSpi)
             }
         }
     }
@@ -151,7 +152,8 @@ impl Model {
         if let Some(known) = expected.ok().and_then(|host| self.all.get_mut(&(host, remote))) {
             known.last = self.now;
             if known.received.insert(spi) {
-                known.asked = None;
+                known.open = false;
+                known.again = known.again.min(known.until + 1_000);
             }
         }
     }
@@ -220,24 +222,24 @@ fn a_flood_of_spis_costs_nothing_and_moves_nobody() {
     let seen = |now, spi| Seen { now, flags: 0, spi };
     store.outbound(inside(1), remote, seen(0, 0x1001), &settings, &choice).unwrap();
     store.inbound(ESP, end, remote, seen(1, 0x2001), &settings).unwrap();
-    store.outbound(inside(2), remote, seen(2, 0x1002), &settings, &choice).unwrap();
-    store.inbound(ESP, end, remote, seen(3, 0x2002), &settings).unwrap();
+    store.outbound(inside(2), remote, seen(5_002, 0x1002), &settings, &choice).unwrap();
+    store.inbound(ESP, end, remote, seen(5_003, 0x2002), &settings).unwrap();
     for n in 0..100_000 {
-        let got = store.inbound(ESP, end, remote, seen(10, 0x10_0000 + n), &settings);
+        let got = store.inbound(ESP, end, remote, seen(10_010, 0x10_0000 + n), &settings);
         assert_eq!(got, Err(Drop::NatUnknownSpi));
     }
     for (host, spi) in [(1, 0x2001), (2, 0x2002)] {
-        assert_eq!(store.inbound(ESP, end, remote, seen(11, spi), &settings), Ok(inside(host)));
+        assert_eq!(store.inbound(ESP, end, remote, seen(10_011, spi), &settings), Ok(inside(host)));
     }
     assert_eq!((store.len(), store.counts.opened), (2, 2));
     // As many as may share an address, and no more.
-    let mut now = 100;
+    let mut now = 11_000;
     for host in 3..=16 {
         store.outbound(inside(host), remote, seen(now, 0x1000 + host), &settings, &choice).unwrap();
         let busy = store.outbound(inside(99), remote, seen(now, 0x9999), &settings, &choice);
         assert_eq!(busy, Err(Drop::NatBusy), "one at a time");
         store.inbound(ESP, end, remote, seen(now, 0x2000 + host), &settings).unwrap();
-        now += 1;
+        now += 5_000;
     }
     let full = store.outbound(inside(99), remote, seen(now, 0x9999), &settings, &choice);
     assert_eq!(full, Err(Drop::NatBusy));
@@ -269,4 +271,37 @@ fn nobody_waits_for_ever_nor_is_cheated_of_its_answer() {
     }
     let late = store.inbound(ESP, end, remote, seen(now + 5_001, 0x7777), &settings);
     assert_eq!(late, Err(Drop::NatUnknownSpi));
+}
+
+// A forged answer does not end a host's time: nobody else begins to wait before it is over, so that the true answer is not
+// another's, then or later.
+#[test]
+fn a_forged_answer_gives_nobody_anothers_answer() {
+    let (settings, pool) = (settings(), pool(1));
+    let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
+    let mut store = Store::new(64);
+    let (remote, end) = (End { addr: 9, port: 0 }, End { addr: pool.first, port: 0 });
+    let inside = |host| Inside::new(ESP, End { addr: host, port: 0 }, pool.first, remote.addr);
+    let seen = |now, spi| Seen { now, flags: 0, spi };
+    // Two that know each other's SPIs, long ago.
+    for (host, at) in [(1, 0), (2, 20_000)] {
+        store.outbound(inside(host), remote, seen(at, 0x1000 + host), &settings, &choice).unwrap();
+        store.inbound(ESP, end, remote, seen(at + 1, 0x2000 + host), &settings).unwrap();
+    }
+    let now = 40_000;
+    store.outbound(inside(1), remote, seen(now, 0x1101), &settings, &choice).unwrap();
+    assert_eq!(store.inbound(ESP, end, remote, seen(now + 1, 0x6666), &settings), Ok(inside(1)), "forged");
+    let other =
+        |store: &mut Store, at, spi| store.outbound(inside(2), remote, seen(at, spi), &settings, &choice);
+    assert_eq!(other(&mut store, now + 2, 0x1102), Err(Drop::NatBusy), "not yet");
+    assert!(other(&mut store, now + 2, 0x1002).is_ok(), "what it has goes on");
+    assert_eq!(store.inbound(ESP, end, remote, seen(now + 3, 0x2101), &settings), Ok(inside(1)), "true");
+    assert!(other(&mut store, now + 5_000, 0x1102).is_ok(), "its turn");
+    for (spi, host) in [(0x2101, 1), (0x2102, 2), (0x2101, 1), (0x2001, 1), (0x2002, 2)] {
+        let got = store.inbound(ESP, end, remote, seen(now + 5_001, spi), &settings);
+        assert_eq!(got, Ok(inside(host)), "{spi:#x}");
+    }
+    // Its next SPI gets a time of its own once the others had their turn.
+    assert!(store.outbound(inside(1), remote, seen(now + 10_000, 0x1201), &settings, &choice).is_ok());
+    assert_eq!(store.inbound(ESP, end, remote, seen(now + 10_001, 0x2201), &settings), Ok(inside(1)));
 }
