@@ -158,7 +158,8 @@ impl Packet {
 
     /// The door by which it comes again, here or at another worker: what was translated has been judged as it came.
     pub(crate) fn next_door(&self) -> Door {
-        if matches!(self.door, Door::Sa | Door::Tun) && self.meta.vrf != VrfId::MAIN {
+        let judged = self.meta.translated || matches!(self.door, Door::Sa | Door::Tun);
+        if judged && self.meta.vrf != VrfId::MAIN {
             return Door::Vrf(self.meta.vrf);
         }
         if self.meta.translated { Door::Sa } else { self.door }

@@ -2,10 +2,12 @@
 //!
 //! Decides: which worker gets which queue; what to do when a device goes or comes back. Never: sees packets.
 
+mod care;
+
 use crate::devices::Devices;
 use crate::handoff::{Mailbox, Mesh};
 use crate::ports::{Common, Port};
-use crate::runner::{Handle, Life, Line, Order, Parts};
+use crate::runner::{Handle, Line, Order, Parts};
 use crate::tables_io::Publisher;
 use crate::tx::Egress;
 use crate::{config, hygiene};
@@ -146,6 +148,7 @@ impl Plane {
         for worker in &self.workers {
             worker.clean_up();
         }
+        care::place(&mut self.workers);
         let taken = self.workers.iter().map(Handle::tables).min().unwrap_or(0);
         self.publisher.finish(taken, &mut self.ports);
         if let Some(session) = session.as_deref_mut()
@@ -160,7 +163,7 @@ impl Plane {
         }
         if self.last_tick.elapsed() >= TICK {
             self.last_tick = Instant::now();
-            self.look_after_workers();
+            care::look_after(&mut self.workers, &self.setup.cores);
             self.watch();
             if let Some(session) = session.as_deref_mut() {
                 self.show(session);
@@ -195,46 +198,6 @@ impl Plane {
                 writer.write(counters);
             }
         }
-    }
-
-    /// A worker whose core does not run it goes on where the others are.
-    fn look_after_workers(&mut self) {
-        for at in 0..self.workers.len() {
-            let Some(worker) = self.workers.get_mut(at) else { continue };
-            let life = worker.look();
-            match life {
-                Life::Moves => {}
-                Life::StandsStill => {
-                    let own = self.setup.cores.get(at).map_or(usize::MAX, |core| usize::from(*core));
-                    let moved =
-                        self.workers.get(at).map(|worker| worker.relocate(self.others(own).into_iter()));
-                    tracing::error!(
-                        worker = at,
-                        core = own,
-                        ?moved,
-                        "a worker stands still; moved to other cores"
-                    );
-                }
-                Life::Hangs => {
-                    tracing::error!(
-                        worker = at,
-                        "a worker hangs; the data plane ends, and XDP drops what is protected"
-                    );
-                    std::process::abort();
-                }
-            }
-        }
-    }
-
-    /// The cores of the other workers; without others, all but its own.
-    fn others(&self, own: usize) -> Vec<usize> {
-        let other = |core: &usize| *core != own;
-        let cores: Vec<usize> =
-            self.setup.cores.iter().map(|core| usize::from(*core)).filter(other).collect();
-        if !cores.is_empty() {
-            return cores;
-        }
-        core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).filter(other).collect()
     }
 
     #[cfg(debug_assertions)]

@@ -31,10 +31,6 @@ pub(crate) struct Steered {
     pub(crate) main: Zone,
     /// Of ports in other VRFs.
     pub(crate) others: BTreeMap<PortId, Zone>,
-    /// Sources that are translated.
-    pub(crate) inside: Vec<Prefix>,
-    /// Of the host's own addresses: ports that are for translation.
-    pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
     /// GRE to a gateway address.
     pub(crate) gre: bool,
     /// Ports that admit the VPN alone.
@@ -48,12 +44,16 @@ pub(crate) struct Closed {
     pub(crate) ike_ports: [u16; 2],
 }
 
-/// By what prefixes ports of one VRF steer.
+/// By what ports of one VRF steer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Zone {
     pub(crate) protected: Vec<Prefix>,
     /// Inside of them, and the kernel's all the same.
     pub(crate) exempt: Vec<Prefix>,
+    /// Sources that are translated.
+    pub(crate) inside: Vec<Prefix>,
+    /// Of the host's own addresses: ports that are for translation.
+    pub(crate) ports: BTreeMap<Ipv4Addr, Vec<PortRange>>,
 }
 
 impl Steered {
@@ -234,15 +234,15 @@ fn in_order(s: Statistics) -> SocketCounts {
 
 fn apply(steering: &mut Steering, steered: &Steered, port: PortId) -> anyhow::Result<()> {
     steering.set_gateway_addresses(&steered.gateways)?;
-    let Zone { protected, exempt } = steered.zone(port);
+    let Zone { protected, exempt, inside, ports } = steered.zone(port);
     steering.set_protected_but(protected, exempt)?;
     steering.set_gre(steered.gre)?;
     steering.set_admission(match steered.closed.get(&port) {
         Some(closed) => Admission::Vpn { from: &closed.from, ike_ports: closed.ike_ports },
         None => Admission::All,
     })?;
-    let ports = steered.ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
-    Ok(steering.set_translated(&steered.inside, &ports)?)
+    let ports = ports.iter().map(|(addr, list)| (*addr, port_ranges(list))).collect();
+    Ok(steering.set_translated(inside, &ports)?)
 }
 
 fn prepare(

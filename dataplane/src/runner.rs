@@ -1,9 +1,10 @@
-//! One worker thread: its turn, and how it rests.
+//! One worker: its turn, and how it rests. What thread runs it is [`crew`]'s.
 //!
 //! A turn: orders of the main thread, commands of the control process (some), one batch, events. After a short spin
 //! without work it sleeps in poll(2) on its sockets, its TUN queue and its bell.
 //! Never: blocks while there is work; frees tables; logs per packet.
 
+mod crew;
 mod handle;
 mod shared;
 mod supervise;
@@ -17,29 +18,21 @@ use crate::punt::Punt;
 use crate::rx::Rx;
 use crate::tx::{Ports, Tx};
 use arrayvec::ArrayVec;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Tap, Worker};
 use ravelin_ring::counters::Counter;
-use ravelin_ring::msg::{InterfaceId, WorkerCommand};
+use ravelin_ring::msg::{InterfaceId, WorkerCommand, WorkerId};
 use ravelin_ring::server::WorkerLink;
 use ravelin_xsk::FramePool;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervise::MAX_FAILURES;
 
 /// Commands per turn: an install costs some microseconds, packets should not wait for a burst of them.
 const COMMANDS_PER_TURN: usize = 16;
 const EVENTS_PER_TURN: usize = 64;
-/// How long a worker without work goes on looking before it sleeps. On few cores spinning takes time from others.
-const SPIN: Duration = Duration::from_micros(50);
-/// Longest sleep: rate limits and coalesced events are looked at this often.
-const SLEEP_MS: u16 = 100;
-/// While frames are on their way out, look sooner for their return.
-const SLEEP_IN_FLIGHT_MS: u16 = 5;
-
 /// What poll(2) said of the TUN devices.
 #[derive(Default)]
 struct Woken {
@@ -50,7 +43,8 @@ struct Woken {
     devices_lost: Vec<InterfaceId>,
 }
 
-struct Runner {
+#[derive(Debug)]
+pub(crate) struct Runner {
     line: Arc<Line>,
     core: usize,
     worker: Worker,
@@ -69,6 +63,10 @@ struct Runner {
     anomalies: u64,
     /// Lately.
     failures: ArrayVec<Instant, MAX_FAILURES>,
+    /// Of these, on the thread that runs it.
+    here: usize,
+    /// Others whose threads ended: this one's takes them too.
+    adopted: Vec<Box<Self>>,
     #[cfg(debug_assertions)]
     fault: Option<Fault>,
     stop: bool,
@@ -93,45 +91,30 @@ impl Runner {
             started: parts.started,
             anomalies: 0,
             failures: ArrayVec::new(),
+            here: 0,
+            adopted: vec![],
             #[cfg(debug_assertions)]
             fault: None,
             stop: false,
         }
     }
 
-    /// Until it is told to stop. A panic costs the batch that it comes with.
-    fn run(mut self) -> Stopped {
-        self.settle_in();
-        let mesh = self.tx.mesh.clone();
-        let Some(mailbox) = mesh.mailbox(self.tx.me) else { return self.stopped() };
-        while catch_unwind(AssertUnwindSafe(|| self.serve(mailbox))).is_err() {
-            self.recover(); // or ends the process
+    /// True: something was done.
+    fn turn(&mut self, clock: Instant) -> bool {
+        self.line.beat();
+        let now = self.now(clock);
+        let mut busy = self.orders();
+        busy |= self.commands();
+        busy |= self.packets(now);
+        self.events(now);
+        if busy {
+            self.show();
         }
-        self.stopped()
+        busy
     }
 
-    fn serve(&mut self, mailbox: &Mailbox) {
-        let mut last_work = Instant::now();
-        loop {
-            self.line.beat();
-            let clock = Instant::now();
-            let now = self.now(clock);
-            let mut busy = self.orders();
-            busy |= self.commands();
-            busy |= self.packets(mailbox, now);
-            self.events(now);
-            if busy {
-                self.show();
-                last_work = clock;
-            } else if self.stop {
-                return;
-            } else if clock.duration_since(last_work) > SPIN {
-                self.sleep(mailbox);
-                last_work = Instant::now();
-            } else {
-                std::hint::spin_loop();
-            }
-        }
+    fn id(&self) -> WorkerId {
+        self.tx.me
     }
 
     fn now(&self, clock: Instant) -> Now {
@@ -182,6 +165,7 @@ impl Runner {
                 Order::AddDevice { interface, queue } => self.punt.add(interface, queue),
                 Order::RemoveDevice { interface } => self.punt.remove(interface),
                 Order::Moved => self.worker.stats_mut().count(Counter::Stalls),
+                Order::Adopt(other) => self.adopted.push(other),
                 #[cfg(debug_assertions)]
                 Order::Fail(fault) => self.fault = Some(fault),
                 Order::Stop => self.stop = true,
@@ -221,8 +205,9 @@ impl Runner {
         any
     }
 
-    fn packets(&mut self, mailbox: &Mailbox, now: Now) -> bool {
-        let Self { worker, batch, pool, ports, punt, rx, tx, tap, postponed, .. } = self;
+    fn packets(&mut self, now: Now) -> bool {
+        let Self { line, worker, batch, pool, ports, punt, rx, tx, tap, postponed, .. } = self;
+        let Some(mailbox) = line.mesh.mailbox(tx.me) else { return false };
         let mut sent = false;
         worker.release(batch, ports.tx_room(MAX_RECEIVED), pool, now);
         // What waited goes by itself: nothing else may take the room that was asked for it. Who captures has all packets
@@ -248,13 +233,13 @@ impl Runner {
         if self.worker.shares() {
             sent |= self.share(received, now);
         }
-        let Self { pool, ports, tx, .. } = self;
+        let Self { line, pool, ports, tx, .. } = self;
         let busy = received > 0 || sent;
         if busy || ports.in_flight() > 0 {
             ports.kick();
         }
         ports.turn_over(pool);
-        while let Some(frame) = mailbox.take_home() {
+        while let Some(frame) = line.mesh.mailbox(tx.me).and_then(Mailbox::take_home) {
             pool.free(frame);
         }
         while let Some(frame) = pool.take_foreign() {
@@ -281,46 +266,39 @@ impl Runner {
         }
     }
 
-    fn sleep(&mut self, mailbox: &Mailbox) {
-        self.show();
-        if !(mailbox.about_to_sleep() || self.worker.shares() && self.worker.is_wanted()) {
-            let woken = self.wait();
-            self.rx.tun_ready |= woken.tun_ready;
-            if woken.tun_lost {
-                self.punt.lost();
-            }
-            woken.devices_lost.into_iter().for_each(|id| self.punt.remove(id));
-        }
-        mailbox.awake();
+    /// Waits for something at these, the bell first: see [`Self::woken`].
+    fn fds<'a>(&'a self, fds: &mut Vec<PollFd<'a>>) {
+        let input = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        fds.push(input(self.line.bell.as_fd()));
+        fds.extend(self.punt.fd().map(input));
+        fds.extend(self.ports.sockets.iter().map(|bound| input(bound.socket.as_fd())));
+        fds.extend(self.punt.fds().map(|(_, queue)| input(queue)));
     }
 
-    /// Until there is something to do.
-    fn wait(&self) -> Woken {
-        let waiting = self.ports.in_flight() > 0 || self.worker.away() > 0;
-        let timeout = PollTimeout::from(if waiting { SLEEP_IN_FLIGHT_MS } else { SLEEP_MS });
-        let tun = self.punt.fd();
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(self.ports.sockets.len() + 2);
-        fds.push(PollFd::new(self.line.bell.as_fd(), PollFlags::POLLIN));
-        fds.extend(tun.map(|tun| PollFd::new(tun, PollFlags::POLLIN)));
-        let sockets = self.ports.sockets.iter();
-        fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
-        let devices = fds.len();
-        fds.extend(self.punt.fds().map(|(_, queue)| PollFd::new(queue, PollFlags::POLLIN)));
+    /// What poll(2) said of [`Self::fds`].
+    fn woken(&self, mut events: impl Iterator<Item = PollFlags>) -> Woken {
+        let mut next = || events.next().unwrap_or(PollFlags::empty());
         let mut woken = Woken::default();
-        if poll(&mut fds, timeout).is_err() {
-            return woken; // interrupted: look around
-        }
-        let events = |at: usize| fds.get(at).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
-        if events(0).contains(PollFlags::POLLIN) {
+        if next().contains(PollFlags::POLLIN) {
             self.line.bell.clear();
         }
-        let tun = if tun.is_some() { events(1) } else { PollFlags::empty() };
+        let tun = if self.punt.fd().is_some() { next() } else { PollFlags::empty() };
         let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
         (woken.tun_ready, woken.tun_lost) = (tun.contains(PollFlags::POLLIN), tun.intersects(gone));
-        for (at, (id, _)) in self.punt.fds().enumerate() {
-            woken.tun_ready |= events(devices + at).contains(PollFlags::POLLIN);
-            woken.devices_lost.extend(events(devices + at).intersects(gone).then_some(id));
+        self.ports.sockets.iter().for_each(|_| _ = next());
+        for (id, _) in self.punt.fds() {
+            let events = next();
+            woken.tun_ready |= events.contains(PollFlags::POLLIN);
+            woken.devices_lost.extend(events.intersects(gone).then_some(id));
         }
         woken
+    }
+
+    fn wake(&mut self, woken: Woken) {
+        self.rx.tun_ready |= woken.tun_ready;
+        if woken.tun_lost {
+            self.punt.lost();
+        }
+        woken.devices_lost.into_iter().for_each(|id| self.punt.remove(id));
     }
 }

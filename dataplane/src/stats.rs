@@ -29,6 +29,11 @@ impl Stats {
         self.add(what, 1);
     }
 
+    /// Of what is no count.
+    pub fn set(&mut self, what: Counter, n: u64) {
+        self.counters[what as usize] = n;
+    }
+
     #[inline]
     pub fn drop(&mut self, why: Drop) {
         self.drops[why as usize] = self.drops[why as usize].wrapping_add(1);

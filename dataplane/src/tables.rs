@@ -19,7 +19,7 @@ use crate::route::{self, Fib, Hop};
 use crate::spd::Spd;
 use crate::vrf::{self, Vrfs};
 use addresses::{is_connected, push, sorted, v4, v6};
-use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand};
+use ravelin_ring::msg::{Generation, Neighbour, NextHop, Policy, Port, PortId, Route, TableCommand, VrfId};
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::{AddrRange, MacAddr, Prefix, udp};
 use std::collections::BTreeMap;
@@ -270,7 +270,10 @@ impl TableStore {
                 self.vrfs.clear_ranges();
             }
             TableCommand::AddFilter { tunnel, selector } => self.filters.add(tunnel, selector)?,
-            TableCommand::ClearNat => self.nat.clear(),
+            TableCommand::ClearNat => {
+                self.nat.clear();
+                self.vrfs.clear_nat();
+            }
             TableCommand::AddNat(rule) => {
                 rule.port.map_or(Ok(()), |port| self.port(port).map(|_| ()))?;
                 self.nat.add(rule)?;
@@ -354,10 +357,10 @@ impl TableStore {
         let interfaces = Interfaces::compile(self.devices.list(), spd.tunnels().len());
         let tables = Tables {
             generation,
-            vrfs: self.vrfs.compile((&fib, &spd), &interfaces),
+            vrfs: self.vrfs.compile((&fib, &spd), &interfaces, |vrf| self.nat_of(vrf)),
             nat: self.nat.compile(|port| self.address(port, &locals)),
             filters: self.filters.compile(),
-            translated: self.nat_steering(),
+            translated: self.nat_steering(VrfId::MAIN),
             interfaces,
             spd,
             gre: self.gre.compile(self.devices.list(), &fib, &self.ports),

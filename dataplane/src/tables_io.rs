@@ -8,7 +8,7 @@
 use crate::devices::Devices;
 use crate::ports::{Closed, Port, Steered, Zone};
 use ravelin_dataplane::{Admission, NatSteering, TableStore, Tables};
-use ravelin_ring::msg::{Generation, Interface, PortId, TableCommand, TableEvent};
+use ravelin_ring::msg::{Generation, Interface, PortId, TableCommand, TableEvent, VrfId};
 use ravelin_ring::setup::Setup;
 use ravelin_ring::{Consumer, Sender};
 use ravelin_wire::{AddrRange, MAX_PORT_RANGES, Prefix};
@@ -153,25 +153,16 @@ impl Publisher {
     }
 
     fn goal(&self) -> anyhow::Result<Steered> {
-        let NatSteering { inside, outside, own } = self.store.nat_steering();
-        let protected = self.store.protected_ranges().iter().chain(&outside);
-        let main = Zone::of(protected, self.store.routed_ranges());
+        let ranges = self.store.protected_ranges();
+        let main = Zone::of(ranges, self.store.routed_ranges(), self.store.nat_steering(VrfId::MAIN))?;
         let others = self.store.in_vrfs();
-        let others = others.map(|(port, ranges, routed)| (port, Zone::of(ranges.iter(), routed))).collect();
-        for (addr, list) in &own {
-            anyhow::ensure!(
-                list.len() <= MAX_PORT_RANGES,
-                "{} ranges of ports of {addr} are for NAT; at most {MAX_PORT_RANGES} of one address of this host can be: \
-                 use an address that is for NAT alone",
-                list.len()
-            );
-        }
+        let others = others.map(|(port, ranges, routed)| {
+            Ok((port, Zone::of(ranges, routed, self.store.nat_steering_at(port))?))
+        });
         Ok(Steered {
             gateways: self.store.gateway_addresses().to_vec(),
             main,
-            others,
-            inside: unique(inside.iter().flat_map(|r| prefixes(*r)).collect()),
-            ports: own,
+            others: others.collect::<anyhow::Result<_>>()?,
             gre: self.store.terminates_gre(),
             closed: self
                 .store
@@ -231,13 +222,8 @@ impl Publisher {
 }
 
 impl Steered {
-    /// What either steers. Of ports of one address the new ones come first: there is a bound.
+    /// What either steers.
     fn and(&self, new: &Self) -> Self {
-        let mut ports = new.ports.clone();
-        for (addr, old) in &self.ports {
-            let list = ports.entry(*addr).or_default();
-            list.extend(old.iter().filter(|range| !new.ports.get(addr).is_some_and(|n| n.contains(range))));
-        }
         // A port that changes its VRF steers what either has of it.
         let some = self.others.keys().chain(new.others.keys());
         let others = some.map(|port| (*port, self.zone(*port).and(new.zone(*port)))).collect();
@@ -245,8 +231,6 @@ impl Steered {
             gateways: unique([&self.gateways[..], &new.gateways].concat()),
             main: self.main.and(&new.main),
             others,
-            inside: unique([&self.inside[..], &new.inside].concat()),
-            ports,
             gre: self.gre || new.gre,
             closed: Closed::either(&self.closed, &new.closed),
         }
@@ -274,19 +258,36 @@ impl Closed {
 }
 
 impl Zone {
-    /// What policies have steered, and what routes have, and what of that is the kernel's.
-    fn of<'r>(
-        ranges: impl Iterator<Item = &'r AddrRange>,
+    /// What policies have steered, and what routes have, and what of that is the kernel's; and what is translated.
+    fn of(
+        ranges: &[AddrRange],
         (routed, mut exempt): (Vec<Prefix>, Vec<Prefix>),
-    ) -> Self {
-        let policies = unique(ranges.flat_map(|r| prefixes(*r)).collect());
+        NatSteering { inside, outside, own }: NatSteering,
+    ) -> anyhow::Result<Self> {
+        for (addr, list) in &own {
+            anyhow::ensure!(
+                list.len() <= MAX_PORT_RANGES,
+                "{} ranges of ports of {addr} are for NAT; at most {MAX_PORT_RANGES} of one address of this host can be: \
+                 use an address that is for NAT alone",
+                list.len()
+            );
+        }
+        let policies = unique(ranges.iter().chain(&outside).flat_map(|r| prefixes(*r)).collect());
         exempt.retain(|p| !wider(p).any(|wide| policies.binary_search(&wide).is_ok()));
-        Self { protected: unique([policies, routed].concat()), exempt }
+        let inside = unique(inside.iter().flat_map(|r| prefixes(*r)).collect());
+        Ok(Self { protected: unique([policies, routed].concat()), exempt, inside, ports: own })
     }
 
-    /// What either steers.
+    /// What either steers. Of ports of one address the new ones come first: there is a bound.
     fn and(&self, new: &Self) -> Self {
+        let mut ports = new.ports.clone();
+        for (addr, old) in &self.ports {
+            let list = ports.entry(*addr).or_default();
+            list.extend(old.iter().filter(|range| !new.ports.get(addr).is_some_and(|n| n.contains(range))));
+        }
         Self {
+            ports,
+            inside: unique([&self.inside[..], &new.inside].concat()),
             protected: unique([&self.protected[..], &new.protected].concat()),
             exempt: new.exempt.iter().filter(|p| self.exempt.binary_search(p).is_ok()).copied().collect(),
         }

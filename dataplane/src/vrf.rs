@@ -13,6 +13,7 @@ pub(crate) use outside::{guard, mark};
 pub(crate) use store::Store;
 
 use crate::batch::Batch;
+use crate::nat::{NatSteering, Rules};
 use crate::packet::{Door, Packet};
 use crate::route::{self, Fib, Hop, NO_ROUTE};
 use crate::sa::SaDb;
@@ -47,6 +48,9 @@ struct Vrf {
     tunnels_from: u32,
     /// On its ports, by policies; by routes into tunnels, and what of those is the kernel's.
     steered: (Vec<AddrRange>, Routed),
+    nat: Rules,
+    /// What those rules have steered on its ports.
+    translated: NatSteering,
 }
 
 impl Vrfs {
@@ -83,9 +87,22 @@ impl Vrfs {
     }
 
     /// What the XDP program of a port of one of these VRFs knows.
-    pub(crate) fn steered_at(&self, port: PortId) -> Option<(&[AddrRange], &Routed)> {
+    pub(crate) fn steered_at(&self, port: PortId) -> Option<(&[AddrRange], &Routed, &NatSteering)> {
         let vrf = self.get(*self.ports.get(&port)?)?;
-        Some((&vrf.steered.0, &vrf.steered.1))
+        Some((&vrf.steered.0, &vrf.steered.1, &vrf.translated))
+    }
+
+    pub(crate) fn nat(&self, id: VrfId) -> Option<&Rules> {
+        self.get(id).map(|vrf| &vrf.nat)
+    }
+
+    /// In their order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = VrfId> {
+        self.list.iter().map(|vrf| vrf.id)
+    }
+
+    pub(crate) fn has(&self, id: VrfId) -> bool {
+        self.get(id).is_some()
     }
 
     fn get(&self, id: VrfId) -> Option<&Vrf> {
@@ -124,6 +141,14 @@ impl Tables {
         let up = |port| self.port(port).is_some_and(|link| link.up);
         let one = if Fib::is_several(place) { fib.choose(place, route::flow(packet), up) } else { place };
         from.saturating_add(one)
+    }
+
+    /// The policies of a VRF, and where the places of their tunnels begin.
+    pub(crate) fn spd_of(&self, vrf: VrfId) -> Option<(&Spd, u32)> {
+        if vrf == VrfId::MAIN {
+            return Some((&*self.spd, 0));
+        }
+        self.vrfs.get(vrf).map(|vrf| (&*vrf.spd, vrf.tunnels_from))
     }
 
     #[cold]

@@ -322,6 +322,9 @@ pub struct PortStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     pub id: u16,
+    /// The worker whose thread serves it: itself, or another one after its own thread had failed repeatedly.
+    pub thread: u16,
+    /// Of that thread.
     pub core: u16,
     /// Kernels of `ravelin_crypto` in use, as the data plane describes them; `None`: unknown.
     pub crypto: Option<String>,

@@ -33,6 +33,7 @@ pub(crate) const NAT_KEYS: &[&str] = &[
     "pool-ports",
     "target",
     "target-port",
+    "vrf",
 ];
 pub(crate) const TRANSLATION_KEYS: &[&str] = &[
     "flows",
@@ -66,6 +67,8 @@ pub struct Nat {
     pub own: bool,
     pub port: Option<DeviceName>,
     pub tunnel: Option<String>,
+    /// As it was written: see [`Config::vrf_of_nat`](super::model::Config::vrf_of_nat).
+    pub vrf: Option<String>,
     pub line: u32,
 }
 
@@ -111,6 +114,7 @@ pub(crate) fn nat(table: &Table<'_>, findings: &mut Findings) -> Option<Nat> {
     let tunnel = table.optional("tunnel", findings, |v| {
         text(v, "the name of a [[tunnel]]", "write it in quotes").map(str::to_owned)
     });
+    let vrf = table.optional("vrf", findings, super::vrf::name);
     whereabouts(table, kind, (&port, &tunnel), own, findings);
     let (target, target_ports) = target(table, kind, own, ports, findings);
     Some(Nat {
@@ -124,6 +128,7 @@ pub(crate) fn nat(table: &Table<'_>, findings: &mut Findings) -> Option<Nat> {
         own,
         port,
         tunnel,
+        vrf,
         line: table.line,
     })
 }

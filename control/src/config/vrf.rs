@@ -9,7 +9,7 @@ use super::model::{Config, Port, Tunnel};
 use super::reader::Table;
 use super::value::{Bad, nearest, number32, shown, text};
 use ravelin_ike::config::Mode;
-use ravelin_ring::msg::{NatKind, VrfId};
+use ravelin_ring::msg::VrfId;
 use std::path::Path;
 use toml::de::DeValue;
 
@@ -104,12 +104,14 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     let ports = config.ports.iter().map(|port| (&port.vrf, port.line));
     let tunnels = config.tunnels.iter().map(|tunnel| (&tunnel.vrf, tunnel.line));
     let outsides = config.tunnels.iter().map(|tunnel| (&tunnel.outside_vrf, tunnel.line));
+    let of_nat = config.nat.iter().map(|rule| (&rule.vrf, rule.line));
     let of_gre = config.gre.iter().map(|gre| (&gre.vrf, gre.device.line));
     let names: Vec<&str> = config.vrfs.iter().map(|vrf| vrf.name.as_str()).collect();
     for (name, line) in ports
         .chain(tunnels)
         .chain(outsides)
         .chain(of_gre)
+        .chain(of_nat)
         .filter_map(|(name, line)| Some((name.as_ref()?, line)))
     {
         if !names.contains(&name.as_str()) {
@@ -121,7 +123,6 @@ pub(crate) fn check(config: &Config, findings: &mut Findings) {
     outside(config, findings);
     one_vrf(config, findings);
     gre(config, findings);
-    translation(config, findings);
 }
 
 /// IKE and ESP of a tunnel come and go by ports of its `outside-vrf` (R68, R78).
@@ -190,23 +191,6 @@ fn gre(config: &Config, findings: &mut Findings) {
     for tunnel in config.tunnels.iter().filter(|t| t.vrf.is_some() && !t.exchanges.addresses.is_empty()) {
         let found = "`vrf` with `request-address`";
         findings.error(tunnel.line, found, "addresses of the main VRF", "remove one of them");
-    }
-}
-
-/// Sessions are known by addresses, which two VRFs may share.
-fn translation(config: &Config, findings: &mut Findings) {
-    for nat in config.nat.iter().filter(|nat| nat.kind != NatKind::Exempt) {
-        let port = nat.port.as_ref().and_then(|name| config.ports.iter().find(|p| p.name == *name));
-        let tunnel = nat.tunnel.as_deref().and_then(|name| config.tunnel(name));
-        if port.is_some_and(|p| p.vrf.is_some()) || tunnel.is_some_and(|t| t.vrf.is_some()) {
-            let found = "address translation in a VRF";
-            findings.error(
-                nat.line,
-                found,
-                "a port or a tunnel of the main VRF",
-                "remove the rule, or `vrf`",
-            );
-        }
     }
 }
 

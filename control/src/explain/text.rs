@@ -78,6 +78,9 @@ fn worker(step: &Step, names: &Names, said: &Explained, say: &mut impl FnMut(&st
     } else if let Some(spi) = step.spi {
         say("SA in", format!("none has the SPI 0x{spi:08x} here"));
     }
+    if let Some(table) = step.vrf {
+        say("VRF", format!("that of routing table {table}"));
+    }
     if let Some(found) = &step.flow {
         say("packet", flow(found));
     }

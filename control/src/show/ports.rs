@@ -80,6 +80,7 @@ pub(super) fn workers(all: &[WorkerStatus]) -> String {
     }
     let columns = [
         Column("WORKER", Right),
+        Column("BY", Right),
         Column("CORE", Right),
         Column("SAS IN", Right),
         Column("SAS OUT", Right),
@@ -95,6 +96,7 @@ pub(super) fn workers(all: &[WorkerStatus]) -> String {
         let count = |counter: Counter| of(&worker.counters, counter.name()).to_string();
         vec![
             worker.id.to_string(),
+            worker.thread.to_string(),
             worker.core.to_string(),
             worker.sas_in.to_string(),
             worker.sas_out.to_string(),
@@ -118,6 +120,12 @@ pub(super) fn workers(all: &[WorkerStatus]) -> String {
             let id = worker.id;
             text.push_str(&format!(
                 "worker {id} failed {failures} times and stood still {stalls} times (moved to other cores): see its log\n"
+            ));
+        }
+        if worker.thread != worker.id {
+            let (id, thread) = (worker.id, worker.thread);
+            text.push_str(&format!(
+                "worker {id} goes on by the thread of worker {thread}, with all its SAs: its own thread failed repeatedly\n"
             ));
         }
         let [lent, back, helped] = [Counter::Lent, Counter::LentBack, Counter::Helped]

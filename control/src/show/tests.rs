@@ -101,7 +101,8 @@ fn counters<'n>(names: impl Iterator<Item = &'n str>) -> BTreeMap<String, u64> {
 fn worker(id: u16) -> WorkerStatus {
     WorkerStatus {
         id,
-        core: id + 1,
+        thread: 0,
+        core: 1,
         crypto: Some("aes-gcm: vaes-avx512".into()),
         buffers: Some("huge pages".into()),
         sas_in: 2,
@@ -310,14 +311,15 @@ fn workers_as_a_table() {
         &Answer::Workers(vec![worker(0), worker(1)]),
         false,
         "
-WORKER  CORE  SAS IN  SAS OUT  RECEIVED  ENCRYPTED  DECRYPTED  FORWARDED  PUNTED  DROPS  ON WAY
-     0     1       2        1         1         11         12          5       6      9       2
-     1     2       2        1         1         11         12          5       6      9       2
+WORKER  BY  CORE  SAS IN  SAS OUT  RECEIVED  ENCRYPTED  DECRYPTED  FORWARDED  PUNTED  DROPS  ON WAY
+     0   0     1       2        1         1         11         12          5       6      9       2
+     1   0     1       2        1         1         11         12          5       6      9       2
 worker 0 crypto: aes-gcm: vaes-avx512
 worker 0 failed 27 times and stood still 28 times (moved to other cores): see its log
 worker 0 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 packets of others
 worker 1 crypto: aes-gcm: vaes-avx512
 worker 1 failed 27 times and stood still 28 times (moved to other cores): see its log
+worker 1 goes on by the thread of worker 0, with all its SAs: its own thread failed repeatedly
 worker 1 shares crypto: 24 packets lent, 25 bursts of them done by itself, 26 packets of others
 buffers: huge pages
 ",
@@ -454,7 +456,7 @@ fn json_keys_are_stable() {
     );
     assert_eq!(
         keys(&Answer::Workers(vec![worker(0)])),
-        "buffers conservation core counters crypto drops id sas_in sas_out"
+        "buffers conservation core counters crypto drops id sas_in sas_out thread"
     );
     assert_eq!(keys(&Answer::Drops(drops())), "conservation ports total workers");
     let text = json(&Answer::Tunnels(vec![tunnel("office", true)])).unwrap();

@@ -252,6 +252,10 @@ named! {
         /// Packets put into GRE, and taken out of it.
         GreSent = "gre_sent",
         GreReceived = "gre_received",
+        /// How often the worker went on by another worker's thread, since its own had failed repeatedly.
+        Moves = "moves",
+        /// No count: the worker whose thread serves this one; itself, as long as nothing failed.
+        Thread = "thread",
     }
 }
 

@@ -84,6 +84,9 @@ pub enum Xdp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     pub worker: u16,
+    /// The VRF that it is of in clear, by the kernel's table; `None`: the main one.
+    #[serde(default)]
+    pub vrf: Option<u16>,
     pub class: Class,
     /// The SPI that it names.
     pub spi: Option<u32>,

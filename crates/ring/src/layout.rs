@@ -9,7 +9,7 @@ use crate::msg::{TableCommand, TableEvent, WorkerCommand, WorkerEvent};
 use crate::spsc::{Message, ring_words};
 
 /// Two processes with different versions do not talk.
-pub const VERSION: u32 = 20;
+pub const VERSION: u32 = 21;
 
 /// First word of the memory: "RAVELIN1".
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"RAVELIN1");

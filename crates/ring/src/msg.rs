@@ -314,6 +314,8 @@ pub enum VrfPart {
     Protected(AddrRange),
     Port(PortId),
     Interface(InterfaceId),
+    /// Forgotten by [`TableCommand::ClearNat`]. Its port and its tunnel are of the VRF.
+    Nat(NatRule),
 }
 
 /// To the data plane's main thread. Changes gather until `Commit`, which compiles and publishes them to every worker

@@ -9,6 +9,9 @@
 //!
 //! A session belongs to one worker: that which the inside host's address names, whose part of the ports it uses, so that
 //! the answer's port names the same worker. What comes to another one is handed over.
+//!
+//! Each VRF has rules, sessions and fragments of its own: addresses of one say nothing in another. What is known of flows is
+//! told apart by their doors, each of which is of one VRF.
 
 mod tuple;
 mod rewrite;
@@ -29,7 +32,7 @@ pub use steer::{NatSteering, port_ranges};
 
 use crate::batch::Batch;
 use crate::clock::Now;
-use crate::packet::{Origin, Packet};
+use crate::packet::{Door, Origin, Packet};
 use crate::passive;
 use crate::stats::Stats;
 use crate::tables::Tables;
@@ -40,7 +43,6 @@ use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::inspect;
 use ravelin_ring::msg::{VrfId, WorkerId};
 use ravelin_wire::protocol;
-use stage::Turn;
 use store::{Counts, Store};
 use told::Told;
 
@@ -49,8 +51,10 @@ use told::Told;
 pub(crate) struct Nat {
     me: WorkerId,
     workers: u16,
-    /// Made when the first rules come.
-    state: Option<Box<State>>,
+    /// By VRF, the main one first; each made when its first rules come.
+    states: Vec<(VrfId, Box<State>)>,
+    quick: Option<Box<Quick>>,
+    dry: bool,
     pub(crate) before: Before,
     /// See [`Self::forget_flows`].
     forgetful: bool,
@@ -61,7 +65,19 @@ struct State {
     store: Store,
     fragments: Fragments,
     told: Told,
-    quick: Quick,
+}
+
+/// What a packet's turn works with.
+#[derive(Debug)]
+struct Turn<'a> {
+    me: WorkerId,
+    workers: u16,
+    vrf: VrfId,
+    rules: &'a Rules,
+    state: &'a mut State,
+    before: &'a mut Before,
+    tables: &'a Tables,
+    now: Now,
 }
 
 /// Why a packet goes no further here.
@@ -82,28 +98,50 @@ const MAX_HOPS: u8 = 4;
 
 impl Nat {
     pub(crate) fn new(me: WorkerId, workers: u16) -> Self {
-        Self { me, workers, state: None, before: Before::default(), forgetful: false }
+        Self {
+            me,
+            workers,
+            states: vec![],
+            quick: None,
+            dry: false,
+            before: Before::default(),
+            forgetful: false,
+        }
     }
 
-    /// With the first rules comes the room for sessions; sessions that other rules do not allow end when they are used.
-    pub(crate) fn follow(&mut self, rules: &Rules) {
-        if rules.is_on() && self.state.is_none() {
+    /// With the first rules comes the room for sessions; sessions that other rules do not allow end when they are used, and
+    /// those of a VRF that is gone at once.
+    pub(crate) fn follow(&mut self, tables: &Tables, stats: &mut Stats) {
+        self.states.retain_mut(|(vrf, state)| {
+            let stays = *vrf == VrfId::MAIN || tables.vrfs.has(*vrf);
+            if !stays {
+                state.tell(stats);
+                stats.add(Counter::NatClosed, state.store.open_sessions());
+            }
+            stays
+        });
+        for vrf in std::iter::once(VrfId::MAIN).chain(tables.vrfs.ids()) {
+            let (Some(rules), Err(place)) =
+                (tables.nat_in(vrf), self.states.binary_search_by_key(&vrf, |(vrf, _)| *vrf))
+            else {
+                continue;
+            };
             let store = Store::new(rules.settings.flows as usize);
-            let (fragments, told, quick) = (Fragments::new(), Told::default(), Quick::new());
-            self.state = Some(Box::new(State { store, fragments, told, quick }));
+            let state = State { store, fragments: Fragments::new(), told: Told::default() };
+            self.states.insert(place, (vrf, Box::new(state)));
+            self.quick.get_or_insert_with(|| Box::new(Quick::new()));
         }
     }
 
     /// While it is dry, packets are translated as they would be, and nothing is opened or kept.
     pub(crate) fn dry(&mut self, dry: bool) {
-        if let Some(state) = self.state.as_deref_mut() {
-            state.store.dry = dry;
-        }
+        self.dry = dry;
+        self.states.iter_mut().for_each(|(_, state)| state.store.dry = dry);
     }
 
     /// By which rules the packet was translated that was asked about last; it may not have come that far.
     pub(crate) fn take_told(&mut self) -> Vec<inspect::Nat> {
-        self.state.as_deref_mut().map(|state| state.told.take()).unwrap_or_default()
+        self.states.iter_mut().flat_map(|(_, state)| state.told.take()).collect()
     }
 
     /// Destinations, of what came clear and what came out of SAs, which have judged it.
@@ -116,15 +154,7 @@ impl Nat {
         now: Now,
     ) {
         self.before.clear();
-        let Some(state) = self.state.as_deref_mut().filter(|_| tables.nat.is_on()) else { return };
-        state.store.expire(now.ms, &tables.nat.settings);
-        let (me, workers, before) = (self.me, self.workers, &mut self.before);
-        let mut turn = Turn { me, workers, state, before, tables, now };
-        let step = |at, packet: &mut Packet| {
-            turn.state.store.take_touched();
-            turn.arrive(at, packet)
-        };
-        each(batch, clear, step, stats);
+        self.each(batch, clear, tables, stats, now, |turn, at, packet| turn.arrive(at, packet));
     }
 
     /// Sources, once it is known which way the packet leaves.
@@ -136,15 +166,27 @@ impl Nat {
         stats: &mut Stats,
         now: Now,
     ) {
-        let Some(state) = self.state.as_deref_mut().filter(|_| tables.nat.is_on()) else { return };
-        let (me, workers, before) = (self.me, self.workers, &mut self.before);
-        let mut turn = Turn { me, workers, state, before, tables, now };
-        let step = |at, packet: &mut Packet| {
-            turn.state.store.take_touched();
-            turn.depart(at, packet)
-        };
-        each(batch, clear, step, stats);
-        state.tell(stats);
+        self.each(batch, clear, tables, stats, now, |turn, at, packet| turn.depart(at, packet));
+        self.states.iter_mut().for_each(|(_, state)| state.tell(stats));
+    }
+
+    /// VRF by VRF, so that each packet meets what is its own's.
+    fn each(
+        &mut self,
+        batch: &mut Batch,
+        clear: &[u16],
+        tables: &Tables,
+        stats: &mut Stats,
+        now: Now,
+        step: fn(&mut Turn<'_>, u16, &mut Packet) -> Result<bool, Stop>,
+    ) {
+        let Self { me, workers, states, before, .. } = self;
+        for (vrf, state) in states {
+            let Some(rules) = tables.nat_in(*vrf) else { continue };
+            state.store.expire(now.ms, &rules.settings);
+            let turn = &mut Turn { me: *me, workers: *workers, vrf: *vrf, rules, state, before, tables, now };
+            each(turn, batch, clear, step, stats);
+        }
     }
 }
 
@@ -159,21 +201,22 @@ impl State {
 }
 
 fn each(
+    turn: &mut Turn<'_>,
     batch: &mut Batch,
     clear: &[u16],
-    mut step: impl FnMut(u16, &mut Packet) -> Result<bool, Stop>,
+    step: fn(&mut Turn<'_>, u16, &mut Packet) -> Result<bool, Stop>,
     stats: &mut Stats,
 ) {
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)) else { continue };
-        // Sessions are told apart by addresses, which another VRF may have too.
-        let elsewhere = packet.meta.vrf != VrfId::MAIN;
+        let elsewhere = packet.meta.vrf != turn.vrf;
         if !packet.pending() || elsewhere || packet.meta.ip.v6 || passive::is_odd(&packet.meta.ip) {
             continue;
         }
         // Flows are known without identifiers and quoted packets, which decide here.
         packet.meta.fleeting |= packet.meta.ip.protocol == protocol::ICMP;
-        match step(at, packet) {
+        turn.state.store.take_touched();
+        match step(turn, at, packet) {
             Ok(translated) => stats.add(Counter::Translated, translated.into()),
             Err(Stop::Drop(why)) => packet.drop(why),
             Err(Stop::Hand(worker)) => hand_off(packet, worker),
@@ -181,11 +224,15 @@ fn each(
     }
 }
 
+/// As it came.
 fn hand_off(packet: &mut Packet, worker: WorkerId) {
     let hops = packet.origin.hops();
     if hops >= MAX_HOPS {
         return packet.drop(Drop::NatOtherWorker);
     }
-    packet.origin = Origin::HandedIn { door: packet.door, hops: hops + 1 };
+    // The SA is not there to tell the VRF.
+    let hidden = matches!(packet.door, Door::Sa | Door::Tun) && packet.meta.vrf != VrfId::MAIN;
+    let door = if hidden { Door::Vrf(packet.meta.vrf) } else { packet.door };
+    packet.origin = Origin::HandedIn { door, hops: hops + 1 };
     packet.verdict = Verdict::HandOff { worker };
 }

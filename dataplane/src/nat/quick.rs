@@ -52,6 +52,7 @@ pub(super) struct Once {
 struct Entry {
     once: Once,
     epoch: u64,
+    vrf: VrfId,
     /// Stamp of the SA that it came out of, and place and stamp of the one that it leaves by; 0 and [`CLEAR`] for none.
     came: u32,
     sa: u32,
@@ -116,7 +117,7 @@ impl Key {
             Door::Sa if packet.meta.opened => 2 << 22 | packet.meta.sa,
             Door::Sa | Door::Tun | Door::Device(_) | Door::Inner(_) | Door::Vrf(_) => return None,
         };
-        let hidden = ip.v6 || ip.portless || ip.fragment || packet.meta.vrf != VrfId::MAIN;
+        let hidden = ip.v6 || ip.portless || ip.fragment;
         let ported = matches!(ip.protocol, protocol::TCP | protocol::UDP) && !hidden;
         let ports = u32::from(ip.ports.0) << 16 | u32::from(ip.ports.1);
         ported.then(|| Self {
@@ -172,7 +173,7 @@ pub(super) fn exchange(packet: &mut Packet, side: Side, end: End) -> Result<(), 
 impl Nat {
     /// So many were learnt since this epoch.
     pub(crate) fn known(&self, epoch: u64) -> usize {
-        let all = self.state.iter().flat_map(|state| state.quick.sets.iter().flatten().flatten());
+        let all = self.quick.iter().flat_map(|quick| quick.sets.iter().flatten().flatten());
         all.filter(|entry| entry.epoch == epoch).count()
     }
 
@@ -192,17 +193,14 @@ impl Nat {
         stats: &mut Stats,
         now: Now,
     ) -> Option<Places> {
-        let awake = tables.nat.is_on() && !self.forgetful;
-        let state = self.state.as_deref_mut().filter(|state| awake && !state.store.dry)?;
-        Some(send(state, batch, clear, (db, tables, epoch), onward, stats, now))
+        let rules = self.states.iter().any(|(vrf, _)| tables.nat_in(*vrf).is_some());
+        let quick = self.quick.as_deref().filter(|_| rules && !self.forgetful && !self.dry)?;
+        Some(send((quick, &mut self.states), batch, clear, (db, tables, epoch), onward, stats, now))
     }
 
     /// What became of the packets that were translated once each, for the next ones of their flows.
     pub(crate) fn remember(&mut self, batch: &Batch, protect: &[u16], bypass: &[u16], db: &SaDb, epoch: u64) {
-        let Some(state) = self.state.as_deref_mut().filter(|state| !state.store.dry && !self.forgetful)
-        else {
-            return;
-        };
+        let Some(quick) = self.quick.as_deref_mut().filter(|_| !self.dry && !self.forgetful) else { return };
         for (at, once) in self.before.once() {
             let Some(packet) = batch.packets.get(usize::from(at)).filter(|p| p.pending()) else { continue };
             let meta = &packet.meta;
@@ -214,15 +212,17 @@ impl Nat {
                 continue;
             };
             let came = once.opened.map_or(0, |sa| db.inbound.stamp(sa));
-            let (limit, port, mac) = (meta.limit, meta.port, meta.mac);
-            state.quick.put(Entry { once, epoch, came, sa, stamp, limit, port, mac });
+            let (vrf, limit, port, mac) = (meta.vrf, meta.limit, meta.port, meta.mac);
+            quick.put(Entry { once, epoch, vrf, came, sa, stamp, limit, port, mac });
         }
     }
 }
 
+type States = Vec<(VrfId, Box<State>)>;
+
 #[inline(never)]
 fn send(
-    state: &mut State,
+    (quick, states): (&Quick, &mut States),
     batch: &mut Batch,
     clear: &[u16],
     by: (&SaDb, &Tables, u64),
@@ -231,10 +231,14 @@ fn send(
     now: Now,
 ) -> Places {
     let mut others = Places::new();
-    state.store.expire(now.ms, &by.1.nat.settings);
+    for (vrf, state) in states.iter_mut() {
+        if let Some(rules) = by.1.nat_in(*vrf) {
+            state.store.expire(now.ms, &rules.settings);
+        }
+    }
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)).filter(|p| p.pending()) else { continue };
-        match one(state, packet, by, now) {
+        match one(quick, states, packet, by, now) {
             Some(CLEAR) => onward.bypass.push(at),
             Some(_) => onward.protect.push(at),
             None => {
@@ -244,23 +248,26 @@ fn send(
         }
         stats.count(Counter::Translated);
     }
-    state.tell(stats);
+    states.iter_mut().for_each(|(_, state)| state.tell(stats));
     others
 }
 
 /// By which SA it leaves now.
 fn one(
-    state: &mut State,
+    quick: &Quick,
+    states: &mut States,
     packet: &mut Packet,
     (db, tables, epoch): (&SaDb, &Tables, u64),
     now: Now,
 ) -> Option<u32> {
     let key = Key::of(packet, &packet.meta.ip)?;
-    let Entry { once, epoch: then, came, sa, stamp, limit, port, mac } = *state.quick.get(key)?;
+    let Entry { once, epoch: then, vrf, came, sa, stamp, limit, port, mac } = *quick.get(key)?;
     let opened = if packet.meta.opened { db.inbound.stamp(packet.meta.sa) } else { 0 };
-    let in_force = then == epoch && came == opened && db.outbound.stamp(sa) == stamp;
+    let same = then == epoch && vrf == packet.meta.vrf;
+    let in_force = same && came == opened && db.outbound.stamp(sa) == stamp;
     let seen = steady(packet, now).filter(|_| in_force && packet.meta.ip.total_len <= limit)?;
-    if !state.store.goes_on(once.session, once.way, seen, &tables.nat.settings) {
+    let (_, state) = states.iter_mut().find(|(of, _)| *of == vrf)?;
+    if !state.store.goes_on(once.session, once.way, seen, &tables.nat_in(vrf)?.settings) {
         return None;
     }
     // All that it reads is there.

@@ -1,6 +1,5 @@
 //! One packet's turn: its destination when it arrives, its source when it departs.
 
-use super::before::Before;
 use super::fragments::{Fate, Key, first_fragment, fragment};
 use super::quick::{Once, exchange};
 use super::quote::{quoted, requote};
@@ -8,27 +7,15 @@ use super::rewrite::{Side, rewrite};
 use super::rules::{Pool, Rule, owner_of_host};
 use super::store::{Choice, Inside, Seen, Way};
 use super::tuple::{End, Tuple, Upper, has_ends, spi, upper};
-use super::{State, Stop};
-use crate::clock::Now;
+use super::{Stop, Turn};
 use crate::packet::{Door, Ip, Packet};
 use crate::route::Hop;
 use crate::spd::{Answer, Query};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::inspect::NatBy;
-use ravelin_ring::msg::{NatKind, WorkerId};
+use ravelin_ring::msg::NatKind;
 use ravelin_wire::protocol;
-
-/// What a packet's turn works with.
-#[derive(Debug)]
-pub(super) struct Turn<'a> {
-    pub(super) me: WorkerId,
-    pub(super) workers: u16,
-    pub(super) state: &'a mut State,
-    pub(super) before: &'a mut Before,
-    pub(super) tables: &'a Tables,
-    pub(super) now: Now,
-}
 
 /// What a packet is to translation.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +31,7 @@ enum Shape {
 impl Turn<'_> {
     /// True: it was translated.
     pub(super) fn arrive(&mut self, at: u16, packet: &mut Packet) -> Result<bool, Stop> {
-        let rules = &self.tables.nat;
+        let rules = self.rules;
         let dst = packet.meta.ip.dst;
         match shape(packet) {
             Shape::Later(key) => self.later(at, packet, key),
@@ -85,7 +72,7 @@ impl Turn<'_> {
         let shape = shape(packet);
         let done = match shape {
             Shape::Error(tuple) => self.depart_error(at, packet, &tuple)?,
-            _ if self.tables.nat.is_outside(packet.meta.ip.src) => false,
+            _ if self.rules.is_outside(packet.meta.ip.src) => false,
             Shape::Later(key) => self.depart_later(at, packet, key)?,
             Shape::Odd => self.depart_odd(at, packet)?,
             Shape::Flow(tuple) => match self.outward(at, packet, &tuple, true) {
@@ -106,7 +93,7 @@ impl Turn<'_> {
 
     /// The inside end that a destination stands for. `seen`: of a packet that counts for its session.
     fn inward(&mut self, tuple: &Tuple, door: Door, seen: Option<Seen>) -> Result<Option<End>, Stop> {
-        let rules = &self.tables.nat;
+        let rules = self.rules;
         if let Some((rule, end)) = rules.forwarding(tuple) {
             self.say(rule.kind.into(), Some(rule));
             return Ok(Some(end));
@@ -150,7 +137,7 @@ impl Turn<'_> {
     /// Who is inside and speaks to an outside end (hairpin, RFC 4787 REQ-9) is known there by an outside end as well.
     /// It has spoken to that end then, whether or not it may be answered: so both can begin.
     fn stands_for(&mut self, tuple: &Tuple, pool: Pool, door: Door, seen: Option<Seen>) -> End {
-        let (rules, Tuple { protocol, src, dst, .. }) = (&self.tables.nat, *tuple);
+        let (rules, Tuple { protocol, src, dst, .. }) = (self.rules, *tuple);
         if let Some(end) = rules.backward(protocol, src) {
             return end;
         }
@@ -167,7 +154,7 @@ impl Turn<'_> {
 
     /// The outside end that a source gets. `opens`: a session where there is none.
     fn outward(&mut self, at: u16, packet: &Packet, tuple: &Tuple, opens: bool) -> Result<Option<End>, Stop> {
-        let (rules, tables) = (&self.tables.nat, self.tables);
+        let (rules, tables) = (self.rules, self.tables);
         let came = self.before.get(at).map(|came| came.ip);
         let mut protected = None;
         let covered = std::cell::RefCell::new(&mut protected);
@@ -212,7 +199,7 @@ impl Turn<'_> {
     }
 
     fn depart_error(&mut self, at: u16, packet: &mut Packet, tuple: &Tuple) -> Result<bool, Stop> {
-        if self.tables.nat.is_outside(tuple.src.addr) {
+        if self.rules.is_outside(tuple.src.addr) {
             return Ok(false);
         }
         let end = match self.outward(at, packet, tuple, false) {
@@ -262,7 +249,7 @@ impl Turn<'_> {
         };
         let ip = &packet.meta.ip;
         let (src, dst) = (End { addr: ip.src, port: 0 }, End { addr: ip.dst, port: 0 });
-        let Some(rule) = tables.nat.outward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }, applies)
+        let Some(rule) = self.rules.outward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }, applies)
         else {
             return Ok(false);
         };
@@ -284,10 +271,10 @@ impl Turn<'_> {
             Some(Fate::Went { dst, .. }) => {
                 self.put(at, packet, Side::Destination, End { addr: dst, port: 0 })
             }
-            None if self.tables.nat.is_outside(packet.meta.ip.dst) => {
+            None if self.rules.is_outside(packet.meta.ip.dst) => {
                 let ip = &packet.meta.ip;
                 let (src, dst) = (End { addr: ip.src, port: 0 }, End { addr: ip.dst, port: 0 });
-                match self.tables.nat.forward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }) {
+                match self.rules.forward(&Tuple { protocol: ip.protocol, src, dst, spi: 0 }) {
                     Some(end) => self.put(at, packet, Side::Destination, end),
                     None if self.is_shared(ip.dst) => Ok(false),
                     None => Err(Drop::NatFragment.into()),
@@ -346,7 +333,7 @@ impl Turn<'_> {
 
     /// What translation has no use for is the host's.
     fn is_shared(&self, addr: u32) -> bool {
-        self.tables.is_shared(addr)
+        self.tables.is_shared(self.vrf, addr)
     }
 }
 
@@ -369,7 +356,8 @@ fn leaves(rule: &Rule, packet: &Packet, came: Option<&Ip>, tables: &Tables) -> b
 
 /// A policy lets this packet, as it is, leave by a tunnel alone.
 fn is_protected(packet: &Packet, tables: &Tables) -> bool {
-    matches!(tables.spd.lookup(&Query::outbound(packet)).0, Answer::Protect(_) | Answer::Unknown)
+    let (answer, _) = tables.policy(packet.meta.vrf, &Query::outbound(packet));
+    matches!(answer, Answer::Protect(_) | Answer::Unknown)
 }
 
 fn shape(packet: &Packet) -> Shape {

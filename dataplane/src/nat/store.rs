@@ -133,6 +133,10 @@ impl Store {
         }
     }
 
+    pub(crate) fn open_sessions(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()

@@ -2,8 +2,8 @@
 //!
 //! Decides: nothing. Never: is told of a packet that is not only asked about.
 
+use super::Turn;
 use super::rules::Rule;
-use super::stage::Turn;
 use ravelin_ring::inspect::{Nat, NatBy};
 
 /// Once on the way in, once on the way out, and the same for an error about it: more is not told.

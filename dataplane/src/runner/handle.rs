@@ -3,13 +3,14 @@
 //! Decides: nothing. Writes: the queue of orders, which the worker empties every turn. Never: touches what the worker works with.
 
 use super::Runner;
+use super::crew::Crew;
 use crate::handoff::Mesh;
 use crate::inspect::Ask;
 use crate::plane::TICK;
 use crate::tx::{Egress, Ports};
 use crossbeam::queue::ArrayQueue;
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use ravelin_dataplane::{Tables, Tap, Worker};
 use ravelin_ring::Bell;
 use ravelin_ring::msg::{InterfaceId, PortId, WorkerId};
@@ -17,7 +18,7 @@ use ravelin_ring::server::WorkerLink;
 use ravelin_xsk::{FramePool, Socket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -54,6 +55,8 @@ pub(crate) enum Order {
     },
     /// It stood still, and was moved to other cores.
     Moved,
+    /// The thread of this one ended: it goes on by that of who is told so.
+    Adopt(Box<Runner>),
     #[cfg(debug_assertions)]
     Fail(super::supervise::Fault),
     Stop,
@@ -68,8 +71,13 @@ pub(crate) struct Line {
     pub(super) tables: AtomicU64,
     /// Rises every turn, ten times a second at least.
     turns: AtomicU64,
-    /// The worker's thread, as the kernel numbers it; 0: it has not begun.
-    pub(super) thread: AtomicI32,
+    /// The thread that serves the worker, as the kernel numbers it; 0: none, now.
+    thread: AtomicI32,
+    /// The worker whose thread that is.
+    crew: AtomicU16,
+    /// Its thread ended: the main thread finds another one.
+    orphan: ArrayQueue<Box<Runner>>,
+    pub(super) mesh: Mesh,
     pub(super) bell: Arc<Bell>,
     pub(super) main: Arc<Bell>,
 }
@@ -78,7 +86,7 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Handle {
     line: Arc<Line>,
-    thread: JoinHandle<Stopped>,
+    thread: JoinHandle<Vec<Stopped>>,
     /// Turns when it was looked at last, and how often there were no more since.
     seen: u64,
     still: u32,
@@ -128,7 +136,7 @@ impl Line {
     }
 
     /// Waits for a place in the queue, which the worker empties every turn.
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         let mut order = order;
         let since = Instant::now();
         while let Err(back) = self.orders.push(order) {
@@ -141,6 +149,19 @@ impl Line {
             }
         }
         self.bell.ring();
+    }
+
+    /// By this thread, which is that of worker `crew`.
+    pub(super) fn served_by(&self, crew: u16) {
+        self.crew.store(crew, Ordering::Relaxed);
+        self.thread.store(gettid().as_raw(), Ordering::Release);
+    }
+
+    /// This thread does not serve it any more.
+    pub(super) fn give_up(&self, runner: Box<Runner>) {
+        self.thread.store(0, Ordering::Release);
+        let _ = self.orphan.push(runner); // there is one
+        self.main.ring();
     }
 
     pub(crate) fn ask(&self, ask: Box<Ask>) {
@@ -160,13 +181,34 @@ impl Handle {
             tables: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             thread: AtomicI32::new(0),
+            crew: AtomicU16::new(parts.id.0),
+            orphan: ArrayQueue::new(1),
+            mesh: parts.mesh.clone(),
             bell: parts.bell.clone(),
             main: parts.main.clone(),
         });
-        let name = format!("worker-{}", parts.id.0);
-        let theirs = line.clone();
-        let thread = thread::Builder::new().name(name).spawn(move || Runner::new(parts, theirs).run())?;
-        Ok(Self { line, thread, seen: 0, still: 0 })
+        let runner = Box::new(Runner::new(parts, line.clone()));
+        Ok(Self { line, thread: start(runner)?, seen: 0, still: 0 })
+    }
+
+    /// The worker, if its thread ended before it was told to stop.
+    pub(crate) fn orphan(&self) -> Option<Box<Runner>> {
+        self.line.orphan.pop()
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.line.thread.load(Ordering::Acquire) != 0
+    }
+
+    /// The worker by whose thread it is served, or was.
+    pub(crate) fn crew(&self) -> u16 {
+        self.line.crew.load(Ordering::Relaxed)
+    }
+
+    /// By a thread of its own again.
+    pub(crate) fn restart(&mut self, runner: Box<Runner>) -> std::io::Result<()> {
+        self.thread = start(runner)?;
+        Ok(())
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -197,9 +239,13 @@ impl Handle {
 
     /// To any of these cores, with all that it has: its own does not run it (R74).
     pub(crate) fn relocate(&self, cores: impl Iterator<Item = usize>) -> nix::Result<()> {
+        let thread = self.line.thread.load(Ordering::Acquire);
+        if thread == 0 {
+            return Ok(()); // it is between two threads
+        }
         let mut set = CpuSet::new();
         cores.for_each(|core| _ = set.set(core));
-        sched_setaffinity(Pid::from_raw(self.line.thread.load(Ordering::Acquire)), &set)?;
+        sched_setaffinity(Pid::from_raw(thread), &set)?;
         // For its counter; a full queue loses the count alone.
         let _ = self.line.orders.push(Order::Moved);
         Ok(())
@@ -210,7 +256,12 @@ impl Handle {
         while self.line.returns.pop().is_some() {}
     }
 
-    pub(crate) fn join(self) -> Option<Stopped> {
+    pub(crate) fn join(self) -> Option<Vec<Stopped>> {
         self.thread.join().ok()
     }
+}
+
+fn start(runner: Box<Runner>) -> std::io::Result<JoinHandle<Vec<Stopped>>> {
+    let name = format!("worker-{}", runner.id().0);
+    thread::Builder::new().name(name).spawn(move || Crew::new(runner).run())
 }

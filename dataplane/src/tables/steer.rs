@@ -6,7 +6,7 @@
 use super::admission::{Admission, Admissions};
 use super::hosts::Routed;
 use super::{TableStore, Tables};
-use crate::nat::steer::port_ranges;
+use crate::nat::steer::{NatSteering, port_ranges};
 use ravelin_ring::msg::{Interface, PortId};
 use ravelin_wire::classify::{Steer, SteerTables, classify};
 use ravelin_wire::{AddrRange, Features, PortRanges, Prefix};
@@ -44,12 +44,12 @@ impl Tables {
     pub(crate) fn steer(&self, port: PortId, frame: &[u8]) -> Steer {
         let tables = self;
         let at = match self.vrfs.steered_at(port) {
-            Some((protected, routed)) => Program { tables, port, protected, outside: &[], routed },
+            Some((protected, routed, translated)) => Program { tables, port, protected, translated, routed },
             None => Program {
                 tables,
                 port,
                 protected: &self.protected,
-                outside: &self.translated.outside,
+                translated: &self.translated,
                 routed: &self.routed,
             },
         };
@@ -62,8 +62,7 @@ struct Program<'t> {
     tables: &'t Tables,
     port: PortId,
     protected: &'t [AddrRange],
-    /// Addresses that stand for others.
-    outside: &'t [AddrRange],
+    translated: &'t NatSteering,
     /// Into tunnels, and what of that is the kernel's.
     routed: &'t Routed,
 }
@@ -81,7 +80,7 @@ impl Program<'_> {
     fn protects(&self, addr: IpAddr) -> bool {
         let (steered, exempt) = self.routed;
         let longest = |list: &[Prefix]| list.iter().filter(|p| p.contains(addr)).map(Prefix::len).max();
-        self.protected.iter().chain(self.outside).any(|range| range.contains(addr))
+        self.protected.iter().chain(&self.translated.outside).any(|range| range.contains(addr))
             || longest(steered).is_some_and(|len| longest(exempt).is_none_or(|other| len >= other))
     }
 }
@@ -108,7 +107,7 @@ impl SteerTables for Program<'_> {
     }
 
     fn features(&self) -> Features {
-        let translated = &self.tables.translated;
+        let translated = self.translated;
         Features::default()
             .with(Features::TRANSLATES, !translated.inside.is_empty() || !translated.own.is_empty())
             .with(Features::GRE, !self.tables.gre.is_empty())
@@ -128,10 +127,10 @@ impl SteerTables for Program<'_> {
     }
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
-        self.tables.translated.inside.iter().any(|range| range.contains(addr.into()))
+        self.translated.inside.iter().any(|range| range.contains(addr.into()))
     }
 
     fn translated_ports(&self, addr: Ipv4Addr) -> Option<PortRanges> {
-        self.tables.translated.own.get(&addr).map(|list| port_ranges(list))
+        self.translated.own.get(&addr).map(|list| port_ranges(list))
     }
 }

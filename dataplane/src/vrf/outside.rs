@@ -57,7 +57,7 @@ impl Vrfs {
         }
     }
 
-    fn of_port(&self, port: PortId) -> VrfId {
+    pub(crate) fn of_port(&self, port: PortId) -> VrfId {
         self.ports.get(&port).copied().unwrap_or(VrfId::MAIN)
     }
 }

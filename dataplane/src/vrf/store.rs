@@ -4,10 +4,11 @@
 
 use super::{Vrf, Vrfs};
 use crate::interface::Interfaces;
+use crate::nat::{NatSteering, Rules};
 use crate::route::Fib;
 use crate::spd::Spd;
 use crate::tables::hosts::routed;
-use ravelin_ring::msg::{Action, InterfaceId, NextHop, Policy, PortId, Route, VrfId, VrfPart};
+use ravelin_ring::msg::{Action, InterfaceId, NatRule, NextHop, Policy, PortId, Route, VrfId, VrfPart};
 use ravelin_wire::{AddrRange, Prefix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ struct Members {
     ranges: BTreeMap<VrfId, Vec<AddrRange>>,
     ports: BTreeMap<PortId, VrfId>,
     interfaces: BTreeMap<InterfaceId, VrfId>,
+    nat: BTreeMap<VrfId, Vec<NatRule>>,
 }
 
 impl Store {
@@ -54,6 +56,7 @@ impl Store {
             VrfPart::Protected(range) => push(members.ranges.entry(vrf).or_default(), range),
             VrfPart::Port(port) => members.ports.insert(port, vrf).is_none(),
             VrfPart::Interface(id) => members.interfaces.insert(id, vrf).is_none(),
+            VrfPart::Nat(rule) => push(members.nat.entry(vrf).or_default(), rule),
             VrfPart::AddRoute(Route { prefix, next_hop }) => {
                 let table = routes.entry(vrf).or_default();
                 let room = table.len() < MAX_ENTRIES;
@@ -84,6 +87,10 @@ impl Store {
         self.members.ranges.clear();
     }
 
+    pub(crate) fn clear_nat(&mut self) {
+        self.members.nat.clear();
+    }
+
     pub(crate) fn clear_members(&mut self) {
         self.members.ports.clear();
         self.members.interfaces.clear();
@@ -105,8 +112,9 @@ impl Store {
 
     /// All that anything belongs to, in their order.
     fn ids(&self) -> impl Iterator<Item = VrfId> {
-        let Members { policies, ranges, ports, interfaces } = &self.members;
+        let Members { policies, ranges, ports, interfaces, nat } = &self.members;
         let named = policies.keys().chain(ranges.keys()).chain(ports.values()).chain(interfaces.values());
+        let named = named.chain(nat.keys());
         let all: std::collections::BTreeSet<VrfId> = named.chain(self.routes.keys()).copied().collect();
         all.into_iter()
     }
@@ -119,6 +127,10 @@ impl Store {
     /// What policies of a VRF have steered.
     pub(crate) fn ranges(&self, vrf: VrfId) -> &[AddrRange] {
         self.members.ranges.get(&vrf).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn nat(&self, vrf: VrfId) -> &[NatRule] {
+        self.members.nat.get(&vrf).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn routes(&self, vrf: VrfId) -> &BTreeMap<Prefix, Vec<NextHop>> {
@@ -135,7 +147,12 @@ impl Store {
         routed(table, table.iter().filter_map(leads).collect())
     }
 
-    pub(crate) fn compile(&self, main: (&Fib, &Spd), interfaces: &Interfaces) -> Vrfs {
+    pub(crate) fn compile(
+        &self,
+        main: (&Fib, &Spd),
+        interfaces: &Interfaces,
+        nat_of: impl Fn(VrfId) -> (Rules, NatSteering),
+    ) -> Vrfs {
         let mut out = Vrfs {
             ports: self.members.ports.iter().map(|(port, vrf)| (*port, *vrf)).collect(),
             interfaces: self.members.interfaces.iter().map(|(id, vrf)| (*id, *vrf)).collect(),
@@ -161,6 +178,7 @@ impl Store {
             let places = fib.places();
             let tunnels_from = u32::try_from(before).unwrap_or(u32::MAX);
             let steered = (self.ranges(id).to_vec(), self.routed(id));
+            let (nat, translated) = nat_of(id);
             out.list.push(Vrf {
                 id,
                 fib: Arc::new(fib),
@@ -168,6 +186,8 @@ impl Store {
                 spd: Arc::new(spd),
                 tunnels_from,
                 steered,
+                nat,
+                translated,
             });
             hops_from = hops_from.saturating_add(places);
         }

@@ -37,7 +37,7 @@ impl Worker {
     pub fn set_tables(&mut self, tables: Arc<Tables>) {
         self.way.db.tunnels.follow(tables.spd.tunnels(), tables.vrfs.tunnels());
         self.way.flows.carry_v6(self.way.db.max_sas(), tables.carries_v6());
-        self.way.nat.follow(&tables.nat);
+        self.way.nat.follow(&tables, &mut self.way.stats);
         self.way.hold.resolved(&tables.neighbours);
         self.lists.leaving = None;
         self.way.tables = tables;

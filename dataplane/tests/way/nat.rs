@@ -456,7 +456,7 @@ fn an_address_on_a_port_serves_all_protocols() {
     a.receive(WAN, &build(6, INTERNET, POOL, (1, 22), b"")).lost(Drop::NatNoMapping);
     let port = out(&mut a, &build(17, HOST_A, INTERNET, (4000, 53), b"q")).ports.0;
     assert_eq!(back(&mut a, &build(17, INTERNET, POOL, (53, port), b"a")).dst, HOST_A);
-    let steering = a.store.nat_steering();
+    let steering = a.store.nat_steering(VrfId::MAIN);
     assert_eq!((steering.outside, steering.own.len()), (vec![one(POOL)], 0));
 }
 
@@ -478,7 +478,7 @@ fn the_ports_own_address_stays_the_hosts() {
     ] {
         assert_eq!(a.receive(WAN, &packet).verdict, Verdict::Punt);
     }
-    let steering = a.store.nat_steering();
+    let steering = a.store.nat_steering(VrfId::MAIN);
     assert_eq!((steering.outside, steering.own), (vec![], [(WAN_A, vec![ports])].into()));
 }
 

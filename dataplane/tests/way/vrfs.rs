@@ -1,6 +1,7 @@
 //! VRFs (R77, R132, R133): ports, devices and tunnels that belong to one have routes and policies of their own, whatever
 //! addresses another one has too.
 
+mod nat;
 mod outside;
 
 use crate::rig::{HOST_A, HOST_B, WAN_A, WAN_B, edit, ether, ip, mac, prefix, selector};
@@ -42,9 +43,14 @@ fn number(vrf: u16, toward_b: bool) -> u32 {
 impl Gate {
     /// Both inside networks are those of every VRF.
     fn new(is_a: bool, is_routed: bool) -> Self {
+        Self::of(is_a, is_routed, 1)
+    }
+
+    /// The first of so many workers; it owns all SAs.
+    fn of(is_a: bool, is_routed: bool, workers: u16) -> Self {
         let config = UmemConfig { frames: 512, frame_size: 2048, ..UmemConfig::default() };
         let pool = Umem::new(config).unwrap().pools(1).remove(0);
-        let worker = Worker::new(WorkerConfig { id: WorkerId(0), workers: 1, max_sas: 64 });
+        let worker = Worker::new(WorkerConfig { id: WorkerId(0), workers, max_sas: 64 });
         let store = TableStore::with_ports(vec![ReversePath::Strict; 4], None);
         let mut me =
             Self { worker, pool, store, batch: Batch::new(), is_a, outside: false, inside_is_main: false };

@@ -183,6 +183,7 @@ per_worker() {
   check_flow ba "per worker: hostB to hostA, across rekeys and kill -9"
   equal "per worker: the next control process goes on with the same IKE SA" "$before" "$(tunnel_value A ike_spi_local)"
   check "per worker: and with an SA for each worker" own_sas A 2
+  thread_ends
   numbers_check "per worker" 10000
   equal "per worker: replays" 0 "$(($(drops_of A replay_dup) + $(drops_of B replay_dup) + $(drops_of A replay_old) + $(drops_of B replay_old)))"
   check_conservation A
@@ -328,7 +329,34 @@ worker_fails() {
   equal "a worker fails, and stands still: the same IKE SA" "$before" "$(tunnel_value A ike_spi_local)"
   equal "a worker fails, and stands still: pings" 20 "$(pings hostA "$HOST_B" 20)"
 }
-counted() { many_flows; [ "$(worker_sum A "$1")" = 1 ]; } # whichever queue its packets come by
+counted() { many_flows; [ "$(worker_sum A "$1")" = "${2:-1}" ]; } # whichever queue its packets come by
+
+# R74: the thread of worker 1 ends, since it fails repeatedly: its SAs, with their numbers and windows, move to the thread of worker
+# 0; what is lost is counted. That no number was used twice is looked at in the end.
+thread_ends() {
+  local before n
+  before=$(tunnel_value A ike_spi_local)
+  equal "a thread ends: before, each worker has its own" "0 1" "$(worker_map)"
+  flow_start ended A B 5 300
+  for n in 1 2 3; do
+    signal_process dataplaneA USR1
+    check "a thread ends: failure $n" wait_until 5 counted failures "$n"
+  done
+  check "a thread ends: its worker moves" wait_until 5 counted moves
+  equal "a thread ends: one serves both workers" "0 0" "$(worker_map)"
+  equal "a thread ends: each worker has SAs as before" true "$(ravelin_json A workers | jq 'all(.[]; .sas_in > 0 and .sas_out > 0)')"
+  n=$(moved_sealed)
+  check "a thread ends: its SAs go on" wait_until 5 moved_seals "$n"
+  flow_wait ended 20
+  equal "a thread ends: the flow goes on to its end" true "$(flow_value ended end_seen)"
+  equal "a thread ends: lost and not counted, twice" "0 0" \
+    "$(($(flow_value ended lost) > $(drops_of A worker_failed))) $(flow_value ended duplicates)"
+  equal "a thread ends: the same IKE SA" "$before" "$(tunnel_value A ike_spi_local)"
+  equal "a thread ends: pings" 20 "$(pings hostA "$HOST_B" 20)"
+}
+worker_map() { ravelin_json A workers | jq -r '[.[] | .thread] | join(" ")'; }
+moved_sealed() { ravelin_json A workers | jq '.[1].counters.encrypted'; }
+moved_seals() { many_flows; [ "$(moved_sealed)" -gt "$1" ]; }
 one_pair() { [ "$(ravelin_json A sas | jq length)" = 2 ]; }
 own_sas() { [ "$(ravelin_json "$1" sas | jq '[.[] | select(.direction == "out" and .state == "in-use") | .worker] | unique | length')" = "$2" ]; }
 own_spis() { ravelin_json A sas | jq -r '[.[] | select(.direction == "out" and .state == "in-use") | "\(.worker) \(.spi)"] | sort | join(" ")'; }

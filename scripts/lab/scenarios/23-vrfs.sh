@@ -56,6 +56,7 @@ head, *tunnels = text.split("[[tunnel]]")
 tunnels = [re.sub(r'^vrf = (.*)$', r'vrf = \1\noutside-vrf = \1', t, flags=re.M) for t in tunnels]
 open(sys.argv[1], "w").write("[[tunnel]]".join([head, *tunnels]))
 PYTHON
+    [ $side = B ] || translation >>"$LAB/ravelinA/ravelin.toml"
     signal_process "control$side" HUP
   done
   check "both are in their VRFs" wait_until 30 both_outside
@@ -69,6 +70,7 @@ PYTHON
     equal "$side: pings by its own uplink" 20 "$(pings "${side}A" "$HOST_B" 20 -s 1000)"
     equal "$side: who is there" "$side" "$(who "${side}A" "$HOST_B")"
   done
+  translated
   wan_settle
   equal "no ESP crossed the main VRF's wan meanwhile" "$before" "$(wan_count esp)"
   for side in red blue; do
@@ -86,6 +88,27 @@ PYTHON
   equal "red without its uplink: blue's pings" 20 "$(pings blueA "$HOST_B" 20)"
   ipn ispred link set toA up
   check "red with its uplink: there is a way" wait_path redA "$HOST_B" 30
+}
+
+# Of both customers' hosts, which have one address, by one pool in each VRF; and into red's tunnel.
+translation() {
+  local n
+  printf '\n[[nat]]\nkind = "source"\nfrom = ["%s"]\ntunnel = "red"\npool = "%s"\n' "$NET_A" "$SHOWN"
+  for n in 1 2; do
+    printf '\n[[nat]]\nkind = "source"\nfrom = ["%s"]\nport = "wan%s"\npool = "%s"\n' "$NET_A" $n "$POOL"
+  done
+}
+
+# R132, R149, R150: the same host, port, pool and server in two VRFs: each has its own answer, and twice from the same address.
+translated() {
+  local side
+  for side in red blue red blue; do
+    equal "$side: a server of its ISP, and how it knows the host" "$side $POOL" "$(answer "${side}A" "$SERVER")"
+  done
+  equal "red: how the far side of its tunnel knows the host" "red $SHOWN" "$(answer redA "$HOST_B")"
+  equal "blue: how the far side of its tunnel knows the host" "blue $HOST_A" "$(answer blueA "$HOST_B")"
+  equal "NAT of each VRF is shown" "vrf blue vrf red" \
+    "$(ravelin_json A nat | jq -r '[.rules[].text | split(":")[0]] | unique | join(" ")')"
 }
 
 both_outside() { # at both gateways
@@ -114,7 +137,10 @@ s.send(bytes.fromhex(sys.argv[2].replace(":", "")) + esp[-1][6:])
 PYTHON
 }
 
-# uplink NAME N: the gateways' ports wanN, with the addresses that they have on the wan, in an ISP's network of their own
+SHOWN=${NET_A%.*}.200 POOL=203.0.113.8 SERVER=203.0.113.9
+
+# uplink NAME N: the gateways' ports wanN, with the addresses that they have on the wan, in an ISP's network of their own; there
+# is a server in it
 uplink() {
   local side own
   make_ns "isp$1"
@@ -129,6 +155,10 @@ uplink() {
     ipn "gw$side" rule add oif "wan$2" lookup "10$2" pref $((1010 + $2))
     ipn "gw$side" rule add iif "wan$2" lookup "10$2" pref $((1020 + $2))
   done
+  ipn gwA addr add "$POOL/32" dev "wan$2" # for ARP
+  ipn gwA route add "${SERVER%.*}.0/24" dev "wan$2" table "10$2"
+  ipn "isp$1" addr add "$SERVER/24" dev br0
+  answers "isp$1" "$SERVER" "$1"
   start_process "seen.$1" "isp$1" tcpdump --immediate-mode -i br0 -s 1600 -U -w "$LAB/$1.pcap" 'udp port 500 or udp port 4500 or ip proto 50'
   wait_until 10 test -s "$LAB/$1.pcap" || die "the capture of $1's uplink did not start"
 }
@@ -150,25 +180,31 @@ customer() {
     ipn "gw$side" addr add "$in/32" dev "lan$2"
     ipn "gw$side" route add "$net" dev "lan$2" table "10$2"
     ipn "gw$side" rule add iif "lan$2" lookup "10$2" pref $((1000 + $2))
-    start_process "who.$1$side" "$1$side" "$PY" -c "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(('$host', 7777))
-while True:
-    _, peer = s.recvfrom(64)
-    s.sendto(b'$1', peer)"
-    wait_until 20 port_open "$1$side" 7777 || die "nobody answers in $1$side"
+    answers "$1$side" "$host" "$1"
   done
 }
 
-who() { # NS ADDRESS
+answers() { # NS ADDRESS NAME: says its name, and by what address it knows who asks
+  start_process "who.$1" "$1" "$PY" -c "
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('$2', 7777))
+while True:
+    _, peer = s.recvfrom(64)
+    s.sendto(('$3 ' + peer[0]).encode(), peer)"
+  wait_until 20 port_open "$1" 7777 || die "nobody answers in $1"
+}
+
+answer() { # NS ADDRESS: always from one port
   in_ns "$1" "$PY" -c "
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 5555))
 s.settimeout(2)
 s.sendto(b'?', ('$2', 7777))
 print(s.recv(64).decode())" 2>/dev/null
 }
+who() { answer "$@" | cut -d ' ' -f 1; } # NS ADDRESS
 
 vrf_config() { # SIDE
   local start=immediately dir=$LAB/ravelin$1 near=$NET_A far=$NET_B

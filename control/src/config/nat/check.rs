@@ -12,11 +12,14 @@ use ravelin_wire::AddrRange;
 pub(crate) fn check(config: &Config, findings: &mut Findings) {
     for rule in &config.nat {
         names(config, rule, findings);
+        vrf(config, rule, findings);
         sizes(rule, findings);
         tunnel(config, rule, findings);
     }
     for (n, rule) in config.nat.iter().enumerate() {
-        for before in config.nat.iter().take(n) {
+        // Addresses of two VRFs are not the same ones.
+        let same = |before: &&Nat| config.vrf_of_nat(before) == config.vrf_of_nat(rule);
+        for before in config.nat.iter().take(n).filter(same) {
             overlap(rule, before, findings);
         }
     }
@@ -30,6 +33,37 @@ fn names(config: &Config, rule: &Nat, findings: &mut Findings) {
     if let Some(name) = rule.tunnel.as_ref().filter(|name| config.tunnel(name).is_none()) {
         let found = format!("`tunnel`: there is no [[tunnel]] \"{name}\"");
         findings.error(rule.line, found, "the name of a [[tunnel]]", "write the name of one, or add it");
+    }
+}
+
+/// Sessions are known by addresses, which another VRF may have too.
+fn vrf(config: &Config, rule: &Nat, findings: &mut Findings) {
+    let (Some(vrf), Some(place)) = (&rule.vrf, config.place_of_nat(rule)) else { return };
+    if place == Some(vrf) {
+        return;
+    }
+    let what = match (&rule.port, &rule.tunnel) {
+        (Some(port), _) => format!("port \"{port}\""),
+        (None, tunnel) => format!("tunnel \"{}\"", tunnel.as_deref().unwrap_or_default()),
+    };
+    let at = place.map_or_else(|| "the main one".to_owned(), |other| format!("\"{other}\""));
+    let found = format!("`vrf` is \"{vrf}\", and {what} is in {at}");
+    let cure = "remove `vrf` (it follows from the port or the tunnel), or name one that is in it";
+    findings.error(rule.line, found, "a port or a tunnel of that VRF", cure);
+}
+
+impl Config {
+    /// The VRF in which a rule holds: that of its port or its tunnel; of one without either, the one that it names.
+    pub fn vrf_of_nat<'c>(&'c self, rule: &'c Nat) -> Option<&'c str> {
+        let place = self.place_of_nat(rule).unwrap_or(rule.vrf.as_ref());
+        place.map(String::as_str)
+    }
+
+    /// `None`: it names neither port nor tunnel.
+    fn place_of_nat(&self, rule: &Nat) -> Option<Option<&String>> {
+        let port = rule.port.as_ref().and_then(|name| self.ports.iter().find(|p| p.name == *name));
+        let tunnel = || rule.tunnel.as_deref().and_then(|name| self.tunnel(name));
+        port.map(|port| port.vrf.as_ref()).or_else(|| tunnel().map(|tunnel| tunnel.vrf.as_ref()))
     }
 }
 

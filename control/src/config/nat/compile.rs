@@ -2,7 +2,7 @@
 
 use crate::config::PeerSelectors;
 use crate::config::model::{Config, DeviceName};
-use ravelin_ring::msg::{NatKind, NatRule, PortId, TableCommand};
+use ravelin_ring::msg::{NatKind, NatRule, PortId, TableCommand, VrfId, VrfPart};
 use ravelin_wire::AddrRange;
 
 impl Config {
@@ -17,6 +17,7 @@ impl Config {
             );
         }
         for rule in &self.nat {
+            let vrf = self.vrf(self.vrf_of_nat(rule));
             let place = |name: &DeviceName| self.ports.iter().position(|p| p.name == *name);
             let port = rule.port.as_ref().and_then(place).and_then(|n| u16::try_from(n).ok()).map(PortId);
             let remotes = || {
@@ -33,7 +34,7 @@ impl Config {
                 NatKind::Source | NatKind::Static | NatKind::Destination | NatKind::Exempt => {}
             }
             for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to))) {
-                out.push(TableCommand::AddNat(NatRule {
+                let rule = NatRule {
                     kind: rule.kind,
                     from,
                     to,
@@ -45,7 +46,11 @@ impl Config {
                     tunnel: rule.tunnel.is_some(),
                     own: rule.own,
                     line: rule.line,
-                }));
+                };
+                out.push(match vrf {
+                    VrfId::MAIN => TableCommand::AddNat(rule),
+                    vrf => TableCommand::InVrf { vrf, part: VrfPart::Nat(rule) },
+                });
             }
         }
         out

@@ -12,7 +12,12 @@ pub(crate) fn kind_text(kind: NatKind) -> &'static str {
 }
 
 /// A rule on one line, as `show nat` and reloads have it.
-pub fn nat_text(rule: &Nat) -> String {
+pub fn nat_text(config: &Config, rule: &Nat) -> String {
+    let vrf = config.vrf_of_nat(rule).map_or_else(String::new, |vrf| format!("vrf {vrf}: "));
+    format!("{vrf}{}", text(rule))
+}
+
+fn text(rule: &Nat) -> String {
     let list = |ranges: &[AddrRange]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let span = |ports: PortRange| match (ports.start(), ports.end()) {
         (first, last) if first == last => format!(":{first}"),
@@ -60,7 +65,7 @@ pub fn nat_text(rule: &Nat) -> String {
 /// What a reload compares, as texts.
 pub(crate) fn nat_fields(config: &Config) -> Vec<(String, String)> {
     let rules = config.nat.iter().enumerate();
-    let rules = rules.map(|(n, rule)| (format!("rule {}", n + 1), nat_text(rule)));
+    let rules = rules.map(|(n, rule)| (format!("rule {}", n + 1), nat_text(config, rule)));
     let NatSettings { flows: _, per_host, udp_s, tcp_s, tcp_transitory_s, icmp_s, other_s, .. } =
         config.translation;
     let open = config.translation.endpoint_independent_filter;

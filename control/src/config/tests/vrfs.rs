@@ -1,7 +1,7 @@
 //! `[[vrf]]` and the key `vrf`.
 
 use super::*;
-use ravelin_ring::msg::VrfId;
+use ravelin_ring::msg::{TableCommand, VrfId, VrfPart};
 
 const VRFS: &str = include_str!("../../../../configs/vrfs.toml");
 
@@ -56,10 +56,49 @@ fn what_cannot_be_is_refused_with_its_cure() {
             VRFS.replace("vrf = \"blue\"\ninterface", "vrf = \"green\"\ninterface"),
             ["no VRF \"green\"", "[[vrf]]"],
         ),
-        (format!("{VRFS}\n{nat}port = \"lan1\"\n"), ["address translation in a VRF", "remove the rule"]),
-        (format!("{VRFS}\n{nat}tunnel = \"blue\"\n"), ["address translation in a VRF", "main VRF"]),
+        (
+            format!("{VRFS}\n{nat}port = \"lan1\"\nvrf = \"blue\"\n"),
+            ["`vrf` is \"blue\", and port \"lan1\" is in \"red\"", "remove `vrf`"],
+        ),
+        (
+            format!("{VRFS}\n{nat}port = \"wan0\"\nvrf = \"blue\"\n"),
+            ["port \"wan0\" is in the main one", "name one that is in it"],
+        ),
+        (
+            format!("{VRFS}\n{nat}port = \"lan1\"\nvrf = \"bleu\"\n"),
+            ["no VRF \"bleu\"", "did you mean \"blue\"?"],
+        ),
+        (format!("{VRFS}\n{nat}tunnel = \"red\"\n"), ["192.0.2.1", "local = \"192.0.2.1/32\""]),
     ] {
         assert_error(&text, &parts);
+    }
+}
+
+/// R132: rules hold in the VRF of their port or tunnel, with whatever addresses another one has too; an exemption names its own.
+#[test]
+fn translation_is_that_of_its_vrf() {
+    let rule = |port: &str| {
+        format!(
+            "[[nat]]\nkind = \"source\"\nfrom = [\"10.1.0.0/24\"]\nport = \"{port}\"\npool = \"192.0.2.1\"\n"
+        )
+    };
+    let exempt = "[[nat]]\nkind = \"exempt\"\nto = [\"10.3.0.0/24\"]\nvrf = \"blue\"\n";
+    let config = good(&format!("{VRFS}\n{}{}{}{exempt}", rule("lan1"), rule("lan2"), rule("wan0")));
+    let vrfs: Vec<_> = config.nat_commands(&PeerSelectors::new()).iter().filter_map(nat_of).collect();
+    assert_eq!(vrfs, [VrfId(101), VrfId(102), VrfId::MAIN, VrfId(102)]);
+    let text = nat_text(&config, &config.nat[0]);
+    assert!(text.starts_with("vrf red: source 10.1.0.0/24"), "{text}");
+    // In one VRF the same pool has to have the same ports.
+    let again = rule("lan1").replace("\"192.0.2.1\"", "\"192.0.2.1\"\npool-ports = \"2000-3000\"");
+    assert_error(&format!("{VRFS}\n{}{again}", rule("lan1")), &["line", "the same pool"]);
+    good(&format!("{VRFS}\n{}{again}", rule("lan2")));
+}
+
+fn nat_of(command: &TableCommand) -> Option<VrfId> {
+    match command {
+        TableCommand::AddNat(_) => Some(VrfId::MAIN),
+        TableCommand::InVrf { vrf, part: VrfPart::Nat(_) } => Some(*vrf),
+        _ => None,
     }
 }
 

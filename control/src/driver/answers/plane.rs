@@ -13,7 +13,7 @@ use crate::kernel::Model;
 use ravelin_ring::counters::{Counter, Drop as Reason, SocketCounter, XdpCounter};
 use ravelin_ring::msg::Direction;
 use ravelin_ring::{BindMode, PortCounters, WorkerCounters};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Drops of the XDP program itself; its other counters are no drops.
 const XDP_DROPS: [XdpCounter; 3] = [XdpCounter::NoWorker, XdpCounter::Unparsable, XdpCounter::NotAdmitted];
@@ -62,14 +62,17 @@ pub(in crate::driver) fn workers(core: &Core, plane: &Plane, name: Option<&str>)
         }
         let owned =
             |d| core.installer.halves().filter(|h| h.worker.0 == id && h.direction == d).count() as u64;
+        let thread = u16::try_from(counters.get(Counter::Thread)).unwrap_or(id);
+        let counts = Counter::ALL.iter().filter(|c| **c != Counter::Thread);
         out.push(WorkerStatus {
             id,
-            core: core.config.dataplane.cores.get(usize::from(id)).copied().unwrap_or_default(),
+            thread,
+            core: core.config.dataplane.cores.get(usize::from(thread)).copied().unwrap_or_default(),
             crypto: Some(plane.welcome.crypto.clone()),
             buffers: Some(plane.welcome.buffers.clone()),
             sas_in: owned(Direction::Inbound),
             sas_out: owned(Direction::Outbound),
-            counters: Counter::ALL.iter().map(|c| (c.name().to_owned(), counters.get(*c))).collect(),
+            counters: counts.map(|c| (c.name().to_owned(), counters.get(*c))).collect(),
             drops: dropped(&counters),
             conservation: conservation(&[counters]),
         });
@@ -111,15 +114,19 @@ pub(in crate::driver) fn drops(plane: &Plane) -> DropStatus {
 /// The rules are told without a data plane, too.
 pub(in crate::driver) fn nat(core: &Core, plane: Option<&Plane>) -> NatStatus {
     let rules = core.config.nat.iter();
-    let rules = rules.map(|rule| NatRuleStatus { line: rule.line, text: nat_text(rule) }).collect();
+    let rules =
+        rules.map(|rule| NatRuleStatus { line: rule.line, text: nat_text(&core.config, rule) }).collect();
     let workers = plane.map_or(0, Plane::workers);
+    // Each VRF with rules has a table of its own.
+    let vrfs: BTreeSet<_> = core.config.nat.iter().map(|rule| core.config.vrf_of_nat(rule)).collect();
+    let vrfs = vrfs.len() as u64;
     let worker = |id: u16| {
         let counters = plane?.counters.worker(usize::from(id))?;
         let reasons = Reason::ALL.iter().filter(|r| r.name().starts_with("nat_"));
         Some(NatWorker {
             worker: id,
             open: counters.get(Counter::NatOpened).saturating_sub(counters.get(Counter::NatClosed)),
-            room: core.config.translation.flows.into(),
+            room: u64::from(core.config.translation.flows) * vrfs,
             opened: counters.get(Counter::NatOpened),
             evicted: counters.get(Counter::NatEvicted),
             translated: counters.get(Counter::Translated),

@@ -169,6 +169,10 @@ fn encode_part(part: &VrfPart, to: &mut Writer<'_>) {
             to.u8(6);
             to.u16(id.0);
         }
+        VrfPart::Nat(rule) => {
+            to.u8(7);
+            encode_nat(&rule, to);
+        }
     }
 }
 
@@ -180,6 +184,7 @@ fn decode_part(from: &mut Reader<'_>) -> Result<VrfPart, Malformed> {
         4 => VrfPart::Protected(from.range()?),
         5 => VrfPart::Port(PortId(from.u16()?)),
         6 => VrfPart::Interface(InterfaceId(from.u16()?)),
+        7 => VrfPart::Nat(decode_nat(from)?),
         _ => return Err(Malformed("unknown part of a VRF")),
     })
 }

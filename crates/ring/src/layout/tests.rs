@@ -23,7 +23,7 @@ fn sizes_are_pinned_to_the_version() {
         Plan::new(1, 2).unwrap().words(),
         Plan::new(3, 2).unwrap().words(),
     ];
-    assert_eq!((VERSION, sizes), (20, [34, 16, 16, 4, 30, 88, 5, 5, 118_560, 221_344]));
+    assert_eq!((VERSION, sizes), (21, [34, 16, 16, 4, 32, 88, 5, 5, 118_560, 221_344]));
 }
 
 #[test]
@@ -271,6 +271,7 @@ fn vrf_part() -> impl Strategy<Value = VrfPart> {
         any::<u16>().prop_map(|n| VrfPart::Port(PortId(n))),
         any::<u16>().prop_map(|n| VrfPart::Interface(InterfaceId(n))),
         range().prop_map(VrfPart::Protected),
+        nat_rule().prop_map(VrfPart::Nat),
         (addr(), 0u8..=32, any::<bool>()).prop_map(|(addr, len, add)| {
             let prefix = Prefix::of(addr, len).unwrap();
             let route = Route { prefix, next_hop: NextHop::Blackhole };

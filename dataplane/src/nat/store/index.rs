@@ -104,7 +104,6 @@ impl<T: Clone + Default> Slab<T> {
         self.free.push(slot); // as much room as there are slots
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }

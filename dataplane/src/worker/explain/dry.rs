@@ -15,7 +15,7 @@ use core::fmt::Debug;
 use ravelin_crypto::{Key, Suite};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::inspect::{self, Class, Enclosed, Flow, Policy, Route, Sa, Size, Step};
-use ravelin_ring::msg::WorkerId;
+use ravelin_ring::msg::{VrfId, WorkerId};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ impl Dry {
     pub(super) fn new(tables: Arc<Tables>, worker: WorkerId) -> Self {
         let step = Step {
             worker: worker.0,
+            vrf: None,
             class: Class::Refused,
             spi: None,
             opens: None,
@@ -126,8 +127,9 @@ impl Dry {
         }
         let hop = self.tables.hop(self.tables.way_in_vrf(packet, packet.destination()));
         let (came, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
-        self.step.came = Some(policy(&self.tables.spd, came));
-        self.step.goes = Some(policy(&self.tables.spd, goes));
+        self.step.came = Some(policy(&self.tables, packet.meta.vrf, came));
+        self.step.goes = Some(policy(&self.tables, packet.meta.vrf, goes));
+        self.step.vrf = Some(packet.meta.vrf.0).filter(|vrf| *vrf != VrfId::MAIN.0);
         self.step.route = Some(self.route(hop, packet.destination()));
     }
 
@@ -135,7 +137,7 @@ impl Dry {
     fn enclosed(&mut self, packet: &Packet) {
         let hop = self.tables.hop(self.tables.way_in_vrf(packet, packet.destination()));
         let (_, goes) = outbound::policy::ask(packet, &self.tables, None, hop);
-        let goes = policy(&self.tables.spd, goes);
+        let goes = policy(&self.tables, packet.meta.vrf, goes);
         let route = self.route(hop, packet.destination());
         self.step.gre = Some(Enclosed { flow: flow(packet), goes, route });
     }
@@ -290,9 +292,11 @@ fn word(of: &impl Debug) -> String {
     format!("{of:?}").to_lowercase()
 }
 
-fn policy(spd: &Spd, (answer, place): (Answer, u64)) -> Policy {
+fn policy(tables: &Tables, vrf: VrfId, (answer, place): (Answer, u64)) -> Policy {
+    let nothing = Spd::default();
+    let (spd, from) = tables.spd_of(vrf).unwrap_or((&nothing, 0));
     let tunnel = match answer {
-        Answer::Protect(place) => spd.tunnels().get(place as usize).map(|(id, _)| id.0),
+        Answer::Protect(place) => spd.tunnels().get(place.saturating_sub(from) as usize).map(|(id, _)| id.0),
         Answer::Bypass | Answer::Discard | Answer::Unknown => None,
     };
     let action = match answer {

@@ -20,7 +20,11 @@ fn outer(port: PortId) -> Route {
 
 impl Gate {
     fn outside(is_a: bool) -> Self {
-        let mut me = Self::new(is_a, false);
+        Self::outside_of(is_a, 1)
+    }
+
+    fn outside_of(is_a: bool, workers: u16) -> Self {
+        let mut me = Self::of(is_a, false, workers);
         // Tunnel 0 is of the main VRF in all; the others were, and are made anew.
         for vrf in 1..3u64 {
             for sa in [vrf * 10 + 1, vrf * 10 + 2] {
@@ -45,6 +49,21 @@ impl Gate {
             me.install(vrf);
         }
         me
+    }
+
+    /// What another worker gets of a packet.
+    fn handed(&mut self, port: PortId, packet: &[u8]) -> (Verdict, Vec<u8>, Origin) {
+        let mut bytes = ether(packet);
+        bytes[..6].copy_from_slice(&mac(1 + port.0 as u8));
+        let mut frame = self.pool.alloc().unwrap();
+        assert!(frame.extend(bytes.len()));
+        frame.data_mut().copy_from_slice(&bytes);
+        self.batch.push(Packet::new(frame, Origin::Port(port))).unwrap();
+        self.worker.process(&mut self.batch, &mut self.pool, Now { ms: 10_000 });
+        let packet = self.batch.packets.drain(..).next().unwrap();
+        let found = (packet.verdict, packet.frame.data().to_vec(), packet.origin);
+        self.pool.free(packet.frame);
+        found
     }
 
     /// A packet of this VRF's host, on the wire between the gateways.
@@ -73,6 +92,28 @@ fn the_same_gateways_in_two_vrfs_stay_apart() {
             assert_eq!(b.one(wan(vrf).0, &there).0, Verdict::Drop(Drop::ReplayDup));
             let back = b.sealed(vrf, 60);
             assert_eq!(a.one(wan(vrf).0, &back).0, Verdict::Forward { port: PortId(vrf) });
+        }
+    }
+}
+
+// R68, R301: what comes to a worker that does not have the SA is handed over with its door, and judged by it there.
+#[test]
+fn the_same_gateways_stay_apart_across_workers() {
+    let (mut a, mut b) = (Gate::outside(true), Gate::outside_of(false, 2));
+    let mut other = Gate::outside_of(false, 2);
+    other.worker = Worker::new(WorkerConfig { id: WorkerId(1), workers: 2, max_sas: 64 });
+    other.commit();
+    for vrf in [1, 2, 1, 2] {
+        let there = a.sealed(vrf, 100);
+        for port in [wan(3 - vrf), PortId(0), PortId(3 - vrf), wan(vrf)] {
+            let (verdict, frame, origin) = other.handed(port, &there);
+            assert_eq!(verdict, Verdict::HandOff { worker: WorkerId(0) });
+            let expected = if port == wan(vrf) {
+                Verdict::Forward { port: PortId(vrf) }
+            } else {
+                Verdict::Drop(Drop::VrfOutside)
+            };
+            assert_eq!(b.run(origin, &frame)[0].0, expected, "{vrf} {port:?}");
         }
     }
 }
