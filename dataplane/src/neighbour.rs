@@ -85,7 +85,9 @@ pub(crate) struct Resolver<'a> {
 
 impl Resolver<'_> {
     pub(crate) fn need(&mut self, port: PortId, addr: IpAddr) {
-        let at = (folded(addr).wrapping_mul(0x9e37_79b9) >> 24) as usize;
+        // Networks of two VRFs may have the same next hops.
+        let place = folded(addr) ^ u32::from(port.0).wrapping_mul(0x85eb_ca6b);
+        let at = (place.wrapping_mul(0x9e37_79b9) >> 24) as usize;
         let Some(throttle) = self.requests.places.get_mut(at % Requests::PLACES) else { return };
         let asked = throttle.pass(self.now);
         if asked && !self.events.push(WorkerEvent::NeighbourNeeded { port, addr }) {
@@ -107,6 +109,28 @@ fn folded(addr: IpAddr) -> u32 {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+
+    // R26, R132: the same next hop by two ports is two, each asked for once a while.
+    #[test]
+    fn each_port_asks_for_itself() {
+        let (mut requests, mut events) = (Requests::new(), Events::new());
+        let addr = IpAddr::from(Ipv4Addr::new(203, 0, 113, 9));
+        let mut ask = |port, ms| {
+            Resolver { requests: &mut requests, events: &mut events, now: Now { ms } }
+                .need(PortId(port), addr);
+        };
+        for port in [0, 1, 2, 3, 4, 5, 0, 1, 2] {
+            ask(port, 10_000);
+        }
+        let mut db = crate::sa::SaDb::new(ravelin_ring::msg::WorkerId(0), 1, 8);
+        let said = std::iter::from_fn(|| db.next_event(&mut events, Now { ms: 10_000 }));
+        let port = |event| {
+            let WorkerEvent::NeighbourNeeded { port, addr: of } = event else { panic!("{event:?}") };
+            (of == addr).then_some(port.0)
+        };
+        let ports: Vec<u16> = said.filter_map(port).collect();
+        assert_eq!(ports, [0, 1, 2, 3, 4, 5]);
+    }
 
     #[test]
     fn finds_what_was_put_in_and_nothing_else() {

@@ -95,11 +95,10 @@ fn translation_is_that_of_its_vrf() {
 }
 
 fn nat_of(command: &TableCommand) -> Option<VrfId> {
-    match command {
-        TableCommand::AddNat(_) => Some(VrfId::MAIN),
-        TableCommand::InVrf { vrf, part: VrfPart::Nat(_) } => Some(*vrf),
-        _ => None,
+    if let TableCommand::InVrf { vrf, part: VrfPart::Nat(_) } = command {
+        return Some(*vrf);
     }
+    matches!(command, TableCommand::AddNat(_)).then_some(VrfId::MAIN)
 }
 
 #[test]

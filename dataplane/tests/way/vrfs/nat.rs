@@ -78,7 +78,7 @@ impl Site {
     fn new(workers: u16, rules: &[(u16, NatRule)]) -> Self {
         let config = UmemConfig { frames: 512, frame_size: 2048, ..UmemConfig::default() };
         let worker = |id| {
-            let pool = Umem::new(config.clone()).unwrap().pools(1).remove(0);
+            let pool = Umem::new(config).unwrap().pools(1).remove(0);
             (Worker::new(WorkerConfig { id: WorkerId(id), workers, max_sas: 8 }), pool)
         };
         let workers = (0..workers).map(worker).collect();
