@@ -54,7 +54,7 @@ scenario() {
   at_least "ike-scan: without a common proposal" 1 "$(engine_count no_proposal_chosen)"
 }
 
-# A stranger and the peer's own address ask by ike-scan: IKEv2, IKEv1 in main and aggressive mode, a version that does not exist yet.
+# R134: IKEv2 alone is spoken. A stranger and the peer's own address ask by ike-scan: IKEv2, IKEv1 in main and aggressive mode, a version that does not exist yet.
 STRANGER=198.18.0.77
 scanned() {
   local asked answered

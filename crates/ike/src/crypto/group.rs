@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(*r.shared(&i.public).unwrap(), shared);
     }
 
-    // RFC 6989 §2, RFC 7748 §6.1
+    // R205: RFC 6989 §2, RFC 7748 §6.1
     #[test]
     fn unlawful_public_values_are_refused() {
         let mut rng = ChaCha20Rng::seed_from_u64(2);

@@ -115,3 +115,35 @@ impl fmt::Debug for Id {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{self, Payload};
+
+    // R190, R136, RFC 7296 §3.5: next payload, length, type, three reserved bytes, data; octet by octet.
+    #[test]
+    fn each_type_octet_by_octet() {
+        let fqdn = Identity::Fqdn("a.lab".into());
+        let six = "2001:db8::1".parse().unwrap();
+        let cases: [(Identity, &[u8]); 5] = [
+            (Identity::Address("198.18.0.1".parse().unwrap()), &[0, 0, 0, 12, 1, 0, 0, 0, 198, 18, 0, 1]),
+            (fqdn, b"\0\0\0\x0d\x02\0\0\0a.lab"),
+            (Identity::UserFqdn("b@a.lab".into()), b"\0\0\0\x0f\x03\0\0\0b@a.lab"),
+            (Identity::Address(six), b"\0\0\0\x18\x05\0\0\0\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01"),
+            (Identity::KeyId(vec![0xca, 0xfe]), &[0, 0, 0, 10, 11, 0, 0, 0, 0xca, 0xfe]),
+        ];
+        const ID_I: u8 = 35;
+        for (identity, octets) in cases {
+            let id = Id::of(&identity).unwrap();
+            assert_eq!(id.body(), octets[4..], "{identity:?}");
+            let read = payload::parse_chain(ID_I, octets).unwrap();
+            assert!(matches!(read.as_slice(), [Payload::IdI(got)] if *got == id), "{identity:?}: {read:?}");
+            assert!(id.matches(&identity));
+        }
+        // An address of another length is none, and no identity is empty.
+        for bad in [&[1, 0, 0, 0, 198, 18, 0][..], &[5, 0, 0, 0, 1, 2, 3, 4], &[2, 0, 0, 0], &[2, 0, 0]] {
+            assert!(Id::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -244,7 +244,7 @@ fn a_child_that_does_not_fit_leaves_the_ike_sa() {
     assert_eq!(pair.b.count(Counter::NoProposal), 1);
 }
 
-// RFC 7296 §2.9
+// R195; RFC 7296 §2.9: several selectors in one child SA, each narrowed
 #[test]
 fn selectors_are_narrowed_to_what_both_want() {
     let mut pair = Pair::with(13, |side, c| match side {

@@ -25,6 +25,21 @@ fn an_idle_peer_is_asked_and_stays() {
     assert_eq!(pair.a.events.iter().filter(|e| matches!(e, Event::IkeDown { .. })).count(), 0);
 }
 
+// R4, R230: each side asks by itself, whatever the other one does
+#[test]
+fn each_side_asks_by_itself() {
+    for asks in [Side::A, Side::B] {
+        let mut pair = Pair::with(70, |side, c| {
+            c.dpd_delay = Duration::from_secs(if side == asks { 20 } else { 0 });
+        });
+        pair.run_secs(301);
+        pair.assert_one_pair();
+        let probes = |side| pair.see(side).count(Counter::LivenessChecks);
+        assert!((14..=15).contains(&probes(asks)), "{}", probes(asks));
+        assert_eq!(probes(asks.other()), 0);
+    }
+}
+
 // R26, R4: none while traffic flows
 #[test]
 fn traffic_makes_probes_needless() {

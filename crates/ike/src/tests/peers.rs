@@ -101,6 +101,23 @@ fn what_is_done_to_the_connection_is_done_to_its_peers() {
     assert_eq!(pair.b.events.iter().filter(|e| matches!(e, Event::PeerGone { .. })).count(), 3);
 }
 
+// R232, R234: the gateway clears one peer, which comes back as who it was; the others do not notice.
+#[test]
+fn one_peer_is_cleared() {
+    let mut pair = many(|_, _| {});
+    let before = of_b(&pair);
+    let sas = pair.live(Side::B);
+    let chosen = sas.iter().find(|sa| sa.remote_id == "p1.lab").unwrap();
+    let others: BTreeSet<u64> =
+        sas.iter().filter(|sa| sa.id != chosen.id).map(|sa| sa.initiator_spi).collect();
+    pair.command(Side::B, Command::ClearIke(chosen.id));
+    pair.run_secs(10);
+    assert_eq!((of_b(&pair).len(), of_b(&pair).intersection(&before).count()), (3, 2));
+    let now: BTreeSet<u64> = pair.live(Side::B).iter().map(|sa| sa.initiator_spi).collect();
+    assert!(now.len() == 3 && now.is_superset(&others));
+    pair.assert_same_tables();
+}
+
 // R141: what the tunnel does not allow, no peer gets.
 #[test]
 fn selectors_outside_of_the_allowed_pair_are_refused() {
