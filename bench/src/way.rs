@@ -10,6 +10,7 @@
 pub(crate) mod traffic;
 pub(crate) mod plan;
 mod furnish;
+mod queue;
 pub(crate) mod pair;
 pub(crate) mod measure;
 mod report;

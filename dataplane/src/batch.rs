@@ -32,10 +32,11 @@ pub struct Batch {
 /// The packets of a batch, each built in its place: 32 KiB of records that are never moved.
 #[derive(Debug)]
 pub struct Packets {
-    slots: Box<[Packet]>,
+    slots: Box<[Packet; MAX_BATCH]>,
     len: usize,
-    /// Those that came from ports, and their bytes.
-    from_ports: (usize, u64),
+    /// How many did not come from a port, and the bytes of those that did.
+    others: usize,
+    bytes: u64,
 }
 
 /// What is left of a packet when it leaves its batch.
@@ -78,7 +79,9 @@ impl Batch {
 
 impl Default for Packets {
     fn default() -> Self {
-        Self { slots: (0..MAX_BATCH).map(|_| Packet::nothing()).collect(), len: 0, from_ports: (0, 0) }
+        let slots: Box<[Packet]> = (0..MAX_BATCH).map(|_| Packet::nothing()).collect();
+        let Ok(slots) = slots.try_into() else { unreachable!("so many were made") };
+        Self { slots, len: 0, others: 0, bytes: 0 }
     }
 }
 
@@ -86,9 +89,11 @@ impl Packets {
     #[inline]
     fn receive(&mut self, frame: Frame, origin: Origin) -> Result<(), Frame> {
         let Some(slot) = self.slots.get_mut(self.len) else { return Err(frame) };
-        if let Origin::Port(_) = origin {
-            self.from_ports.0 += 1;
-            self.from_ports.1 += frame.len() as u64;
+        match origin {
+            Origin::Port(_) => self.bytes += frame.len() as u64,
+            Origin::Tun | Origin::Device(_) | Origin::HandedIn { .. } | Origin::Released { .. } => {
+                self.others += 1;
+            }
         }
         slot.renew(frame, origin);
         self.len += 1;
@@ -101,13 +106,14 @@ impl Packets {
         let Some(slot) = self.slots.get_mut(self.len) else { return Err(packet) };
         *slot = packet;
         self.len += 1;
+        self.others += 1; // or from a port, but not counted
         Ok(())
     }
 
     /// How many came from ports, and their bytes, where nothing came any other way.
     #[inline]
     pub(crate) fn received(&self) -> Option<(usize, u64)> {
-        Some(self.from_ports).filter(|(packets, _)| *packets == self.len)
+        (self.others == 0).then_some((self.len, self.bytes))
     }
 
     pub(crate) fn remaining_capacity(&self) -> usize {
@@ -117,7 +123,7 @@ impl Packets {
     /// After a failure amid a batch: every frame that is still in it, drained or not.
     #[cold]
     pub fn salvage(&mut self) -> impl Iterator<Item = Frame> {
-        (self.len, self.from_ports) = (0, (0, 0));
+        (self.len, self.others, self.bytes) = (0, 0, 0);
         self.slots.iter_mut().map(|packet| packet.frame.take()).filter(|frame| frame.capacity() > 0)
     }
 
@@ -125,7 +131,7 @@ impl Packets {
     #[inline]
     pub fn drain(&mut self, _all: RangeFull) -> impl Iterator<Item = Finished> {
         let len = mem::take(&mut self.len);
-        self.from_ports = (0, 0);
+        (self.others, self.bytes) = (0, 0);
         let slots = self.slots.get_mut(..len).unwrap_or_default();
         slots.iter_mut().map(|p| Finished { frame: p.frame.take(), origin: p.origin, verdict: p.verdict })
     }

@@ -2,21 +2,23 @@
 //!
 //! Decides: nothing. It repeats what routes, policies and selectors decided about a packet of the same addresses,
 //! protocol and ports that came by the same door, as long as nothing of that can have changed: not after a change of the
-//! tables (`epoch`), nor after a command about one of the SAs concerned (their stamps, see [`crate::sa::Slab`]).
+//! tables (`epoch`), nor after a command about one of the SAs concerned (their stamps, see [`crate::sa::Slab`]). That is
+//! looked at once after each such change (`version`), not for each packet.
 //! Reads: `Meta::ip`, the door. Writes: what the stages it stands in for write: `Meta::{sa, limit, port, mac}`, the two
 //! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
 
 mod key;
+mod learn;
 mod v6;
 
 pub(crate) use key::Keys;
+pub(crate) use learn::{Unknown, learn};
 
-use crate::batch::{Batch, MAX_BATCH, Places, add, prefetch_rest};
+use crate::batch::{Batch, Places, add, prefetch_rest};
 use crate::classify::Head;
-use crate::packet::{Meta, Packet};
+use crate::packet::Packet;
 use crate::route::{self, Leaving};
 use crate::sa::{SHORT, SaDb};
-use arrayvec::ArrayVec;
 use key::{Key, place_of_port, place_of_sa};
 use ravelin_ring::msg::PortId;
 
@@ -68,21 +70,14 @@ struct Known {
     stamp: u32,
     limit: u16,
     port: PortId,
+    /// When all of this was last found to hold ([`version`]).
+    version: u32,
     /// See [`route::word`].
     mac: u64,
 }
 
 /// The place of no SA.
 const CLEAR: u32 = u32::MAX;
-
-/// Packets to be decided about, with the keys they will be known by.
-#[derive(Debug, Default)]
-pub(crate) struct Unknown {
-    pub(crate) places: Places,
-    keys: ArrayVec<(Place, u32), MAX_BATCH>,
-    /// Of those of IPv6, by place.
-    keys_v6: ArrayVec<(u16, v6::Key), MAX_BATCH>,
-}
 
 /// Where the packets go on whose flow is known, and where the others.
 #[derive(Debug)]
@@ -182,10 +177,20 @@ impl Flows {
         Place { key, bucket: hash as u32 & (self.buckets.len() as u32).wrapping_sub(1) }
     }
 
-    /// What is known of the packet's flow, in force or not. Only packets with a key are given a bucket.
-    fn get(&self, bucket: u32, key: &Key) -> Option<&Known> {
-        let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
-        ways.get(keys.iter().position(|k| k == key)?)
+    /// What is known of the packet's flow, if it `holds`, which is then not asked for again before the next change.
+    fn still(
+        &mut self,
+        bucket: u32,
+        key: &Key,
+        version: u32,
+        holds: impl FnOnce(&Known) -> bool,
+    ) -> Option<Known> {
+        let Bucket { keys, ways } = self.buckets.get_mut(bucket as usize)?;
+        let known = ways.get_mut(keys.iter().position(|k| k == key)?)?;
+        if known.version != version {
+            known.version = if holds(known) { version } else { return None };
+        }
+        Some(*known)
     }
 
     fn put(&mut self, Place { key, bucket }: Place, known: Known) {
@@ -206,7 +211,7 @@ impl Flows {
 pub(crate) fn find(
     batch: &mut Batch,
     (clear, keys): (&[u16], &Keys),
-    flows: &Flows,
+    flows: &mut Flows,
     db: &SaDb,
     epoch: u64,
     leaving: Option<Leaving>,
@@ -218,7 +223,8 @@ pub(crate) fn find(
     unknown.places.clear();
     unknown.keys.clear();
     unknown.keys_v6.clear();
-    let mut find = Find { flows, keys, db, epoch: low(epoch), leaving, slack: 0, last: CLEAR, gone: 0 };
+    let version = version(epoch, db);
+    let mut find = Find { flows, keys, db, version, leaving, slack: 0, last: CLEAR, gone: 0 };
     let packets = &mut *batch.packets;
     let mut clear = clear;
     loop {
@@ -227,14 +233,14 @@ pub(crate) fn find(
         clear = rest;
         let Some(packet) = packets.get_mut(usize::from(at)) else { continue };
         let (key, came) = (keys.at(at), find.came(packet));
-        let holds = |known: &Known| known.holds(came, find.epoch, db);
+        let holds = |known: &Known| known.holds(came, low(epoch), db);
         let known = match packet.meta.flow {
-            NONE => flows.v6.of(packet).filter(holds),
-            bucket => flows.get(bucket, key).copied().filter(holds),
+            NONE => find.flows.v6.of(packet).filter(holds),
+            bucket => find.flows.still(bucket, key, version, holds),
         };
         match known {
             Some(known) => find.sort(at, packet, &known, protect, bypass),
-            None => unknown.add(at, packet, key, came, flows),
+            None => unknown.add(at, packet, key, came, find.flows),
         }
     }
     (find.slack < 0, find.gone)
@@ -242,10 +248,10 @@ pub(crate) fn find(
 
 /// What the look-ups of a batch have in common.
 struct Find<'a> {
-    flows: &'a Flows,
+    flows: &'a mut Flows,
     keys: &'a Keys,
     db: &'a SaDb,
-    epoch: u32,
+    version: u32,
     leaving: Option<Leaving>,
     gone: usize,
     /// Negative, once a packet is larger than its limit.
@@ -255,8 +261,8 @@ struct Find<'a> {
 }
 
 impl Find<'_> {
-    /// Sorts packets whose flows are the first of their buckets, up to one that is not; returns how many. Without a call in
-    /// its loop, so that nothing of it has to be kept out of registers.
+    /// Sorts packets whose flows are the first of their buckets and were found to hold since the last change, up to one that is
+    /// not; returns how many. Without a call in its loop, so that nothing of it has to be kept out of registers.
     #[inline(never)]
     fn plain_run(
         &mut self,
@@ -270,17 +276,17 @@ impl Find<'_> {
             let Some(packet) = packets.get_mut(usize::from(at)) else { break };
             let Some(bucket) = self.flows.buckets.get(packet.meta.flow as usize) else { break };
             let known = &bucket.ways[0];
-            if bucket.keys[0] != *self.keys.at(at) || !known.holds(self.came(packet), self.epoch, self.db) {
+            if bucket.keys[0] != *self.keys.at(at) || known.version != self.version {
                 break;
             }
-            self.sort(at, packet, known, protect, bypass);
+            let known = *known;
+            self.sort(at, packet, &known, protect, bypass);
             done += 1;
         }
         done
     }
 
     /// Stamp of the SA that the packet came out of.
-    #[inline(always)]
     fn came(&self, packet: &Packet) -> u32 {
         if packet.meta.opened { self.db.inbound.stamp(packet.meta.sa) } else { 0 }
     }
@@ -322,70 +328,20 @@ impl Find<'_> {
     }
 }
 
-impl Unknown {
-    fn add(&mut self, at: u16, packet: &Packet, key: &Key, came: u32, flows: &Flows) {
-        let place = Place { key: *key, bucket: packet.meta.flow };
-        self.places.push(at);
-        self.keys.push((if place.bucket == NONE { Place::default() } else { place }, came));
-        if let Some(key) = v6::Key::of(packet).filter(|_| !flows.v6.is_empty()) {
-            self.keys_v6.push((at, key));
-        }
-    }
-}
-
 impl Known {
-    const NOTHING: Self = Self { epoch: 0, came: 0, sa: CLEAR, stamp: 0, limit: 0, port: PortId(0), mac: 0 };
+    const NOTHING: Self =
+        Self { epoch: 0, came: 0, sa: CLEAR, stamp: 0, limit: 0, port: PortId(0), version: 0, mac: 0 };
 
-    #[inline(always)]
     fn holds(&self, came: u32, epoch: u32, db: &SaDb) -> bool {
         // No SA has the place of none, whose stamp is 0.
         self.epoch == epoch && self.came == came && db.outbound.stamp(self.sa) == self.stamp
     }
 }
 
-/// Remembers what was decided about the unknown packets: `protect` and `bypass` are where they are now. Adds them to the
-/// ones whose flows were known. True: one is larger than its way takes.
-pub(crate) fn learn(
-    batch: &Batch,
-    (protect, bypass): (&Places, &Places),
-    flows: &mut Flows,
-    db: &SaDb,
-    epoch: u64,
-    sorted: &mut Sorted<'_>,
-) -> bool {
-    let mut large = false;
-    let Unknown { places, keys, keys_v6 } = &*sorted.unknown;
-    for (at, (place, came)) in places.iter().zip(keys) {
-        let Some(packet) = batch.packets.get(usize::from(*at)).filter(|p| p.pending()) else { continue };
-        let meta = &packet.meta;
-        large |= meta.ip.total_len > meta.limit;
-        let (sa, stamp) = if protect.binary_search(at).is_ok() {
-            sorted.protect.push(*at);
-            (meta.sa, db.outbound.stamp(meta.sa))
-        } else if bypass.binary_search(at).is_ok() {
-            sorted.bypass.push(*at);
-            (CLEAR, 0)
-        } else {
-            continue;
-        };
-        let Meta { limit, port, mac, .. } = *meta;
-        let mac = route::word(mac);
-        let known = Known { epoch: low(epoch), came: *came, sa, stamp, limit, port, mac };
-        if meta.fleeting {
-            continue;
-        }
-        if place.key != Key::default() {
-            flows.put(*place, known);
-        } else if let Ok(found) = keys_v6.binary_search_by_key(at, |(at, _)| *at)
-            && let Some((_, key)) = keys_v6.get(found)
-        {
-            flows.v6.put(*key, known);
-        }
-    }
-    // In the order of the batch again.
-    sorted.protect.sort_unstable();
-    sorted.bypass.sort_unstable();
-    large
+/// The count of all changes after which a flow's packets may go another way. Each part of the sum only rises, so that an
+/// equal sum means equal parts; the low half begins again after four billion commands.
+fn version(epoch: u64, db: &SaDb) -> u32 {
+    low(epoch + db.changes())
 }
 
 #[allow(clippy::cast_possible_truncation)] // the low half is meant

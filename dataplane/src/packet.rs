@@ -260,15 +260,16 @@ impl Meta {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)] // what is written together lies together
 pub(crate) struct Ip {
-    pub(crate) src: u32,
+    // Source and destination lie as their bytes in a header do, turned round, and so do the ports.
     pub(crate) dst: u32,
+    pub(crate) src: u32,
     pub(crate) total_len: u16,
     /// Source and destination port, or ICMP type and code in both. Not at a multiple of 4: there a compiler reads both to
     /// get the first, and waits until what was just written in halves is in the cache.
     pub(crate) ports: (u16, u16),
-    pub(crate) tos: u8,
     pub(crate) ttl: u8,
     pub(crate) protocol: u8,
+    pub(crate) tos: u8,
     pub(crate) df: bool,
     /// Any fragment, the first one too.
     pub(crate) fragment: bool,

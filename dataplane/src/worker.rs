@@ -257,7 +257,7 @@ impl Way {
         // Who looks on is to see all of them sorted first.
         let leaving = lists.leaving.filter(|_| !probe.looks());
         let (mut large, gone) =
-            flow::find(batch, clear, &self.flows, &self.db, self.epoch, leaving, &mut sorted);
+            flow::find(batch, clear, &mut self.flows, &self.db, self.epoch, leaving, &mut sorted);
         lists.gone += gone;
         probe.stage("flow", classes.clear.len());
         if !lists.unknown.places.is_empty() {

@@ -5,16 +5,14 @@
 
 use super::furnish::{self, INSIDE, Side, WAN};
 use super::plan::{Case, Subject};
+use super::queue::Queue;
 use super::traffic::{TTL, Traffic};
 use anyhow::{Context, bail, ensure};
 use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Probe, Verdict, Worker, WorkerConfig};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
-use ravelin_xsk::{Frame, FramePool, Umem, UmemConfig};
-use std::collections::VecDeque;
+use ravelin_xsk::{FramePool, Umem, UmemConfig};
 use std::time::Instant;
-
-type Frames = VecDeque<Frame>;
 
 pub(crate) struct Pair {
     left: Worker,
@@ -22,9 +20,9 @@ pub(crate) struct Pair {
     pool: FramePool,
     batch: Batch,
     /// What the receive ring of each side gives, oldest first, and what the last one sent.
-    clear: Frames,
-    sealed: Frames,
-    opened: Frames,
+    clear: Queue,
+    sealed: Queue,
+    opened: Queue,
     /// Packets that wait in `clear` and `sealed`: more than one batch lets their lines leave the cache.
     depth: usize,
     traffic: Traffic,
@@ -44,7 +42,7 @@ impl Pair {
         let frames = u32::try_from(2 * depth + 4 * MAX_RECEIVED)?;
         let umem = Umem::new(UmemConfig { frames, copy_only: true, ..UmemConfig::default() })?;
         let worker = || subject.worker(WorkerConfig { id: WorkerId(0), workers: 1, max_sas: tunnels });
-        let queue = || Frames::with_capacity(depth + MAX_RECEIVED);
+        let queue = || Queue::new(depth + MAX_RECEIVED);
         let mut me = Self {
             left: worker(),
             right: worker(),
@@ -71,7 +69,9 @@ impl Pair {
     pub(crate) fn send(&mut self, traffic: Traffic) {
         let Self { clear, sealed, opened, pool, .. } = self;
         for queue in [clear, sealed, opened] {
-            queue.drain(..).for_each(|frame| pool.free(frame));
+            while let Some(frame) = queue.pop() {
+                pool.free(frame);
+            }
         }
         (self.traffic, self.written, self.arrived) = (traffic, 0, 0);
     }
@@ -87,14 +87,16 @@ impl Pair {
     }
 
     fn fill(&mut self) -> anyhow::Result<()> {
-        while let Some(frame) = self.opened.pop_front() {
+        while let Some(frame) = self.opened.pop() {
             self.pool.free(frame);
         }
         while self.clear.len() < self.depth {
             let mut frame = self.pool.alloc().context("out of frames")?;
             ensure!(frame.extend(self.traffic.len(self.written)), "frame too small");
             self.traffic.write(self.written, TTL, frame.data_mut());
-            self.clear.push_back(frame);
+            if let Err(frame) = self.clear.push(frame) {
+                self.pool.free(frame); // not reached: it has more room than `depth`
+            }
             self.written += 1;
         }
         let now = self.now();
@@ -126,7 +128,7 @@ impl Pair {
 
     /// A window counts only when every packet arrived, in order and whole; one of each batch is compared byte by byte.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
-        let in_order = (self.arrived..).zip(&self.opened).all(|(n, f)| self.traffic.is(n, f.data()));
+        let in_order = (self.arrived..).zip(self.opened.iter()).all(|(n, f)| self.traffic.is(n, f.data()));
         if self.opened.len() != MAX_RECEIVED || !in_order {
             let stats = (self.left.stats(), self.right.stats());
             bail!("{} of {MAX_RECEIVED} packets arrived, in order: {in_order}; {stats:?}", self.opened.len());
@@ -134,7 +136,7 @@ impl Pair {
         // Another place in every batch, so that over a run every size and flow has its turn.
         let batch = MAX_RECEIVED as u64;
         let at = usize::try_from(self.arrived / batch % batch).unwrap_or(0);
-        if let Some(frame) = self.opened.get(at) {
+        if let Some(frame) = self.opened.iter().nth(at) {
             self.traffic.compare(self.arrived + at as u64, frame.data())?;
         }
         self.arrived += self.opened.len() as u64;
@@ -167,10 +169,10 @@ struct Gateway<'p> {
 
 impl Gateway<'_> {
     /// What the data plane does with one batch, but for the system calls of its sockets.
-    fn pass(&mut self, now: Now, from: &mut Frames, to: &mut Frames, probe: &mut impl Probe) -> u64 {
+    fn pass(&mut self, now: Now, from: &mut Queue, to: &mut Queue, probe: &mut impl Probe) -> u64 {
         let Self { worker, batch, pool, port } = self;
         let count = from.len().min(MAX_RECEIVED);
-        for frame in from.drain(..count) {
+        for frame in core::iter::from_fn(|| from.pop()).take(count) {
             if let Err(frame) = batch.receive(frame, Origin::Port(*port)) {
                 pool.free(frame);
             }
@@ -182,7 +184,9 @@ impl Gateway<'_> {
             match packet.verdict {
                 Verdict::Forward { .. } => {
                     (sent, bytes) = (sent + 1, bytes + packet.frame.len() as u64);
-                    to.push_back(packet.frame);
+                    if let Err(frame) = to.push(packet.frame) {
+                        pool.free(frame); // not reached; the check would find it missing
+                    }
                 }
                 Verdict::Pending
                 | Verdict::Punt
@@ -205,7 +209,9 @@ impl Drop for Pair {
         // Frames go home, or the UMEM would stay mapped for the rest of the run.
         let Self { clear, sealed, opened, pool, .. } = self;
         for queue in [clear, sealed, opened] {
-            queue.drain(..).for_each(|frame| pool.free(frame));
+            while let Some(frame) = queue.pop() {
+                pool.free(frame);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) use crate::group::{ByRounds, Group, all, members};
 use crate::mac;
 use crate::portable;
 use crate::suite::{Cipher, HEADER, Integrity};
-use crate::{OpenError, OpenJob, SealJob, Suite};
+use crate::{Found, OpenBurst, OpenError, OpenJob, SealBurst, SealJob, Suite};
 
 /// Jobs are treated in groups of this many; longer bursts are cut.
 pub const BURST: usize = 64;
@@ -98,12 +98,12 @@ impl Engine {
     /// Protects every packet of the burst in place. Returns how many jobs were refused because their lengths
     /// contradict each other; the packets of those are zeroed and must not be sent.
     pub fn seal(&self, jobs: &mut [SealJob]) -> usize {
-        jobs.chunks_mut(BURST).map(|burst| self.seal_burst(burst)).sum()
+        jobs.chunks_mut(BURST).map(|burst| self.seal_jobs(burst)).sum()
     }
 
     /// Verifies and decrypts every packet of the burst in place, and writes every job's outcome.
     pub fn open(&self, jobs: &mut [OpenJob]) {
-        jobs.chunks_mut(BURST).for_each(|burst| self.open_burst(burst));
+        jobs.chunks_mut(BURST).for_each(|burst| self.open_jobs(burst));
     }
 
     /// Cipher kernel and integrity kernel of a suite; they are one for an AEAD.
@@ -139,7 +139,25 @@ impl Engine {
         }
     }
 
-    fn seal_burst(&self, jobs: &mut [SealJob]) -> usize {
+    /// Seals what is in the burst, which is empty then. Returns how many packets were refused; those are zeroed and must
+    /// not be sent.
+    pub fn seal_burst(&self, burst: &mut SealBurst) -> usize {
+        self.seal_prepared(&mut burst.jobs, &burst.groups);
+        burst.jobs.clear();
+        burst.groups = Groups::default();
+        core::mem::take(&mut burst.refused)
+    }
+
+    /// Verifies and decrypts what is in the burst, which is empty then.
+    pub fn open_burst(&self, burst: &mut OpenBurst) -> Found {
+        let groups = core::mem::take(&mut burst.groups);
+        let possible = core::mem::take(&mut burst.possible);
+        let authentic = self.verify(&mut burst.jobs, groups);
+        burst.jobs.clear();
+        Found { possible, authentic }
+    }
+
+    fn seal_jobs(&self, jobs: &mut [SealJob]) -> usize {
         let mut groups = Groups::default();
         let mut refused = 0;
         for (n, job) in jobs.iter_mut().enumerate() {
@@ -149,8 +167,13 @@ impl Engine {
                 refused += 1;
             }
         }
+        self.seal_prepared(jobs, &groups);
+        refused
+    }
+
+    fn seal_prepared(&self, jobs: &mut [SealJob], groups: &Groups) {
         if self.frames_only {
-            return refused;
+            return;
         }
         self.seal_gcm(jobs, &groups.gcm);
         self.seal_gmac(jobs, groups.gmac);
@@ -162,10 +185,9 @@ impl Engine {
                 mac::seal(self.mac_kernel(integrity), integrity, jobs, group);
             }
         }
-        refused
     }
 
-    fn open_burst(&self, jobs: &mut [OpenJob]) {
+    fn open_jobs(&self, jobs: &mut [OpenJob]) {
         let mut groups = Groups::default();
         for (n, job) in jobs.iter_mut().enumerate() {
             if frame::is_possible(job) {
@@ -175,11 +197,17 @@ impl Engine {
                 job.outcome = Err(OpenError::BadEsp);
             }
         }
-        let mut authentic = groups.unprotected;
-        if self.frames_only {
-            authentic = groups.all();
-            groups = Groups::default();
+        for n in members(self.verify(jobs, groups)) {
+            frame::finish(&mut jobs[n]);
         }
+    }
+
+    /// The authentic ones of jobs of possible length, which are decrypted.
+    fn verify(&self, jobs: &mut [OpenJob], groups: Groups) -> Group {
+        if self.frames_only {
+            return groups.all();
+        }
+        let mut authentic = groups.unprotected;
         authentic |= self.open_gcm(jobs, &groups.gcm);
         authentic |= self.open_gmac(jobs, groups.gmac);
         authentic |= self.open_chacha(jobs, groups.chacha);
@@ -190,9 +218,7 @@ impl Engine {
             self.decrypt_cbc(jobs, groups.cbc & authentic);
             self.decrypt_ctr(jobs, groups.ctr & authentic);
         }
-        for n in members(authentic) {
-            frame::finish(&mut jobs[n]);
-        }
+        authentic
     }
 
     fn seal_gcm(&self, jobs: &mut [SealJob], groups: &ByRounds) {

@@ -24,22 +24,28 @@ const GCM_MASK: usize = 3;
 /// [`prepare`] where everything but the payload's length is fixed.
 #[inline(always)]
 fn prepare_gcm(job: &mut SealJob) -> bool {
-    let (len, payload) = (job.packet.len(), job.payload_len);
+    write_gcm((job.spi, job.seq), (job.payload_len, job.next_header), job.packet)
+}
+
+/// As [`prepare`], of values that need not be in memory.
+#[inline(always)]
+pub(crate) fn write_gcm((spi, seq): (u32, u64), (payload, next): (usize, u8), packet: &mut [u8]) -> bool {
+    let len = packet.len();
     let pad = !payload.wrapping_add(1) & GCM_MASK;
     // Looked at first, no sum below it can overflow.
     if len > MAX_PACKET || payload > len || len != payload + pad + (GCM_HEAD + TRAILER + GCM_ICV) {
-        job.packet.fill(0);
+        packet.fill(0);
         return false;
     }
-    let header = u64::from(job.spi) << 32 | job.seq & 0xffff_ffff;
-    let Some((head, rest)) = job.packet.split_first_chunk_mut::<GCM_HEAD>() else { return false };
+    let header = u64::from(spi) << 32 | seq & 0xffff_ffff;
+    let Some((head, rest)) = packet.split_first_chunk_mut::<GCM_HEAD>() else { return false };
     let (head, _) = head.as_chunks_mut::<8>();
-    (head[0], head[1]) = (header.to_be_bytes(), job.seq.to_be_bytes());
+    (head[0], head[1]) = (header.to_be_bytes(), seq.to_be_bytes());
     let Some(behind) = rest.get_mut(payload..).and_then(|rest| rest.first_chunk_mut::<8>()) else {
         return false;
     };
     // One store; what is too much of it lies where the ICV comes.
-    *behind = (PADS[pad] | u64::from(job.next_header) << (8 * pad + 8)).to_le_bytes();
+    *behind = (PADS[pad] | u64::from(next) << (8 * pad + 8)).to_le_bytes();
     true
 }
 
@@ -116,13 +122,21 @@ fn finish_any(job: &mut OpenJob) {
 /// `icv`: bytes behind the body, which begins at `offset`.
 #[inline(always)]
 fn finish_with(job: &mut OpenJob, offset: usize, icv: usize) {
+    job.outcome = read(job.packet, offset, icv);
+}
+
+/// Where the payload of an authentic, decrypted packet lies.
+#[inline(always)]
+pub(crate) fn read(packet: &[u8], offset: usize, icv: usize) -> Result<Opened, OpenError> {
     #[allow(
         clippy::cast_possible_truncation,
         reason = "both lie within the packet, which is at most MAX_PACKET long"
     )]
     let opened = |(len, next_header)| Opened { offset: offset as u16, len: len as u16, next_header };
-    let body = job.packet.get(offset..job.packet.len().wrapping_sub(icv)).unwrap_or_default();
-    job.outcome = read_trailer(body).map(opened).ok_or(OpenError::BadPadding);
+    let Some(body) = packet.get(offset..packet.len().wrapping_sub(icv)) else {
+        return Err(OpenError::BadPadding);
+    };
+    read_trailer(body).map(opened).ok_or(OpenError::BadPadding)
 }
 
 /// Associated data of an AEAD: SPI and sequence number, the latter whole with ESN (RFC 4106 §5, RFC 7634 §2.1).
@@ -194,14 +208,19 @@ const PADDING: [(u64, u64); 4] =
 
 #[inline(always)]
 fn read_trailer(body: &[u8]) -> Option<(usize, u8)> {
+    let Some(last) = body.last_chunk::<8>() else { return read_any_trailer(body) };
+    let last = u64::from_le_bytes(*last);
+    let [.., pad_len, next_header] = last.to_le_bytes();
+    let Some((mask, padding)) = PADDING.get(usize::from(pad_len)) else { return read_any_trailer(body) };
+    // What padding there is stands right before the last two bytes.
+    let len = body.len().checked_sub(TRAILER + usize::from(pad_len))?;
+    (last & mask == *padding).then_some((len, next_header))
+}
+
+#[inline(never)]
+fn read_any_trailer(body: &[u8]) -> Option<(usize, u8)> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER>()?;
     let len = rest.len().checked_sub(usize::from(pad_len))?;
-    if let Some((mask, padding)) = PADDING.get(usize::from(pad_len))
-        && let Some(last) = body.last_chunk::<8>()
-    {
-        // What padding there is stands right before the last two bytes.
-        return (u64::from_le_bytes(*last) & mask == *padding).then_some((len, next_header));
-    }
     let right = rest[len..].iter().zip(1..=u8::MAX).all(|(&byte, n)| byte == n);
     right.then_some((len, next_header))
 }

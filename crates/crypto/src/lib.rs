@@ -18,6 +18,7 @@
 
 mod suite;
 mod job;
+mod burst;
 mod key;
 mod group;
 mod engine;
@@ -27,6 +28,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use burst::{Found, OpenBurst, SealBurst};
 pub use engine::{BURST, Engine, Kernel, Tier};
 pub use job::{OpenError, OpenJob, Opened, SealJob};
 pub use key::{Key, KeyLength};

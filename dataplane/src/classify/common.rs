@@ -12,13 +12,13 @@ pub(crate) const READ: usize = ipv4::HEADER + 4;
 /// What was read, in registers still: what comes right after needs no memory for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Head {
-    /// Bytes 0 to 7, and those of the addresses and ports (none of ESP), as they lie in memory.
+    /// Bytes 0 to 7, TTL and protocol, addresses and ports (none of ESP), as they lie in memory.
     front: u64,
+    middle: u16,
     addresses: u64,
     ports: u32,
     pub(crate) total_len: u16,
     pub(crate) protocol: u8,
-    ttl: u8,
 }
 
 /// `len`: how long the packet may be. `None`: it is another one.
@@ -40,7 +40,8 @@ pub(crate) fn read(head: &[u8; READ], len: usize) -> Option<Head> {
     let (addresses, ports) = behind.split_first_chunk::<8>()?;
     let ports = if protocol == protocol::ESP { 0 } else { u32::from_le_bytes(*ports.first_chunk()?) };
     let addresses = u64::from_le_bytes(*addresses);
-    Some(Head { front, addresses, ports, total_len, protocol, ttl: head[8] })
+    let middle = u16::from_le_bytes([head[8], head[9]]);
+    Some(Head { front, middle, addresses, ports, total_len, protocol })
 }
 
 impl Head {
@@ -49,11 +50,16 @@ impl Head {
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // parts of words
     pub(crate) fn write(&self, ip: &mut Ip) {
-        ip.src = (self.addresses as u32).swap_bytes();
-        ip.dst = ((self.addresses >> 32) as u32).swap_bytes();
-        ip.ports = ((self.ports as u16).swap_bytes(), ((self.ports >> 16) as u16).swap_bytes());
-        (ip.total_len, ip.protocol, ip.header_len) = (self.total_len, self.protocol, 20);
-        (ip.tos, ip.ttl, ip.df) = (self.tos(), self.ttl, self.front >> 48 & 0xff != 0);
+        // Halves of one word, which a compiler writes at once.
+        let addresses = self.addresses.swap_bytes();
+        ip.dst = addresses as u32;
+        ip.src = (addresses >> 32) as u32;
+        let ports = self.ports.swap_bytes().rotate_left(16);
+        ip.ports = (ports as u16, (ports >> 16) as u16);
+        ip.ttl = self.middle as u8;
+        ip.protocol = (self.middle >> 8) as u8;
+        (ip.total_len, ip.header_len) = (self.total_len, 20);
+        (ip.tos, ip.df) = (self.tos(), self.front >> 48 & 0xff != 0);
         (ip.fragment, ip.portless, ip.v6) = (false, false, false);
     }
 

@@ -13,6 +13,14 @@ fn known(epoch: u32, port: u16) -> Known {
     Known { epoch, port: PortId(port), limit: 1500, ..Known::NOTHING }
 }
 
+impl Flows {
+    /// What is known of the packet's flow, in force or not. Only packets with a key are given a bucket.
+    fn get(&self, bucket: u32, key: &Key) -> Option<&Known> {
+        let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
+        ways.get(keys.iter().position(|k| k == key)?)
+    }
+}
+
 /// By which port the packet's flow leaves.
 fn way(flows: &Flows, packet: &Packet) -> Option<u16> {
     let Place { key, bucket } = flows.place(Key::of(packet)?);

@@ -124,7 +124,7 @@ impl Flows {
     }
 
     pub(super) fn put(&mut self, key: Key, known: Known) {
-        let Known { epoch, came, sa, stamp, limit, port, mac } = known;
+        let Known { epoch, came, sa, stamp, limit, port, version: _, mac } = known;
         let way = if sa == CLEAR {
             Way::Bypass { port, mac: address(mac), limit }
         } else {

@@ -4,15 +4,14 @@
 //! Never: touches a window; that takes the proof made here.
 
 use super::plain;
-use crate::batch::{Batch, MAX_BATCH, MAX_RECEIVED};
+use crate::batch::Batch;
 use crate::clock::Now;
 use crate::flow::{Flows, Keys};
 use crate::packet::Packet;
 use crate::sa::{Cold, InboundHot, InboundSa, SaDb};
 use crate::stats::Stats;
-use arrayvec::ArrayVec;
 use core::num::NonZero;
-use ravelin_crypto::{Engine, Key, OpenError, OpenJob, Opened};
+use ravelin_crypto::{Engine, Found, Key, OpenBurst, OpenError, OpenJob, Opened};
 use ravelin_ring::counters::{Counter, Drop};
 
 /// Proof that this number's packet passed its ICV. Only those modules make one that compared it.
@@ -62,14 +61,13 @@ pub(crate) fn run(
         return true;
     }
     let Means { engine, flows, keys, now } = means;
-    let mut outcomes = [Err(OpenError::BadEsp); MAX_RECEIVED];
-    if esp.len() == batch.packets.len() {
+    let found = if esp.len() == batch.packets.len() {
         let packets = batch.packets.iter_mut().filter(|packet| packet.pending());
-        open(packets, db, engine, &mut outcomes, before);
+        open(packets, db, engine, before)
     } else {
-        open(batch.pick(esp), db, engine, &mut outcomes, before);
-    }
-    let run = Run { esp, outcomes: &outcomes, flows, keys, now };
+        open(batch.pick(esp), db, engine, before)
+    };
+    let run = Run { esp, found, next: 0, flows, keys, now };
     let (authentic, lost) = go_on(batch, run, db, after);
     stats.add(Counter::Decrypted, authentic as u64);
     authentic == esp.len() && lost == 0
@@ -84,13 +82,12 @@ pub(crate) struct Means<'a> {
     pub(crate) now: Now,
 }
 
-/// What comes as ESP was received. More than that would be dropped for want of an outcome.
-type Outcomes = [Result<Opened, OpenError>; MAX_RECEIVED];
-
-/// What is left of a burst that was opened. Exactly the packets that had a job, and so an outcome, are still on their way.
+/// What is left of a burst that was opened. Exactly the packets that had a job are still on their way.
 struct Run<'a> {
     esp: &'a [u16],
-    outcomes: &'a [Result<Opened, OpenError>],
+    found: Found,
+    /// Place of the next packet's job.
+    next: usize,
     flows: &'a Flows,
     keys: &'a mut Keys,
     now: Now,
@@ -114,19 +111,24 @@ fn go_on(
     let (hots, _, colds) = db.inbound.rows();
     let (mut decrypted, mut lost) = (0, 0);
     loop {
-        decrypted += plain_run(&mut batch.packets, &mut run, hots);
+        let Run { esp, found, next, flows, keys, now } = &mut run;
+        let done = plain_run(&mut batch.packets, esp, (*found, *next), hots, flows, keys, *now);
+        run.next += done;
+        run.esp = run.esp.get(done..).unwrap_or_default();
+        decrypted += done;
         let Some((&place, rest)) = run.esp.split_first() else { return (decrypted, lost) };
         run.esp = rest;
         let Some(packet) = batch.packets.get_mut(usize::from(place)).filter(|p| p.pending()) else {
             continue;
         };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some((outcome, rest))) = (hots.get_mut(at), run.outcomes.split_first()) else {
+        let Some(hot) = hots.get_mut(at) else {
             packet.drop(Drop::NoSa); // cannot be: it had a key and a job
             continue;
         };
-        run.outcomes = rest;
-        let result = match (*outcome, Authentic::new(packet.meta.seq)) {
+        let outcome = run.found.outcome(run.next, packet.frame.data(), hot.payload_offset, hot.icv);
+        run.next += 1;
+        let result = match (outcome, Authentic::new(packet.meta.seq)) {
             (Ok(opened), Some(proof)) => {
                 decrypted += 1;
                 after(place, packet, hot, Cold::new(colds, at), proof, opened, run.keys)
@@ -144,35 +146,44 @@ fn go_on(
 /// Goes on with authentic packets up to one that is not plain; returns how many. Without a call in its loop, so that
 /// nothing of it has to be kept out of registers.
 #[inline(never)]
-fn plain_run(packets: &mut [Packet], run: &mut Run<'_>, hots: &mut [InboundHot]) -> usize {
-    let Run { esp, outcomes, flows, keys, now } = run;
+fn plain_run(
+    packets: &mut [Packet],
+    esp: &[u16],
+    (found, next): (Found, usize),
+    hots: &mut [InboundHot],
+    flows: &Flows,
+    keys: &mut Keys,
+    now: Now,
+) -> usize {
     let mut done = 0;
-    for (&place, outcome) in esp.iter().zip(*outcomes) {
+    for &place in esp {
         let Some(packet) = packets.get_mut(usize::from(place)) else { break };
         let Some(hot) = hots.get_mut(packet.meta.sa as usize) else { break };
-        let (Ok(opened), Some(proof)) = (outcome, Authentic::new(packet.meta.seq)) else { break };
         if !packet.pending() {
             break;
         }
-        let Some(head) = plain::go_on(packet, hot, proof, opened, *now) else { break };
+        let opened = found.opened(next + done, packet.frame.data(), hot.payload_offset, hot.icv);
+        let (Some(opened), Some(proof)) = (opened, Authentic::new(packet.meta.seq)) else { break };
+        let Some(head) = plain::go_on(packet, hot, proof, &opened, now) else { break };
         flows.note_opened(place, packet, &head, keys);
         done += 1;
     }
-    *esp = esp.get(done..).unwrap_or_default();
-    *outcomes = outcomes.get(done..).unwrap_or_default();
     done
 }
 
+/// More than a burst holds is never received; it would be dropped for want of an outcome.
 fn open<'a>(
     mut packets: impl Iterator<Item = &'a mut Packet>,
     db: &'a mut SaDb,
     engine: &Engine,
-    outcomes: &mut Outcomes,
     mut before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
-) {
+) -> Found {
     let (hots, keys, colds) = db.inbound.rows();
-    let mut jobs = Jobs::new();
-    while let Some(packet) = plain_jobs(&mut packets, hots, keys, &mut jobs) {
+    let mut burst = OpenBurst::default();
+    loop {
+        let (other, rest) = plain_jobs(packets, hots, keys, &mut burst);
+        packets = rest;
+        let Some(packet) = other else { break };
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
             // Cannot be; left pending, it would get the outcome of the packet after it.
@@ -180,41 +191,36 @@ fn open<'a>(
             continue;
         };
         match before(packet, hot) {
-            Ok(()) => jobs.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut())),
+            Ok(()) => burst.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut())),
             Err(why) => refuse(packet, Cold::new(colds, at), why),
         }
     }
-    engine.open(&mut jobs);
-    for (outcome, job) in outcomes.iter_mut().zip(&jobs) {
-        *outcome = job.outcome;
-    }
+    engine.open_burst(&mut burst)
 }
 
-type Jobs<'a> = ArrayVec<OpenJob<'a>, MAX_BATCH>;
-
-/// The jobs of a run of plain packets, up to one that is not, which is returned; as [`plain_run`].
+/// The jobs of a run of plain packets, up to one that is not, which is returned, and the packets behind it; as
+/// [`plain_run`].
 #[inline(never)]
-fn plain_jobs<'a>(
-    packets: &mut impl Iterator<Item = &'a mut Packet>,
+fn plain_jobs<'a, I: Iterator<Item = &'a mut Packet>>(
+    mut packets: I,
     hots: &[InboundHot],
     keys: &'a [Option<Key>],
-    jobs: &mut Jobs<'a>,
-) -> Option<&'a mut Packet> {
-    let mut other = None;
+    burst: &mut OpenBurst<'a>,
+) -> (Option<&'a mut Packet>, I) {
     // One length, said to the compiler.
     let len = hots.len().min(keys.len());
-    let (hots, keys) = (hots.get(..len)?, keys.get(..len)?);
-    jobs.extend(packets.map_while(|packet| {
+    let hots = hots.get(..len).unwrap_or_default();
+    let keys = keys.get(..len).unwrap_or_default();
+    let other = loop {
+        let Some(packet) = packets.next() else { break None };
         let at = packet.meta.sa as usize;
-        if let (Some(hot), Some(Some(key))) = (hots.get(at), keys.get(at))
-            && plain::check(packet, hot)
-        {
-            return Some(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut()));
+        let (Some(hot), Some(Some(key))) = (hots.get(at), keys.get(at)) else { break Some(packet) };
+        if !plain::check(packet, hot) {
+            break Some(packet);
         }
-        other = Some(packet);
-        None
-    }));
-    other
+        burst.push(OpenJob::new(key, packet.meta.seq, hot.esn, packet.frame.data_mut()));
+    };
+    (other, packets)
 }
 
 #[cold]

@@ -4,14 +4,13 @@
 //! did not give, or lets a packet go that was not sealed.
 
 use super::{encap6, plain};
-use crate::batch::{Batch, MAX_BATCH};
+use crate::batch::Batch;
 use crate::clock::Now;
 use crate::packet::Packet;
 use crate::sa::{Cold, OutboundHot, OutboundSa, SaDb};
 use crate::stats::Stats;
 use crate::verdict::Verdict;
-use arrayvec::ArrayVec;
-use ravelin_crypto::{Engine, Key, SealJob};
+use ravelin_crypto::{Engine, Key, SealBurst, SealJob};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_wire::{Bytes, protocol};
 
@@ -29,16 +28,13 @@ pub(crate) fn run(
     if protect.is_empty() {
         return 0;
     }
-    let mut jobs = Jobs::new();
-    let sums = if protect.len() == batch.packets.len() {
-        prepare(batch.packets.iter_mut().filter(|packet| packet.pending()), db, &mut jobs, now, before)
+    let means = Means { engine, now };
+    let Made { sealed, failed, sums } = if protect.len() == batch.packets.len() {
+        seal(batch.packets.iter_mut().filter(|packet| packet.pending()), db, means, before)
     } else {
-        prepare(batch.pick(protect), db, &mut jobs, now, before)
+        seal(batch.pick(protect), db, means, before)
     };
-    let sealed = jobs.len();
     stats.add(Counter::Encrypted, sealed as u64);
-    let failed = engine.seal(&mut jobs) > 0;
-    drop(jobs);
     if failed {
         for at in protect {
             batch.packets.get_mut(usize::from(*at)).map(refused);
@@ -50,19 +46,39 @@ pub(crate) fn run(
     if failed { 0 } else { sealed }
 }
 
-type Jobs<'a> = ArrayVec<SealJob<'a>, MAX_BATCH>;
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    engine: &'a Engine,
+    now: Now,
+}
 
-/// Makes the jobs; true: one of them may want a checksum afterwards.
-fn prepare<'a>(
+#[derive(Default)]
+struct Made {
+    /// How many packets had a job.
+    sealed: usize,
+    /// Not all of them.
+    failed: bool,
+    /// One may want a checksum afterwards.
+    sums: bool,
+}
+
+/// Packets become jobs, and bursts of those are sealed.
+fn seal<'a>(
     mut packets: impl Iterator<Item = &'a mut Packet>,
     db: &'a mut SaDb,
-    jobs: &mut Jobs<'a>,
-    now: Now,
+    Means { engine, now }: Means<'_>,
     mut before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
-) -> bool {
+) -> Made {
     let (hots, keys, colds) = db.outbound.rows();
-    let mut sums = false;
-    while let Some(packet) = plain_run(&mut packets, hots, keys, jobs, now) {
+    let (mut burst, mut made) = (SealBurst::default(), Made::default());
+    loop {
+        let (jobs, other, rest) = plain_run(packets, hots, keys, &mut burst, now);
+        packets = rest;
+        made.sealed += jobs;
+        if burst.is_full() || other.is_none() {
+            made.failed |= engine.seal_burst(&mut burst) > 0;
+        }
+        let Some(packet) = other else { return made };
         let at = packet.meta.sa as usize;
         let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
             packet.drop(Drop::NoOutboundSa);
@@ -72,43 +88,42 @@ fn prepare<'a>(
             packet.drop(why);
             continue;
         }
-        sums |= hot.v6;
-        jobs.push(job(packet, hot, key));
+        made.sums |= hot.v6;
+        made.sealed += 1;
+        burst.push(job(packet, hot, key));
+        if burst.is_full() {
+            made.failed |= engine.seal_burst(&mut burst) > 0;
+        }
     }
-    sums
 }
 
-/// The jobs of a run of plain packets, up to one that is not, which is returned. Without a call in its loop, so that
-/// nothing of it has to be kept out of registers.
+/// Jobs of plain packets, up to a packet that is not plain or that finds the burst full, which is returned; how many there
+/// were, and the packets behind. Without a call in its loop, so that nothing of it has to be kept out of registers.
 #[inline(never)]
-fn plain_run<'a>(
-    packets: &mut impl Iterator<Item = &'a mut Packet>,
+fn plain_run<'a, I: Iterator<Item = &'a mut Packet>>(
+    mut packets: I,
     hots: &mut [OutboundHot],
     keys: &'a [Option<Key>],
-    jobs: &mut Jobs<'a>,
+    burst: &mut SealBurst<'a>,
     now: Now,
-) -> Option<&'a mut Packet> {
-    let mut other = None;
+) -> (usize, Option<&'a mut Packet>, I) {
     // One length, said to the compiler.
     let len = hots.len().min(keys.len());
-    let (hots, keys) = (hots.get_mut(..len)?, keys.get(..len)?);
-    jobs.extend(packets.map_while(|packet| {
+    let hots = hots.get_mut(..len).unwrap_or_default();
+    let keys = keys.get(..len).unwrap_or_default();
+    let (mut jobs, room) = (0, burst.room());
+    let other = loop {
+        let Some(packet) = packets.next() else { break None };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
-            other = Some(packet);
-            return None;
-        };
-        let Some(plan) = plain::plan(packet, hot) else {
-            other = Some(packet);
-            return None;
-        };
+        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { break Some(packet) };
+        let Some(plan) = plain::plan(packet, hot).filter(|_| jobs < room) else { break Some(packet) };
         let Packet { frame, meta, verdict, .. } = packet;
         let payload_len = meta.ip.total_len.into();
-        // There was room, so that there is a packet; had there been none, this one and those behind it would be without a
-        // verdict, and be dropped for that.
-        let esp = plain::ready(frame, meta, hot, plan, now)?;
+        // There was room, so that there is a packet; had there been none, it would be without a verdict, and be dropped
+        // for that.
+        let Some(esp) = plain::ready(frame, meta, hot, plan, now) else { continue };
         *verdict = Verdict::Forward { port: hot.outer.port };
-        Some(SealJob {
+        burst.push(SealJob {
             key,
             spi: hot.spi,
             seq: hot.sequence,
@@ -116,9 +131,10 @@ fn plain_run<'a>(
             next_header: protocol::IPV4,
             payload_len,
             packet: esp,
-        })
-    }));
-    other
+        });
+        jobs += 1;
+    };
+    (jobs, other, packets)
 }
 
 /// With this the packet has a job, and nothing comes between the job and its sealing.

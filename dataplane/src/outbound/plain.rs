@@ -45,6 +45,8 @@ pub(super) fn ready<'a>(
     plan: Plan,
     now: Now,
 ) -> Option<&'a mut [u8]> {
+    // Of the TTL nobody reads more than the frame from here on.
+    ipv4::count_down(frame.data_mut().first_chunk_mut()?);
     if !frame.grow(plan.front, plan.back) {
         return None;
     }
@@ -57,8 +59,6 @@ pub(super) fn ready<'a>(
         encap::transport(udp, hot.outer.template.last_chunk()?, len);
         (meta.skip, esp) = (IN_UDP.into(), behind);
     }
-    // Of the TTL nobody reads more than the frame from here on.
-    ipv4::count_down(esp.get_mut(hot.payload_offset.into()..)?.first_chunk_mut()?);
     (hot.bytes, hot.last_ms) = (plan.bytes, now.ms);
     hot.sequence += 1;
     meta.seq = hot.sequence;

@@ -98,7 +98,7 @@ impl SaDb {
                 self.ruled += usize::from(sa.rules.any());
                 self.bundles += usize::from(sa.partner.is_some());
                 self.apart += usize::from(sa.is_apart());
-                let place = self.inbound.insert(sa.hot(spec), key, sa);
+                let place = self.inbound.insert(sa.hot(spec, key.suite()), key, sa);
                 match spec.suite.protocol() {
                     Protocol::Esp => _ = self.by_spi.insert(spec.spi.get(), place),
                     Protocol::Ah => _ = self.by_ah_spi.insert(spec.spi.get(), place),

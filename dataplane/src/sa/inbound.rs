@@ -1,10 +1,11 @@
 //! One inbound SA.
 
+use super::outbound::small;
 use super::window::Window;
 use super::{Limits, Throttle};
 use crate::classify::v6::folded;
 use crate::spd::SaSelectors;
-use ravelin_crypto::Key;
+use ravelin_crypto::{Key, Suite as Algorithms};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{Mode, Rules, SaId, SaSpec, TunnelId, VrfId};
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,9 @@ pub(crate) struct InboundHot {
     /// Where the peer is, for SAs in UDP whose peer may move.
     pub(crate) remote: (u32, u16),
     pub(crate) udp: bool,
+    /// Of the suite: bytes before the payload, and of the ICV.
+    pub(crate) payload_offset: u8,
+    pub(crate) icv: u8,
 }
 
 const _: () = assert!(size_of::<InboundHot>() == 128);
@@ -46,6 +50,8 @@ impl Default for InboundHot {
             gates: (0, 0),
             remote: (0, 0),
             udp: false,
+            payload_offset: 0,
+            icv: 0,
         }
     }
 }
@@ -121,7 +127,7 @@ impl InboundSa {
         }
     }
 
-    pub(crate) fn hot(&self, spec: &SaSpec) -> InboundHot {
+    pub(crate) fn hot(&self, spec: &SaSpec, algorithms: Algorithms) -> InboundHot {
         InboundHot {
             window: Window::new(spec.replay_window),
             spi: spec.spi.get(),
@@ -130,6 +136,8 @@ impl InboundSa {
             gates: self.limits.gates(),
             remote: place(spec.remote),
             udp: spec.remote.port() != 0,
+            payload_offset: small(algorithms.payload_offset()),
+            icv: small(algorithms.icv_len()),
             ..InboundHot::default()
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Slab<H, C> {
     pub(crate) cold: Vec<Option<C>>,
     /// Per place, from 1: rises with every command that changes what may be done with the SA there.
     stamps: Vec<u32>,
+    /// How often a stamp changed.
+    changes: u64,
     free: Vec<u32>,
     /// There was a key of more than AES-128-GCM.
     long_keys: bool,
@@ -163,6 +165,12 @@ impl SaDb {
 
     pub(crate) fn find_ah(&self, spi: u32) -> Option<u32> {
         self.by_ah_spi.get(&spi).copied()
+    }
+
+    /// As long as this stays, so do all stamps.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.inbound.changes + self.outbound.changes
     }
 
     /// Some inbound SA has rules of its own.
@@ -272,7 +280,7 @@ impl<H: Default, C> Slab<H, C> {
     fn new(max_sas: usize) -> Self {
         let (hot, keys) = (ravelin_xsk::with_room(max_sas), ravelin_xsk::with_room(max_sas));
         let stamps = ravelin_xsk::with_room(max_sas);
-        Self { hot, keys, cold: vec![], stamps, free: vec![], long_keys: false }
+        Self { hot, keys, cold: vec![], stamps, changes: 0, free: vec![], long_keys: false }
     }
 
     fn len(&self) -> usize {
@@ -293,6 +301,7 @@ impl<H: Default, C> Slab<H, C> {
                 self.keys.push(Some(key));
                 self.cold.push(Some(cold));
                 self.stamps.push(1);
+                self.changes += 1;
                 u32::try_from(self.hot.len() - 1).unwrap_or(u32::MAX)
             }
         }
@@ -319,6 +328,7 @@ impl<H: Default, C> Slab<H, C> {
         if let Some(stamp) = self.stamps.get_mut(place as usize) {
             // 0 is no SA's. Four billion commands about one place are years apart.
             *stamp = stamp.wrapping_add(1).max(1);
+            self.changes += 1;
         }
     }
 

@@ -350,6 +350,6 @@ const TRAILER: usize = 2;
 /// Where the template has the IPv4 header's checksum.
 const CHECKSUM: usize = ethernet::HEADER + 10;
 
-fn small(n: usize) -> u8 {
+pub(super) fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }

@@ -14,7 +14,7 @@ mod wycheproof_hmac;
 
 use proptest::prelude::*;
 
-use crate::{Engine, Key, OpenError, OpenJob, Opened, SealJob, Suite, Tier};
+use crate::{BURST, Engine, Key, OpenBurst, OpenError, OpenJob, Opened, SealBurst, SealJob, Suite, Tier};
 
 pub(super) const TIERS: [Tier; 4] = [Tier::Portable, Tier::Sse, Tier::Avx2, Tier::Avx512];
 
@@ -91,6 +91,29 @@ pub(super) fn seal_all(engine: &Engine, plans: &[Plan]) -> Vec<Vec<u8>> {
         })
         .collect();
     assert_eq!(engine.seal(&mut jobs), 0);
+    assert!(seal_in_bursts(engine, plans, &keys) == packets, "a list and bursts become the same");
+    packets
+}
+
+fn seal_in_bursts(engine: &Engine, plans: &[Plan], keys: &[Key]) -> Vec<Vec<u8>> {
+    let mut packets: Vec<Vec<u8>> = plans.iter().map(Plan::room).collect();
+    let mut burst = SealBurst::default();
+    for ((plan, key), packet) in plans.iter().zip(keys).zip(&mut packets) {
+        if burst.is_full() {
+            assert_eq!(engine.seal_burst(&mut burst), 0);
+        }
+        burst.push(SealJob {
+            key,
+            spi: plan.spi,
+            seq: plan.seq,
+            esn: plan.esn,
+            next_header: plan.next_header,
+            payload_len: plan.payload.len(),
+            packet,
+        });
+    }
+    assert_eq!(engine.seal_burst(&mut burst), 0);
+    drop(burst);
     packets
 }
 
@@ -100,14 +123,78 @@ pub(super) fn open_all(
     packets: &mut [Vec<u8>],
 ) -> Vec<Result<Opened, OpenError>> {
     let keys: Vec<Key> = plans.iter().map(Plan::key).collect();
+    let (in_bursts, opened) = open_in_bursts(engine, plans, &keys, packets);
     let mut jobs: Vec<OpenJob> = plans
         .iter()
         .zip(&keys)
-        .zip(packets)
+        .zip(&mut *packets)
         .map(|((plan, key), packet)| OpenJob::new(key, plan.seq, plan.esn, packet))
         .collect();
     engine.open(&mut jobs);
-    jobs.iter().map(|job| job.outcome).collect()
+    let outcomes: Vec<_> = jobs.iter().map(|job| job.outcome).collect();
+    assert!((in_bursts, opened) == (outcomes.clone(), packets.to_vec()), "a list and bursts become the same");
+    outcomes
+}
+
+type Outcomes = Vec<Result<Opened, OpenError>>;
+
+fn open_in_bursts(
+    engine: &Engine,
+    plans: &[Plan],
+    keys: &[Key],
+    packets: &[Vec<u8>],
+) -> (Outcomes, Vec<Vec<u8>>) {
+    let mut packets = packets.to_vec();
+    let mut outcomes = vec![];
+    for ((plans, keys), packets) in plans.chunks(BURST).zip(keys.chunks(BURST)).zip(packets.chunks_mut(BURST))
+    {
+        let mut burst = OpenBurst::default();
+        for ((plan, key), packet) in plans.iter().zip(keys).zip(packets.iter_mut()) {
+            burst.push(OpenJob::new(key, plan.seq, plan.esn, packet));
+        }
+        let found = engine.open_burst(&mut burst);
+        drop(burst);
+        outcomes.extend(plans.iter().zip(packets).enumerate().map(|(n, (plan, packet))| {
+            let (offset, icv) = (plan.suite.payload_offset() as u8, plan.suite.icv_len() as u8);
+            let outcome = found.outcome(n, packet, offset, icv);
+            assert_eq!(found.opened(n, packet, offset, icv), outcome.ok());
+            outcome
+        }));
+    }
+    (outcomes, packets)
+}
+
+/// A burst takes no more than it holds, and nothing whose lengths contradict each other; neither is sent in clear.
+#[test]
+fn what_a_burst_does_not_take_is_refused() {
+    let plans: Vec<Plan> = (0..BURST as u64 + 2).map(|n| Plan::new(Suite::Aes128Gcm16, n, 64)).collect();
+    let keys: Vec<Key> = plans.iter().map(Plan::key).collect();
+    let mut packets: Vec<Vec<u8>> = plans.iter().map(Plan::room).collect();
+    packets[3].push(7);
+    let engine = Engine::new();
+    let mut burst = SealBurst::default();
+    for ((plan, key), packet) in plans.iter().zip(&keys).zip(&mut packets) {
+        let Plan { spi, seq, esn, next_header, .. } = *plan;
+        burst.push(SealJob { key, spi, seq, esn, next_header, payload_len: 64, packet });
+    }
+    assert_eq!(engine.seal_burst(&mut burst), 2);
+    drop(burst);
+    let zero: Vec<usize> = (0..packets.len()).filter(|&n| packets[n].iter().all(|b| *b == 0)).collect();
+    assert_eq!(zero, [3, BURST + 1]);
+    let mut burst = OpenBurst::default();
+    for ((plan, key), packet) in plans.iter().zip(&keys).zip(&mut packets) {
+        burst.push(OpenJob::new(key, plan.seq, plan.esn, packet));
+    }
+    let found = engine.open_burst(&mut burst);
+    drop(burst);
+    for (n, packet) in packets.iter().enumerate() {
+        let outcome = found.outcome(n, packet, 16, 16);
+        match n {
+            3 => assert_eq!(outcome, Err(OpenError::BadEsp)),
+            n if n < BURST => assert!(outcome.is_ok(), "{n}"),
+            _ => assert_eq!(outcome, Err(OpenError::BadEsp), "{n}"),
+        }
+    }
 }
 
 pub(super) fn payload(packet: &[u8], opened: Opened) -> &[u8] {

@@ -264,7 +264,7 @@ pub(super) fn hmac(suite: Suite, short_key: &[u8], data: &[u8], expected: &[u8])
     for tier in TIERS {
         let (_, kernel) = Engine::with_tier(tier).kernels(suite);
         for lanes in [1, 2, 5, 16, 20] {
-            let mut digests = [[0; 64]; crate::BURST];
+            let mut digests = [[0; 64]; BURST];
             let message = Message { key: &key, data, esn: None };
             mac::digest(kernel, suite.integrity(), &vec![message; lanes], &mut digests);
             for digest in &digests[..lanes] {

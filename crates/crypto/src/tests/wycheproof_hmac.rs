@@ -25,7 +25,7 @@ fn hmac() {
                 let Some(room) = keymat.get_mut(..test.key.len()) else { continue };
                 room.copy_from_slice(&test.key);
                 let key = Key::new(suite, &keymat, [0; 16]).unwrap();
-                let mut digests = [[0; 64]; crate::BURST];
+                let mut digests = [[0; 64]; BURST];
                 let message = Message { key: &key, data: &test.msg, esn: None };
                 mac::digest(kernel, suite.integrity(), &[message; 20], &mut digests);
                 for digest in &digests[..20] {
