@@ -19,7 +19,6 @@ pub(super) fn check(packet: &mut Packet, hot: &InboundHot) -> bool {
     let Some(low) = packet.frame.data().be32(4) else { return false };
     let Some(number) = hot.window.ahead(low) else { return false };
     packet.meta.seq = number;
-    hot.window.touch(number);
     true
 }
 

@@ -18,14 +18,14 @@ pub(crate) struct InboundHot {
     pub(crate) window: Window,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// Of the last packet, in milliseconds; 0 with no packets yet.
-    pub(crate) last_ms: u64,
     pub(crate) spi: u32,
     pub(crate) esn: bool,
     /// The slow part of `commit` is due: first packet, or a hard limit was reached.
     pub(crate) attention: bool,
     /// See [`Limits::gates`].
     pub(crate) gates: (u64, u64),
+    /// Of the last packet, in milliseconds; 0 with no packets yet.
+    pub(crate) last_ms: u64,
     /// Where the peer is, for SAs in UDP whose peer may move.
     pub(crate) remote: (u32, u16),
     pub(crate) udp: bool,
