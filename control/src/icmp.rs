@@ -1,14 +1,15 @@
-//! ICMP errors about our own ESP and AH packets: "fragmentation needed" on the way to a peer (RFC 1191, RFC 4301 §8.2), and
+//! ICMP errors about our own packets of ESP, AH and GRE: "fragmentation needed" on the way to a peer (RFC 1191, RFC 4301 §8.2), and
 //! ICMPv6's "packet too big" (`v6`).
 //!
 //! Decides: whether a message can be meant: whole, right checksum, to the source of the packet it quotes, less than that
-//! packet's length. Reads: a raw socket that passes nothing else. Never: believes it yet: it is told of an SPI and two
-//! addresses, and the installer knows whether there is such an SA; goes below what every IPv4 host takes (576).
+//! packet's length. Reads: a raw socket that passes nothing else. Never: believes it yet: it is told of an SPI or a key and
+//! two addresses, and the installer knows whether there is such an SA, the configuration whether there is such a tunnel; goes below what every IPv4 host takes (576).
 
 mod v6;
 
 use crate::net::arrival;
 use nix::sys::socket::{setsockopt, sockopt};
+use ravelin_wire::gre::Gre;
 use ravelin_wire::icmp::{FRAGMENTATION_NEEDED, Icmp, UNREACHABLE};
 use ravelin_wire::ipv4::{self, Ipv4};
 use ravelin_wire::{Bytes, protocol, udp};
@@ -28,10 +29,37 @@ const MIN_MTU: u16 = 576;
 pub struct TooBig {
     pub local: IpAddr,
     pub remote: IpAddr,
-    pub spi: u32,
+    pub quoted: Quoted,
     pub mtu: u16,
     /// The device that the message came by; 0: not known.
     pub device: u32,
+}
+
+/// Which packet it was, as far as a router quotes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoted {
+    /// ESP or AH.
+    Sa {
+        spi: u32,
+    },
+    Gre {
+        key: Option<u32>,
+    },
+}
+
+impl Quoted {
+    /// `at`: behind the IP header.
+    fn read(protocol: u8, bytes: &[u8], at: usize) -> Option<Self> {
+        let spi = match protocol {
+            protocol::ESP => bytes.be32(at)?,
+            protocol::AH => bytes.be32(at + 4)?,
+            // Of IKE's messages the kernel takes care.
+            protocol::UDP => bytes.be32(at + udp::HEADER)?,
+            protocol::GRE => return Gre::quoted_key(bytes.get(at..)?).map(|key| Self::Gre { key }),
+            _ => return None,
+        };
+        Some(Self::Sa { spi })
+    }
 }
 
 /// Raw sockets, read like those of UDP.
@@ -102,7 +130,7 @@ fn read(packet: &[u8]) -> Option<TooBig> {
         && !ip.is_fragment()
         && (icmp.kind(), icmp.code()) == (UNREACHABLE, FRAGMENTATION_NEEDED)
         && icmp.checksum_holds();
-    let quoted = Quoted::parse(icmp.payload()).filter(|q| wanted && q.src == ip.dst())?;
+    let quoted = OurPacket::parse(icmp.payload()).filter(|q| wanted && q.src == ip.dst())?;
     let [_, _, high, low] = icmp.rest();
     let mtu = match u16::from_be_bytes([high, low]) {
         0 => plateau(quoted.total_len)?,
@@ -111,7 +139,7 @@ fn read(packet: &[u8]) -> Option<TooBig> {
     (mtu < quoted.total_len).then(|| TooBig {
         local: quoted.src.into(),
         remote: quoted.dst.into(),
-        spi: quoted.spi,
+        quoted: quoted.what,
         mtu: mtu.max(MIN_MTU),
         device: 0,
     })
@@ -122,16 +150,16 @@ fn plateau(total_len: u16) -> Option<u16> {
     [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 576].into_iter().find(|p| *p < total_len)
 }
 
-/// The packet of ours: its header whole, behind it at least what names the SA.
+/// The packet of ours: its header whole, behind it at least what names the SA or the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quoted {
+struct OurPacket {
     src: Ipv4Addr,
     dst: Ipv4Addr,
-    spi: u32,
+    what: Quoted,
     total_len: u16,
 }
 
-impl Quoted {
+impl OurPacket {
     fn parse(bytes: &[u8]) -> Option<Self> {
         let header: [u8; ipv4::HEADER] = bytes.array(0)?;
         let at = usize::from(header[0] & 0x0f) * 4;
@@ -139,19 +167,13 @@ impl Quoted {
         if header[0] >> 4 != 4 || at < ipv4::HEADER || !first {
             return None;
         }
-        let spi = match header[9] {
-            protocol::ESP => bytes.be32(at)?,
-            protocol::AH => bytes.be32(at + 4)?,
-            // Of IKE's messages the kernel takes care.
-            protocol::UDP => bytes.be32(at + udp::HEADER)?,
-            _ => return None,
-        };
+        let what = Quoted::read(header[9], bytes, at)?;
         let [s0, s1, s2, s3] = bytes.array(12)?;
         let [d0, d1, d2, d3] = bytes.array(16)?;
         Some(Self {
             src: Ipv4Addr::new(s0, s1, s2, s3),
             dst: Ipv4Addr::new(d0, d1, d2, d3),
-            spi,
+            what,
             total_len: u16::from_be_bytes([header[2], header[3]]),
         })
     }
@@ -196,8 +218,13 @@ mod tests {
 
     #[test]
     fn the_packet_quoted_names_its_sa() {
-        let expected =
-            |mtu| Some(TooBig { local: US.into(), remote: PEER.into(), spi: 0x1234_5678, mtu, device: 0 });
+        let of = |quoted, mtu| Some(TooBig { local: US.into(), remote: PEER.into(), quoted, mtu, device: 0 });
+        let expected = |mtu| of(Quoted::Sa { spi: 0x1234_5678 }, mtu);
+        let gre = [0x20, 0, 8, 0, 0, 0, 0, 42];
+        assert_eq!(read(&error(47, &gre, 1300)), of(Quoted::Gre { key: Some(42) }, 1300));
+        assert_eq!(read(&error(47, &gre, 68)), of(Quoted::Gre { key: Some(42) }, 576));
+        assert_eq!(read(&error(47, &[0, 0, 8, 0], 1300)), of(Quoted::Gre { key: None }, 1300));
+        assert_eq!(read(&error(47, &[0x20, 1, 8, 0, 0, 0, 0, 42], 1300)), None, "PPTP");
         let spi = [0x12, 0x34, 0x56, 0x78];
         assert_eq!(read(&error(50, &spi, 1300)), expected(1300));
         assert_eq!(read(&error(51, &[[4, 4, 0, 0], spi].concat(), 1300)), expected(1300));
@@ -236,7 +263,7 @@ mod tests {
             }
             let _ = read(&near);
             bytes.truncate(40);
-            let _ = Quoted::parse(&bytes);
+            let _ = OurPacket::parse(&bytes);
         }
     }
 
@@ -266,6 +293,7 @@ mod tests {
         }
         let spi = 0x0909_0909;
         let device = nix::net::if_::if_nametoindex("lo").unwrap();
-        assert_eq!(got, [TooBig { local: local.into(), remote: PEER.into(), spi, mtu: 1200, device }]);
+        let quoted = Quoted::Sa { spi };
+        assert_eq!(got, [TooBig { local: local.into(), remote: PEER.into(), quoted, mtu: 1200, device }]);
     }
 }

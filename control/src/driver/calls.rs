@@ -167,7 +167,11 @@ impl Driver {
             }),
             What::Workers => plane
                 .map_or_else(answers::no_plane, |p| Answer::Workers(answers::workers(&self.core, p, name))),
-            What::Gre => Answer::Gre(answers::gre(&self.core, self.mirror.model(), name)),
+            What::Gre => Answer::Gre(answers::gre(
+                &self.core,
+                (self.mirror.model(), &self.devices.numbers.paths),
+                name,
+            )),
             What::Proposals => Answer::Proposals(answers::proposals(&self.core, now, name)),
             What::Certificates => Answer::Certificates(self.certificates(name)),
             What::Nat => Answer::Nat(answers::nat(&self.core, plane)),

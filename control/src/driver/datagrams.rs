@@ -30,7 +30,9 @@ impl Driver {
             }
         }
         for notice in self.sockets.too_big() {
-            self.core.too_big(now, self.mirror.model().vrf_of(notice.device), &notice);
+            let vrf = self.mirror.model().vrf_of(notice.device);
+            self.core.too_big(now, vrf, &notice);
+            self.gre_too_big(now, vrf, &notice);
         }
     }
 }

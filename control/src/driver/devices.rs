@@ -4,7 +4,7 @@
 //! configuration, links. Writes: commands for the data plane; addresses, routes and MTU of the devices.
 //! Never: gives a number away that the generation before had.
 
-use super::{Driver, DriverError};
+use super::{Driver, DriverError, gre_path};
 use crate::config::{self, Config, TunnelInterface};
 use crate::kernel::{self, Link, TunnelDevice};
 use ravelin_ike::config::Start;
@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Numbers {
     now: BTreeMap<String, InterfaceId>,
     before: BTreeSet<InterfaceId>,
+    pub(super) paths: gre_path::Paths,
 }
 
 impl Numbers {
@@ -59,9 +60,27 @@ impl Numbers {
             let hold = t.start == Start::OnTraffic;
             Some((Behind::Tunnel { tunnel: t.id, hold }, t.interface.as_ref()?))
         });
-        let list = tunnels.chain(config.gre.iter().filter_map(|it| Some((behind(it, config)?, &it.device))));
+        let list =
+            tunnels.chain(config.gre.iter().filter_map(|it| Some((self.behind(it, config)?, &it.device))));
         let all = core::iter::once(TableCommand::ClearInterfaces).chain(list.filter_map(interface));
         all.chain(self.members(config)).collect()
+    }
+
+    /// `None`: what has to protect it is not there, which no checked configuration says.
+    fn behind(&self, gre: &config::Gre, config: &Config) -> Option<Behind> {
+        let tunnel = match &gre.protected_by {
+            Some(name) => Some(config.tunnel(name)?.id),
+            None => None,
+        };
+        Some(Behind::Gre(Gre {
+            local: gre.local,
+            remote: gre.remote,
+            key: gre.key,
+            checksum: gre.checksum,
+            sequence: gre.sequence,
+            mtu: self.paths.mtu(gre),
+            tunnel,
+        }))
     }
 
     /// Which ports and devices belong to which VRF.
@@ -73,23 +92,6 @@ impl Numbers {
         let others = all.filter(|(_, vrf)| *vrf != VrfId::MAIN);
         others.map(|(part, vrf)| TableCommand::InVrf { vrf, part }).collect()
     }
-}
-
-/// `None`: what has to protect it is not there, which no checked configuration says.
-fn behind(gre: &config::Gre, config: &Config) -> Option<Behind> {
-    let tunnel = match &gre.protected_by {
-        Some(name) => Some(config.tunnel(name)?.id),
-        None => None,
-    };
-    Some(Behind::Gre(Gre {
-        local: gre.local,
-        remote: gre.remote,
-        key: gre.key,
-        checksum: gre.checksum,
-        sequence: gre.sequence,
-        mtu: gre.device.mtu,
-        tunnel,
-    }))
 }
 
 /// The devices of tunnels, each with the VRF of what goes through.

@@ -26,6 +26,7 @@ mod inquiry;
 mod connection;
 mod reading;
 mod devices;
+mod gre_path;
 mod reload;
 mod calls;
 mod clear;
@@ -308,6 +309,7 @@ impl Driver {
             self.follow_gateways(now, false);
             if self.link.plane().is_some() {
                 self.core.installer.age_paths(now);
+                self.age_gre_paths(now);
                 self.core.look_for_one_way(now);
                 self.core.installer.ask_reports();
             }

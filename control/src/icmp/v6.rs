@@ -1,12 +1,12 @@
-//! "Packet too big" of ICMPv6 (RFC 4443 §3.2, RFC 8201) about our own ESP and AH packets between IPv6 gateways.
+//! "Packet too big" of ICMPv6 (RFC 4443 §3.2, RFC 8201) about our own packets of ESP, AH and GRE between IPv6 gateways.
 //!
 //! Decides: as its parent; the kernel has compared the checksum. Reads: messages, which come without their IP header.
 //! Never: goes below 1,280, whatever a router says: every link of IPv6 carries that (RFC 8201 §4).
 
-use super::TooBig;
+use super::{Quoted, TooBig};
 use nix::sys::socket::{setsockopt, sockopt};
 use ravelin_wire::icmpv6::PACKET_TOO_BIG;
-use ravelin_wire::{Bytes, ipv6, protocol, udp};
+use ravelin_wire::{Bytes, ipv6};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::Ipv6Addr;
@@ -48,12 +48,7 @@ pub(super) fn read(message: &[u8]) -> Option<TooBig> {
     }
     let at = QUOTE + ipv6::HEADER;
     // Our packets have no extension headers.
-    let spi = match header[6] {
-        protocol::ESP => message.be32(at)?,
-        protocol::AH => message.be32(at + 4)?,
-        protocol::UDP => message.be32(at + udp::HEADER)?,
-        _ => return None,
-    };
+    let quoted = Quoted::read(header[6], message, at)?;
     let whole = ipv6::HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
     if !usize::try_from(mtu).is_ok_and(|mtu| mtu < whole) {
         return None;
@@ -62,7 +57,7 @@ pub(super) fn read(message: &[u8]) -> Option<TooBig> {
     Some(TooBig {
         local: address(QUOTE + 8)?.into(),
         remote: address(QUOTE + 24)?.into(),
-        spi,
+        quoted,
         mtu: u16::try_from(mtu).ok()?.max(MIN_MTU),
         device: 0,
     })
@@ -93,7 +88,10 @@ mod tests {
     #[test]
     fn the_packet_quoted_names_its_sa() {
         let remote = "2001:db8:ff::2".parse().unwrap();
-        let expected = |mtu| Some(TooBig { local: US.into(), remote, spi: 0x1234_5678, mtu, device: 0 });
+        let of = |quoted, mtu| Some(TooBig { local: US.into(), remote, quoted, mtu, device: 0 });
+        let expected = |mtu| of(Quoted::Sa { spi: 0x1234_5678 }, mtu);
+        let gre = error(US, 47, &[0x20, 0, 0x86, 0xdd, 0, 0, 0, 42], 1500, 68);
+        assert_eq!(read(&gre), of(Quoted::Gre { key: Some(42) }, 1280));
         assert_eq!(read(&error(US, 50, &SPI, 1500, 1400)), expected(1400));
         assert_eq!(read(&error(US, 51, &[[4, 4, 0, 0], SPI].concat(), 1500, 1400)), expected(1400));
         assert_eq!(
@@ -151,6 +149,7 @@ mod tests {
         let remote = "2001:db8:ff::2".parse().unwrap();
         let device = nix::net::if_::if_nametoindex("lo").unwrap();
         let local = Ipv6Addr::LOCALHOST.into();
-        assert_eq!(got, [TooBig { local, remote, spi: 0x0909_0909, mtu: 1300, device }]);
+        let quoted = Quoted::Sa { spi: 0x0909_0909 };
+        assert_eq!(got, [TooBig { local, remote, quoted, mtu: 1300, device }]);
     }
 }

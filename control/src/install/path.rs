@@ -4,7 +4,7 @@
 //! those SAs. Never: raises an MTU by a notice, only by forgetting one; remembers a way that no SA of ours goes.
 
 use super::{Installer, Waiting};
-use crate::icmp::TooBig;
+use crate::icmp::{Quoted, TooBig};
 use ravelin_ring::msg::{Direction, SaId, VrfId, WorkerCommand, WorkerId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ impl Installer {
     /// A router of this VRF dropped a packet of ours. True: an SA of ours leaves by that way, and the way is narrower than was known.
     pub fn too_big(&mut self, now: Instant, vrf: VrfId, notice: &TooBig) -> bool {
         let way = (vrf, notice.local, notice.remote);
-        let ours = self.leaving_by(way).any(|(_, spi, _)| spi == notice.spi);
+        let ours = self.leaving_by(way).any(|(_, spi, _)| notice.quoted == Quoted::Sa { spi });
         let narrower = self.paths.0.get(&way).is_none_or(|(mtu, _)| notice.mtu < *mtu);
         if !ours || !narrower {
             return false;

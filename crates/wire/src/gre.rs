@@ -68,6 +68,13 @@ impl Gre {
         Ok(me)
     }
 
+    /// The key of a header that may end behind it, as ICMP errors quote it. `None`: it is not there, or none of these.
+    pub fn quoted_key(bytes: &[u8]) -> Option<Option<u32>> {
+        let flags = bytes.be16(0).filter(|flags| flags & FOREIGN == 0)?;
+        let at = HEADER + if flags & CHECKSUM != 0 { 4 } else { 0 };
+        if flags & KEY == 0 { Some(None) } else { bytes.be32(at).map(Some) }
+    }
+
     /// Of the header.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub const fn len(&self) -> usize {
@@ -120,7 +127,11 @@ mod tests {
             header.write(out.get_mut(..header.len()).unwrap()).unwrap();
             assert_eq!(out.get(..header.len()).unwrap(), bytes);
             assert_eq!(Gre::parse(bytes), Ok(header));
+            assert_eq!(Gre::quoted_key(bytes), Some(header.key));
         }
+        assert_eq!(Gre::quoted_key(&[0x30, 0, 8, 0, 0, 0, 0, 42]), Some(Some(42)), "cut behind it");
+        assert_eq!(Gre::quoted_key(&[0xb0, 0, 8, 0, 1, 2, 0, 0]), None, "cut before it");
+        assert_eq!(Gre::quoted_key(&[0x30, 1, 8, 0, 0, 0, 0, 42]), None, "PPTP");
     }
 
     #[test]

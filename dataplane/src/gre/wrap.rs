@@ -15,7 +15,7 @@ use crate::tables::Tables;
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::VrfId;
 use ravelin_wire::gre::Gre;
-use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header};
+use ravelin_wire::ipv4::{self, Ipv4, Ipv4Header, Ipv4Mut};
 use ravelin_wire::ipv6::{Ipv6, Ipv6Header};
 use ravelin_wire::{ethernet, protocol};
 use ravelin_xsk::FramePool;
@@ -77,8 +77,7 @@ fn one(packet: &mut Packet, tunnel: &Tunnel, dry: bool) -> Result<(), Drop> {
     #[allow(clippy::cast_possible_truncation)] // the low half is the identification
     match (spec.local, spec.remote) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => put(packet, |len| {
-            // DSCP and ECN of the inner packet (RFC 2983 §3.1, RFC 6040 §4.1). Routers may cut it: the inner packet was
-            // made to fit the first link, and the far end of this one is no sender that could learn.
+            // DSCP and ECN of the inner packet (RFC 2983 §3.1, RFC 6040 §4.1). What leaves in clear is not cut any more (`whole`).
             let header = Ipv4Header {
                 tos,
                 total_len: u16::try_from(ipv4::HEADER + len).ok()?,
@@ -144,17 +143,26 @@ fn begin(packet: &mut Packet, is_v6: bool) -> Result<(), Drop> {
 /// clear.
 pub(crate) fn guarded(batch: &mut Batch, protect: &[u16], bypass: &[u16], tables: &Tables) {
     let named = |place: u32| tables.spd.tunnels().get(place as usize).map(|(id, _)| *id);
-    let wanted = |packet: &Packet| {
+    let ours = |packet: &Packet| {
         let gre = Gre::parse(packet.frame.data().get(usize::from(packet.meta.ip.header_len)..)?).ok()?;
         let mut between = tables.gre.between(packet.source(), packet.destination())?;
-        between.find(|t| t.spec.key == gre.key)?.spec.tunnel
+        between.find(|t| t.spec.key == gre.key)
     };
+    let wanted = |packet: &Packet| ours(packet)?.spec.tunnel;
     let is_gre = |packet: &Packet| packet.door == Door::Tun && packet.meta.ip.protocol == protocol::GRE;
     batch.each(protect, |packet| {
         let strange = is_gre(packet) && wanted(packet).is_some_and(|t| named(packet.meta.sa) != Some(t));
         if strange { Err(Drop::GreUnprotected) } else { Ok(()) }
     });
-    batch.each(bypass, |packet| {
-        if is_gre(packet) && wanted(packet).is_some() { Err(Drop::GreUnprotected) } else { Ok(()) }
+    batch.each(bypass, |packet| match is_gre(packet).then(|| ours(packet)).flatten() {
+        Some(tunnel) if tunnel.spec.tunnel.is_some() => Err(Drop::GreUnprotected),
+        Some(_) if !packet.meta.ip.v6 => whole(packet),
+        Some(_) | None => Ok(()),
     });
+}
+
+/// Routers do not cut it, but say how much they carry (RFC 7588 §3.2): the inner packet was made to fit the first link.
+fn whole(packet: &mut Packet) -> Result<(), Drop> {
+    Ipv4Mut::parse(packet.frame.data_mut()).map_err(|_| Drop::Malformed)?.set_df(true);
+    Ok(())
 }

@@ -19,5 +19,5 @@ for line in sys.stdin:
     if ":" in it["src"]:
         outer = IPv6(src=it["src"], dst=it["dst"], tc=it["tos"], hlim=64)
     else:
-        outer = IP(src=it["src"], dst=it["dst"], tos=it["tos"], ttl=64, id=it["id"])
+        outer = IP(src=it["src"], dst=it["dst"], tos=it["tos"], ttl=64, id=it["id"], flags="DF")
     print(bytes(outer / GRE(**fields) / Raw(bytes.fromhex(it["inner"]))).hex())

@@ -186,6 +186,7 @@ sequence = true'
   gre_carries "$text"
   for seen in gre_key gre_checksum gre_sequence gre_header gre_length; do equal "$text: $seen" 0 "$(drops_of A $seen)"; done
   equal "$text: the other kernel found no fault" "0 0" "$(guest_run B "ip -j -s link show gre1" | jq -r '.[0].stats64.rx | "\(.errors) \(.dropped)"')"
+  gre_narrow "$text"
   guest_gre key 8
   equal "$text, another key: no ping" 0 "$(pings hostA "$HOST_B" 2 -W 1)"
   guest_run B "ping -c 2 -i 0.2 -W 1 172.16.0.1 >/dev/null"
@@ -199,6 +200,26 @@ sequence = true'
   stop_process gre
   at_least "$text: packets with key, checksum and number, and tcpdump agrees" 100 "$(tcpdump -nvr "$LAB/gre.pcap" 2>/dev/null | grep -c 'GREv0, Flags \[checksum present, key present, sequence# present\]')"
   ravelin_stop A
+}
+# RFC 7588 §3.2: what a router between the ends says is learnt, when it quotes a packet of the tunnel.
+gre_narrow() { # TEXT
+  router_says 8 600
+  router_says 7 1300
+  check "$1: a narrower way is learnt, from who quotes the key" wait_until 5 gre_mtu 1264
+  ipn hostA route flush cache
+  equal "$1: the sender learns what fits" "mtu = 1264" "$(in_ns hostA ping -n -c 2 -W 1 -s 1400 -M do "$HOST_B" | grep -o 'mtu = [0-9]*' | head -n 1)"
+  equal "$1: larger pings without DF" 5 "$(pings hostA "$HOST_B" 5 -s 1400 -M dont)"
+}
+gre_mtu() { [ "$(ravelin_json A gre | jq -r '.[0].mtu')" = "$1" ]; }
+router_says() { # KEY MTU
+  in_ns wan "$PY" - toA "$(mac_of gwA wan0)" "$OUT_A" "$OUT_B" "$1" "$2" <<'PYTHON'
+import sys
+from scapy.all import Ether, GRE, ICMP, IP, Raw, conf
+dev, mac, us, peer, key, mtu = sys.argv[1:]
+ours = IP(src=us, dst=peer, flags="DF", len=1500) / GRE(chksum_present=1, key_present=1, seqnum_present=1, key=int(key)) / Raw(bytes(20))
+frame = Ether(dst=mac, src="02:00:00:00:00:99") / IP(src=peer, dst=us) / ICMP(type=3, code=4, nexthopmtu=int(mtu)) / ours
+conf.L2socket(iface=dev).send(frame)
+PYTHON
 }
 gre_is() { [ "$(ravelin_json A gre | jq -r '.[0].up')" = "$1" ]; }
 

@@ -3,11 +3,16 @@
 //! Decides: whether a tunnel of GRE is up (R239). Reads: configuration, the kernel's routes, the tunnels. Writes: nothing.
 
 use super::super::core::Core;
+use super::super::gre_path::Paths;
 use crate::api::GreStatus;
 use crate::kernel::Model;
 use ravelin_ring::msg::NextHop;
 
-pub(in crate::driver) fn gre(core: &Core, model: &Model, name: Option<&str>) -> Vec<GreStatus> {
+pub(in crate::driver) fn gre(
+    core: &Core,
+    (model, paths): (&Model, &Paths),
+    name: Option<&str>,
+) -> Vec<GreStatus> {
     let wanted = core.config.gre.iter().filter(|it| name.is_none_or(|n| it.device.name.as_str() == n));
     wanted
         .map(|it| {
@@ -32,7 +37,7 @@ pub(in crate::driver) fn gre(core: &Core, model: &Model, name: Option<&str>) -> 
                 key: it.key,
                 checksum: it.checksum,
                 sequence: it.sequence,
-                mtu: it.device.mtu,
+                mtu: paths.mtu(it),
                 protected_by: it.protected_by.clone(),
             }
         })

@@ -106,7 +106,7 @@ fn a_narrow_way_is_told_to_its_sas_and_forgotten() {
     let notice = |spi, mtu| crate::icmp::TooBig {
         local: "198.18.0.1".parse().unwrap(),
         remote: "198.18.0.2".parse().unwrap(),
-        spi,
+        quoted: crate::icmp::Quoted::Sa { spi },
         mtu,
         device: 1,
     };
