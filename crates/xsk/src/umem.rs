@@ -162,15 +162,23 @@ impl<const STRIDE: u64> Spread<STRIDE> {
 impl Umem {
     /// Frames are spread over the sets of the cache where huge pages or the lack of zero-copy sockets allow for it.
     pub fn new(config: UmemConfig) -> Result<Arc<Self>, Error> {
+        Self::on(config, sys::map_anonymous)
+    }
+
+    /// `map`: so many bytes, in huge pages or not, and their true length.
+    fn on(
+        config: UmemConfig,
+        mut map: impl FnMut(usize, bool) -> io::Result<(NonNull<u8>, usize)>,
+    ) -> Result<Arc<Self>, Error> {
         check(&config)?;
         let spread = Layout::spread(config.frame_size);
-        let huge = || sys::map_anonymous(spread.bytes(config.frames).ok()?, true).ok();
+        let huge = || map(spread.bytes(config.frames).ok()?, true).ok();
         let (layout, (base, bytes), huge) = match config.huge_pages.then(huge).flatten() {
             Some(mapped) => (spread, mapped, HugePages::Used),
             None => {
                 let layout = if config.copy_only { spread } else { Layout::aligned(config.frame_size) };
                 let bytes = layout.bytes(config.frames).map_err(Error::Memory)?;
-                let mapped = sys::map_anonymous(bytes, false).map_err(Error::Memory)?;
+                let mapped = map(bytes, false).map_err(Error::Memory)?;
                 (layout, mapped, if config.huge_pages { HugePages::Unavailable } else { HugePages::NotAsked })
             }
         };
@@ -340,8 +348,8 @@ mod tests {
         }
     }
 
-    /// The wish for huge pages comes true or it does not, and what is told is what the kernel says of the memory; frames
-    /// are there in any case. Where enough are free they are used, and one more than there are is never to be had.
+    /// The wish for huge pages comes true or it does not, and what is told is what the kernel says of the memory, whatever
+    /// this machine has of them; frames are there in any case.
     #[test]
     fn huge_pages_are_used_or_said_to_be_missing() {
         let of = |wish: HugePageWish| {
@@ -363,30 +371,41 @@ mod tests {
             umem.huge_pages()
         };
         assert_eq!(of(HugePageWish { frames: 1024, asked: false }), HugePages::NotAsked);
-        let [total, free] = ["HugePages_Total:", "HugePages_Free:"].map(of_meminfo);
-        let asked = of(HugePageWish { frames: 1024, asked: true });
-        // Nobody but this test takes any, but a data plane beside it may.
-        if total == 0 {
-            assert_eq!(asked, HugePages::Unavailable);
-        } else if total >= 4 && free == total && of_meminfo("HugePages_Free:") == total {
-            assert_eq!(asked, HugePages::Used, "{total} pages, all free");
-        }
-        // More than there are: only where what comes instead is small.
-        if total <= 64 {
-            let frames = (u32::try_from(total).unwrap() + 1) * 1024;
-            assert_eq!(of(HugePageWish { frames, asked: true }), HugePages::Unavailable);
+        assert_ne!(of(HugePageWish { frames: 1024, asked: true }), HugePages::NotAsked);
+    }
+
+    /// Asked for once, before anything else; where the kernel has them they are used, and where not, normal pages are.
+    #[test]
+    fn huge_pages_are_asked_for_first() {
+        for (asked, there, told, tried) in [
+            (false, true, HugePages::NotAsked, &[false][..]),
+            (true, true, HugePages::Used, &[true]),
+            (true, false, HugePages::Unavailable, &[true, false]),
+        ] {
+            for copy_only in [false, true] {
+                let config = UmemConfig { frames: 1024, huge_pages: asked, copy_only, ..Default::default() };
+                let mut calls = vec![];
+                let umem = Umem::on(config, |bytes, huge| {
+                    calls.push(huge);
+                    if huge && !there {
+                        return Err(io::ErrorKind::OutOfMemory.into());
+                    }
+                    // Normal ones, of a length that huge ones would have.
+                    sys::map_anonymous(
+                        if huge { bytes.next_multiple_of(sys::HUGE_PAGE) } else { bytes },
+                        false,
+                    )
+                });
+                let umem = umem.unwrap();
+                assert_eq!((umem.huge_pages(), &calls[..]), (told, tried));
+                assert_eq!(umem.layout.unaligned(), copy_only || told == HugePages::Used);
+            }
         }
     }
 
     struct HugePageWish {
         frames: u32,
         asked: bool,
-    }
-
-    fn of_meminfo(name: &str) -> usize {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.trim().parse().unwrap()
     }
 
     /// Of the mapping in which an address lies, as the kernel tells (proc(5), smaps).
