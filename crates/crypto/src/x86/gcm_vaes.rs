@@ -75,15 +75,14 @@ fn seal_each<const R: usize>(jobs: &mut [SealJob], mut group: Group) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 unsafe fn seal_rounds<const R: usize>(unit: &Unit) -> Products {
     let stream = 16 + unit.body;
-    // SAFETY: the packet is header, body and ICV: more than 20 bytes.
-    let mut run = unsafe { Run::of_packet(unit) };
-    // SAFETY: `full` groups and `rest` bytes are exactly the stream, which lies in the packet.
+    // SAFETY: the packet is header, body and ICV: more than 20 bytes, and the stream lies in it.
     unsafe {
         match stream.div_ceil(VECTOR) {
-            1 => seal_stream::<R, 1>(&mut run, stream),
-            2 => seal_stream::<R, 2>(&mut run, stream),
-            3 => seal_stream::<R, 3>(&mut run, stream),
-            _ => seal_groups::<R>(&mut run, stream),
+            1 => seal_stream::<R, 1>(unit, stream),
+            2 => seal_stream::<R, 2>(unit, stream),
+            3 => seal_stream::<R, 3>(unit, stream),
+            // A copy: its address is taken, and what is known of a short packet shall stay in registers.
+            _ => seal_groups::<R>(&mut Run::of_packet(&{ *unit }), stream),
         }
     }
 }
@@ -91,13 +90,16 @@ unsafe fn seal_rounds<const R: usize>(unit: &Unit) -> Products {
 /// A packet of one group, not a full one.
 ///
 /// # Safety
-/// As [`seal_rounds`], of the packet under way, whose header and body are `stream` bytes in `N` vectors.
+/// As [`seal_rounds`]; header and body are `stream` bytes in `N` vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn seal_stream<const R: usize, const N: usize>(run: &mut Run, stream: usize) -> Products {
+unsafe fn seal_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize) -> Products {
     // SAFETY: the caller's promise, passed on.
-    let blocks = unsafe { run.encrypt_first::<R, N>(stream) };
-    run.finish_hash(&blocks, stream)
+    unsafe {
+        let mut run = Run::of_packet(unit);
+        let blocks = run.encrypt_first::<R, N>(stream);
+        run.finish_hash(&blocks, stream)
+    }
 }
 
 /// A longer packet: each group is hashed while the next one is encrypted.

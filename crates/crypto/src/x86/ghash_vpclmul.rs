@@ -159,10 +159,10 @@ pub(super) struct Four {
     len: usize,
 }
 
-/// The tags of up to four packets.
+/// The tags of up to four packets, a lane each.
 #[derive(Clone, Copy)]
 pub(super) struct Tags {
-    tags: [__m128i; Four::SIZE],
+    tags: __m512i,
     len: usize,
 }
 
@@ -202,14 +202,7 @@ impl Four {
         let once = _mm512_xor_si512(swapped(low), _mm512_clmulepi64_epi128::<0x10>(low, poly));
         let twice = _mm512_clmulepi64_epi128::<0x10>(once, poly);
         let hashes = _mm512_ternarylogic_epi64::<0x96>(high, swapped(once), twice);
-        let tags = _mm512_shuffle_epi8(hashes, reversal());
-        let tags = [
-            _mm512_castsi512_si128(tags),
-            _mm512_extracti32x4_epi32::<1>(tags),
-            _mm512_extracti32x4_epi32::<2>(tags),
-            _mm512_extracti32x4_epi32::<3>(tags),
-        ];
-        Tags { tags, len: core::mem::take(&mut self.len) }
+        Tags { tags: _mm512_shuffle_epi8(hashes, reversal()), len: core::mem::take(&mut self.len) }
     }
 }
 
@@ -219,22 +212,33 @@ impl Tags {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn store(self, places: &[*mut u8; Four::SIZE]) {
-        for (tag, place) in self.tags.iter().zip(places).take(self.len) {
+        let tags = [
+            _mm512_castsi512_si128(self.tags),
+            _mm512_extracti32x4_epi32::<1>(self.tags),
+            _mm512_extracti32x4_epi32::<2>(self.tags),
+            _mm512_extracti32x4_epi32::<3>(self.tags),
+        ];
+        for (tag, place) in tags.iter().zip(places).take(self.len) {
             // SAFETY: the caller's promise.
             unsafe { _mm_storeu_si128(place.cast(), *tag) };
         }
     }
 
-    /// Whether tag `n` is what stands there, in constant time.
+    /// Which of them are what stands there, in constant time.
     ///
     /// # Safety
-    /// `icv` points to 16 readable bytes.
+    /// As many of `icvs` as there are tags point to 16 readable bytes each, the first in any case.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn is(&self, n: usize, icv: *const u8) -> bool {
-        // SAFETY: the caller's promise.
-        let difference = _mm_xor_si128(unsafe { _mm_loadu_si128(icv.cast()) }, self.tags[n]);
-        _mm_testz_si128(difference, difference) == 1
+    pub(super) unsafe fn are(self, icvs: &[*const u8; Four::SIZE]) -> u8 {
+        // SAFETY: the caller's promise; behind their number the first one stands in.
+        let icv = |n: usize| unsafe { _mm_loadu_si128(icvs[if n < self.len { n } else { 0 }].cast()) };
+        let first = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(icv(0)), icv(1));
+        let icvs = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(first, icv(2)), icv(3));
+        let halves = _mm512_cmpeq_epi64_mask(icvs, self.tags);
+        #[allow(clippy::cast_possible_truncation, reason = "four bits")]
+        let whole = _pext_u32(u32::from(halves & halves >> 1), 0x55) as u8;
+        whole & ((1 << self.len) - 1)
     }
 }
 

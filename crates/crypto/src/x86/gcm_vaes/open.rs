@@ -1,6 +1,7 @@
-//! Opening: nothing comes out of a packet whose ICV is not right.
+//! Opening: nothing comes out of a packet whose ICV is not right. One that was decrypted before that was known is made what
+//! it was, before the burst is given back.
 //!
-//! Decides: whether an ICV is right, in constant time. Reads: packets. Writes: the bodies of authentic ones.
+//! Decides: whether an ICV is right, in constant time. Reads: packets. Writes: their bodies; those of forged ones twice.
 //! Never: padding and trailers, they are `frame`'s.
 
 use core::arch::x86_64::*;
@@ -24,39 +25,46 @@ pub(super) fn open_each<const R: usize>(jobs: &mut [OpenJob], mut group: Group) 
         let mut unit = Unit::opening(&mut jobs[n]);
         unit.next = next.unwrap_or(unit.next);
         let stream = 16 + unit.body;
-        // SAFETY: a unit of a packet of possible length covers it; what is held is written before the jobs are given back.
+        // SAFETY: a unit of a packet of possible length covers it; what is held is settled before the jobs are given back.
         unsafe {
             if stream > GROUP {
-                authentic |= Group::from(open_groups::<R>(&unit, stream)) << n;
+                if open_groups::<R>(&unit, stream) {
+                    authentic |= 1 << n;
+                } else {
+                    undo::<R>(&Unit::opening(&mut jobs[n]));
+                }
             } else {
-                held.open::<R>(&unit, 1 << n);
+                held.open::<R>(&unit, n);
             }
             if held.four.len() == Four::SIZE || group == 0 {
-                authentic |= held.settle();
+                let forged = held.settle();
+                authentic |= held.all & !forged;
+                held.all = 0;
+                if forged != 0 {
+                    members(forged).for_each(|n| undo_short::<R>(&Unit::opening(&mut jobs[n])));
+                }
             }
         }
     }
-    held.wipe();
     authentic
 }
 
-/// Packets of one group that are decrypted, but not in their places yet: until their tags are known, four at a time.
+/// Packets of one group that are decrypted, and whose tags are not compared yet: that is done four at a time.
 struct Held {
     four: Four,
-    plain: [[__m512i; 4]; Four::SIZE],
-    /// Where each packet begins, how long its header and body are, and its bit in the group of those that are authentic.
-    packets: [(*mut u8, usize, Group); Four::SIZE],
+    /// Where the ICV of each stands, and which packet of the burst it is.
+    icvs: [*const u8; Four::SIZE],
+    places: [usize; Four::SIZE],
+    /// As a set.
+    all: Group,
 }
 
 impl Held {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     fn new() -> Self {
-        Self {
-            four: Four::new(),
-            plain: [[_mm512_setzero_si512(); 4]; Four::SIZE],
-            packets: [(core::ptr::null_mut(), 0, 0); Four::SIZE],
-        }
+        let icvs = [core::ptr::null(); Four::SIZE];
+        Self { four: Four::new(), icvs, places: [0; Four::SIZE], all: 0 }
     }
 
     /// # Safety
@@ -64,49 +72,24 @@ impl Held {
     /// both together at most [`GROUP`], and `unit.key` is an AES-GCM key with `R` rounds.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn open<const R: usize>(&mut self, unit: &Unit, bit: Group) {
-        let stream = 16 + unit.body;
-        self.packets[self.four.len()] = (unit.packet, stream, bit);
+    unsafe fn open<const R: usize>(&mut self, unit: &Unit, place: usize) {
+        let (stream, at) = (16 + unit.body, self.four.len());
+        // SAFETY: the ICV follows header and body.
+        self.icvs[at] = unsafe { unit.packet.add(stream) };
+        self.places[at] = place;
+        self.all |= 1 << place;
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            match stream.div_ceil(VECTOR) {
-                1 => self.open_stream::<R, 1>(unit, stream),
-                2 => self.open_stream::<R, 2>(unit, stream),
-                3 => self.open_stream::<R, 3>(unit, stream),
-                _ => self.open_stream::<R, 4>(unit, stream),
-            }
+            self.four.push(match stream.div_ceil(VECTOR) {
+                1 => open_stream::<R, 1>(unit, stream),
+                2 => open_stream::<R, 2>(unit, stream),
+                3 => open_stream::<R, 3>(unit, stream),
+                _ => open_stream::<R, 4>(unit, stream),
+            });
         }
     }
 
-    /// # Safety
-    /// As [`Self::open`]; header and body fill `N` vectors, the last perhaps in part.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn open_stream<const R: usize, const N: usize>(&mut self, unit: &Unit, stream: usize) {
-        // SAFETY: the packet is header, body and ICV: more than 20 bytes.
-        let mut run = unsafe { Run::of_packet(unit) };
-        let keystream = encrypt::<R, N>(unit.key, run.counters());
-        run.mask = _mm512_castsi512_si128(keystream[0]);
-        let plain = &mut self.plain[self.four.len()];
-        // SAFETY: the stream lies in the packet.
-        let (data, products) = unsafe { run.read_last::<N, true>(stream) };
-        for v in 0..N {
-            plain[v] = _mm512_xor_si512(data[v], keystream[v]);
-        }
-        self.four.push(products);
-    }
-
-    /// With a forged packet's bytes beside it, what was made of them is keystream.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    fn wipe(&mut self) {
-        for vector in self.plain.as_flattened_mut() {
-            // SAFETY: a valid reference; volatile, so that it is done though nobody reads it.
-            unsafe { core::ptr::write_volatile(vector, _mm512_setzero_si512()) };
-        }
-    }
-
-    /// Puts the authentic ones into their places; returns their bits.
+    /// The forged ones, which have to be undone.
     ///
     /// # Safety
     /// The packets given to [`Self::open`] are there still.
@@ -114,23 +97,71 @@ impl Held {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     unsafe fn settle(&mut self) -> Group {
         let held = self.four.len();
-        let tags = self.four.take();
-        let mut authentic = 0;
-        for (n, &(packet, stream, bit)) in self.packets.iter().enumerate().take(held) {
-            // SAFETY: the ICV follows header and body.
-            if unsafe { !tags.is(n, packet.add(stream)) } {
-                continue;
-            }
-            authentic |= bit;
-            let vectors = stream.div_ceil(VECTOR);
-            for v in 0..vectors {
-                // The header stays as it is.
-                let part = part(stream, v, vectors) & if v == 0 { !0xffff } else { !0 };
-                // SAFETY: `part` masks what lies behind the stream.
-                unsafe { _mm512_mask_storeu_epi8(packet.add(v * VECTOR).cast(), part, self.plain[n][v]) };
-            }
+        if held == 0 {
+            return 0;
         }
-        authentic
+        let tags = self.four.take();
+        // SAFETY: as many as are held point to ICVs.
+        let right = unsafe { tags.are(&self.icvs) };
+        if right == (1 << held) - 1 {
+            return 0;
+        }
+        let wrong = self.places.iter().enumerate().take(held).filter(|(n, _)| right & 1 << n == 0);
+        wrong.fold(0, |set, (_, place)| set | 1 << place)
+    }
+}
+
+/// Decrypts; returns what makes the tag.
+///
+/// # Safety
+/// As [`Held::open`]; header and body are `stream` bytes in `N` vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn open_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize) -> Products {
+    // SAFETY: the packet is header, body and ICV: more than 20 bytes, and the stream lies in it.
+    unsafe {
+        let mut run = Run::of_packet(unit);
+        let keystream = encrypt::<R, N>(unit.key, run.counters());
+        run.mask = _mm512_castsi512_si128(keystream[0]);
+        let (data, products) = run.read_last::<N, true>(stream);
+        for (v, (data, keystream)) in data.iter().zip(&keystream).enumerate() {
+            // The header stays as it is.
+            let part = part(stream, v, N) & if v == 0 { !0xffff } else { !0 };
+            let plain = _mm512_xor_si512(*data, *keystream);
+            _mm512_mask_storeu_epi8(unit.packet.add(v * VECTOR).cast(), part, plain);
+        }
+        products
+    }
+}
+
+/// Makes of a packet that [`open_stream`] has decrypted what it was.
+///
+/// # Safety
+/// As [`Held::open`].
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn undo_short<const R: usize>(unit: &Unit) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match (16 + unit.body).div_ceil(VECTOR) {
+            1 => crypt::<R, 1>(unit),
+            2 => crypt::<R, 2>(unit),
+            3 => crypt::<R, 3>(unit),
+            _ => crypt::<R, 4>(unit),
+        }
+    }
+}
+
+/// # Safety
+/// As [`open_stream`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn crypt<const R: usize, const N: usize>(unit: &Unit) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        let mut run = Run::of_packet(unit);
+        let keystream = encrypt::<R, N>(unit.key, run.counters());
+        run.apply::<N, true>(keystream, 16 + unit.body);
     }
 }
 
@@ -159,15 +190,23 @@ unsafe fn open_one<const R: usize>(unit: &Unit) -> bool {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         if stream > GROUP {
-            return open_groups::<R>(unit, stream);
+            let good = open_groups::<R>(unit, stream);
+            if !good {
+                undo::<R>(unit);
+            }
+            return good;
         }
-        held.open::<R>(unit, 1);
-        held.settle() == 1
+        held.open::<R>(unit, 0);
+        let forged = held.settle() != 0;
+        if forged {
+            undo_short::<R>(unit);
+        }
+        !forged
     }
 }
 
 /// A packet of more than one group is decrypted while it is hashed, but for its first group and its end. One that turns
-/// out to be forged becomes what it was before anybody sees it.
+/// out to be forged has to become what it was: the caller's to do ([`undo`]).
 ///
 /// # Safety
 /// As [`Held::open`], but header and body are `stream` bytes, more than [`GROUP`].
@@ -195,8 +234,6 @@ unsafe fn open_groups<const R: usize>(unit: &Unit, stream: usize) -> bool {
         if good {
             run.at = unit.packet;
             run.apply::<4, true>(first, GROUP);
-        } else {
-            undo::<R>(unit, full);
         }
         good
     }
@@ -240,7 +277,8 @@ unsafe fn is_tag(products: Products, icv: *const u8) -> bool {
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn undo<const R: usize>(unit: &Unit, full: usize) {
+unsafe fn undo<const R: usize>(unit: &Unit) {
+    let full = (16 + unit.body - 1) / GROUP;
     let mut run = Run::new(unit);
     let [] = run.counters();
     // SAFETY: `full` groups lie in the packet.
