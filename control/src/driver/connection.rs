@@ -122,23 +122,33 @@ impl Link {
 }
 
 impl Driver {
-    pub(super) async fn news(&mut self, now: Instant, news: News) -> Result<(), DriverError> {
+    pub(super) async fn news(&mut self, now: Instant, news: News) {
         match news {
             News::Events => {} // the turn that follows drains the rings
             News::Gone => {
                 error!("the data plane is gone: nothing that a policy covers passes until it is back");
-                self.link.plane = None;
-                self.link.retry_at = now;
-                self.tables.clear();
-                self.core.disconnect(now);
+                self.let_go(now);
             }
             News::Answer(answer) => match *answer {
-                Ok(Ok(session)) => self.connected(now, session).await?,
+                // The kernel refuses now and then; ending would lose the IKE SAs for it.
+                Ok(Ok(session)) => {
+                    if let Err(why) = self.connected(now, session).await {
+                        self.let_go(now);
+                        self.link.failed(now, &why.to_string());
+                    }
+                }
                 Ok(Err(why)) => self.link.failed(now, &why.to_string()),
                 Err(why) => self.link.failed(now, &why.to_string()),
             },
         }
-        Ok(())
+    }
+
+    /// Until there is another session nothing is negotiated.
+    fn let_go(&mut self, now: Instant) {
+        self.link.plane = None;
+        self.link.retry_at = now;
+        self.tables.clear();
+        self.core.disconnect(now);
     }
 
     async fn connected(&mut self, now: Instant, session: Session) -> Result<(), DriverError> {

@@ -132,10 +132,13 @@ impl Core {
         self.settle(now);
     }
 
-    /// Begins to negotiate: every connection anew.
+    /// Begins to negotiate: every connection anew, but for those that the operator took down.
     pub(super) fn configure_all(&mut self, now: Instant, connections: Vec<Connection>) {
         self.begin_manual();
         self.connections = connections.into_iter().map(|c| (c.id, c)).collect();
+        for held in self.held.iter().map(|id| ConnectionId(id.0)).collect::<Vec<_>>() {
+            self.command(now, Command::Terminate { connection: held });
+        }
         for connection in self.connections.values().cloned().collect::<Vec<_>>() {
             self.configure(now, connection);
         }

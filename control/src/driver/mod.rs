@@ -229,7 +229,7 @@ impl Driver {
                     result?;
                     self.kernel_due = Some(now + COALESCE);
                 }
-                Wake::Link(news) => self.news(now, news).await?,
+                Wake::Link(news) => self.news(now, news).await,
                 Wake::Call(Some(call)) => self.call(now, call),
                 Wake::Revocation((token, answers)) => self.core.revocation(now, token, answers),
                 Wake::Reload => self.reading.ask(&self.options, None),

@@ -57,7 +57,8 @@ impl Driver {
 
     pub(super) fn say_goodbye(&mut self) {
         self.flush();
-        if let Some(vault) = &mut self.vault {
+        // Whoever was not told that their IKE SAs end is gone on with by the next process.
+        if let (Some(Stopping::Done), Some(vault)) = (self.stopping, &mut self.vault) {
             vault.clear();
         }
         for (counter, n) in self.core.metrics.iter().filter(|(_, n)| *n > 0) {

@@ -1,17 +1,20 @@
 //! Lists and answers that were fetched, for as long as they hold.
 //!
 //! Decides: when something is fetched anew, what goes when it is too much. Never: keeps a list beyond its own end, holds
-//! more than [`MAX_BYTES`] of lists.
+//! more than [`MAX_BYTES`] of lists, fetches one list twice at a time or more than [`MAX_FETCHED`] together.
 
 use crate::fetch::fetch;
 use ravelin_ike::cert::{Certificate, Crl, crl, ocsp};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Of all lists together, as they came.
 const MAX_BYTES: usize = 64 << 20;
 const MAX_LISTS: usize = 64;
+/// At once: each may be of [`crl::MAX_LEN`], and more while it is read.
+const MAX_FETCHED: usize = 4;
 const MAX_SAID: usize = 4096;
 /// After so long a list is fetched anew, though it would hold longer: CAs revoke in between.
 const FRESH: Duration = Duration::from_secs(15 * 60);
@@ -20,22 +23,27 @@ const SAID_FRESH: u64 = 10 * 60;
 /// So long a server that failed is not asked again.
 const FAILED: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cache {
     kept: Mutex<Kept>,
+    places: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     lists: BTreeMap<String, List>,
+    /// Held by who fetches the list of a URL, while others wait for it.
+    turns: BTreeMap<String, Arc<tokio::sync::Mutex<()>>>,
     /// Issuer's key and serial number; until when.
     said: BTreeMap<(Vec<u8>, Vec<u8>), ocsp::Said>,
 }
 
+type Got = Result<Arc<Crl>, String>;
+
 #[derive(Debug)]
 struct List {
     /// Or why there is none.
-    got: Result<Arc<Crl>, String>,
+    got: Got,
     size: usize,
     at: Instant,
 }
@@ -49,6 +57,12 @@ impl List {
     }
 }
 
+impl Default for Cache {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), places: Semaphore::new(MAX_FETCHED) }
+    }
+}
+
 impl Cache {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // What a task that panicked left is whole: each change is one call.
@@ -56,9 +70,16 @@ impl Cache {
     }
 
     /// The list at `url`, which must yet prove itself.
-    pub(super) async fn list(&self, url: &str, now: u64, patience: Duration) -> Result<Arc<Crl>, String> {
-        if let Some(known) = self.kept().lists.get(url).filter(|list| list.holds(now)) {
-            return known.got.clone();
+    pub(super) async fn list(&self, url: &str, now: u64, patience: Duration) -> Got {
+        let turn = match self.kept().known_or_turn(url, now) {
+            Ok(known) => return known,
+            Err(turn) => turn,
+        };
+        let _turn = turn.lock().await;
+        // Never closed.
+        let _place = self.places.acquire().await;
+        if let Ok(known) = self.kept().known_or_turn(url, now) {
+            return known;
         }
         let (got, size) = match fetch(url, None, crl::MAX_LEN, patience).await {
             Ok(bytes) => {
@@ -107,6 +128,15 @@ impl Cache {
 }
 
 impl Kept {
+    /// The list, or whose turn it is to fetch it.
+    fn known_or_turn(&mut self, url: &str, now: u64) -> Result<Got, Arc<tokio::sync::Mutex<()>>> {
+        if let Some(known) = self.lists.get(url).filter(|list| list.holds(now)) {
+            return Ok(known.got.clone());
+        }
+        self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Err(Arc::clone(self.turns.entry(url.to_owned()).or_default()))
+    }
+
     /// The oldest go until there is room.
     fn keep_list(&mut self, url: &str, list: List) {
         self.lists.remove(url);

@@ -53,6 +53,16 @@ async fn nonsense_is_no_answer_and_is_not_asked_for_again_at_once() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_same_list_waits_for_the_one_that_fetches_it() {
+    let (url, count) = server(b"HTTP/1.0 200 OK\r\n\r\nnonsense").await;
+    let (trust, cache) = (trust(&url, "http://127.0.0.1:9/"), Cache::default());
+    let chain = [certificate(), certificate()];
+    let ask = || judge(&trust, &chain, &cache, || 1_800_000_000);
+    tokio::join!(ask(), ask(), ask(), ask(), ask(), ask());
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn only_so_many_wait() {
     // It takes connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

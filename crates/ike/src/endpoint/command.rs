@@ -44,9 +44,8 @@ impl Endpoint {
                 self.shared.peers.restore(connection, peer, address);
             }
             Command::Terminate { connection } => {
-                if let Some(wanted) = self.connections.get_mut(&connection) {
-                    wanted.stop();
-                }
+                // Before it is configured, too: then it is begun by nobody but the peer.
+                self.connections.entry(connection).or_default().stop();
                 self.terminate(now, connection, "taken down");
             }
             Command::Away { connection, away } => self.set_away(now, connection, away),

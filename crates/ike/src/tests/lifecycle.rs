@@ -247,6 +247,23 @@ fn a_removed_connection_is_gone_at_both_ends() {
     assert!(pair.a.count(Counter::NoConnection) >= 1);
 }
 
+// As when the data plane restarts: the engine is told of everything anew.
+#[test]
+fn what_was_taken_down_stays_down_though_it_is_configured_again() {
+    let mut pair = Pair::with(75, |_, _| {});
+    pair.run_secs(1);
+    pair.command(Side::A, Command::Remove(CONNECTION));
+    pair.run_secs(5);
+    pair.command(Side::A, Command::Terminate { connection: CONNECTION });
+    pair.command(Side::A, Command::Configure(Box::new(Pair::connection(Side::A))));
+    let before = pair.now;
+    pair.run_secs(120);
+    assert!(pair.sent_by(Side::A, before).is_empty(), "it asked for a tunnel");
+    pair.initiate(Side::A);
+    pair.run_secs(1);
+    pair.assert_works();
+}
+
 // R131: a peer from any address, known by its identity
 #[test]
 fn a_responder_takes_a_peer_from_any_address() {
