@@ -136,7 +136,11 @@ impl SaDb {
     }
 
     fn leave_by(&mut self, tunnel: TunnelId, outbound: Outbound) -> Outcome {
-        match self.tunnels.get_mut(tunnel) {
+        let slot = match outbound {
+            Outbound::None => self.tunnels.get_mut(tunnel),
+            Outbound::Here(_) | Outbound::There(_) => self.tunnels.get_or_make(tunnel),
+        };
+        match slot {
             Some(slot) => {
                 if let Outbound::Here(before) = std::mem::replace(&mut slot.outbound, outbound) {
                     self.outbound.renew(before);

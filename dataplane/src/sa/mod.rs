@@ -9,16 +9,18 @@ mod inbound;
 mod index;
 mod limit;
 mod outbound;
+mod tunnels;
 mod window;
 
 pub(crate) use event::{Events, Throttle};
 pub(crate) use inbound::{InboundHot, InboundSa};
 pub(crate) use limit::Limits;
 pub(crate) use outbound::{OutboundHot, OutboundSa, Outer};
+pub(crate) use tunnels::{Outbound, Tunnel, Tunnels};
 
 use index::IndexMap;
 use ravelin_crypto::Key;
-use ravelin_ring::msg::{Direction, Protocol, SaId, Token, TunnelId, WorkerId};
+use ravelin_ring::msg::{Direction, Protocol, SaId, Token, WorkerId};
 use ravelin_wire::Selector;
 use std::collections::{HashMap, VecDeque};
 
@@ -99,36 +101,6 @@ struct Reports {
     next: usize,
 }
 
-/// What this worker knows of the tunnels.
-#[derive(Debug)]
-pub(crate) struct Tunnels {
-    by_id: IndexMap,
-    pub(crate) slots: Vec<Tunnel>,
-    /// For each tunnel of the SPD in force its slot.
-    by_policy: Vec<u32>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Tunnel {
-    pub(crate) id: TunnelId,
-    pub(crate) outbound: Outbound,
-    pub(crate) acquired: Throttle,
-    /// Packets wait for an outbound SA: so says the policy.
-    pub(crate) hold: bool,
-    /// So many wait now.
-    pub(crate) held: u16,
-}
-
-/// By which SA a tunnel's packets leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Outbound {
-    None,
-    /// Place in the slab.
-    Here(u32),
-    /// At another worker.
-    There(WorkerId),
-}
-
 impl SaDb {
     pub(crate) fn new(worker: WorkerId, workers: u16, max_sas: u32) -> Self {
         let max_sas = (max_sas as usize).clamp(1, 1 << 22);
@@ -147,7 +119,7 @@ impl SaDb {
             bundles: 0,
             apart: 0,
             by_id: HashMap::new(),
-            tunnels: Tunnels { by_id: IndexMap::new(max_sas * 2), slots: vec![], by_policy: vec![] },
+            tunnels: Tunnels::new(max_sas * 2),
             pending: VecDeque::new(),
             reports: VecDeque::new(),
         }
@@ -217,61 +189,6 @@ impl SaDb {
     #[allow(clippy::cast_possible_truncation)] // less than `workers`
     pub(crate) fn owner(&self, spi: u32) -> WorkerId {
         if self.workers == 1 { WorkerId(0) } else { WorkerId((spi % u32::from(self.workers)) as u16) }
-    }
-}
-
-impl Tunnels {
-    /// Makes a slot for every tunnel that policies name or routes lead to, so that no packet has to.
-    pub(crate) fn follow(&mut self, policies: &[(TunnelId, bool)], routed: &[(TunnelId, bool)]) {
-        self.by_policy.clear();
-        for (id, hold) in policies.iter().chain(routed) {
-            let place = self.place(*id);
-            self.by_policy.push(place);
-            if let Some(tunnel) = self.slots.get_mut(place as usize) {
-                tunnel.hold = *hold;
-            }
-        }
-    }
-
-    /// One packet less of this tunnel waits.
-    pub(crate) fn let_go(&mut self, id: TunnelId) {
-        if let Some(tunnel) = self.get_mut(id) {
-            tunnel.held = tunnel.held.saturating_sub(1);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn of_policy(&mut self, place: u32) -> Option<&mut Tunnel> {
-        let slot = *self.by_policy.get(place as usize)?;
-        self.slots.get_mut(slot as usize)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
-        let place = self.place(id);
-        self.slots.get_mut(place as usize)
-    }
-
-    /// Where the tunnel's slot is; a new one when it has none. `u32::MAX`: no room.
-    fn place(&mut self, id: TunnelId) -> u32 {
-        if let Some(place) = self.by_id.get(id.0) {
-            return place;
-        }
-        let Ok(place) = u32::try_from(self.slots.len()) else { return u32::MAX };
-        if !self.by_id.insert(id.0, place) {
-            return u32::MAX;
-        }
-        let (outbound, acquired) = (Outbound::None, Throttle::default());
-        self.slots.push(Tunnel { id, outbound, acquired, hold: false, held: 0 });
-        place
-    }
-
-    /// The place of the outbound SA that the tunnel uses, when it is this worker's.
-    pub(crate) fn in_use(&self, id: TunnelId) -> Option<u32> {
-        let slot = self.slots.get(self.by_id.get(id.0)? as usize)?;
-        match slot.outbound {
-            Outbound::Here(place) => Some(place),
-            Outbound::None | Outbound::There(_) => None,
-        }
     }
 }
 
