@@ -99,8 +99,16 @@ impl Hold {
         packet.verdict = Verdict::Held;
     }
 
-    /// Undoes the last `take` of a packet that was only asked about.
-    pub(crate) fn take_back(&mut self, tunnels: &mut Tunnels) -> Option<Frame> {
+    /// How many wait, for an SA or a link address.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Undoes the last `take` of a packet that was only asked about. `before`: so many waited then, and wait on.
+    pub(crate) fn take_back(&mut self, tunnels: &mut Tunnels, before: usize) -> Option<Frame> {
+        if self.waiting.len() <= before {
+            return None;
+        }
         let Held { want, frame, .. } = self.waiting.pop_back()?;
         match want {
             Want::Tunnel(tunnel) => tunnels.let_go(tunnel),

@@ -62,18 +62,15 @@ impl Worker {
     ) -> Option<(inspect::Step, Option<Handed>)> {
         let frame = lend(pool, &subject.bytes)?;
         batch.receive(frame, subject.origin).map_err(|frame| pool.free(frame)).ok()?;
-        let aside = Aside::take(&mut self.way);
+        let (aside, waiting) = (Aside::take(&mut self.way), self.way.hold.waiting());
         let mut dry = Dry::new(self.way.tables.clone(), self.way.db.worker);
         self.process_watched(batch, pool, now, &mut dry);
         let handed = batch.packets.first().and_then(handed);
         let mut step = dry.finish(&mut self.way.db);
         step.nat = self.way.nat.take_told();
-        for packet in batch.packets.iter_mut() {
-            if packet.verdict == Verdict::Held
-                && let Some(frame) = self.way.hold.take_back(&mut self.way.db.tunnels)
-            {
-                pool.free(frame);
-            }
+        // `Held` is a fragment too, which waits for others, and not here.
+        while let Some(frame) = self.way.hold.take_back(&mut self.way.db.tunnels, waiting) {
+            pool.free(frame);
         }
         for packet in batch.packets.drain(..) {
             if packet.verdict != Verdict::Held {

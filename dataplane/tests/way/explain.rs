@@ -59,6 +59,8 @@ enum Event {
     /// Once more what came from the peer so many ago.
     Again(usize),
     UnknownSpi(u32),
+    /// The first part of what would be ESP, and no other one comes.
+    Part(u16),
     Bytes(Vec<u8>, u8),
     /// So many that would like to wait.
     Burst(u8),
@@ -119,6 +121,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(len, tamper, cut, six)| Event::Esp { len, tamper, cut, six }),
         2 => (0..80usize).prop_map(Event::Again),
         1 => (0..0x2000u32).prop_map(Event::UnknownSpi),
+        1 => any::<u16>().prop_map(Event::Part),
         1 => (proptest::collection::vec(any::<u8>(), 0..80), 0..3u8).prop_map(|(b, d)| Event::Bytes(b, d)),
         1 => (10..24u8).prop_map(Event::Burst),
         1 => (1..3000u64).prop_map(Event::Time),
@@ -299,6 +302,11 @@ impl Bed {
                 let mut bytes = packet(header);
                 bytes[20..24].copy_from_slice(&spi.to_be_bytes());
                 (Origin::Port(WAN), bytes)
+            }
+            Event::Part(id) => {
+                let header =
+                    Ipv4Header { protocol: 50, id: *id, mf: true, df: false, ..v4_header(WAN_B, WAN_A, 100) };
+                (Origin::Port(WAN), packet(header))
             }
             Event::Burst(n) => {
                 (0..*n).for_each(|_| self.compare(Origin::Port(INSIDE), &ip(HOST_A, HOST_B, 100)));
@@ -516,6 +524,33 @@ fn the_policy_is_named_by_its_line() {
     // R241: the second look-up is that of the outer address.
     let wanted = Route::Port { port: 1, next_hop: addr(WAN_B), mac: Some("02:00:00:00:00:14".into()) };
     assert_eq!(said.route, Some(wanted));
+}
+
+/// A part of a packet waits for the other parts, and not where whole packets wait for an SA.
+#[test]
+fn a_part_that_is_asked_about_leaves_what_waits_alone() {
+    let mut a = Gate::new(true);
+    let action = msg::Action::Protect(TUNNEL);
+    let selector = selector("10.1.0.0/24", "10.2.0.0/24");
+    a.set(TableCommand::AddPolicy(Policy { order: 5, selector, action, hold: true, line: 1 }));
+    a.commit();
+    assert_eq!(a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).verdict, Verdict::Held);
+    let part = packet(Ipv4Header { protocol: 50, mf: true, df: false, ..v4_header(WAN_B, WAN_A, 100) });
+    for n in 1..4 {
+        let (said, _) = a.explain(Origin::Port(WAN), to_wan(ether(&part)));
+        assert_eq!((said.class, said.verdict), (Class::Fragment, inspect::Verdict::Held));
+        let (said, _) = a.explain(Origin::Port(INSIDE), ether(&ip(HOST_A, HOST_B, 100)));
+        assert_eq!(said.verdict, inspect::Verdict::Held);
+        assert_eq!(a.held(), n);
+        assert_eq!(a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).verdict, Verdict::Held);
+    }
+    let pair = Pair::default();
+    a.install(&pair);
+    a.use_pair(&pair);
+    let out = a.turn();
+    assert_eq!(out.len(), 4, "all that waited goes on");
+    out.iter().for_each(|out| _ = out.forwarded(WAN));
+    assert_eq!(a.held(), 0);
 }
 
 /// What stood in the SA's place while it was asked about is gone: the peer opens what comes afterwards.
