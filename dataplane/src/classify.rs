@@ -107,6 +107,9 @@ pub(crate) fn again(
         false => network(packet).and_then(|()| transport(packet, tables)),
         true => v6::network(packet).and_then(|()| v6::transport(packet, tables)),
     };
+    // What was just joined is no part of anything: it would wait in a list that nobody looks into any more.
+    let class =
+        class.and_then(|class| if class == Class::Fragment { Err(Drop::BadExtension) } else { Ok(class) });
     sort(class, at, packet, classes, db, flows);
     in_order(classes);
 }

@@ -8,6 +8,7 @@ use super::{Class, ah, esp, first_part};
 use crate::packet::{Door, Ip, Packet};
 use crate::tables::Tables;
 use ravelin_ring::counters::Drop;
+use ravelin_wire::extension::Extensions;
 use ravelin_wire::ipv6::{self, Fragment, Ipv6};
 use ravelin_wire::udp::{self, Natt, Udp};
 use ravelin_wire::{Bytes, Malformed, protocol};
@@ -44,6 +45,11 @@ pub(crate) fn fields(ip: &Ipv6<'_>) -> Result<Ip, Drop> {
     if ip.is_source_routed() {
         return Err(Drop::BadExtension);
     }
+    if let Some(last) = chain.fragment
+        && is_cut_twice(ip.packet(), last)
+    {
+        return Err(Drop::BadExtension);
+    }
     let fragment = chain.fragment.filter(|f| !f.is_atomic());
     let later = fragment.is_some_and(|f| f.offset != 0);
     if later && ipv6::is_extension(protocol) {
@@ -64,6 +70,13 @@ pub(crate) fn fields(ip: &Ipv6<'_>) -> Result<Ip, Drop> {
         portless,
         v6: true,
     })
+}
+
+/// A fragment header behind another one: the source cuts a packet once (RFC 8200 §4.5), and joined it would still be a part.
+#[cold]
+fn is_cut_twice(packet: &[u8], last: Fragment) -> bool {
+    let first = Extensions::of(packet).and_then(|mut all| all.find(|e| e.kind == protocol::FRAGMENT));
+    first.is_none_or(|first| first.at != last.at)
 }
 
 /// As for IPv4, with the type and code of ICMPv6.

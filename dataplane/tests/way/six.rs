@@ -376,6 +376,27 @@ fn fragment(src: Ipv6Addr, dst: Ipv6Addr, next: u8, offset: u16, more: bool, pay
     packet6(src, dst, FRAGMENT, &header)
 }
 
+// RFC 8200 §4.5: a packet is cut once. What claims to be a part of a part ends for that reason, at the gateway and on its
+// way through it, whatever else stands between the two.
+#[test]
+fn a_part_of_a_part_is_refused() {
+    let (mut a, _) = gates(&Pair { v6: true, ..Pair::default() });
+    let part = |next: u8, more: bool| [next, 0, 0, u8::from(more), 0, 0, 0, 9];
+    for protocol in [50, 51, 17] {
+        for (outer, inner) in [(false, false), (true, false), (false, true), (true, true)] {
+            let payload = [0u8, 0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+            let next_to = [&part(44, outer)[..], &part(protocol, inner), &payload].concat();
+            let apart =
+                [&part(60, outer)[..], &[44, 0, 1, 4, 0, 0, 0, 0], &part(protocol, inner), &payload].concat();
+            for body in [next_to, apart] {
+                a.receive(WAN, &packet6(WAN_B6, WAN_A6, FRAGMENT, &body)).lost(Drop::BadExtension);
+                a.receive(INSIDE, &packet6(HOST_A6, INTERNET6, FRAGMENT, &body)).lost(Drop::BadExtension);
+            }
+        }
+    }
+    assert_eq!(a.held(), 0);
+}
+
 #[test]
 fn fragments_of_ipv6_are_carried_where_addresses_decide() {
     let pair = Pair { v6: true, ..Pair::default() };
