@@ -217,7 +217,7 @@ impl Way {
         let after =
             |at, packet: &mut Packet, hot: &mut _, mut sa: Cold<'_, _>, proof, opened, keys: &mut _| {
                 inbound::replay::commit(packet, hot, &mut sa, proof, opened, events, now)?;
-                each::uncovered((at, packet), sa, tables, opened, flows, keys)
+                each::uncovered((at, packet), (hot.transport, sa), tables, opened, flows, keys)
             };
         let whole = inbound::decrypt::run(batch, esp, db, stats, means, before, after);
         probe.stage("in-decrypt", esp.len());

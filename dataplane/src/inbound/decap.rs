@@ -3,7 +3,7 @@
 //! Decides: whether the inner packet is what its next header says. Reads: next header, inner header, the outer TOS.
 //! Writes: cuts the frame to the inner packet, `Meta::ip`, the inner ECN bits. Never: judges addresses by policy.
 
-use super::{decap6, transport};
+use super::decap6;
 use crate::classify::{self, Head};
 use crate::interface;
 use crate::packet::{Door, Packet};
@@ -62,7 +62,7 @@ pub(crate) fn otherwise(
     why: Drop,
 ) -> Result<(), Drop> {
     if why == Drop::WrongEncapsulation {
-        return transport::maybe(packet, sa, opened);
+        return Err(why);
     }
     interface::admit(packet, sa, tables, why)
         .or_else(|why| passive::uncovered(packet, sa, opened.next_header, why))

@@ -68,7 +68,7 @@ fn attend(
     if !sa.greeted && events.push(WorkerEvent::FirstPacket { sa: sa.id }) {
         sa.greeted = true;
     }
-    hot.attention = !sa.greeted;
+    hot.attention = !sa.greeted || hot.transport;
     if is_elsewhere(packet, hot) && sa.moved.pass(now) {
         let from = SocketAddr::new(packet.outer_source(), packet.meta.from.1);
         events.push(WorkerEvent::PeerMoved { sa: sa.id, from });

@@ -8,31 +8,24 @@ use super::checksums;
 use crate::classify;
 use crate::outbound::front::MAX_FRONT;
 use crate::packet::{Door, Packet};
-use crate::sa::InboundSa;
 use arrayvec::ArrayVec;
 use ravelin_crypto::Opened;
 use ravelin_ring::counters::Drop;
-use ravelin_ring::msg::Mode;
 use ravelin_wire::extension::Extensions;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Mut};
 use ravelin_wire::ipv6::{self, Ipv6};
 use ravelin_wire::{protocol, udp};
 
-/// What `decap` does not take for a tunnel's is the payload of a packet, when the SA is of transport mode.
+/// Whatever came out of an SA of transport mode is the payload of a packet, IP in IP too.
 #[cold]
-pub(crate) fn maybe(packet: &mut Packet, sa: Option<&InboundSa>, opened: Opened) -> Result<(), Drop> {
-    match sa {
-        Some(sa) if sa.mode == Mode::Transport => {
-            let before = usize::from(packet.meta.skip);
-            let headers = before.checked_sub(if packet.meta.udp { udp::HEADER } else { 0 });
-            restore(packet, before, headers.ok_or(Drop::BadInner)?, opened)?;
-            if packet.meta.udp {
-                checksums::renew(packet);
-            }
-            Ok(())
-        }
-        _ => Err(Drop::WrongEncapsulation),
+pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
+    let before = usize::from(packet.meta.skip);
+    let headers = before.checked_sub(if packet.meta.udp { udp::HEADER } else { 0 });
+    restore(packet, before, headers.ok_or(Drop::BadInner)?, opened)?;
+    if packet.meta.udp {
+        checksums::renew(packet);
     }
+    Ok(())
 }
 
 /// `before`: so many bytes before the frame's front its IP header begins, which with what follows it is `len` long.

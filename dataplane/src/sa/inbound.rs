@@ -20,8 +20,10 @@ pub(crate) struct InboundHot {
     pub(crate) bytes: u64,
     pub(crate) spi: u32,
     pub(crate) esn: bool,
-    /// The slow part of `commit` is due: first packet, or a hard limit was reached.
+    /// The slow part of `commit` is due: first packet, or a hard limit was reached; or what comes out is not of tunnel mode.
     pub(crate) attention: bool,
+    /// Of transport mode: whatever the next header is, it is the payload of the packet around it.
+    pub(crate) transport: bool,
     /// See [`Limits::gates`].
     pub(crate) gates: (u64, u64),
     /// Of the last packet, in milliseconds; 0 with no packets yet.
@@ -52,6 +54,7 @@ impl Default for InboundHot {
             udp: false,
             payload_offset: 0,
             icv: 0,
+            transport: false,
         }
     }
 }
@@ -138,6 +141,7 @@ impl InboundSa {
             udp: spec.remote.port() != 0,
             payload_offset: small(algorithms.payload_offset()),
             icv: small(algorithms.icv_len()),
+            transport: spec.mode == Mode::Transport,
             ..InboundHot::default()
         }
     }

@@ -27,13 +27,15 @@ pub(super) fn ready(
 /// What came out of its SA and is not what nearly every packet is.
 pub(super) fn uncovered(
     (at, packet): (u16, &mut Packet),
-    mut sa: Cold<'_, InboundSa>,
+    (transport, mut sa): (bool, Cold<'_, InboundSa>),
     tables: &Tables,
     opened: Opened,
     flows: &Flows,
     keys: &mut Keys,
 ) -> Result<(), Drop> {
-    if let Err(why) = inbound::decap::uncover(packet, opened) {
+    if transport {
+        inbound::transport::uncover(packet, opened)?;
+    } else if let Err(why) = inbound::decap::uncover(packet, opened) {
         inbound::decap::otherwise(packet, sa.get().map(|sa| &*sa), tables, opened, why)?;
     }
     flows.note(at, packet, keys);
