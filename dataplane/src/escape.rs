@@ -1,11 +1,11 @@
 //! What came out of an SA does not go back in clear beside the tunnel (R307).
 //!
-//! While the network behind this gateway has lost its route, because the link to it is down, the default route would
-//! carry what was just decrypted out again, towards where the peer's own packets come from.
+//! While the network behind this gateway has lost its route, because the link to it is down, a wider one would carry what
+//! was just decrypted out again: the default route, two halves of it, or that of a provider's network.
 //!
-//! Decides: `no_route` for what came out of an SA whose selectors name a network, has no route but the default one, and
-//! would leave by the port on which the peer is. Reads: selectors, routes. Never: asked about a flow that is known; flows
-//! do not outlive the routes.
+//! Decides: `no_route` for what came out of an SA and goes by a route that is wider than what the selectors name around the
+//! destination, when that is a default route, or leads to another router by a port on which the peer is or to which a
+//! default route leads. Reads: selectors, routes. Never: asked about a flow that is known; flows do not outlive the routes.
 
 use crate::batch::Batch;
 use crate::packet::Packet;
@@ -19,12 +19,21 @@ pub(crate) fn check(batch: &mut Batch, bypass: &[u16], db: &mut SaDb, tables: &T
 }
 
 fn escapes(packet: &Packet, db: &mut SaDb, tables: &Tables) -> bool {
-    if !packet.meta.opened || !tables.is_default(packet.meta.vrf, packet.meta.hop) {
+    if !packet.meta.opened {
         return false;
     }
+    let Hop::Port { port: out, gateway } = tables.hop(packet.meta.hop) else { return false };
     let Some((_, sa)) = db.inbound.both(packet.meta.sa) else { return true };
-    let Hop::Port { port: out, .. } = tables.hop(packet.meta.hop) else { return false };
+    let len = tables.prefix_len(packet.meta.vrf, packet.meta.hop);
+    if !sa.selectors.is_within(packet.destination(), len) {
+        return false;
+    }
+    let (Some((outer, _)), Some((inner, _))) = (tables.fib_of(sa.outside), tables.fib_of(packet.meta.vrf))
+    else {
+        return true;
+    };
     let peer = |hop| matches!(hop, Hop::Port { port, .. } if port == out);
-    let Some((fib, _)) = tables.fib_of(sa.outside) else { return true };
-    fib.hops(fib.lookup_ip(sa.remote.ip())).any(peer) && !sa.selectors.reaches_everything(packet.meta.ip.v6)
+    let outside = inner.leads_out(out) || outer.hops(outer.lookup_ip(sa.remote.ip())).any(peer);
+    // Who is on the link itself is meant, a gateway with one port has its hosts there.
+    len == 0 || outside && gateway.is_some()
 }

@@ -157,11 +157,9 @@ impl Tables {
         vrf.map_or(Hop::None, |vrf| vrf.fib.hop(place - vrf.hops_from))
     }
 
-    pub(crate) fn is_default(&self, vrf: VrfId, place: u32) -> bool {
-        match self.vrfs.get(vrf) {
-            Some(vrf) => place >= vrf.hops_from && vrf.fib.is_default(place - vrf.hops_from),
-            None => self.fib.is_default(place),
-        }
+    /// How long the prefix of the route is by which a packet of the VRF goes.
+    pub(crate) fn prefix_len(&self, vrf: VrfId, place: u32) -> u8 {
+        self.fib_of(vrf).map_or(0, |(fib, from)| fib.prefix_len(place.saturating_sub(from)))
     }
 
     /// What the policies of the VRF say; a VRF that there is not lets nothing pass.

@@ -25,8 +25,10 @@ pub(crate) struct Fib {
     v6: Fib6,
     hops: Vec<Hop>,
     several: Vec<Box<[Way]>>,
-    /// Places that only the default routes of the families lead to.
-    defaults: Vec<u32>,
+    /// Of each of `hops`, how long the prefix is that leads there.
+    lens: Vec<u8>,
+    /// Ports that default routes lead to.
+    defaults: Vec<PortId>,
 }
 
 /// One of several next hops.
@@ -39,7 +41,7 @@ struct Way {
 /// Of many routes by the same next hops.
 #[derive(Default)]
 struct Seen {
-    hops: HashMap<Hop, u32>,
+    hops: HashMap<(Hop, u8), u32>,
     several: HashMap<Box<[u32]>, u32>,
 }
 
@@ -81,13 +83,14 @@ impl Fib {
             v6: Fib6::build(vec![]),
             hops: vec![Hop::None],
             several: vec![],
+            lens: vec![0],
             defaults: vec![],
         };
         let mut seen = Seen::default();
         let mut list: Vec<(u32, u8, u32)> = vec![];
         let mut six: Vec<(u128, u8, u32)> = vec![];
         for (prefix, hops) in routes {
-            let place = fib.place(prefix.len() == 0, together(hops), &mut seen);
+            let place = fib.place(prefix.len(), together(hops), &mut seen);
             match prefix.addr() {
                 IpAddr::V4(addr) => list.push((addr.to_bits(), prefix.len(), place)),
                 IpAddr::V6(addr) => six.push((addr.to_bits(), prefix.len(), place)),
@@ -102,21 +105,18 @@ impl Fib {
         fib
     }
 
-    /// Default routes have places of their own.
-    fn place<'r>(&mut self, default: bool, hops: impl Iterator<Item = &'r NextHop>, seen: &mut Seen) -> u32 {
+    /// Prefixes of different lengths have places of their own.
+    fn place<'r>(&mut self, len: u8, hops: impl Iterator<Item = &'r NextHop>, seen: &mut Seen) -> u32 {
         let (mut places, mut keys) = (ArrayVec::<u32, MAX_HOPS>::new(), ArrayVec::<Key, MAX_HOPS>::new());
         for hop in hops.take(MAX_HOPS) {
-            let add = |list: &mut Vec<Hop>| {
-                list.push((*hop).into());
-                u32::try_from(list.len() - 1).unwrap_or(NO_ROUTE)
-            };
-            let place = if default {
-                let place = add(&mut self.hops);
-                self.defaults.push(place);
-                place
-            } else {
-                *seen.hops.entry((*hop).into()).or_insert_with(|| add(&mut self.hops))
-            };
+            let place = *seen.hops.entry(((*hop).into(), len)).or_insert_with(|| {
+                self.hops.push((*hop).into());
+                self.lens.push(len);
+                u32::try_from(self.hops.len() - 1).unwrap_or(NO_ROUTE)
+            });
+            if let (0, NextHop::Port { port, .. }) = (len, hop) {
+                self.defaults.push(*port);
+            }
             places.push(place);
             keys.push(hop.into());
         }
@@ -190,9 +190,14 @@ impl Fib {
         u32::try_from(self.hops.len()).unwrap_or(u32::MAX)
     }
 
-    /// No longer prefix led there.
-    pub(crate) fn is_default(&self, place: u32) -> bool {
-        self.defaults.contains(&place)
+    /// How long the prefix is that leads to this one next hop.
+    pub(crate) fn prefix_len(&self, place: u32) -> u8 {
+        self.lens.get(place as usize).copied().unwrap_or(0)
+    }
+
+    /// A default route leads out of the port.
+    pub(crate) fn leads_out(&self, port: PortId) -> bool {
+        self.defaults.contains(&port)
     }
 
     /// Each flow takes one of several next hops.

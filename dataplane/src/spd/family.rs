@@ -7,21 +7,20 @@ use std::ops::BitAnd;
 
 /// An address of one family, in host order.
 pub(crate) trait Family: Copy + Ord + Hash + Debug + BitAnd<Output = Self> {
-    const BITS: u8;
-
     /// `None`: of the other family.
     fn of(addr: IpAddr) -> Option<Self>;
 
     /// The upper `len` bits set.
     fn mask(len: u8) -> Self;
 
+    /// The last address of the prefix of this length.
+    fn last(self, len: u8) -> Self;
+
     /// Bits that depend on both addresses; for a hash.
     fn mix(self, other: Self) -> u64;
 }
 
 impl Family for u32 {
-    const BITS: u8 = 32;
-
     fn of(addr: IpAddr) -> Option<Self> {
         match addr {
             IpAddr::V4(a) => Some(a.to_bits()),
@@ -33,6 +32,10 @@ impl Family for u32 {
         Self::MAX.checked_shl(32 - Self::from(len)).unwrap_or(0)
     }
 
+    fn last(self, len: u8) -> Self {
+        self | !Self::mask(len)
+    }
+
     #[inline]
     fn mix(self, other: Self) -> u64 {
         u64::from(self) << 32 | u64::from(other)
@@ -40,8 +43,6 @@ impl Family for u32 {
 }
 
 impl Family for u128 {
-    const BITS: u8 = 128;
-
     fn of(addr: IpAddr) -> Option<Self> {
         match addr {
             IpAddr::V4(_) => None,
@@ -51,6 +52,10 @@ impl Family for u128 {
 
     fn mask(len: u8) -> Self {
         Self::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)
+    }
+
+    fn last(self, len: u8) -> Self {
+        self | !Self::mask(len)
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use super::family::Family;
 use super::table::{Match, Ranges, ports_match};
 use super::{Asked, Query};
 use ravelin_wire::{PortRange, Selector};
+use std::net::IpAddr;
 
 /// Of both families: one SA may carry both.
 #[derive(Clone, Debug, Default)]
@@ -37,9 +38,13 @@ impl SaSelectors {
         }
     }
 
-    /// Its near side is every address of the family, as where a peer reaches the whole world through us.
-    pub(crate) fn reaches_everything(&self, v6: bool) -> bool {
-        if v6 { self.v6.iter().any(One::all_near) } else { self.v4.iter().any(One::all_near) }
+    /// A prefix of this length around `to` holds more than each near side does in which `to` lies. Where it lies in none,
+    /// since it was translated, only the prefix of all addresses does.
+    pub(crate) fn is_within(&self, to: IpAddr, len: u8) -> bool {
+        match to {
+            IpAddr::V4(a) => within(&self.v4, a.to_bits(), len),
+            IpAddr::V6(a) => within(&self.v6, a.to_bits(), len),
+        }
     }
 
     #[inline]
@@ -52,10 +57,6 @@ impl SaSelectors {
 }
 
 impl<A: Family> One<A> {
-    fn all_near(&self) -> bool {
-        self.ranges.all_near()
-    }
-
     /// `None`: of the other family.
     fn new(selector: &Selector) -> Option<Self> {
         Some(Self {
@@ -65,6 +66,15 @@ impl<A: Family> One<A> {
             remote_ports: selector.remote_ports,
         })
     }
+}
+
+fn within<A: Family>(list: &[One<A>], to: A, len: u8) -> bool {
+    let mut near = list.iter().filter_map(|one| one.ranges.near(to)).peekable();
+    if near.peek().is_none() {
+        return len == 0;
+    }
+    let (first, last) = (to & A::mask(len), to.last(len));
+    near.all(|(start, end)| first <= start && end <= last && (first, last) != (start, end))
 }
 
 #[inline]

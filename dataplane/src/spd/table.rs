@@ -249,9 +249,10 @@ impl<A: Family> Ranges<A> {
         Some(Self { local: bounds(selector.local)?, remote: bounds(selector.remote)? })
     }
 
-    /// Every near address.
-    pub(super) fn all_near(&self) -> bool {
-        self.local == (A::mask(0), A::mask(A::BITS))
+    /// The near ones, when this address is one of them.
+    pub(super) fn near(&self, addr: A) -> Option<(A, A)> {
+        let (start, end) = self.local;
+        (start <= addr && addr <= end).then_some(self.local)
     }
 
     #[inline]

@@ -9,7 +9,7 @@ use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use ravelin_wire::{PortRange, Selector};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// R41, R307: somebody outside who says he is a host inside gets nothing encrypted, though that host's flow is known; and
 /// nobody inside speaks for a host outside, or for the gateway.
@@ -281,6 +281,26 @@ fn authentic_nonsense_has_its_reasons() {
     assert_eq!(b.report(10).packets, 12);
 }
 
+// RFC 4301 §4.1, RFC 4303 §2.6: in transport mode IP is a payload like others, and what is in it is not the SA's to let through.
+#[test]
+fn transport_mode_opens_no_tunnel() {
+    let pair = mode_pair(Mode::Transport);
+    let (_, mut b) = mode_gates(&pair);
+    let payloads = [(4, ip(WAN_A, WAN_B, 60)), (41, ip6(WAN_A6, WAN_B6, 80)), (17, vec![7; 30])];
+    // The first packet goes another way than those after it.
+    for n in 0..9u64 {
+        let (next, payload) = &payloads[n as usize % 3];
+        let out = b.receive(WAN, &sealed(&pair, n + 1, *next, payload, 0));
+        assert_eq!(out.verdict, Verdict::Punt, "packet {n}");
+        let outer = Ipv4::parse(&out.bytes).unwrap();
+        assert_eq!(
+            (outer.protocol(), outer.src(), outer.payload()),
+            (*next, WAN_A, &payload[..]),
+            "packet {n}"
+        );
+    }
+}
+
 #[test]
 fn short_esp_and_fragments_of_it_are_refused() {
     let pair = Pair { udp: true, ..Pair::default() };
@@ -387,13 +407,50 @@ fn what_came_out_of_a_tunnel_does_not_leave_in_clear_beside_it() {
         let wanted = if escapes { Verdict::Forward { port: WAN } } else { Verdict::Drop(Drop::NoRoute) };
         assert_eq!(b.run(&packets[2..4]).iter().map(|o| o.verdict).collect::<Vec<_>>(), [wanted; 2]);
         // A route of its own, by the same port, is somebody's word.
-        for (net, gateway) in [("10.2.0.0/16", WAN_A.into()), ("2001:db8:2::/48", WAN_A6.into())] {
+        for (net, gateway) in [("10.2.0.0/24", WAN_A.into()), ("2001:db8:2::/64", WAN_A6.into())] {
             let next_hop = NextHop::Port { port: WAN, gateway: Some(gateway) };
             b.set(TableCommand::AddRoute(Route { prefix: prefix(net), next_hop }));
         }
         b.commit();
         let on: Vec<_> = b.run(&packets[4..]).iter().map(|o| o.verdict).collect();
         assert_eq!(on, [Verdict::Forward { port: WAN }; 2]);
+    }
+}
+
+// R307: nor by any other route that is wider than the network which the peer was told of, on the peer's port or on another
+// uplink; routes inside may be as wide as they like.
+#[test]
+fn wide_routes_are_no_way_back() {
+    let router = IpAddr::from(Ipv4Addr::new(198, 19, 0, 2));
+    let wan = |net| (net, WAN, Some(IpAddr::from(WAN_A)));
+    let second = |net| (net, WAN2, Some(router));
+    let inside = |net| (net, INSIDE, Some(IpAddr::from(HOST_B)));
+    let all = "0.0.0.0/0";
+    let cases = [
+        (vec![wan("10.0.0.0/8")], None),
+        (vec![wan("0.0.0.0/1"), wan("128.0.0.0/1")], None),
+        (vec![wan("10.2.0.0/23"), second(all)], None),
+        (vec![second(all)], None),
+        (vec![second(all), second("10.0.0.0/8")], None),
+        (vec![wan(all), inside("10.0.0.0/8")], Some(INSIDE)),
+        (vec![wan(all), wan("10.2.0.0/24")], Some(WAN)),
+        (vec![second(all), second("10.2.0.8/29")], Some(WAN2)),
+        (vec![wan(all), ("10.2.0.0/16", INSIDE, None)], Some(INSIDE)),
+    ];
+    for (routes, way) in cases {
+        let (mut a, mut b) = gates(&Pair::default());
+        b.second_uplink();
+        let lost = NextHop::Port { port: INSIDE, gateway: None };
+        b.set(TableCommand::RemoveRoute(Route { prefix: prefix("10.2.0.0/24"), next_hop: lost }));
+        for (net, port, gateway) in &routes {
+            let next_hop = NextHop::Port { port: *port, gateway: *gateway };
+            b.set(TableCommand::AddRoute(Route { prefix: prefix(net), next_hop }));
+        }
+        b.commit();
+        let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).bytes;
+        let out = b.one(Origin::Port(WAN), wire);
+        let wanted = way.map_or(Verdict::Drop(Drop::NoRoute), |port| Verdict::Forward { port });
+        assert_eq!(out.verdict, wanted, "{routes:?}");
     }
 }
 
