@@ -164,7 +164,7 @@ impl Store {
         if self.dry {
             return self.would_open(inside, remote, seen.now, settings, choice);
         }
-        self.make_room(inside.end.addr, seen.now, settings)?;
+        self.make_room(inside.end.addr, Way::Out, seen.now, settings)?;
         let mapping = match self.mapping_of(inside) {
             Some(at) if self.allowed(at, choice) => at,
             Some(at) => {
@@ -173,7 +173,7 @@ impl Store {
             }
             None => self.map(inside, remote, seen.now, choice)?,
         };
-        let session = self.open(mapping, inside, remote, seen).ok_or(Drop::NatFull)?;
+        let session = self.open(mapping, inside, remote, Way::Out, seen).ok_or(Drop::NatFull)?;
         self.speak(mapping, seen)?;
         self.observe(session, Way::Out, seen);
         self.mappings.get(mapping).map(|m| m.outside).ok_or(Drop::NatFull)
@@ -201,10 +201,10 @@ impl Store {
         if self.dry {
             return Ok(inside);
         }
-        self.make_room(inside.end.addr, seen.now, settings)?;
+        self.make_room(inside.end.addr, Way::In, seen.now, settings)?;
         // Making room may have ended the mapping's last session, and the mapping with it.
         let at = self.mapping_of(inside).ok_or(Drop::NatNoMapping)?;
-        let session = self.open(at, inside, remote, seen).ok_or(Drop::NatFull)?;
+        let session = self.open(at, inside, remote, Way::In, seen).ok_or(Drop::NatFull)?;
         self.observe(session, Way::In, seen);
         Ok(inside)
     }
@@ -271,16 +271,21 @@ impl Store {
         Ok(at)
     }
 
-    fn open(&mut self, mapping: u32, inside: Inside, remote: End, seen: Seen) -> Option<u32> {
+    fn open(&mut self, mapping: u32, inside: Inside, remote: End, way: Way, seen: Seen) -> Option<u32> {
         let host = self.host(inside.end.addr)?;
         self.births += 1;
-        let session = Session::new(self.births, mapping, host, remote, inside.protocol, seen.now);
+        let session = Session::new(self.births, (mapping, host), remote, inside.protocol, way, seen.now);
         let class = session.class;
         let at = self.sessions.put(session)?;
         self.by_session.insert(self.session_hash(mapping, remote), at);
         self.due.push(class as usize, at);
-        self.fresh.push(0, at);
-        self.fresh_of.push(host as usize, at);
+        // Nobody inside asked for what a stranger began: until somebody answers, it gives way first.
+        for (lists, list) in [(&mut self.fresh, 0), (&mut self.fresh_of, host as usize)] {
+            match way {
+                Way::Out => lists.push(list, at),
+                Way::In => lists.push_first(list, at),
+            }
+        }
         if let Some(mapping) = self.mappings.get_mut(mapping) {
             mapping.sessions += 1;
         }

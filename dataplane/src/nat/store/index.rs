@@ -141,6 +141,21 @@ impl Lists {
         }
     }
 
+    /// Goes before all others.
+    pub(super) fn push_first(&mut self, list: usize, slot: u32) {
+        let Some(ends) = self.ends.get_mut(list) else { return };
+        let first = std::mem::replace(&mut ends.0, slot);
+        if first == NONE {
+            ends.1 = slot;
+        }
+        if let Some(link) = self.links.get_mut(slot as usize) {
+            *link = (NONE, first);
+        }
+        if let Some(link) = self.links.get_mut(first as usize) {
+            link.0 = slot;
+        }
+    }
+
     /// The entry must be in this list.
     pub(super) fn remove(&mut self, list: usize, slot: u32) {
         let Some(&(before, after)) = self.links.get(slot as usize) else { return };

@@ -1,6 +1,6 @@
 //! Who gives way when there is no room: fair under a scan.
 //!
-//! Decides: which session ends for a new one. One that was answered never does.
+//! Decides: which session ends for a new one. One that was answered never does; those that strangers began go first.
 
 use super::session::Class;
 use super::{Choice, End, Inside, Seen, Store, Way};
@@ -66,25 +66,32 @@ impl Store {
         alive && settled
     }
 
-    /// Room for one more session of this host.
-    pub(super) fn make_room(&mut self, addr: u32, now: u64, settings: &NatSettings) -> Result<(), Drop> {
+    /// Room for one more session of this host. What a stranger begins takes none from who is inside.
+    pub(super) fn make_room(
+        &mut self,
+        addr: u32,
+        way: Way,
+        now: u64,
+        settings: &NatSettings,
+    ) -> Result<(), Drop> {
         let (host, has) = self.sessions_of(addr);
         if has >= settings.per_host {
             self.expire(now, settings);
-            let oldest = host.and_then(|at| self.fresh_of.first(at as usize));
-            self.evict(oldest, Drop::NatHostLimit)?;
+            let first = host.and_then(|at| self.fresh_of.first(at as usize));
+            self.evict(first, way, Drop::NatHostLimit)?;
         }
         if self.sessions.is_full() {
             self.expire(now, settings);
         }
         if self.sessions.is_full() {
-            self.evict(self.fresh.first(0), Drop::NatFull)?;
+            self.evict(self.fresh.first(0), way, Drop::NatFull)?;
         }
         Ok(())
     }
 
-    fn evict(&mut self, session: Option<u32>, why: Drop) -> Result<(), Drop> {
-        self.close(session.ok_or(why)?);
+    fn evict(&mut self, first: Option<u32>, way: Way, why: Drop) -> Result<(), Drop> {
+        let may = |at: &u32| way == Way::Out || self.sessions.get(*at).is_some_and(|s| s.opened == Way::In);
+        self.close(first.filter(may).ok_or(why)?);
         self.counts.evicted += 1;
         Ok(())
     }

@@ -16,7 +16,9 @@ pub(super) struct Session {
     pub(super) host: u32,
     pub(super) remote: End,
     pub(super) class: Class,
-    /// A packet came back.
+    /// Where the first packet went.
+    pub(super) opened: Way,
+    /// A packet came back the other way.
     pub(super) answered: bool,
     /// Of TCP since its SYN: FIN by who is inside, by who is outside; RST by either; anything from outside.
     ends: u8,
@@ -25,8 +27,9 @@ pub(super) struct Session {
 }
 
 /// Which way a packet goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Way {
+    #[default]
     Out,
     In,
 }
@@ -67,27 +70,31 @@ impl Class {
 }
 
 impl Session {
-    pub(super) fn new(born: u64, mapping: u32, host: u32, remote: End, protocol: u8, now: u64) -> Self {
+    pub(super) fn new(
+        born: u64,
+        (mapping, host): (u32, u32),
+        remote: End,
+        protocol: u8,
+        opened: Way,
+        now: u64,
+    ) -> Self {
         let class = match protocol {
             protocol::TCP => Class::TcpTransitory,
             protocol::UDP => Class::Udp,
             protocol::ICMP => Class::Icmp,
             _ => Class::Other,
         };
-        Self { born, mapping, host, remote, class, answered: false, ends: 0, last: now }
+        Self { born, mapping, host, remote, class, opened, answered: false, ends: 0, last: now }
     }
 
     pub(super) fn observe(&mut self, way: Way, seen: Seen) {
+        self.answered |= way != self.opened;
         match self.class {
             Class::TcpTransitory | Class::TcpEstablished => self.segment(way, seen.flags),
             // RFC 4787 REQ-6: from outside nobody keeps a mapping alive that nobody inside uses.
-            Class::Udp | Class::Icmp if way == Way::In => {
-                self.answered = true;
-                return;
-            }
+            Class::Udp | Class::Icmp if way == Way::In => return,
             Class::Udp | Class::Icmp | Class::Other => {}
         }
-        self.answered |= way == Way::In;
         self.last = seen.now;
     }
 

@@ -72,6 +72,8 @@ struct Known {
     born: u64,
     last: u64,
     answered: bool,
+    /// Who spoke first was outside.
+    foreign: bool,
     /// Of TCP since the last SYN from inside: (from outside?, flags).
     history: Vec<(bool, u8)>,
 }
@@ -132,6 +134,7 @@ impl Model {
             born: births,
             last: now,
             answered: false,
+            foreign: outside,
             history: vec![],
         });
         if key.0 == TCP {
@@ -140,27 +143,29 @@ impl Model {
             }
             known.history.push((outside, flags));
         }
-        known.answered |= outside;
+        known.answered |= outside != known.foreign;
         if !outside || key.0 == TCP || key.0 == GRE {
             known.last = now;
         }
     }
 
     /// As the promise says: whoever was never answered gives way, of the host first, then of all.
-    fn make_room(&mut self, host: u32) -> Result<(), Drop> {
+    fn make_room(&mut self, host: u32, foreign: bool) -> Result<(), Drop> {
         let of_host = |k: &Key| k.1.0 == host;
         if self.sessions.keys().filter(|k| of_host(k)).count() >= 5 {
-            self.evict(of_host, Drop::NatHostLimit)?;
+            self.evict(of_host, foreign, Drop::NatHostLimit)?;
         }
         if self.sessions.len() >= FLOWS {
-            self.evict(|_| true, Drop::NatFull)?;
+            self.evict(|_| true, foreign, Drop::NatFull)?;
         }
         Ok(())
     }
 
-    fn evict(&mut self, of: impl Fn(&Key) -> bool, why: Drop) -> Result<(), Drop> {
-        let fresh = self.sessions.iter().filter(|(k, s)| of(k) && !s.answered);
-        let oldest = fresh.min_by_key(|(_, s)| s.born).map(|(k, _)| *k).ok_or(why)?;
+    fn evict(&mut self, of: impl Fn(&Key) -> bool, foreign: bool, why: Drop) -> Result<(), Drop> {
+        let fresh = self.sessions.iter().filter(|(k, s)| of(k) && !s.answered && (s.foreign || !foreign));
+        // The youngest of strangers', then the oldest of those inside.
+        let turn = |s: &Known| if s.foreign { (0, u64::MAX - s.born) } else { (1, s.born) };
+        let oldest = fresh.min_by_key(|(_, s)| turn(s)).map(|(k, _)| *k).ok_or(why)?;
         self.sessions.remove(&oldest);
         self.tidy();
         Ok(())
@@ -188,8 +193,11 @@ fn agrees(open: bool, ops: &[Op]) {
             Op::Out { host, port, remote, protocol, flags } => {
                 let (inside, remote) = ends(host, port, remote, protocol);
                 let key = key(inside, remote);
-                let expected =
-                    if model.sessions.contains_key(&key) { Ok(()) } else { model.make_room(inside.end.addr) };
+                let expected = if model.sessions.contains_key(&key) {
+                    Ok(())
+                } else {
+                    model.make_room(inside.end.addr, false)
+                };
                 let seen = Seen { now, flags, spi: 0 };
                 let got = store.outbound(inside, remote, seen, &settings, &choice);
                 match (expected, got) {
@@ -282,7 +290,7 @@ fn in_is_right(
             assert_eq!(got, Err(Drop::NatFiltered));
             return;
         }
-        if let Err(why) = model.make_room(inside.0) {
+        if let Err(why) = model.make_room(inside.0, true) {
             assert_eq!(got, Err(why));
             return;
         }
@@ -304,6 +312,34 @@ proptest! {
     fn does_what_the_model_does(open: bool, ops in ops()) {
         agrees(open, &ops);
     }
+}
+
+// Whoever knows the port may speak (RFC 4787 §5); that takes no room from those inside.
+#[test]
+fn a_scan_from_outside_gives_way_to_all() {
+    let settings = NatSettings { per_host: 100, endpoint_independent_filter: true, ..NatSettings::default() };
+    let pool = Pool { ports: PortRange::new(1024, 65535).unwrap(), ..pool() };
+    let choice = Choice { pool: &pool, me: WorkerId(0), workers: 1 };
+    let mut store = Store::new(16);
+    let seen = Seen { now: 5, flags: 0, spi: 0 };
+    let inside = |port: u16| Inside::new(UDP, End { addr: 1, port }, pool.first, 0);
+    let web = End { addr: 0xcb00_7109, port: 443 };
+    let end = store.outbound(inside(5000), web, seen, &settings, &choice).unwrap();
+    let stranger = |n: u32| End { addr: 0xcb00_0000 + n, port: 22 };
+    for n in 0..1000 {
+        store.inbound(UDP, end, stranger(n), seen, &settings).unwrap();
+    }
+    // The host asks others: all of its questions find room, and those of before keep it.
+    for port in 5001..5015 {
+        store.outbound(inside(port), web, seen, &settings, &choice).unwrap();
+    }
+    let seen = Seen { now: 6, ..seen };
+    assert_eq!(store.inbound(UDP, end, web, seen, &settings), Ok(inside(5000)));
+    // One that is answered stays.
+    store.inbound(UDP, end, stranger(5000), seen, &settings).unwrap();
+    store.outbound(inside(5000), stranger(5000), seen, &settings, &choice).unwrap();
+    store.inbound(UDP, end, stranger(5001), seen, &settings).unwrap_err();
+    assert_eq!(store.len(), 16);
 }
 
 // A scan from inside takes what its own host may have, and what was answered stays.
