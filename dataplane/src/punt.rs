@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Packets taken from the devices per turn, so that a busy host does not starve the ports.
 const PER_TURN: usize = 16;
+/// Devices of tunnels that are asked per turn: there may be thousands, and each costs a system call.
+const DEVICES: usize = 8;
 
 /// This worker's queues of the TUN devices.
 #[derive(Debug)]
@@ -18,13 +20,15 @@ pub(crate) struct Punt {
     tun: Option<OwnedFd>,
     /// Of route-based tunnels.
     devices: Vec<(InterfaceId, OwnedFd)>,
-    /// Whose turn it is to be read first.
+    /// Who was read last.
     turn: usize,
+    /// How many are to be asked before all are known to have nothing.
+    unasked: usize,
 }
 
 impl Punt {
     pub(crate) fn new(tun: OwnedFd) -> Self {
-        Self { tun: Some(tun), devices: vec![], turn: 0 }
+        Self { tun: Some(tun), devices: vec![], turn: 0, unasked: 0 }
     }
 
     /// The queue of a tunnel's device, in place of the one that it had.
@@ -66,17 +70,30 @@ impl Punt {
         self.devices.iter().find(|(id, _)| *id == interface).is_some_and(|(_, queue)| write(queue, packet))
     }
 
-    /// Takes the host's packets into the batch. True: there may be more.
-    pub(crate) fn take(&mut self, batch: &mut Batch, pool: &mut FramePool) -> bool {
-        let mut more = self.tun.as_ref().is_some_and(|tun| read(tun, Origin::Tun, batch, pool));
-        self.turn = self.turn.wrapping_add(1);
-        let count = self.devices.len();
-        for i in 0..count {
-            if let Some((id, queue)) = self.devices.get((i + self.turn) % count) {
-                more |= read(queue, Origin::Device(*id), batch, pool);
+    /// Takes up to `budget` of the host's packets into the batch, from a few of the devices in their turn. `ready`: some
+    /// device has packets, so all are asked in this turn and the next ones. True: there may be more.
+    pub(crate) fn take(
+        &mut self,
+        batch: &mut Batch,
+        pool: &mut FramePool,
+        budget: usize,
+        ready: bool,
+    ) -> bool {
+        let (before, count) = (batch.packets.len(), self.devices.len());
+        let mut more = self.tun.as_ref().is_some_and(|tun| read(tun, Origin::Tun, batch, pool, budget));
+        self.unasked = if ready && self.unasked == 0 { count } else { self.unasked.min(count) };
+        for _ in 0..count.min(DEVICES) {
+            let room = budget.saturating_sub(batch.packets.len() - before);
+            if room == 0 {
+                return true;
+            }
+            self.turn = (self.turn + 1) % count;
+            self.unasked = self.unasked.saturating_sub(1);
+            if let Some((id, queue)) = self.devices.get(self.turn) {
+                more |= read(queue, Origin::Device(*id), batch, pool, room);
             }
         }
-        more
+        more || self.unasked > 0
     }
 }
 
@@ -84,8 +101,8 @@ fn write(tun: &OwnedFd, packet: &Frame) -> bool {
     nix::unistd::write(tun, packet.data()) == Ok(packet.len())
 }
 
-fn read(tun: &OwnedFd, origin: Origin, batch: &mut Batch, pool: &mut FramePool) -> bool {
-    for _ in 0..PER_TURN.min(batch.room()) {
+fn read(tun: &OwnedFd, origin: Origin, batch: &mut Batch, pool: &mut FramePool, room: usize) -> bool {
+    for _ in 0..PER_TURN.min(batch.room()).min(room) {
         let Some(mut frame) = pool.alloc() else { return false };
         let read =
             if frame.extend(frame.tailroom()) { nix::unistd::read(tun, frame.data_mut()) } else { Ok(0) };
@@ -104,4 +121,53 @@ fn read(tun: &OwnedFd, origin: Origin, batch: &mut Batch, pool: &mut FramePool) 
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ravelin_xsk::{Umem, UmemConfig};
+    use std::os::unix::net::UnixDatagram;
+
+    fn device() -> (UnixDatagram, OwnedFd) {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        (near, far.into())
+    }
+
+    // R241: with many devices a turn costs no more than with few, none is forgotten, and no more is taken than there is room for.
+    #[test]
+    fn devices_are_asked_a_few_at_a_time() {
+        let config = UmemConfig { frames: 64, frame_size: 2048, ..UmemConfig::default() };
+        let mut pool = Umem::new(config).unwrap().pools(1).remove(0);
+        let (host, tun) = device();
+        let mut punt = Punt::new(tun);
+        let others: Vec<_> = (0..40)
+            .map(|id| {
+                let (near, far) = device();
+                punt.add(InterfaceId(id), far);
+                near.send(&[0x45; 40]).unwrap();
+                near
+            })
+            .collect();
+        (0..7).for_each(|_| assert_eq!(host.send(&[0x45; 60]).unwrap(), 60));
+        let (mut batch, mut turns, mut seen, mut ready) = (Batch::new(), 0, vec![], true);
+        while ready {
+            ready = punt.take(&mut batch, &mut pool, 5, ready);
+            assert!(batch.packets.len() <= 5, "the budget");
+            for packet in batch.packets.drain(..) {
+                seen.push(packet.origin);
+                pool.free(packet.frame);
+            }
+            turns += 1;
+            assert!(turns < 100, "it ends");
+        }
+        let of = |origin| seen.iter().filter(|it| **it == origin).count();
+        assert_eq!(of(Origin::Tun), 7);
+        assert!((0..40).all(|id| of(Origin::Device(InterfaceId(id))) == 1), "{seen:?}");
+        // Under load nobody says who has something: a few in each turn.
+        others.iter().for_each(|near| _ = near.send(&[0x45; 40]).unwrap());
+        punt.take(&mut batch, &mut pool, 64, false);
+        assert_eq!(batch.packets.len(), DEVICES);
+    }
 }

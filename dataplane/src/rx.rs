@@ -52,7 +52,7 @@ impl Rx {
         }
         if (self.tun_ready || self.turn.is_multiple_of(TUN_EVERY)) && budget > 0 {
             let before = batch.packets.len();
-            self.tun_ready = punt.take(batch, pool);
+            self.tun_ready = punt.take(batch, pool, budget, self.tun_ready);
             budget = budget.saturating_sub(batch.packets.len() - before);
         }
         self.receive(batch, ports, budget, pool);
