@@ -210,7 +210,7 @@ impl Driver {
             self.core.worker_event(now, worker, event);
         }
         for event in tables {
-            self.table_event(event);
+            self.table_event(now, event);
         }
     }
 
@@ -239,9 +239,12 @@ impl Driver {
         }
     }
 
-    fn table_event(&mut self, event: TableEvent) {
+    fn table_event(&mut self, now: Instant, event: TableEvent) {
         match event {
-            TableEvent::Committed { generation } => self.tables.answered(generation, true),
+            TableEvent::Committed { generation } => {
+                self.tables.answered(generation, true);
+                self.core.tables_answered(now, generation, true);
+            }
             TableEvent::Refused { generation } => {
                 self.core.metrics.count(Counter::GenerationsRefused);
                 error!(
@@ -250,6 +253,7 @@ impl Driver {
                      reload brings others"
                 );
                 self.tables.answered(generation, false);
+                self.core.tables_answered(now, generation, false);
             }
             TableEvent::PortState { port, attached } => {
                 let ports = &self.core.config.ports;

@@ -125,6 +125,7 @@ impl Core {
     pub(super) fn disconnect(&mut self, now: Instant) {
         (self.connected, self.begun) = (false, false);
         self.installer.reset(1);
+        self.peers.forget_awaited();
         self.metrics.count(Counter::DataplaneLost);
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
             self.command(now, Command::Remove(id));
@@ -293,7 +294,9 @@ impl Core {
             if let Some(event) = self.endpoint.poll_event() {
                 self.event(now, event);
             } else if let Some(answer) = self.installer.poll_answer() {
-                self.endpoint.handle_command(now, answer);
+                if let Some(answer) = self.peers.hold_back(answer) {
+                    self.endpoint.handle_command(now, answer);
+                }
             } else {
                 return;
             }

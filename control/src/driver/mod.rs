@@ -362,9 +362,9 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, commands: Vec<ravelin_ring::msg::TableCommand>) {
+    fn publish(&mut self, commands: Vec<ravelin_ring::msg::TableCommand>) -> ravelin_ring::msg::Generation {
         self.core.metrics.count(Counter::Generations);
-        self.tables.publish(commands);
+        self.tables.publish(commands)
     }
 
     /// Brings table 4500 to what the configuration and the host's addresses ask for.

@@ -10,7 +10,7 @@ use ravelin_ike::command::Command;
 use ravelin_ike::config::{ChildId, Connection, ConnectionId};
 use ravelin_ike::event::{ChildSa, InstallToken};
 use ravelin_ike::record::PeerOf;
-use ravelin_ring::msg::TunnelId;
+use ravelin_ring::msg::{Generation, TunnelId, VrfId};
 use ravelin_wire::Selector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -25,6 +25,17 @@ pub(in crate::driver) struct Peers {
     selectors: BTreeMap<TunnelId, Vec<Selector>>,
     /// The policies, and filters with them, are to be published anew.
     pub(super) changed: bool,
+    awaited: Vec<Awaited>,
+}
+
+/// An SA that lets nothing out before the tables know whose it is. Bounded by the installs under way.
+#[derive(Debug)]
+struct Awaited {
+    token: InstallToken,
+    /// In force from here on; `None`: not published yet.
+    from: Option<Generation>,
+    /// The workers have it.
+    done: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +59,38 @@ impl Peers {
         self.all.iter().filter(move |(_, peer)| peer.template == template).map(|(id, _)| *id)
     }
 
+    /// The engine hears that an SA is installed when its packets are let through, too: a peer may send at once.
+    pub(super) fn hold_back(&mut self, answer: Command) -> Option<Command> {
+        let Command::Installed { token, ok } = answer else { return Some(answer) };
+        let Some(at) = self.awaited.iter().position(|awaited| awaited.token == token) else {
+            return Some(answer);
+        };
+        if ok {
+            self.awaited[at].done = true;
+            return None;
+        }
+        self.awaited.swap_remove(at);
+        Some(answer)
+    }
+
+    fn published(&mut self, generation: Generation) {
+        self.awaited.iter_mut().for_each(|awaited| awaited.from = awaited.from.or(Some(generation)));
+    }
+
+    /// What waited for this generation.
+    fn in_force(&mut self, generation: Generation) -> Vec<InstallToken> {
+        let (over, left): (Vec<_>, _) = std::mem::take(&mut self.awaited)
+            .into_iter()
+            .partition(|awaited| awaited.from.is_some_and(|from| from <= generation));
+        self.awaited = left;
+        over.into_iter().filter(|awaited| awaited.done).map(|awaited| awaited.token).collect()
+    }
+
+    /// The data plane went, with all that was asked of it.
+    pub(super) fn forget_awaited(&mut self) {
+        self.awaited.clear();
+    }
+
     /// What peers have of a tunnel, the first one first.
     pub(in crate::driver) fn selectors(&self) -> BTreeMap<TunnelId, Vec<(TunnelId, Selector)>> {
         let mut out: BTreeMap<TunnelId, Vec<(TunnelId, Selector)>> = BTreeMap::new();
@@ -64,7 +107,8 @@ impl Driver {
     pub(in crate::driver) fn publish_peers(&mut self) {
         if std::mem::take(&mut self.core.peers.changed) && self.link.plane().is_some() {
             let peers = self.core.peers.selectors();
-            self.publish(tables::policies(&self.core.config, &peers));
+            let generation = self.publish(tables::policies(&self.core.config, &peers));
+            self.core.peers.published(generation);
         }
     }
 }
@@ -145,17 +189,61 @@ impl Core {
         if sa.replaces.is_some() {
             self.notes.entry(tunnel).or_default().rekeys += 1;
         }
-        self.peer_selectors(sa);
+        // Without policies of its own nothing comes out of a VRF's SA, nor through a filter.
+        if self.peer_selectors(sa) && (settings.inside != VrfId::MAIN || settings.filtered) {
+            self.peers.awaited.push(Awaited { token, from: None, done: false });
+        }
         self.installer.install(now, token, sa, &settings);
     }
 
-    /// The selectors of a peer's SA become policies of its own, before those of its tunnel.
-    fn peer_selectors(&mut self, sa: &ChildSa) {
-        let child = TunnelId(sa.child.0);
-        if self.peers.children.contains_key(&child)
-            && self.peers.selectors.insert(child, sa.selectors.clone()).as_ref() != Some(&sa.selectors)
-        {
-            self.peers.changed = true;
+    /// The tables of this generation are in force, or were refused.
+    pub(in crate::driver) fn tables_answered(&mut self, now: Instant, generation: Generation, ok: bool) {
+        for token in self.peers.in_force(generation) {
+            self.endpoint.handle_command(now, Command::Installed { token, ok });
         }
+        self.settle(now);
+    }
+
+    /// The selectors of a peer's SA become policies of its own, before those of its tunnel.
+    /// True: they have to be published.
+    fn peer_selectors(&mut self, sa: &ChildSa) -> bool {
+        let child = TunnelId(sa.child.0);
+        let new = self.peers.children.contains_key(&child)
+            && self.peers.selectors.insert(child, sa.selectors.clone()).as_ref() != Some(&sa.selectors);
+        self.peers.changed |= new;
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // R132, R223: a peer hears that its SA is there when the tables of its policies are, whichever comes first; what failed is
+    // said at once.
+    #[test]
+    fn an_install_is_said_when_its_policies_are_in_force() {
+        let mut peers = Peers::default();
+        let installed = |n, ok| Command::Installed { token: InstallToken(n), ok };
+        let wait = |peers: &mut Peers, n| {
+            peers.awaited.push(Awaited { token: InstallToken(n), from: None, done: false });
+        };
+        wait(&mut peers, 1);
+        assert!(peers.hold_back(installed(1, true)).is_none(), "the workers are quicker");
+        assert_eq!(peers.in_force(Generation(6)), [], "it is not published yet");
+        peers.published(Generation(7));
+        wait(&mut peers, 2);
+        wait(&mut peers, 3);
+        peers.published(Generation(8));
+        assert_eq!(peers.in_force(Generation(6)), []);
+        assert_eq!(peers.in_force(Generation(7)), [InstallToken(1)]);
+        assert!(peers.hold_back(installed(3, false)).is_some());
+        assert_eq!(peers.in_force(Generation(8)), [], "the tables are quicker");
+        assert!(peers.hold_back(installed(2, true)).is_some());
+        assert!(peers.hold_back(installed(9, true)).is_some(), "of another tunnel");
+        wait(&mut peers, 4);
+        peers.forget_awaited();
+        peers.published(Generation(9));
+        assert_eq!(peers.in_force(Generation(9)), []);
     }
 }
