@@ -29,6 +29,16 @@ impl Certificate {
         }
     }
 
+    /// A name of this kind as the certificate spells it.
+    pub(crate) fn spelling(&self, identity: &Id) -> Option<String> {
+        let text = |name: &str| name.as_bytes().eq_ignore_ascii_case(&identity.data).then(|| name.to_owned());
+        self.alt.iter().find_map(|name| match (identity.kind, name) {
+            (id::FQDN, GeneralName::DnsName(n)) => text(n.as_str()),
+            (id::RFC822_ADDR, GeneralName::Rfc822Name(n)) => text(n.as_str()),
+            _ => None,
+        })
+    }
+
     /// What to call ourselves when nothing is configured: the subject, or the first alternative name.
     pub fn default_identity(&self) -> Option<crate::config::Identity> {
         use crate::config::Identity;

@@ -70,6 +70,16 @@ impl Dn {
         self.parts.is_empty()
     }
 
+    /// The encoding that all equal names share.
+    pub(crate) fn canonical(&self) -> Vec<u8> {
+        let set = |part: &Vec<Attribute>| {
+            let pairs: Vec<Vec<u8>> = part.iter().map(Attribute::canonical).collect();
+            tlv(0x31, &pairs.iter().map(Vec::as_slice).collect::<Vec<_>>())
+        };
+        let sets: Vec<Vec<u8>> = self.parts.iter().map(set).collect();
+        tlv(0x30, &sets.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
     /// The parts of `self` are the first ones of `other` (RFC 5280 §4.2.1.10).
     pub(crate) fn is_above(&self, other: &Self) -> bool {
         other.parts.len() >= self.parts.len() && self.parts.iter().zip(&other.parts).all(|(a, b)| same(a, b))
@@ -117,6 +127,14 @@ fn same(a: &[Attribute], b: &[Attribute]) -> bool {
 }
 
 impl Attribute {
+    fn canonical(&self) -> Vec<u8> {
+        let value = match &self.text {
+            Some(text) => tlv(0x0c, &[folded(text).as_bytes()]),
+            None => tlv(0x04, &[&self.bytes]),
+        };
+        tlv(0x30, &[&tlv(6, &[self.kind.as_bytes()]), &value])
+    }
+
     fn same(&self, other: &Self) -> bool {
         self.kind == other.kind
             && match (&self.text, &other.text) {
@@ -431,6 +449,8 @@ mod tests {
         let mut der = utf8.der().to_vec();
         *der.iter_mut().find(|b| **b == 0x0c).unwrap() = 0x13;
         assert_eq!(Dn::from_der(&der).unwrap(), utf8);
+        assert_eq!(Dn::from_der(&der).unwrap().canonical(), dn("cn= GW").canonical());
+        assert_ne!(utf8.canonical(), dn("CN=gw, CN=gw").canonical());
         assert!(dn("C=DE").is_above(&dn("C=de, CN=a")) && !dn("C=DE, CN=a").is_above(&dn("C=DE")));
     }
 

@@ -163,10 +163,10 @@ impl Server {
         }
     }
 
-    /// By the name that it claimed, if its certificate has that; else by the first that the certificate has.
+    /// By the name that it claimed, if its certificate has that, as that spells it; else by the first that it has.
     fn who(&self, certificate: &Certificate) -> String {
-        if certificate.has_identity(&Id::user(&self.user)) {
-            return self.user.clone();
+        if let Some(own) = certificate.spelling(&Id::user(&self.user)) {
+            return own;
         }
         let subject = certificate.subject();
         let names = certificate.alternative_names();

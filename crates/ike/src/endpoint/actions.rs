@@ -121,7 +121,10 @@ impl Endpoint {
         self.announce(now, ike);
         // The connection may have changed with the peer's identity.
         self.refresh(ike);
-        let others: Vec<IkeSaId> = self.tables.of_connection(connection).filter(|id| *id != ike).collect();
+        // One that asks for other addresses than before has another connection; it is one peer all the same.
+        let all = self.shared.peers.same_peer(connection);
+        let others = all.into_iter().flat_map(|of| self.tables.of_connection(of)).filter(|id| *id != ike);
+        let others: Vec<IkeSaId> = others.collect();
         for other in others {
             self.judge_duplicate(now, connection, (ike, other), initial_contact);
         }
@@ -197,7 +200,7 @@ fn verdict(new: &IkeSa, old: &IkeSa, initial_contact: bool) -> Option<Verdict> {
     if new.core.connection.remote != old.core.connection.remote {
         return Some(Verdict::Replace);
     }
-    if new.established()?.peer_id != e.peer_id {
+    if !new.established()?.peer_id.is_same(&e.peer_id) {
         return None;
     }
     // The new one began before the old one was up: neither side knew of the other's.

@@ -1,9 +1,9 @@
 //! Peers of a connection for any address: each has a connection of its own, with numbers and, from the pool, an
 //! address of its own, so that one's SAs never carry another's packets.
 //!
-//! Decides: the numbers, the addresses, what of the selectors is the peer's. Reads: the connection, what the peer asks
-//! for. Writes: the lists of peers and leases, events. Never: keeps a peer whose last IKE SA is gone; gives one address
-//! to two peers.
+//! Decides: the numbers, the addresses, what of the selectors is the peer's, and which spellings name one peer. Reads: the
+//! connection, what the peer asks for. Writes: the lists of peers and leases, events. Never: keeps a peer whose last IKE
+//! SA is gone; gives one address to two peers.
 
 mod restored;
 
@@ -26,14 +26,16 @@ use std::sync::Arc;
 const FIRST: u32 = 0x8000_0000;
 /// Far more children than a connection has: their numbers follow that of their connection.
 const MAX_CHILDREN: u32 = 1024;
-/// Leases that are remembered, of all connections together. Beyond that a peer that is away loses its own.
+/// Leases that are remembered, of each connection. Beyond that a peer that is away loses its own.
 const MAX_LEASES: usize = 65_536;
 
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     all: BTreeMap<ConnectionId, Peer>,
-    by_key: BTreeMap<(ConnectionId, PeerKey), ConnectionId>,
-    leases: BTreeMap<(ConnectionId, PeerKey), Lease>,
+    /// Whoever is here. A peer that asks for other addresses than before has several, the newest last, until the
+    /// newest has taken the place of the others.
+    by_key: BTreeMap<(ConnectionId, PeerKey), Vec<ConnectionId>>,
+    leases: BTreeMap<ConnectionId, BTreeMap<PeerKey, Lease>>,
     taken: BTreeSet<(ConnectionId, IpAddr)>,
     /// How many numbers were given.
     given: u32,
@@ -47,6 +49,8 @@ struct Peer {
     key: PeerKey,
     addresses: Vec<IpAddr>,
     connection: Arc<Connection>,
+    /// Of a configuration that is another one by now: it goes on, and nobody comes by it.
+    outdated: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,7 +67,13 @@ impl Peers {
 
     /// The configuration changed: peers that come from now on are treated by it.
     pub(crate) fn forget(&mut self, template: ConnectionId) {
-        self.by_key.retain(|(of, _), _| *of != template);
+        self.all.values_mut().filter(|peer| peer.template == template).for_each(|peer| peer.outdated = true);
+    }
+
+    /// All connections of the peer that this one is of, itself among them.
+    pub(crate) fn same_peer(&self, connection: ConnectionId) -> Vec<ConnectionId> {
+        let of = self.all.get(&connection).map(|peer| (peer.template, peer.key.clone()));
+        of.and_then(|at| self.by_key.get(&at)).cloned().unwrap_or_else(|| vec![connection])
     }
 
     /// `count` numbers in a row that nobody has.
@@ -82,23 +92,24 @@ impl Peers {
 
     /// Known from an earlier process. What another peer has already is not given twice.
     pub(crate) fn restore(&mut self, template: ConnectionId, key: PeerKey, address: IpAddr) {
-        if self.leases.len() < MAX_LEASES && self.taken.insert((template, address)) {
-            self.leases.entry((template, key)).or_default().addresses.push(address);
+        let leases = self.leases.entry(template).or_default();
+        if leases.len() < MAX_LEASES && self.taken.insert((template, address)) {
+            leases.entry(canonical(key)).or_default().addresses.push(address);
         }
     }
 
     /// The peer's address of this family: the one it had, a free one, or one whose owner has been away the longest.
     fn lease(&mut self, template: ConnectionId, key: &PeerKey, pool: &Pool, v4: bool) -> Option<IpAddr> {
         self.used += 1;
-        let at = (template, key.clone());
         let in_pool = |a: &IpAddr| a.is_ipv4() == v4 && pool.addresses.iter().any(|r| r.contains(*a));
-        let had = self.leases.get(&at).and_then(|l| l.addresses.iter().copied().find(in_pool));
-        let full = self.leases.len() >= MAX_LEASES && !self.leases.contains_key(&at);
+        let leases = self.leases.entry(template).or_default();
+        let had = leases.get(key).and_then(|l| l.addresses.iter().copied().find(in_pool));
+        let full = leases.len() >= MAX_LEASES && !leases.contains_key(key);
         let free = || pool.free(v4, |a| self.taken.contains(&(template, a)));
         let address =
             had.or_else(|| if full { None } else { free() }).or_else(|| self.reclaim(template, in_pool))?;
         self.taken.insert((template, address));
-        let lease = self.leases.entry(at).or_default();
+        let lease = self.leases.entry(template).or_default().entry(key.clone()).or_default();
         lease.used = self.used;
         if !lease.addresses.contains(&address) {
             lease.addresses.push(address);
@@ -107,17 +118,28 @@ impl Peers {
     }
 
     fn reclaim(&mut self, template: ConnectionId, in_pool: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
-        let away = |key: &&(ConnectionId, PeerKey)| !self.by_key.contains_key(*key);
-        let of =
-            self.leases.iter().filter(|((of, _), l)| *of == template && l.addresses.iter().any(&in_pool));
-        let (_, key) = of.map(|(key, l)| (l.used, key)).filter(|(_, key)| away(key)).min()?;
+        let leases = self.leases.get_mut(&template)?;
+        let away = |key: &PeerKey| !self.by_key.contains_key(&(template, key.clone()));
+        let of = leases.iter().filter(|(key, l)| l.addresses.iter().any(&in_pool) && away(key));
+        let (_, key) = of.map(|(key, l)| (l.used, key)).min()?;
         let key = key.clone();
-        let gone = self.leases.remove(&key)?;
+        let gone = leases.remove(&key)?;
         for address in &gone.addresses {
             self.taken.remove(&(template, *address));
         }
         gone.addresses.into_iter().find(in_pool)
     }
+}
+
+impl PeerKey {
+    pub(crate) fn of(id: &Id) -> Self {
+        let Id { kind, data } = id.canonical();
+        Self { kind, data }
+    }
+}
+
+fn canonical(key: PeerKey) -> PeerKey {
+    PeerKey::of(&Id { kind: key.kind, data: key.data })
 }
 
 impl Pool {
@@ -163,7 +185,7 @@ impl Shared {
         if template.remote.is_some() {
             return Admitted { connection: template.clone(), reply: None, refused: None };
         }
-        let key = PeerKey { kind: id.kind, data: id.data.clone() };
+        let key = PeerKey::of(id);
         let mut addresses = Vec::new();
         let (mut reply, mut refused) = (None, None);
         if let Some(pool) = &template.pool {
@@ -178,9 +200,9 @@ impl Shared {
                 Err(why) => refused = Some(why),
             }
         }
-        let known = self.peers.by_key.get(&(template.id, key.clone())).copied();
-        let known = known.and_then(|id| self.peers.all.get(&id)).filter(|peer| peer.addresses == addresses);
-        let connection = match known {
+        let all = self.peers.by_key.get(&(template.id, key.clone())).into_iter().flatten().rev();
+        let same = |peer: &&Peer| !peer.outdated && peer.addresses == addresses;
+        let connection = match all.filter_map(|id| self.peers.all.get(id)).find(same) {
             Some(peer) => peer.connection.clone(),
             None => self.new_peer(template, key, id.to_string(), addresses),
         };
@@ -222,8 +244,9 @@ impl Shared {
         let first = self.peers.numbers(count_of(template));
         let connection = Arc::new(peer_connection(template, first, &addresses));
         let (id, numbers) = (connection.id, numbers_of(template, &connection));
-        self.peers.by_key.insert((template.id, key.clone()), id);
-        let peer = Peer { template: template.id, key, addresses, connection: connection.clone() };
+        self.peers.by_key.entry((template.id, key.clone())).or_default().push(id);
+        let peer =
+            Peer { template: template.id, key, addresses, connection: connection.clone(), outdated: false };
         self.peers.all.insert(id, peer);
         if self.traced.contains(&template.id) {
             self.traced.insert(id);
@@ -236,8 +259,11 @@ impl Shared {
     pub(crate) fn peer_gone(&mut self, connection: ConnectionId) {
         let Some(Peer { template, key, .. }) = self.peers.all.remove(&connection) else { return };
         let at = (template, key);
-        if self.peers.by_key.get(&at) == Some(&connection) {
-            self.peers.by_key.remove(&at);
+        if let Some(all) = self.peers.by_key.get_mut(&at) {
+            all.retain(|id| *id != connection);
+            if all.is_empty() {
+                self.peers.by_key.remove(&at);
+            }
         }
         self.traced.remove(&connection);
         self.event(Event::PeerGone { connection });
@@ -340,6 +366,48 @@ mod tests {
         assert_eq!(remotes(&shared.admit(&template, &id(3), View(&ask(V4)))), remotes(&taken[1]));
         let late = shared.admit(&template, &id(2), View(&ask(V4)));
         assert_eq!(late.refused, Some(Error::Mismatch(Incompatible::NoAddress)), "1 and 3 are here");
+    }
+
+    // Whoever opens another IKE SA, without an address, and ends that one, is here still.
+    #[test]
+    fn an_address_is_nobody_elses_while_its_peer_has_any_connection() {
+        let (mut shared, template) = (shared(), template(&["10.3.0.7/32"]));
+        let first = shared.admit(&template, &id(1), View(&ask(V4)));
+        let second = shared.admit(&template, &id(1), View(&[]));
+        assert_ne!(first.connection.id, second.connection.id);
+        assert_eq!(shared.peers.same_peer(first.connection.id).len(), 2);
+        shared.peer_gone(second.connection.id);
+        let other = shared.admit(&template, &id(2), View(&ask(V4)));
+        assert_eq!(other.refused, Some(Error::Mismatch(Incompatible::NoAddress)));
+        assert_eq!(shared.admit(&template, &id(1), View(&ask(V4))).connection.id, first.connection.id);
+        // Nor does a change of the configuration make it away.
+        shared.peers.forget(template.id);
+        let other = shared.admit(&template, &id(3), View(&ask(V4)));
+        assert_eq!(other.refused, Some(Error::Mismatch(Incompatible::NoAddress)));
+        shared.peer_gone(first.connection.id);
+        assert!(shared.admit(&template, &id(3), View(&ask(V4))).refused.is_none());
+    }
+
+    // RFC 4343, RFC 5280 §7.1: names that compare equal are one peer's, with one address
+    #[test]
+    fn one_name_is_one_peer_however_it_is_spelled() {
+        let (mut shared, template) = (shared(), template(&["10.3.0.0/24"]));
+        let dn = |text: &str| crate::cert::DnPattern::parse(text).unwrap().der().unwrap();
+        let spellings = [
+            (2, b"van.lab".to_vec(), b"VAN.Lab".to_vec()),
+            (3, b"carol@van.lab".to_vec(), b"Carol@van.LAB".to_vec()),
+            (9, dn("C=DE, CN=van  one"), dn("C=de, CN=Van One")),
+        ];
+        for (kind, one, other) in spellings {
+            let mut come = |data: &[u8]| {
+                shared.admit(&template, &Id { kind, data: data.to_vec() }, View(&ask(V4))).connection.id
+            };
+            assert_eq!(come(&one), come(&other), "kind {kind}");
+        }
+        assert_eq!(shared.peers.all.len(), 3);
+        // Bytes are bytes.
+        let of = |data: &[u8]| PeerKey::of(&Id { kind: 11, data: data.to_vec() });
+        assert_ne!(of(b"a"), of(b"A"));
     }
 
     #[test]

@@ -74,6 +74,21 @@ impl Id {
         }
     }
 
+    /// One spelling for all that [`Self::matches`] takes for the same name.
+    pub(crate) fn canonical(&self) -> Self {
+        let data = match self.kind {
+            FQDN | RFC822_ADDR => self.data.to_ascii_lowercase(),
+            DER_ASN1_DN => Dn::from_der(&self.data).map_or_else(|| self.data.clone(), |dn| dn.canonical()),
+            _ => self.data.clone(),
+        };
+        Self { kind: self.kind, data }
+    }
+
+    /// They name one peer.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self == other || self.canonical() == other.canonical()
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.body());
     }

@@ -222,6 +222,42 @@ fn addresses_outlive_the_control_process() {
     }
 }
 
+// RFC 7296 §2.4: an identity is one peer, whatever addresses it asks for and however it is spelled. What it had gives way,
+// at once when it says that it lost it.
+#[test]
+fn who_asks_for_other_addresses_leaves_nothing_behind() {
+    for crashed in [false, true] {
+        let mut any = template(Some("10.1.0.0/24"));
+        any.pool.as_mut().unwrap().addresses.push(prefix("2001:db8:1::/120").into());
+        any.children[0].selectors.push(selector("2001:db8:2::/64", "2001:db8:1::/64"));
+        let mut pair = Pair::empty(902);
+        pair.command(Side::B, Command::Configure(Box::new(any)));
+        let come = |pair: &mut Pair, n: u32, name: &str, ask: &str, selectors| {
+            let mut c = Pair::connection(Side::A);
+            (c.id, c.children[0].id, c.start) = (ConnectionId(n), ChildId(n), Start::Respond);
+            c.local_id = Identity::Fqdn(name.to_owned());
+            c.exchanges.addresses = vec![ask.parse().unwrap()];
+            c.children[0].selectors = vec![selectors];
+            pair.command(Side::A, Command::Configure(Box::new(c)));
+            pair.command(Side::A, Command::Initiate { connection: ConnectionId(n), child: None });
+            pair.run_secs(1);
+        };
+        come(&mut pair, 10, "van.lab", "0.0.0.0", selector("0.0.0.0/0", "10.2.0.0/24"));
+        let before = of_b(&pair);
+        assert_eq!(before.len(), 1, "{:#?}", pair.b.log);
+        if crashed {
+            pair.restart(Side::A, 5);
+        }
+        come(&mut pair, 11, "VAN.lab", "::", selector("::/0", "2001:db8:2::/64"));
+        if !crashed {
+            pair.run_secs(60);
+        }
+        assert_eq!((of_b(&pair).len(), pair.live(Side::B).len()), (1, 1), "{crashed}: {:#?}", pair.b.log);
+        assert!(of_b(&pair).is_disjoint(&before));
+        assert!(pair.b.pairs()[0].selectors[0].remote.start().is_ipv6());
+    }
+}
+
 /// What carries each peer's traffic at B: its child, the resource, the pair.
 fn carried(pair: &Pair) -> BTreeSet<(ChildId, u16, ravelin_wire::Spi)> {
     let b = &pair.b;

@@ -73,7 +73,7 @@ impl Shared {
 
     /// The peer is known again. False: another one has its number or its address.
     pub(crate) fn restore_peer(&mut self, from: &FromPeer, id: &Id, connection: &Arc<Connection>) -> bool {
-        let key = PeerKey { kind: id.kind, data: id.data.clone() };
+        let key = PeerKey::of(id);
         let template = from.template;
         let known = self.peers.all.get(&connection.id);
         if let Some(peer) = known {
@@ -81,8 +81,8 @@ impl Shared {
         }
         let first = ConnectionId(from.number.saturating_sub(MAX_CHILDREN));
         let around = first..=ConnectionId(from.number.saturating_add(MAX_CHILDREN));
-        let at = (template, key.clone());
-        let own = |a: &IpAddr| self.peers.leases.get(&at).is_some_and(|l| l.addresses.contains(a));
+        let lease = self.peers.leases.get(&template).and_then(|leases| leases.get(&key));
+        let own = |a: &IpAddr| lease.is_some_and(|l| l.addresses.contains(a));
         let free = |a: &IpAddr| own(a) || !self.peers.taken.contains(&(template, *a));
         if self.peers.all.range(around).next().is_some() || !from.addresses.iter().all(free) {
             return false;
@@ -92,11 +92,10 @@ impl Shared {
         }
         let end = (from.number - FIRST).saturating_add(count_of(connection));
         self.peers.given = self.peers.given.max(end);
-        self.peers.by_key.entry(at).or_insert(connection.id);
+        self.peers.by_key.entry((template, key.clone())).or_default().push(connection.id);
         let addresses = from.addresses.clone();
-        self.peers
-            .all
-            .insert(connection.id, Peer { template, key, addresses, connection: connection.clone() });
+        let peer = Peer { template, key, addresses, connection: connection.clone(), outdated: false };
+        self.peers.all.insert(connection.id, peer);
         true
     }
 }
