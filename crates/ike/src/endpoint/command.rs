@@ -73,8 +73,12 @@ impl Endpoint {
             }
             Command::FirstPacket(id) => self.with_pair(now, id, |_, e, cx| e.proven(cx, id)),
             Command::PeerMoved { child, from } => self.with_pair(now, child, |core, e, cx| {
-                let natt = core.path.natt;
-                e.move_peer(core, cx, from, natt);
+                if core.mobility == Mobility::Off {
+                    let natt = core.path.natt;
+                    e.move_peer(core, cx, from, natt);
+                } else {
+                    e.move_children(core, cx, from);
+                }
             }),
             Command::Alive(id) => self.with_pair(now, id, |_, e, cx| e.last_heard = cx.now),
             Command::Trace { connection, on: true } => {
@@ -184,6 +188,7 @@ impl Endpoint {
             Some(old) if *old == *new => return,
             // No reason to end anything, not even of peers.
             Some(old) if there(&old, &new) == *new => return self.announce_addresses(now, &new),
+            Some(old) if keeps_peers(&old, &new) => self.update_peers(now, &new),
             // What its peers have was made of what it was.
             Some(old) if old.remote.is_none() => {
                 self.shared.peers.forget(id);
@@ -247,6 +252,16 @@ impl Endpoint {
         }
     }
 
+    /// The connections of its peers are made anew of it, and all that they have goes on.
+    fn update_peers(&mut self, now: Instant, new: &Arc<Connection>) {
+        for peer in self.shared.peers.of(new.id) {
+            let Some(connection) = self.shared.peers.renew(peer, new) else { continue };
+            for id in self.tables.of_connection(peer).collect::<Vec<_>>() {
+                self.with_sa(now, id, |sa, _| sa.core.connection = Arc::clone(&connection));
+            }
+        }
+    }
+
     fn update_children(&mut self, now: Instant, new: &Arc<Connection>) {
         for id in self.tables.of_connection(new.id).collect::<Vec<_>>() {
             self.with_sa(now, id, |sa, cx| {
@@ -296,6 +311,17 @@ fn only_moved(a: &Connection, b: &Connection) -> bool {
 fn same_gateways(a: &Connection, b: &Connection) -> bool {
     let (a, b) = (&a.exchanges.backups, &b.exchanges.backups);
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| !needs_new_sa(a, b))
+}
+
+/// For any address, and what the peers of `a` have is what `b` would give them.
+fn keeps_peers(a: &Connection, b: &Connection) -> bool {
+    let ranges = |c: &Connection| c.pool.as_ref().map(|pool| pool.addresses.clone());
+    let children = |(a, b): (&Child, &Child)| a.id == b.id && same_sa(a, b);
+    a.remote.is_none()
+        && !needs_new_sa(a, b)
+        && ranges(a) == ranges(b)
+        && a.children.len() == b.children.len()
+        && a.children.iter().zip(&b.children).all(children)
 }
 
 fn needs_new_sa(a: &Connection, b: &Connection) -> bool {

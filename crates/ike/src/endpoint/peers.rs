@@ -70,6 +70,13 @@ impl Peers {
         self.all.values_mut().filter(|peer| peer.template == template).for_each(|peer| peer.outdated = true);
     }
 
+    /// The peer's connection, made anew of its template.
+    pub(crate) fn renew(&mut self, id: ConnectionId, template: &Connection) -> Option<Arc<Connection>> {
+        let peer = self.all.get_mut(&id).filter(|peer| !peer.outdated)?;
+        peer.connection = Arc::new(peer_connection(template, id.0, &peer.addresses));
+        Some(Arc::clone(&peer.connection))
+    }
+
     /// All connections of the peer that this one is of, itself among them.
     pub(crate) fn same_peer(&self, connection: ConnectionId) -> Vec<ConnectionId> {
         let of = self.all.get(&connection).map(|peer| (peer.template, peer.key.clone()));

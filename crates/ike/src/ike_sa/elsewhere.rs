@@ -25,9 +25,10 @@ impl Established {
             core.elsewhere = None;
             return;
         }
-        let both = core.path.nat_local && core.path.nat_remote;
+        // Without MOBIKE whoever has no NAT before it follows at once.
+        let asks = core.path.nat_remote && (core.path.nat_local || core.mobility == Mobility::Leads);
         // With MOBIKE whoever began says where it is.
-        if !both || core.mobility == Mobility::Follows || self.phase != Phase::Live {
+        if !asks || core.mobility == Mobility::Follows || self.phase != Phase::Live {
             return;
         }
         // The question is under way: what comes meanwhile does not make it longer.

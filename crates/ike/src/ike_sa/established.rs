@@ -13,7 +13,7 @@ use crate::event::{ChildSaId, IkeSaId};
 use crate::header::Exchange;
 use crate::message::View;
 use crate::payload::{Id, Payload, notify};
-use crate::task::{self, Reply, Task, delete, followup};
+use crate::task::{self, Reply, Task, delete, followup, mobike};
 use crate::ticket::Given;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -142,8 +142,11 @@ impl Established {
         self.last_heard = cx.now;
         core.others_tried = 0;
         core.path.local.get_or_insert_with(|| via.local.ip());
-        let natt = via.local.port() == cx.config.natt_port;
-        self.move_peer(core, cx, via.remote, natt);
+        // RFC 4555 §3.8: with MOBIKE it has to say so.
+        if core.mobility == mobike::Mobility::Off {
+            let natt = via.local.port() == cx.config.natt_port;
+            self.move_peer(core, cx, via.remote, natt);
+        }
     }
 
     /// Follows the peer to another address or port: only when a NAT is on its side, and none on ours.

@@ -263,11 +263,12 @@ fn follow(core: &mut Core, sa: &mut Established, cx: &mut Cx<'_>, view: View<'_>
     core.path.remote = via.remote;
     core.path.natt = via.local.port() == cx.config.natt_port;
     let _ = core.path.detect(view, core.spis(), via.local, via.remote);
+    // Children that went by what ESP showed come back.
+    sa.follow_path(core, cx);
     if core.path == before {
         return;
     }
     tracing::debug!(ike = core.id.0, from = %before.remote, to = %via.remote, "peer moved (MOBIKE)");
-    sa.follow_path(core, cx);
     // It said so under its keys; that it hears there is to be shown, lest our traffic be turned on somebody else.
     let probe = Probe::new(cx);
     sa.queue.retain(|w| !matches!(w.task, Task::Probe(_)));
@@ -315,10 +316,22 @@ impl Established {
 
     /// The children go by the path of their IKE SA.
     pub(crate) fn follow_path(&mut self, core: &Core, cx: &mut Cx<'_>) {
-        let (local, remote) = core.path.outer(&cx.config);
+        self.children_go_by(&core.path, cx);
+    }
+
+    /// ESP came from another address or port of a NAT: it may be answered there (§3.8). IKE goes where the peer says
+    /// that it is, and the children with it.
+    pub(crate) fn move_children(&mut self, core: &Core, cx: &mut Cx<'_>, remote: SocketAddr) {
+        if core.path.nat_remote && !core.path.nat_local {
+            self.children_go_by(&Path { remote, ..core.path.clone() }, cx);
+        }
+    }
+
+    fn children_go_by(&mut self, path: &Path, cx: &mut Cx<'_>) {
+        let (local, remote) = path.outer(&cx.config);
         let mut moved = false;
-        for pair in self.children.iter_mut().filter(|pair| pair.path != core.path) {
-            pair.path = core.path.clone();
+        for pair in self.children.iter_mut().filter(|pair| pair.path != *path) {
+            pair.path = path.clone();
             moved = true;
             cx.event(Event::Moved { sa: pair.id, local, remote });
         }

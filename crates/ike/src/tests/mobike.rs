@@ -216,6 +216,44 @@ fn an_address_that_does_not_answer_is_given_up_and_a_wrong_cookie_ends_it_at_onc
     assert_eq!(pair.b.count(Counter::PeerDead), 1);
 }
 
+// §3.8: "The host not behind a NAT MUST NOT use these dynamic updates for IKEv2 packets, but MAY use them for ESP
+// packets": whoever writes another address on a peer's message moves nothing, and the peer's own word is probed (§3.7).
+#[test]
+fn a_peer_behind_a_nat_is_not_followed_before_it_says_where_it_is() {
+    let mut pair = Pair::empty(710);
+    pair.a.addr = "10.99.0.1".parse().unwrap();
+    pair.nat = Some((ip(1), 20_000));
+    for side in [Side::A, Side::B] {
+        let mut c = Pair::connection(side);
+        c.exchanges.mobike = true;
+        if side == Side::A {
+            c.local = Some(pair.a.addr);
+        }
+        pair.command(side, Command::Configure(Box::new(c)));
+    }
+    pair.run_secs(2);
+    pair.assert_one_pair();
+    let ike = |pair: &mut Pair| pair.b.ep.first_established().unwrap().0.path.remote.to_string();
+    let (there, elsewhere) = ("198.18.0.1:24500", "203.0.113.9:4500");
+    let liveness = seal_as_a(&mut pair, Exchange::Informational, false, None, &[]);
+    let id = Header::parse(&liveness).unwrap().0.message_id;
+    from_elsewhere(&mut pair, &liveness);
+    assert_eq!((ike(&mut pair), pair.b.pairs()[0].remote.to_string()), (there.into(), there.to_owned()));
+    // ESP moves the children alone.
+    let child = pair.b.pairs()[0].id;
+    pair.command(Side::B, Command::PeerMoved { child, from: elsewhere.parse().unwrap() });
+    assert_eq!((ike(&mut pair), pair.b.pairs()[0].remote.to_string()), (there.into(), elsewhere.to_owned()));
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, Some(id + 1), &update());
+    pair.inject(Side::B, "198.18.0.2:4500".parse().unwrap(), there.parse().unwrap(), &bytes);
+    assert_eq!(pair.b.pairs()[0].remote.to_string(), there, "where it says");
+    // And its word is not believed without an answer to the cookie.
+    let bytes = seal_as_a(&mut pair, Exchange::Informational, false, Some(id + 2), &update());
+    from_elsewhere(&mut pair, &bytes);
+    assert_eq!(ike(&mut pair), elsewhere);
+    let probe = &pair.sent.last().unwrap().2;
+    assert!(!Header::parse(&probe.bytes).unwrap().0.response && probe.remote.to_string() == elsewhere);
+}
+
 // §3.9
 #[test]
 fn a_peer_that_wants_no_nat_is_told_of_one() {

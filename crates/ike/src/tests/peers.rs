@@ -308,6 +308,30 @@ fn peers_that_logged_in_outlive_the_control_process() {
     assert!(users(&pair).is_empty());
 }
 
+// R206: what a reload adds for others, and what counts from the next time on, disturbs nobody who is there.
+#[test]
+fn added_users_and_other_times_disturb_no_peer() {
+    let any = |names: &[&str]| {
+        let mut any = template(None);
+        logins::lets_in(&mut any, names);
+        any
+    };
+    let mut pair =
+        many_of(any(&["carol", "dave"]), |n, c| logins::as_user(c, ["carol", "dave", "erin"][n as usize]));
+    let before = of_b(&pair);
+    assert_eq!(before.len(), 2);
+    let mut more = any(&["carol", "dave", "erin"]);
+    (more.lifetime, more.dpd_delay) = (Duration::from_secs(3000), Duration::from_secs(30));
+    pair.command(Side::B, Command::Configure(Box::new(more.clone())));
+    pair.command(Side::A, Command::Initiate { connection: ConnectionId(12), child: None });
+    pair.run_secs(60);
+    assert!(of_b(&pair).len() == 3 && of_b(&pair).is_superset(&before), "{:#?}", pair.b.log);
+    assert!(pair.b.count(crate::counters::Counter::LivenessChecks) > 0, "the new times are in force");
+    // One user fewer: nobody is believed any more.
+    pair.command(Side::B, Command::Configure(Box::new(any(&["carol", "erin"]))));
+    assert!(of_b(&pair).is_empty());
+}
+
 // R306, RFC 9611: each peer has a pair for each resource, and the next process goes on with all of them at their places.
 #[test]
 fn peers_with_a_pair_for_each_resource_outlive_the_control_process() {
