@@ -137,9 +137,7 @@ impl Core {
     pub(super) fn configure_all(&mut self, now: Instant, connections: Vec<Connection>) {
         self.begin_manual();
         self.connections = connections.into_iter().map(|c| (c.id, c)).collect();
-        for held in self.held.iter().map(|id| ConnectionId(id.0)).collect::<Vec<_>>() {
-            self.command(now, Command::Terminate { connection: held });
-        }
+        self.keep_down(now);
         for connection in self.connections.values().cloned().collect::<Vec<_>>() {
             self.configure(now, connection);
         }

@@ -73,7 +73,7 @@ impl Secrets {
 
     /// From text; `path` is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Errors> {
-        let Parsed { entries, index, users, ppks, sa_keys, warnings } = parse::parse(path, text)?;
+        let Parsed { entries, index, users, folded: _, ppks, sa_keys, warnings } = parse::parse(path, text)?;
         Ok(Self { file: path.to_owned(), entries, index, users: Arc::new(users), ppks, sa_keys, warnings })
     }
 

@@ -5,7 +5,7 @@
 //! Never: puts a value, or any part of a line, into a message.
 
 use ravelin_ike::config::{Identity, Secret};
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::path::Path;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -63,6 +63,8 @@ pub(super) struct Parsed {
     pub(super) entries: Vec<Entry>,
     pub(super) index: Index,
     pub(super) users: BTreeMap<String, Secret>,
+    /// Names of users in lower case: IKE tells identities apart without regard to it.
+    pub(super) folded: BTreeSet<String>,
     pub(super) ppks: BTreeMap<String, Secret>,
     pub(super) sa_keys: BTreeMap<String, Secret>,
     pub(super) warnings: Vec<Diagnostic>,
@@ -301,6 +303,14 @@ fn close_secret(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> R
 fn close_named(draft: Draft, parsed: &mut Parsed, findings: &mut Findings) -> Result<(), u32> {
     let (line, section) = (draft.line, draft.section);
     let (Some(name), Some(secret)) = (draft.name, draft.secret) else { return Err(line) };
+    if section == Section::User
+        && !parsed.folded.insert(name.to_lowercase())
+        && !parsed.users.contains_key(&name)
+    {
+        let found = format!("a second {} of the same name but for its case", section.header());
+        findings.error(line, found, "names that differ in more than case", "rename or remove one of them");
+        return Ok(());
+    }
     let all = match section {
         Section::User => &mut parsed.users,
         Section::SaKey => &mut parsed.sa_keys,

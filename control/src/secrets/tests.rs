@@ -282,6 +282,10 @@ fn users_and_ppks() {
         ("[[user]]\nname = ''", "is empty, too long or no text"),
         ("[[ppk]]\nid = 'a'\nkey = 'hunter2'\nkey-hex = '00'", "both `key` and `key-hex`"),
         (&format!("{USERS}{USERS}"), "a second [[user]] of the same name"),
+        (
+            "[[user]]\nname = 'Bob'\npassword = 'one'\n[[user]]\nname = 'bob'\npassword = 'two'",
+            "the same name but for its case",
+        ),
     ] {
         let errors = parse(text).unwrap_err().to_string();
         assert!(errors.contains(part) && !errors.contains("hunter2"), "{text}: {errors}");

@@ -28,6 +28,13 @@ impl Core {
         self.installer.drop_adopted(|half| half.tunnel == tunnel);
     }
 
+    /// Said before the engine is told of them.
+    pub(super) fn keep_down(&mut self, now: Instant) {
+        for id in self.held.iter().map(|id| ConnectionId(id.0)).collect::<Vec<_>>() {
+            self.command(now, Command::Terminate { connection: id });
+        }
+    }
+
     pub(in crate::driver) fn is_held(&self, tunnel: &Tunnel) -> bool {
         self.held.contains(&tunnel.parent.unwrap_or(tunnel.id))
     }

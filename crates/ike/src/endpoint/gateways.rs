@@ -123,14 +123,20 @@ impl Endpoint {
         self.begin_beside(now, connection, 0);
     }
 
-    /// Both sides prove themselves anew (RFC 7296 §2.8.3). The side that answers leaves it to the other one.
+    /// Both sides prove themselves anew (RFC 7296 §2.8.3). The side that only answers has left it to the other one until now.
     pub(super) fn reauthenticate(&mut self, now: Instant, ike: IkeSaId) {
         let Some(sa) = self.sas.get(&ike).filter(|sa| sa.is_alive()) else { return };
-        let (connection, began) = (Arc::clone(&sa.core.connection), sa.core.role == Role::Initiator);
-        let id = connection.id;
-        let alone = self.tables.of_connection(id).filter(|id| self.is_alive(*id)).count() == 1;
-        let answers = connection.start == crate::config::Start::Respond && !began;
-        if alone && !answers && connection.remote.is_some() && self.shutdown == Shutdown::No {
+        let (connection, answers) = (Arc::clone(&sa.core.connection), sa.core.only_answers());
+        if self.tables.of_connection(connection.id).filter(|id| self.is_alive(*id)).count() > 1 {
+            return; // The successor is there, or under way.
+        }
+        if answers {
+            self.with_sa(now, ike, |sa, cx| {
+                if let Some((core, e)) = sa.parts() {
+                    e.begin_delete(core, cx, "the peer did not prove itself anew in time");
+                }
+            });
+        } else if self.shutdown == Shutdown::No {
             let gateway = self.shared.connections.gateway_of(&connection);
             self.begin_beside(now, &connection, gateway);
         }

@@ -110,8 +110,7 @@ impl Established {
         let soft = lifetime.saturating_sub(cx.random_up_to(core.connection.jitter));
         // The configuration names when the rekey begins; a tenth more, and at least a minute, is left for it.
         let hard = lifetime + (lifetime / 10).max(core::time::Duration::from_secs(60));
-        let proof = core.connection.exchanges.reauthentication;
-        let early = cx.random_up_to(proof / 10);
+        let reauthenticate_at = core.proof_at(cx);
         cx.count(Counter::IkeEstablished);
         Self {
             keys,
@@ -130,7 +129,7 @@ impl Established {
             last_heard: cx.now,
             rekey_at: cx.now + soft,
             expires_at: cx.now + hard,
-            reauthenticate_at: (!proof.is_zero()).then(|| cx.now + proof - early),
+            reauthenticate_at,
             session: Given::default(),
             enough: Vec::new(),
             announced: false,

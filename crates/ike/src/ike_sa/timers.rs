@@ -5,9 +5,11 @@
 
 use super::{Core, Due, Established, IkeSa, Phase, State};
 use crate::child_sa::{ChildPair, PairState};
+use crate::config::Start;
 use crate::counters::Counter;
 use crate::endpoint::{Action, Cx, EndpointConfig, SILENT, Transmit};
 use crate::event::ChildSaId;
+use crate::snapshot::Role;
 use crate::task::{Task, child_rekey, ike_rekey, liveness, mobike};
 use core::time::Duration;
 use std::time::Instant;
@@ -113,6 +115,31 @@ impl IkeSa {
     }
 }
 
+impl Core {
+    /// Whose peer alone begins IKE SAs.
+    pub(crate) fn only_answers(&self) -> bool {
+        let connection = &self.connection;
+        connection.remote.is_none() || (connection.start == Start::Respond && self.role == Role::Responder)
+    }
+
+    /// When both sides are to have proved themselves anew.
+    pub(crate) fn proof_at(&self, cx: &mut Cx<'_>) -> Option<Instant> {
+        let every = self.connection.exchanges.reauthentication;
+        let early = cx.random_up_to(every / 10);
+        let margin = self.proof_margin(&cx.config);
+        let after = if margin.is_zero() { every - early } else { every + margin };
+        (!every.is_zero()).then(|| cx.now + after)
+    }
+
+    /// Whoever only answers gives the other one, which may count as long, time to do it; then it ends what nobody proved.
+    pub(crate) fn proof_margin(&self, config: &EndpointConfig) -> Duration {
+        if !self.only_answers() {
+            return Duration::ZERO;
+        }
+        self.connection.exchanges.reauthentication / 10 + config.timers.retry_max
+    }
+}
+
 impl Established {
     fn alarm(&self, core: &Core, config: &EndpointConfig) -> Option<Instant> {
         let task = match self.active {
@@ -163,7 +190,7 @@ impl Established {
                 self.begin_delete(core, cx, "its lifetime is over");
             }
             Phase::Live if self.reauthenticate_at.is_some_and(|at| cx.now >= at) => {
-                // Should it fail, it is tried again; what is up goes on meanwhile.
+                // Should it fail, it is tried again; what is up goes on meanwhile, but where the peer should have begun.
                 self.reauthenticate_at = Some(cx.now + cx.config.timers.retry_max);
                 cx.act(Action::Reauthenticate(core.id));
             }

@@ -59,7 +59,11 @@ fn give(core: &Core, sa: &mut Established, cx: &mut Cx<'_>) -> Option<Notify> {
     let template = peer.map_or(core.connection.id, |p| p.template);
     let session = session(core, sa, template, (cx.now, budget))?;
     let end = cx.now + LIFETIME;
-    let until = sa.reauthenticate_at.map_or(end, |at| end.min(at));
+    let proof = sa.reauthenticate_at.map(|at| at.checked_sub(core.proof_margin(&cx.config)).unwrap_or(at));
+    let until = proof.map_or(end, |at| end.min(at));
+    if until <= cx.now {
+        return None;
+    }
     let lifetime = u32::try_from(until.saturating_duration_since(cx.now).as_secs()).ok()?;
     let now = cx.now;
     let (tickets, rng) = cx.ring_and_rng();

@@ -98,12 +98,29 @@ fn a_peer_that_refuses_it_keeps_what_is_up() {
     assert_ne!(ike_spi(&pair), first, "tried again");
 }
 
+fn ended_unproved(pair: &Pair) -> usize {
+    let why = |e: &&Event| matches!(e, Event::IkeDown { why, .. } if why.contains("prove itself anew"));
+    pair.b.events.iter().filter(why).count()
+}
+
+// A peer that only rekeys is not let stay for ever: what it proved an hour ago may have been revoked since.
 #[test]
-fn whoever_only_answers_leaves_it_to_the_other() {
+fn whoever_only_answers_leaves_it_to_the_other_and_ends_what_nobody_proved() {
     let mut pair = reauthenticating(903, &[Side::B]);
-    pair.run_secs(2000);
-    assert_eq!(exchanges(&pair, Exchange::IkeAuth), 1);
+    for _ in 0..6 {
+        pair.run_secs(118);
+        pair.rekey_ike(Side::A);
+    }
+    assert_eq!((exchanges(&pair, Exchange::IkeAuth), ended_unproved(&pair)), (1, 0), "not before its margin");
+    pair.run_secs(60);
+    assert_eq!((exchanges(&pair, Exchange::IkeAuth), ended_unproved(&pair)), (2, 1), "the peer comes back");
     pair.assert_one_pair();
+
+    // One that does it as often as is wanted is never ended.
+    let mut pair = reauthenticating(906, &[Side::A, Side::B]);
+    pair.run_secs(3000);
+    assert!(exchanges(&pair, Exchange::IkeAuth) >= 5);
+    assert_eq!(ended_unproved(&pair), 0);
 }
 
 #[test]
