@@ -141,16 +141,20 @@ impl Endpoint {
     fn has_room(&mut self, now: Instant, header: &Header, view: View<'_>, via: Via) -> bool {
         let limits = self.shared.config.limits;
         let (half_open, from) = (self.tables.half_open(), via.from());
-        let here = self.tables.half_open_at(from);
+        // Half of all is for peers whose address the configuration names: strangers, who may have many, do not shut them out.
+        let (here, most) = if self.shared.connections.names(via.remote.ip()) {
+            (self.tables.half_open_at(from), limits.half_open)
+        } else {
+            (self.tables.half_open_near(from), limits.half_open / 2)
+        };
         // The second half of an address's room is for those who have shown that they are there: forged requests
         // in a peer's name must not shut that peer out.
         let pressed = half_open >= limits.cookie_threshold || here >= limits.half_open_per_address / 2;
         if pressed && !self.shows_cookie(now, header, view, via) {
             return false;
         }
-        let full = half_open >= limits.half_open
-            || here >= limits.half_open_per_address
-            || self.sas.len() >= limits.ike_sas;
+        let full =
+            half_open >= most || here >= limits.half_open_per_address || self.sas.len() >= limits.ike_sas;
         if full {
             self.shared.count(Counter::HalfOpenFull);
         }

@@ -93,6 +93,11 @@ impl Directory {
         with(Some(remote)).chain(with(None)).collect()
     }
 
+    /// Some connection is with this very address.
+    pub(super) fn names(&self, remote: IpAddr) -> bool {
+        self.by_remote.contains_key(&Some(remote))
+    }
+
     /// One between the same two identities is up.
     pub(super) fn is_up_between(&self, of: &Connection) -> bool {
         self.by_ids.get(&between(of)).is_some_and(|all| all.iter().any(|id| self.up.contains(id)))

@@ -23,6 +23,7 @@ pub(super) struct Tables {
     alarms: BTreeSet<(Instant, IkeSaId)>,
     half_open: usize,
     half_open_at: BTreeMap<From, usize>,
+    half_open_in: BTreeMap<From, usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ impl Tables {
             self.by_peer.insert((from, core.peer_spi), id);
             self.half_open += 1;
             *self.half_open_at.entry(from).or_default() += 1;
+            *self.half_open_in.entry(network(from)).or_default() += 1;
         }
         self.by_connection.entry(sa.connection_id()).or_default().insert(id);
         let entry = Entry { connection: sa.connection_id(), alarm: None, half_open: sa.is_half_open(), from };
@@ -98,12 +100,8 @@ impl Tables {
 
     fn no_more_half_open(&mut self, from: From) {
         self.half_open -= 1;
-        if let Some(n) = self.half_open_at.get_mut(&from) {
-            *n -= 1;
-            if *n == 0 {
-                self.half_open_at.remove(&from);
-            }
-        }
+        one_less(&mut self.half_open_at, from);
+        one_less(&mut self.half_open_in, network(from));
     }
 
     pub(super) fn by_spi(&self, spi: u64) -> Option<IkeSaId> {
@@ -126,11 +124,33 @@ impl Tables {
         self.half_open_at.get(&from).copied().unwrap_or(0)
     }
 
+    /// In the network that one host may have for itself.
+    pub(super) fn half_open_near(&self, from: From) -> usize {
+        self.half_open_in.get(&network(from)).copied().unwrap_or(0)
+    }
+
     pub(super) fn next_alarm(&self) -> Option<Instant> {
         self.alarms.first().map(|(at, _)| *at)
     }
 
     pub(super) fn due(&self, now: Instant) -> Vec<IkeSaId> {
         self.alarms.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    }
+}
+
+/// Of IPv6 the first 64 bits: the rest any host chooses as it likes.
+fn network((realm, addr): From) -> From {
+    match addr {
+        IpAddr::V4(_) => (realm, addr),
+        IpAddr::V6(v6) => (realm, IpAddr::V6((v6.to_bits() >> 64 << 64).into())),
+    }
+}
+
+fn one_less(counts: &mut BTreeMap<From, usize>, from: From) {
+    if let Some(n) = counts.get_mut(&from) {
+        *n -= 1;
+        if *n == 0 {
+            counts.remove(&from);
+        }
     }
 }

@@ -151,6 +151,31 @@ fn a_stranger_with_a_cookie_still_meets_the_limit_of_its_address() {
     assert_eq!(pair.b.count(Counter::HalfOpenFull), 1);
 }
 
+// RFC 7296 §2.6: what a flood from many addresses leaves for those that the configuration names
+#[test]
+fn strangers_of_many_addresses_leave_room_for_known_peers() {
+    let mut pair = lone_b();
+    let mut any = Pair::connection(Side::B);
+    (any.id, any.remote) = (ConnectionId(77), None);
+    any.children[0].id = ChildId(78);
+    pair.command(Side::B, Command::Configure(Box::new(any)));
+    (pair.b.ep.limits().half_open, pair.b.ep.limits().cookie_threshold) = (100, 1000);
+    for n in 0..200u64 {
+        let _ = send_b(&mut pair, &format!("203.0.113.{n}:500"), &first_request(5000 + n, &honest()));
+    }
+    assert_eq!(pair.b.ep.snapshot(pair.now).half_open, 50);
+    assert_eq!(pair.b.count(Counter::HalfOpenFull), 150);
+    let reply = send_b(&mut pair, "198.18.0.1:500", &first_request(7, &honest()));
+    assert_eq!(notified(reply), None, "the known peer is answered");
+    assert_eq!(pair.b.ep.snapshot(pair.now).half_open, 51);
+    // A host has the whole of its /64.
+    pair.run_secs(31);
+    for n in 0..200u64 {
+        let _ = send_b(&mut pair, &format!("[2001:db8::{n:x}]:500"), &first_request(9000 + n, &honest()));
+    }
+    assert_eq!(pair.b.ep.snapshot(pair.now).half_open, 32, "no more without cookies than one address");
+}
+
 /// A's address asks, and comes again with the cookie if it is given one.
 fn persistent(pair: &mut Pair, spi: u64) -> Option<Vec<Payload>> {
     let reply = send_b(pair, "198.18.0.1:500", &first_request(spi, &honest()))?;
