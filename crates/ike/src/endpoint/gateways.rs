@@ -1,7 +1,7 @@
 //! New IKE SAs towards one of the peer's gateways: the next one, the first one again, or the same one anew.
 //!
 //! Decides: which gateway, and whether there is room. Reads: the connection. Writes: a new IKE SA beside what is up.
-//! Never: ends what is up (the new SA does, once it is).
+//! Never: ends what is up (the new SA does, once it is), but for an IKE SA whose peer did not prove itself anew in time.
 
 use super::{Cx, Endpoint, Shutdown};
 use crate::config::{ChildId, Connection, ConnectionId};
