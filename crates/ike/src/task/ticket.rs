@@ -8,7 +8,7 @@ use super::Task;
 use crate::config::ConnectionId;
 use crate::counters::Counter;
 use crate::endpoint::Cx;
-use crate::ike_sa::{Core, Established};
+use crate::ike_sa::{Core, Established, Phase};
 use crate::message::View;
 use crate::payload::{Id, Notify, Payload, notify};
 use crate::record::fingerprint;
@@ -54,6 +54,10 @@ pub(crate) fn answer(core: &Core, sa: &mut Established, cx: &mut Cx<'_>, view: V
 
 fn give(core: &Core, sa: &mut Established, cx: &mut Cx<'_>) -> Option<Notify> {
     let clock = cx.config.records?;
+    // Its successor has the budget now.
+    if sa.phase != Phase::Live || sa.rival.is_some() {
+        return None;
+    }
     let budget = sa.session.budget.one_more(cx.now)?;
     let peer = cx.peer_record(core.connection.id);
     let template = peer.map_or(core.connection.id, |p| p.template);
