@@ -38,13 +38,27 @@ pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8],
     true
 }
 
-/// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors.
+/// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors: alone, and as several of a burst, since the
+/// lanes of Poly1305 are for these.
 pub(crate) fn bare_chacha(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
     assert!([Tier::Avx2, Tier::Avx512].map(chacha_kernel).contains(&kernel));
-    let mut unit = [chacha::Unit { key, aad, packet }];
-    if seal {
-        chacha::seal(kernel, &mut unit);
-        return true;
-    }
-    chacha::open(kernel, &mut unit) == 1
+    let mut burst = vec![packet.to_vec(); 9];
+    let run = |packets: &mut [Vec<u8>]| {
+        let mut units: ArrayVec<chacha::Unit, BURST> =
+            packets.iter_mut().map(|packet| chacha::Unit { key, aad, packet }).collect();
+        let all = (1 << units.len()) - 1;
+        if seal {
+            chacha::seal(kernel, &mut units);
+            return true;
+        }
+        let authentic = chacha::open(kernel, &mut units);
+        assert!(authentic == 0 || authentic == all, "equal packets have equal fates");
+        authentic == all
+    };
+    let good = run(&mut burst);
+    let mut alone = [packet.to_vec()];
+    assert_eq!(run(&mut alone), good);
+    assert!(burst.iter().all(|packet| *packet == alone[0]), "a lane made something else");
+    packet.copy_from_slice(&alone[0]);
+    good
 }

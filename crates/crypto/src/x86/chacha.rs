@@ -3,8 +3,10 @@
 //! Decides: whether an ICV is right, in constant time, before the packet is decrypted. Reads and writes: bodies and ICVs
 //! of prepared packets. Never: headers, padding, trailers.
 //!
-//! Blocks are laid out in rows, one per lane, turned into words across lanes, worked on, and turned back: a packet of 64
-//! bytes takes three lanes of a run and shares it with its neighbours.
+//! Blocks of any packets are made side by side, word by word across lanes: a packet of 64 bytes takes three lanes of a run
+//! and shares it with its neighbours.
+
+use arrayvec::ArrayVec;
 
 use super::{chacha_avx2, chacha_avx512, poly1305, poly1305_ifma};
 use crate::engine::{BURST, Group, Kernel, members};
@@ -20,44 +22,60 @@ pub(super) struct Unit<'a> {
 /// A block of keystream before the rounds, in words (RFC 8439 §2.3).
 pub(super) type Row = [u32; 16];
 
-const HEAD: usize = 16;
-const ICV: usize = 16;
-const BLOCK: usize = 64;
+pub(super) const HEAD: usize = 16;
+pub(super) const ICV: usize = 16;
+pub(super) const BLOCK: usize = 64;
 
 /// Encrypts every unit and writes its ICV. At most `BURST` of them.
 pub(super) fn seal(kernel: Kernel, units: &mut [Unit]) {
     if kernel == Kernel::Avx512 {
-        seal_with(units, chacha_avx512::crypt, tags_avx512)
+        seal_with::<chacha_avx512::Run>(units, tags_avx512)
     } else {
-        seal_with(units, chacha_avx2::crypt, tags_one_by_one)
+        seal_with::<Run<8>>(units, tags_one_by_one)
     }
 }
 
 /// Verifies every unit, then decrypts the authentic ones; bit n of the answer stands for unit n. At most `BURST` of them.
 pub(super) fn open(kernel: Kernel, units: &mut [Unit]) -> Group {
     if kernel == Kernel::Avx512 {
-        open_with(units, chacha_avx512::crypt, tags_avx512)
+        open_with::<chacha_avx512::Run>(units, tags_avx512)
     } else {
-        open_with(units, chacha_avx2::crypt, tags_one_by_one)
+        open_with::<Run<8>>(units, tags_one_by_one)
     }
 }
 
-/// Makes the keystream blocks of the first so many rows and adds them to what they belong to.
-type Crypt<const LANES: usize> = unsafe fn(&Waiting<LANES>, usize);
+/// Keystream in the making. Units whose packets are as they were promised to be: longer than `HEAD` and `ICV`.
+pub(super) trait Keystream {
+    fn new() -> Self;
+
+    /// One-time key and body of the unit, both.
+    ///
+    /// # Safety
+    /// The body, and 32 zero bytes at `one_time_key`, stay valid, and nobody else touches them, until the next
+    /// [`Self::flush`] is over.
+    unsafe fn all(&mut self, unit: &mut Unit, one_time_key: *mut u8);
+
+    /// # Safety
+    /// As [`Self::all`].
+    unsafe fn key(&mut self, unit: &mut Unit, one_time_key: *mut u8);
+
+    /// # Safety
+    /// As [`Self::all`].
+    unsafe fn body(&mut self, unit: &mut Unit);
+
+    /// Whatever still waits is made.
+    fn flush(&mut self);
+}
 
 /// Makes the right ICV of every unit.
 type Tags = fn(&[Unit], &OneTimeKeys, &mut [[u8; 16]; BURST]);
 
-fn seal_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: Tags) {
+fn seal_with<K: Keystream>(units: &mut [Unit], tags: Tags) {
     let mut keys = OneTimeKeys([[0; 32]; BURST]);
-    let mut run = Run::new(crypt);
+    let mut run = K::new();
     for (unit, key) in units.iter_mut().zip(&mut keys.0) {
-        let row = first_row(unit);
         // SAFETY: the key's 32 bytes, and the body's, live until the run is flushed below.
-        unsafe {
-            run.push(&row, 0, key.as_mut_ptr(), 32);
-            run.push_body(&row, unit);
-        }
+        unsafe { run.all(unit, key.as_mut_ptr()) };
     }
     run.flush();
     let mut right = [[0; 16]; BURST];
@@ -68,12 +86,12 @@ fn seal_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: 
     }
 }
 
-fn open_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: Tags) -> Group {
+fn open_with<K: Keystream>(units: &mut [Unit], tags: Tags) -> Group {
     let mut keys = OneTimeKeys([[0; 32]; BURST]);
-    let mut run = Run::new(crypt);
+    let mut run = K::new();
     for (unit, key) in units.iter_mut().zip(&mut keys.0) {
         // SAFETY: the key's 32 bytes live until the run is flushed below.
-        unsafe { run.push(&first_row(unit), 0, key.as_mut_ptr(), 32) };
+        unsafe { run.key(unit, key.as_mut_ptr()) };
     }
     run.flush();
     let mut authentic = 0;
@@ -85,10 +103,8 @@ fn open_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: 
         }
     }
     for n in members(authentic) {
-        let unit = &mut units[n];
-        let row = first_row(unit);
         // SAFETY: the body lives until the run is flushed below.
-        unsafe { run.push_body(&row, unit) };
+        unsafe { run.body(&mut units[n]) };
     }
     run.flush();
     authentic
@@ -96,9 +112,11 @@ fn open_with<const LANES: usize>(units: &mut [Unit], crypt: Crypt<LANES>, tags: 
 
 /// Eight lanes pay as soon as two of them are filled.
 fn tags_avx512(units: &[Unit], keys: &OneTimeKeys, tags: &mut [[u8; 16]; BURST]) {
-    if units.len() > 1 {
+    let mut waiting = ArrayVec::<_, BURST>::new();
+    if units.len() > 1 && messages(units, keys).all(|message| message.is_usual()) {
+        waiting.extend(messages(units, keys));
         // SAFETY: only called beside the AVX-512 kernel, which the engine has where the CPU has these instructions.
-        unsafe { poly1305_ifma::tags(messages(units, keys), tags) };
+        unsafe { poly1305_ifma::tags(&waiting, tags) };
     } else {
         tags_one_by_one(units, keys, tags);
     }
@@ -143,32 +161,13 @@ pub(super) struct Waiting<const LANES: usize> {
     pub(super) bytes: [usize; LANES],
 }
 
+/// For AVX2: rows, one to a lane.
 struct Run<const LANES: usize> {
     waiting: Waiting<LANES>,
     filled: usize,
-    crypt: Crypt<LANES>,
 }
 
-impl<const LANES: usize> Run<LANES> {
-    fn new(crypt: Crypt<LANES>) -> Self {
-        let waiting =
-            Waiting { rows: [[0; 16]; LANES], to: [core::ptr::null_mut(); LANES], bytes: [0; LANES] };
-        Self { waiting, filled: 0, crypt }
-    }
-
-    /// Every block of the unit's body, from counter 1 on.
-    ///
-    /// # Safety
-    /// The body stays where it is, and nobody else touches it, until the next [`Self::flush`] is over.
-    #[inline]
-    unsafe fn push_body(&mut self, row: &Row, unit: &mut Unit) {
-        let end = unit.packet.len() - ICV;
-        for (counter, block) in (1..).zip(unit.packet[HEAD..end].chunks_mut(BLOCK)) {
-            // SAFETY: the caller's promise; a chunk has at most 64 bytes.
-            unsafe { self.push(row, counter, block.as_mut_ptr(), block.len()) };
-        }
-    }
-
+impl Run<8> {
     /// # Safety
     /// The `bytes` (at most 64) at `to` stay valid and untouched until the next [`Self::flush`] is over.
     #[inline]
@@ -179,8 +178,37 @@ impl<const LANES: usize> Run<LANES> {
         self.waiting.to[self.filled] = to;
         self.waiting.bytes[self.filled] = bytes;
         self.filled += 1;
-        if self.filled == LANES {
+        if self.filled == self.waiting.to.len() {
             self.flush();
+        }
+    }
+}
+
+impl Keystream for Run<8> {
+    fn new() -> Self {
+        let waiting = Waiting { rows: [[0; 16]; 8], to: [core::ptr::null_mut(); 8], bytes: [0; 8] };
+        Self { waiting, filled: 0 }
+    }
+
+    unsafe fn all(&mut self, unit: &mut Unit, one_time_key: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.key(unit, one_time_key);
+            self.body(unit);
+        }
+    }
+
+    unsafe fn key(&mut self, unit: &mut Unit, one_time_key: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { self.push(&first_row(unit), 0, one_time_key, 32) };
+    }
+
+    unsafe fn body(&mut self, unit: &mut Unit) {
+        let row = first_row(unit);
+        let end = unit.packet.len() - ICV;
+        for (counter, block) in (1..).zip(unit.packet[HEAD..end].chunks_mut(BLOCK)) {
+            // SAFETY: the caller's promise; a chunk has at most 64 bytes.
+            unsafe { self.push(&row, counter, block.as_mut_ptr(), block.len()) };
         }
     }
 
@@ -188,7 +216,7 @@ impl<const LANES: usize> Run<LANES> {
         if self.filled > 0 {
             // SAFETY: `push` was promised that the bytes are valid; the engine has a kernel only where the CPU has its
             // instructions.
-            unsafe { (self.crypt)(&self.waiting, self.filled) };
+            unsafe { chacha_avx2::crypt(&self.waiting, self.filled) };
         }
         self.filled = 0;
     }

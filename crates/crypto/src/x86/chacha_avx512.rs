@@ -1,47 +1,199 @@
-//! ChaCha20 on AVX-512: sixteen blocks at a time.
+//! ChaCha20 on AVX-512: sixteen blocks at a time, of whichever packets.
 //!
-//! Decides nothing. Reads: rows. Reads and writes: the bytes that they belong to.
+//! Decides: which lane makes which block. Reads: keys, nonces. Reads and writes: the bytes that blocks are added to.
+//!
+//! The words of a run stand one to a vector, a lane for each block, and lanes are filled by broadcasting: blocks of one
+//! packet differ in their counters alone, packets of one SA in counters and IVs. What a run before left is kept.
 
 use core::arch::x86_64::*;
+use core::ptr;
 
-use super::chacha::Waiting;
+use super::chacha::{BLOCK, HEAD, ICV, Keystream, Unit};
 use super::sha_avx512::transpose;
+use crate::Key;
 
-/// Makes the keystream of the first `filled` rows and adds it to their bytes.
-///
-/// # Safety
-/// The CPU has AVX-512 F, BW, VL and DQ. `filled` is at most 16; their bytes, at most 64 each, are valid and nobody
-/// else's.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn crypt(waiting: &Waiting<16>, filled: usize) {
-    let mut rows = [_mm512_setzero_si512(); 16];
-    for (vector, row) in rows.iter_mut().zip(&waiting.rows) {
-        // SAFETY: a row is 64 bytes.
-        *vector = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
-    }
-    let keystream = transpose(rounds(transpose(rows)));
-    for (lane, block) in keystream.iter().enumerate().take(filled) {
-        let part = u64::MAX >> (64 - waiting.bytes[lane]);
-        let to = waiting.to[lane];
-        // SAFETY: the caller's promise; the mask leaves no other bytes.
-        unsafe {
-            let data = _mm512_maskz_loadu_epi8(part, to.cast());
-            _mm512_mask_storeu_epi8(to.cast(), part, _mm512_xor_si512(data, *block));
+const LANES: usize = 16;
+
+/// "expand 32-byte k" (RFC 8439 §2.3).
+const CONSTANTS: [i32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+
+/// Blocks to be made together.
+#[repr(C, align(64))]
+pub(super) struct Run {
+    words: [__m512i; 16],
+    to: [*mut u8; LANES],
+    /// Which bytes there are.
+    part: [__mmask64; LANES],
+    filled: usize,
+    /// Whose words all lanes from `filled` on have; null: nobody's.
+    key: *const Key,
+    /// That key is in all lanes.
+    alone: bool,
+}
+
+impl Run {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn empty() -> Self {
+        let mut words = [_mm512_setzero_si512(); 16];
+        for (word, constant) in words.iter_mut().zip(CONSTANTS) {
+            *word = _mm512_set1_epi32(constant);
         }
+        Self {
+            words,
+            to: [ptr::null_mut(); LANES],
+            part: [0; LANES],
+            filled: 0,
+            key: ptr::null(),
+            alone: false,
+        }
+    }
+
+    /// Blocks `counter` to `end` (exclusive) of the unit's keystream; block 0 goes to `one_time_key`.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F, BW, VL and DQ. Body and key stay valid and untouched until the next flush is over.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn push(&mut self, unit: &mut Unit, mut counter: usize, end: usize, one_time_key: *mut u8) {
+        let bytes = unit.packet.len() - HEAD - ICV;
+        // One block before the body, which is where block 0 would lie.
+        let before = unit.packet.as_mut_ptr().wrapping_add(HEAD).wrapping_sub(BLOCK);
+        while counter < end {
+            let first = self.filled;
+            let lanes = (end - counter).min(LANES - first);
+            self.fill(unit, counter);
+            let places = self.to.iter_mut().zip(&mut self.part).skip(first).take(lanes);
+            for (block, (to, part)) in (counter..).zip(places) {
+                *to = before.wrapping_add(block * BLOCK);
+                *part = u64::MAX;
+            }
+            if counter == 0 {
+                (self.to[first], self.part[first]) = (one_time_key, u64::from(u32::MAX));
+            }
+            counter += lanes;
+            if counter == end && end > 1 {
+                self.part[first + lanes - 1] = u64::MAX >> (bytes.wrapping_neg() % BLOCK);
+            }
+            self.filled += lanes;
+            if self.filled == LANES {
+                // SAFETY: the caller's promise.
+                unsafe { self.make() };
+            }
+        }
+    }
+
+    /// The words of the unit in every lane that is not filled, with counters from this one on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn fill(&mut self, unit: &Unit, counter: usize) {
+        let lanes: __mmask16 = u16::MAX << self.filled;
+        let words = &mut self.words;
+        let mut set = |word: usize, bytes: [u8; 4]| {
+            words[word] = _mm512_mask_set1_epi32(words[word], lanes, i32::from_le_bytes(bytes));
+        };
+        if self.key != ptr::from_ref(unit.key) {
+            let (key, _) = unit.key.schedule.as_flattened().as_chunks::<4>();
+            for (word, bytes) in (4..12).zip(key) {
+                set(word, *bytes);
+            }
+            set(13, unit.key.salt);
+            (self.key, self.alone) = (unit.key, self.filled == 0);
+        }
+        for (word, bytes) in (14..16).zip(unit.packet[8..HEAD].as_chunks::<4>().0) {
+            set(word, *bytes);
+        }
+        let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "blocks of one packet"
+        )]
+        let first = (counter as i32).wrapping_sub(self.filled as i32);
+        words[12] = _mm512_mask_add_epi32(words[12], lanes, numbers, _mm512_set1_epi32(first));
+    }
+
+    /// Makes the keystream of the filled lanes and adds it to their bytes.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F, BW, VL and DQ; where the lanes point to is valid and nobody else's.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    unsafe fn make(&mut self) {
+        let keystream = transpose(rounds(&self.words));
+        for (lane, block) in keystream.iter().enumerate().take(self.filled) {
+            let (to, part) = (self.to[lane], self.part[lane]);
+            // SAFETY: the caller's promise; the mask leaves no other bytes.
+            unsafe {
+                let data = _mm512_maskz_loadu_epi8(part, to.cast());
+                _mm512_mask_storeu_epi8(to.cast(), part, _mm512_xor_si512(data, *block));
+            }
+        }
+        self.filled = 0;
+        if !self.alone {
+            self.key = ptr::null();
+        }
+    }
+}
+
+impl Keystream for Run {
+    fn new() -> Self {
+        // SAFETY: only used by the AVX-512 kernel, which the engine has where the CPU has these instructions.
+        unsafe { Self::empty() }
+    }
+
+    #[inline]
+    unsafe fn all(&mut self, unit: &mut Unit, one_time_key: *mut u8) {
+        let end = blocks(unit);
+        // SAFETY: as in `new`; the caller's promise.
+        unsafe { self.push(unit, 0, end, one_time_key) };
+    }
+
+    #[inline]
+    unsafe fn key(&mut self, unit: &mut Unit, one_time_key: *mut u8) {
+        // SAFETY: as in `new`; the caller's promise.
+        unsafe { self.push(unit, 0, 1, one_time_key) };
+    }
+
+    #[inline]
+    unsafe fn body(&mut self, unit: &mut Unit) {
+        let end = blocks(unit);
+        // SAFETY: as in `new`; the caller's promise.
+        unsafe { self.push(unit, 1, end, ptr::null_mut()) };
+    }
+
+    fn flush(&mut self) {
+        if self.filled > 0 {
+            // SAFETY: as in `new`; those who pushed promised that the bytes are valid.
+            unsafe { self.make() };
+        }
+    }
+}
+
+/// Of a packet's keystream, with the one that its one-time key is taken of.
+fn blocks(unit: &Unit) -> usize {
+    1 + (unit.packet.len() - HEAD - ICV).div_ceil(BLOCK)
+}
+
+/// The words hold keys.
+impl Drop for Run {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        self.words = [unsafe { core::mem::zeroed() }; 16];
+        // The compiler must assume that somebody reads the zeros.
+        core::hint::black_box(&mut self.words);
     }
 }
 
 /// Twenty rounds and the addition of the start (RFC 8439 §2.3), word by word across lanes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn rounds(start: [__m512i; 16]) -> [__m512i; 16] {
-    let mut x = start;
+fn rounds(start: &[__m512i; 16]) -> [__m512i; 16] {
+    let mut x = *start;
     for _ in 0..10 {
         quarters!(x, [0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]);
         quarters!(x, [0, 5, 10, 15], [1, 6, 11, 12], [2, 7, 8, 13], [3, 4, 9, 14]);
     }
-    for (word, start) in x.iter_mut().zip(start) {
-        *word = _mm512_add_epi32(*word, start);
+    // Read again: kept, the start would be copied to where nobody wipes it.
+    for (word, start) in x.iter_mut().zip(core::hint::black_box(start)) {
+        *word = _mm512_add_epi32(*word, *start);
     }
     x
 }

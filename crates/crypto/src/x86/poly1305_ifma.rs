@@ -1,14 +1,18 @@
 //! Poly1305 of eight packets at a time on 52-bit multiply-add (AVX-512 IFMA): every lane has its own key and length.
 //!
-//! Decides nothing. Reads: one-time keys, associated data, ciphertext. Answers tags. Constant time in all but lengths.
+//! Decides: which packets share a pass. Reads: one-time keys, associated data, ciphertext. Answers tags. Constant time in
+//! all but lengths.
 //!
-//! The arithmetic is `poly1305`'s, limbs of 44, 44 and 42 bits. A lane that ends its packet takes the next one.
+//! The arithmetic is `poly1305`'s, limbs of 44, 44 and 42 bits, but two blocks a step: (h + a) · r² + b · r. The first
+//! pair ends with the associated data or the block behind it, so that the last one ends with the lengths.
 
 use core::arch::x86_64::*;
 
-use super::poly1305::Hash;
+use arrayvec::ArrayVec;
 
-/// One packet to hash, and where its tag goes.
+use crate::engine::BURST;
+
+/// One packet to hash.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) one_time_key: &'a [u8; 32],
@@ -16,178 +20,270 @@ pub(super) struct Message<'a> {
     pub(super) body: &'a [u8],
 }
 
+impl Message<'_> {
+    /// As ESP has it: one block of associated data, and something to authenticate.
+    pub(super) fn is_usual(&self) -> bool {
+        (1..=16).contains(&self.aad.len()) && !self.body.is_empty()
+    }
+
+    fn blocks(&self) -> usize {
+        self.body.len().div_ceil(16)
+    }
+
+    /// With an even number of blocks the first of them goes with the associated data.
+    fn begins_alone(&self) -> bool {
+        self.blocks() % 2 == 1
+    }
+
+    /// Pairs of whole blocks between the first pair and the last.
+    fn pairs(&self) -> usize {
+        (self.blocks() - 1) / 2
+    }
+
+    fn middle(&self) -> *const u8 {
+        self.body.as_ptr().wrapping_add(if self.begins_alone() { 0 } else { 16 })
+    }
+}
+
 const LANES: usize = 8;
 
-/// The tags of all messages, in their order.
+type Limbs = [__m512i; 3];
+
+/// The tags of all messages, in their order; all are usual.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-pub(super) fn tags<'a>(messages: impl Iterator<Item = Message<'a>>, out: &mut [[u8; 16]]) {
-    let mut lanes = Lanes::new();
-    let mut numbered = messages.enumerate();
-    for lane in 0..LANES {
-        lanes.start(lane, numbered.next());
+pub(super) fn tags(messages: &[Message], out: &mut [[u8; 16]]) {
+    let mut order: ArrayVec<&Message, BURST> = messages.iter().take(BURST).collect();
+    let mut places: ArrayVec<usize, BURST> = (0..order.len()).collect();
+    if !messages.is_sorted_by(|a, b| a.pairs() >= b.pairs()) {
+        places.sort_unstable_by_key(|&n| usize::MAX - messages[n].pairs());
+        for (message, &place) in order.iter_mut().zip(&places) {
+            *message = &messages[place];
+        }
     }
-    while let Some(blocks) = lanes.jobs.iter().flatten().map(|job| job.blocks).min() {
-        // SAFETY: no busy lane has fewer whole blocks ahead.
-        unsafe { lanes.run(blocks) };
-        for lane in 0..LANES {
-            let Some(job) = &mut lanes.jobs[lane] else { continue };
-            job.blocks -= blocks;
-            if job.blocks > 0 {
-                continue;
-            }
-            let job = *job;
-            if let Some(tag) = out.get_mut(job.place) {
-                *tag = lanes.finish(lane, &job.message);
-            }
-            lanes.start(lane, numbered.next());
+    let ends: ArrayVec<Ends, BURST> = order.iter().map(|message| Ends::of(message)).collect();
+    let groups = order.chunks(LANES).zip(ends.chunks(LANES)).zip(places.chunks(LANES));
+    for ((messages, ends), places) in groups {
+        // SAFETY: in each group the first message is the longest, and `ends` are theirs.
+        let made = unsafe { tags_of_group(messages, ends) };
+        for (tag, &place) in made.iter().zip(places) {
+            out[place] = *tag;
         }
     }
 }
 
-#[derive(Clone, Copy)]
-struct Job<'a> {
-    message: Message<'a>,
-    place: usize,
-    /// Whole blocks of the body to go; at least 1.
-    blocks: usize,
-}
-
-/// `x[limb][lane]`; the rest as in `poly1305`.
+/// First and last pair of blocks, which do not lie in the packet as they are hashed.
 #[repr(C, align(64))]
-struct Lanes<'a> {
-    h: [[u64; LANES]; 3],
-    r: [[u64; LANES]; 3],
-    nothing: [u8; 16],
-    at: [*const u8; LANES],
-    stride: [usize; LANES],
-    jobs: [Option<Job<'a>>; LANES],
+struct Ends {
+    first: [__m128i; 2],
+    last: [__m128i; 2],
 }
 
-impl<'a> Lanes<'a> {
-    fn new() -> Self {
-        Self {
-            h: [[0; LANES]; 3],
-            r: [[0; LANES]; 3],
-            nothing: [0; 16],
-            at: [core::ptr::null(); LANES],
-            stride: [0; LANES],
-            jobs: [None; LANES],
+impl Ends {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn of(message: &Message) -> Self {
+        let (aad, body) = (message.aad, message.body);
+        let aad_block = padded(aad);
+        let first = if message.begins_alone() {
+            [_mm_setzero_si128(), aad_block]
+        } else {
+            [aad_block, padded(&body[..16.min(body.len())])]
+        };
+        #[allow(clippy::cast_possible_wrap, reason = "lengths of a packet")]
+        let lengths = _mm_set_epi64x(body.len() as i64, aad.len() as i64);
+        Self { first, last: [padded(&body[(message.blocks() - 1) * 16..]), lengths] }
+    }
+}
+
+/// At most 16 bytes, and zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn padded(bytes: &[u8]) -> __m128i {
+    let part = u16::MAX >> (16 - bytes.len().min(16));
+    // SAFETY: the mask leaves the slice's bytes.
+    unsafe { _mm_maskz_loadu_epi8(part, bytes.as_ptr().cast()) }
+}
+
+/// # Safety
+/// One to eight messages, `ends` are theirs, and none has more pairs than one before it.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+unsafe fn tags_of_group(messages: &[&Message], ends: &[Ends]) -> [[u8; 16]; LANES] {
+    // A lane without a message, or at the end of it, reads along with the first one.
+    let lane = |n: usize| messages.get(n).copied().unwrap_or(messages[0]);
+    let lanes: [&Message; LANES] = core::array::from_fn(lane);
+    let ends: [&Ends; LANES] = core::array::from_fn(|n| ends.get(n).unwrap_or(&ends[0]));
+    // SAFETY: each points to 32 bytes.
+    let (keys, first, last) = unsafe {
+        (
+            load(&lanes.map(|message| message.one_time_key.as_ptr()), 0),
+            load(&ends.map(|ends| ends.first.as_ptr().cast()), 0),
+            load(&ends.map(|ends| ends.last.as_ptr().cast()), 0),
+        )
+    };
+    let [r_low, r_high, pad_low, pad_high] = keys;
+    //= https://www.rfc-editor.org/rfc/rfc8439#section-2.5
+    //# clamp(r): r &= 0x0ffffffc0ffffffc0ffffffc0fffffff
+    let r = limbs(
+        _mm512_and_si512(r_low, _mm512_set1_epi64(0x0fff_fffc_0fff_ffff)),
+        _mm512_and_si512(r_high, _mm512_set1_epi64(0x0fff_fffc_0fff_fffc)),
+    );
+    let once = Factor::new(r);
+    let twice = Factor::new(Sums::zero().plus(r, &once).carried());
+
+    let top = _mm512_set1_epi64(1 << 40);
+    let alone =
+        lanes.iter().enumerate().fold(0, |set: u8, (n, message)| set | u8::from(message.begins_alone()) << n);
+    let [mut a, mut b] = [limbs(first[0], first[1]), limbs(first[2], first[3])];
+    a[2] = _mm512_mask_add_epi64(a[2], !alone, a[2], top);
+    b[2] = _mm512_add_epi64(b[2], top);
+    let mut h = Sums::zero().plus(b, &once).plus(a, &twice).carried();
+
+    let step = |h: Limbs, pair: [__m512i; 4]| {
+        let [mut a, mut b] = [limbs(pair[0], pair[1]), limbs(pair[2], pair[3])];
+        b[2] = _mm512_or_si512(b[2], top);
+        a[2] = _mm512_or_si512(a[2], top);
+        Sums::zero().plus(b, &once).plus(add(a, h), &twice).carried()
+    };
+    let mut at = lanes.map(Message::middle);
+    let (mut live, mut done) = (messages.len(), 0);
+    while live > 0 {
+        let until = lanes[live - 1].pairs();
+        let busy = u8::MAX >> (LANES - live);
+        for pair in done..until {
+            // SAFETY: all lanes read what a message with that many pairs has.
+            let next = step(h, unsafe { load(&at, pair * 32) });
+            h = [0, 1, 2].map(|n| _mm512_mask_mov_epi64(h[n], busy, next[n]));
+        }
+        done = until;
+        while live > 0 && lanes[live - 1].pairs() == done {
+            live -= 1;
+            at[live] = at[0];
         }
     }
+    finish(step(h, last), pad_low, pad_high)
+}
 
-    /// The next message with its associated data hashed, or rest. A body without a whole block keeps the lane for one
-    /// run all the same: it hashes `nothing`, and `finish` begins anew.
-    fn start(&mut self, lane: usize, next: Option<(usize, Message<'a>)>) {
-        self.at[lane] = self.nothing.as_ptr();
-        self.stride[lane] = 0;
-        self.jobs[lane] = next.map(|(place, message)| {
-            let blocks = message.body.len() / 16;
-            if blocks > 0 {
-                let hash = begin(&message);
-                self.set(lane, hash.h, hash.r);
-                self.at[lane] = message.body.as_ptr();
-                self.stride[lane] = 16;
-            }
-            Job { message, place, blocks: blocks.max(1) }
-        });
-    }
+/// A factor of products: its limbs, and the last two times 20: what wraps round 2^130 comes back five-fold, four of it by
+/// the limbs' widths.
+struct Factor {
+    r: Limbs,
+    r20: [__m512i; 2],
+}
 
-    /// What follows the whole blocks: the rest and the lengths.
-    fn finish(&self, lane: usize, message: &Message) -> [u8; 16] {
-        let mut hash = begin(message);
-        let (blocks, rest) = message.body.as_chunks::<16>();
-        if !blocks.is_empty() {
-            hash.h = self.h.map(|limb| limb[lane]);
-        }
-        hash.padded(rest);
-        hash.lengths(message.aad.len(), message.body.len());
-        hash.finish()
-    }
-
-    fn set(&mut self, lane: usize, h: [u64; 3], r: [u64; 3]) {
-        for limb in 0..3 {
-            self.h[limb][lane] = h[limb];
-            self.r[limb][lane] = r[limb];
-        }
-    }
-
-    /// # Safety
-    /// Every lane has `count` readable blocks from `at` on, or stands still on one.
+impl Factor {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-    unsafe fn run(&mut self, count: usize) {
-        let low_44 = _mm512_set1_epi64((1 << 44) - 1);
-        let low_42 = _mm512_set1_epi64((1 << 42) - 1);
-        let top = _mm512_set1_epi64(1 << 40);
-        let zero = _mm512_setzero_si512();
-        let [mut h0, mut h1, mut h2] = load(&self.h);
-        let [r0, r1, r2] = load(&self.r);
-        let (r1_20, r2_20) = (times_5(_mm512_slli_epi64::<2>(r1)), times_5(_mm512_slli_epi64::<2>(r2)));
-        for _ in 0..count {
-            // SAFETY: the caller's promise.
-            let (low, high) = unsafe { gather(&self.at) };
-            let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
-            h0 = _mm512_add_epi64(h0, _mm512_and_si512(low, low_44));
-            h1 = _mm512_add_epi64(h1, _mm512_and_si512(middle, low_44));
-            h2 = _mm512_add_epi64(h2, _mm512_or_si512(_mm512_srli_epi64::<24>(high), top));
-            // Products of 104 bits: lower and upper 52 summed apart; an upper half weighs 2^8 of the next limb.
-            let sum = |[a, b, c]: [__m512i; 3]| {
-                let lower = _mm512_madd52lo_epu64(
-                    _mm512_madd52lo_epu64(_mm512_madd52lo_epu64(zero, h0, a), h1, b),
-                    h2,
-                    c,
-                );
-                let upper = _mm512_madd52hi_epu64(
-                    _mm512_madd52hi_epu64(_mm512_madd52hi_epu64(zero, h0, a), h1, b),
-                    h2,
-                    c,
-                );
-                (lower, upper)
-            };
-            let (lower_0, upper_0) = sum([r0, r2_20, r1_20]);
-            let (lower_1, upper_1) = sum([r1, r0, r2_20]);
-            let (lower_2, upper_2) = sum([r2, r1, r0]);
-            let carry = _mm512_add_epi64(_mm512_srli_epi64::<44>(lower_0), _mm512_slli_epi64::<8>(upper_0));
-            let lower_1 = _mm512_add_epi64(lower_1, carry);
-            let carry = _mm512_add_epi64(_mm512_srli_epi64::<44>(lower_1), _mm512_slli_epi64::<8>(upper_1));
-            let lower_2 = _mm512_add_epi64(lower_2, carry);
-            let carry = _mm512_add_epi64(_mm512_srli_epi64::<42>(lower_2), _mm512_slli_epi64::<10>(upper_2));
-            let folded = _mm512_add_epi64(_mm512_and_si512(lower_0, low_44), times_5(carry));
-            h0 = _mm512_and_si512(folded, low_44);
-            h1 = _mm512_add_epi64(_mm512_and_si512(lower_1, low_44), _mm512_srli_epi64::<44>(folded));
-            h2 = _mm512_and_si512(lower_2, low_42);
-            for (at, stride) in self.at.iter_mut().zip(&self.stride) {
-                *at = at.wrapping_add(*stride);
+    fn new(r: Limbs) -> Self {
+        let times_20 = |x| times_5(_mm512_slli_epi64::<2>(x));
+        Self { r, r20: [times_20(r[1]), times_20(r[2])] }
+    }
+}
+
+/// Sums of products of 104 bits, lower and upper 52 apart.
+struct Sums {
+    lower: Limbs,
+    upper: Limbs,
+}
+
+impl Sums {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+    fn zero() -> Self {
+        Self { lower: [_mm512_setzero_si512(); 3], upper: [_mm512_setzero_si512(); 3] }
+    }
+
+    /// + x · r
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+    fn plus(mut self, x: Limbs, factor: &Factor) -> Self {
+        let ([r0, r1, r2], [r1_20, r2_20]) = (factor.r, factor.r20);
+        for (x, r) in x.into_iter().zip([[r0, r1, r2], [r2_20, r0, r1], [r1_20, r2_20, r0]]) {
+            for (n, r) in r.into_iter().enumerate() {
+                self.lower[n] = _mm512_madd52lo_epu64(self.lower[n], x, r);
+                self.upper[n] = _mm512_madd52hi_epu64(self.upper[n], x, r);
             }
         }
-        for (row, limb) in self.h.iter_mut().zip([h0, h1, h2]) {
-            // SAFETY: a row is 64 bytes.
-            unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), limb) };
-        }
+        self
+    }
+
+    /// As limbs again: an upper half weighs 2^8 of the next limb.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+    fn carried(self) -> Limbs {
+        let ([lower_0, lower_1, lower_2], [upper_0, upper_1, upper_2]) = (self.lower, self.upper);
+        let (low_44, low_42) = (_mm512_set1_epi64((1 << 44) - 1), _mm512_set1_epi64((1 << 42) - 1));
+        let lower_1 = _mm512_add_epi64(lower_1, _mm512_slli_epi64::<8>(upper_0));
+        let lower_2 = _mm512_add_epi64(lower_2, _mm512_slli_epi64::<8>(upper_1));
+        let lower_1 = _mm512_add_epi64(lower_1, _mm512_srli_epi64::<44>(lower_0));
+        let lower_2 = _mm512_add_epi64(lower_2, _mm512_srli_epi64::<44>(lower_1));
+        let carry = _mm512_add_epi64(_mm512_srli_epi64::<42>(lower_2), _mm512_slli_epi64::<10>(upper_2));
+        let folded = _mm512_add_epi64(_mm512_and_si512(lower_0, low_44), times_5(carry));
+        [
+            _mm512_and_si512(folded, low_44),
+            _mm512_add_epi64(_mm512_and_si512(lower_1, low_44), _mm512_srli_epi64::<44>(folded)),
+            _mm512_and_si512(lower_2, low_42),
+        ]
     }
 }
 
-impl Drop for Lanes<'_> {
-    fn drop(&mut self) {
-        self.h = [[0; LANES]; 3];
-        self.r = [[0; LANES]; 3];
-        // The compiler must assume that somebody reads the zeros.
-        core::hint::black_box(&mut self.r);
-        core::hint::black_box(&mut self.h);
+/// h mod 2^130 − 5, + pad mod 2^128, in bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+fn finish(h: Limbs, pad_low: __m512i, pad_high: __m512i) -> [[u8; 16]; LANES] {
+    let (low_44, low_42) = (_mm512_set1_epi64((1 << 44) - 1), _mm512_set1_epi64((1 << 42) - 1));
+    let [h0, h1, h2] = carried(carried(h));
+    // h − p, which is h if that would be negative.
+    let g0 = _mm512_add_epi64(h0, _mm512_set1_epi64(5));
+    let g1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<44>(g0));
+    let g2 = _mm512_add_epi64(h2, _mm512_srli_epi64::<44>(g1));
+    let over = _mm512_cmpgt_epu64_mask(g2, low_42);
+    let h0 = _mm512_mask_and_epi64(h0, over, g0, low_44);
+    let h1 = _mm512_mask_and_epi64(h1, over, g1, low_44);
+    let h2 = _mm512_mask_and_epi64(h2, over, g2, low_42);
+    let low = _mm512_or_si512(h0, _mm512_slli_epi64::<44>(h1));
+    let high = _mm512_or_si512(_mm512_srli_epi64::<20>(h1), _mm512_slli_epi64::<24>(h2));
+    let low = _mm512_add_epi64(low, pad_low);
+    let carry = _mm512_cmplt_epu64_mask(low, pad_low);
+    let high = _mm512_add_epi64(high, pad_high);
+    let high = _mm512_mask_add_epi64(high, carry, high, _mm512_set1_epi64(1));
+    let (even, odd) = (_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+    let mut tags = [[0; 16]; LANES];
+    let order = |first| {
+        _mm512_setr_epi64(
+            first,
+            first + 1,
+            first + 8,
+            first + 9,
+            first + 2,
+            first + 3,
+            first + 10,
+            first + 11,
+        )
+    };
+    // SAFETY: eight tags are two vectors.
+    unsafe {
+        let to: *mut __m512i = tags.as_mut_ptr().cast();
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi64(even, order(0), odd));
+        _mm512_storeu_si512(to.add(1), _mm512_permutex2var_epi64(even, order(4), odd));
     }
-}
-
-fn begin(message: &Message) -> Hash {
-    let mut hash = Hash::new(message.one_time_key);
-    hash.associated_data(message.aad);
-    hash
+    tags
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-fn load(limbs: &[[u64; LANES]; 3]) -> [__m512i; 3] {
-    // SAFETY: a row is 64 bytes.
-    limbs.each_ref().map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) })
+fn carried([h0, h1, h2]: Limbs) -> Limbs {
+    let (low_44, low_42) = (_mm512_set1_epi64((1 << 44) - 1), _mm512_set1_epi64((1 << 42) - 1));
+    let h1 = _mm512_add_epi64(h1, _mm512_srli_epi64::<44>(h0));
+    let h2 = _mm512_add_epi64(h2, _mm512_srli_epi64::<44>(h1));
+    let h0 = _mm512_add_epi64(_mm512_and_si512(h0, low_44), times_5(_mm512_srli_epi64::<42>(h2)));
+    let h1 = _mm512_add_epi64(_mm512_and_si512(h1, low_44), _mm512_srli_epi64::<44>(h0));
+    [_mm512_and_si512(h0, low_44), h1, _mm512_and_si512(h2, low_42)]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+fn add(a: Limbs, b: Limbs) -> Limbs {
+    [_mm512_add_epi64(a[0], b[0]), _mm512_add_epi64(a[1], b[1]), _mm512_add_epi64(a[2], b[2])]
 }
 
 #[inline]
@@ -196,21 +292,35 @@ fn times_5(x: __m512i) -> __m512i {
     _mm512_add_epi64(x, _mm512_slli_epi64::<2>(x))
 }
 
-/// Lower and upper halves of one block per lane.
-///
-/// # Safety
-/// Every pointer has 16 readable bytes.
+/// A block of 128 bits in limbs of 44, 44 and 40.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-unsafe fn gather(at: &[*const u8; LANES]) -> (__m512i, __m512i) {
+fn limbs(low: __m512i, high: __m512i) -> Limbs {
+    let low_44 = _mm512_set1_epi64((1 << 44) - 1);
+    let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
+    [_mm512_and_si512(low, low_44), _mm512_and_si512(middle, low_44), _mm512_srli_epi64::<24>(high)]
+}
+
+/// Two blocks of each lane: lower and upper halves of the first, of the second.
+///
+/// # Safety
+/// Every pointer has 32 readable bytes behind `offset`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+unsafe fn load(at: &[*const u8; LANES], offset: usize) -> [__m512i; 4] {
     // SAFETY: the caller's promise.
-    let block = |lane: usize| unsafe { _mm_loadu_si128(at[lane].cast()) };
-    let four = |first: usize| {
-        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(block(first)), block(first + 2));
-        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(block(first + 4)), block(first + 6));
-        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    let two = |a: usize, b: usize| unsafe {
+        let first = _mm512_castsi256_si512(_mm256_loadu_si256(at[a].add(offset).cast()));
+        _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(at[b].add(offset).cast()))
     };
-    // Even lanes and odd ones, so that unpacking restores the order.
-    let (even, odd) = (four(0), four(1));
-    (_mm512_unpacklo_epi64(even, odd), _mm512_unpackhi_epi64(even, odd))
+    // Ordered so that lanes come out in theirs.
+    let (even, odd) = ([two(0, 2), two(4, 6)], [two(1, 3), two(5, 7)]);
+    let low = [0, 1].map(|n| _mm512_unpacklo_epi64(even[n], odd[n]));
+    let high = [0, 1].map(|n| _mm512_unpackhi_epi64(even[n], odd[n]));
+    [
+        _mm512_shuffle_i64x2::<0x88>(low[0], low[1]),
+        _mm512_shuffle_i64x2::<0x88>(high[0], high[1]),
+        _mm512_shuffle_i64x2::<0xdd>(low[0], low[1]),
+        _mm512_shuffle_i64x2::<0xdd>(high[0], high[1]),
+    ]
 }
