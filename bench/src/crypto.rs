@@ -10,7 +10,7 @@
 mod beside;
 mod report;
 
-use crate::instrument::{self, Clock, Spread};
+use crate::instrument::{self, Clock, Realtime, Spread};
 use anyhow::{Context, ensure};
 use beside::Library;
 use clap::Args;
@@ -64,7 +64,11 @@ pub(crate) struct Options {
 
 impl Options {
     fn burst(&self) -> usize {
-        self.burst.unwrap_or(if self.beside.is_some() { beside::BURST } else { BURST })
+        match (self.burst, self.beside) {
+            (Some(burst), _) => burst,
+            (None, Some(_)) => beside::BURST,
+            (None, None) => BURST,
+        }
     }
 }
 
@@ -92,10 +96,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let clock = Clock::new();
     let tiers = chosen_tiers(&options.tiers)?;
     let suites = chosen_suites(&options.suites)?;
-    let mut library = match options.beside {
-        Some(name) => Some(Library::start(name, &options.scripts)?),
-        None => None,
-    };
+    let script = options.beside.map(|name| name.script(&options.scripts)).transpose()?;
+    // The library's program inherits it.
+    let _urgent = Realtime::raise();
+    let mut library = script.as_deref().map(Library::start).transpose()?;
     if !options.json {
         report::head(&clock, library.as_ref());
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use ravelin_crypto::{Engine, Suite};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Packets per call: what the library's users, DPDK among them, hand it.
@@ -22,6 +22,19 @@ pub(super) enum Name {
     IpsecMb,
 }
 
+impl Name {
+    /// The library's script, when what it needs is there; missing packages are fetched.
+    pub(super) fn script(self, scripts: &Path) -> anyhow::Result<PathBuf> {
+        let script = match self {
+            Self::IpsecMb => scripts.join("ipsec-mb.sh"),
+        };
+        let script = script.canonicalize().with_context(|| {
+            format!("{} (cure: start it in the source tree, or name it by --scripts)", script.display())
+        })?;
+        fetched(&script).map(|()| script)
+    }
+}
+
 pub(super) struct Library {
     child: Child,
     to: Option<ChildStdin>,
@@ -29,15 +42,9 @@ pub(super) struct Library {
 }
 
 impl Library {
-    pub(super) fn start(name: Name, scripts: &Path) -> anyhow::Result<Self> {
-        let script = match name {
-            Name::IpsecMb => scripts.join("ipsec-mb.sh"),
-        };
-        let script = script.canonicalize().with_context(|| {
-            format!("{} (cure: start it in the source tree, or name it by --scripts)", script.display())
-        })?;
-        fetched(&script)?;
-        let mut child = Command::new(&script)
+    /// `script`: see [`Name::script`].
+    pub(super) fn start(script: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new(script)
             .arg("run")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,7 +87,7 @@ impl Library {
         bench.seal(&clock, &engine)?;
         let ours = sealed(bench);
         self.say(&format!("seal {}", bench.seq))?;
-        let theirs = ours.iter().map(|_| Ok(self.hear()?)).collect::<anyhow::Result<Vec<String>>>()?;
+        let theirs = ours.iter().map(|_| self.hear()).collect::<anyhow::Result<Vec<String>>>()?;
         ensure!(has_random_ivs(bench.suite) || ours == theirs, "they seal the same packets differently");
         self.say(&format!("open {}", bench.seq))?;
         ours.iter().try_for_each(|packet| self.say(packet))?;

@@ -37,7 +37,7 @@ pub(super) fn head(clock: &Clock, library: Option<&Library>) {
         "ours ÷ theirs: median of neighbouring windows (least-greatest); here ÷ there: see docs/bench.md"
     );
     println!(
-        "{what}  {:<14}{:<14}{:<17}{:<14}{:<14}{:<17}here ÷ there",
+        "{what}  {:<14}{:<14}{:<19}{:<14}{:<14}{:<19}here ÷ there",
         "seal", "theirs", "ours ÷ theirs", "open", "theirs", "ours ÷ theirs"
     );
 }
@@ -63,7 +63,7 @@ pub(super) fn row(
         if let Some(beside) = &figure.beside {
             let Spread { median, min, max } = beside.ratio;
             line += &format!("{:<14}", clocks(&beside.theirs));
-            line += &format!("{:<17}", format!("{median:.2} ({min:.2}-{max:.2})"));
+            line += &format!("{:<19}", format!("{median:.2} ({min:.2}-{max:.2})"));
         }
     }
     if let Some(factor) = factor {
