@@ -15,11 +15,13 @@ mod error;
 mod sys;
 mod prefetch;
 mod room;
+mod pairs;
 pub mod tun;
 
 pub use error::Error;
 pub use frame::{Frame, leaked_frames};
 pub use meter::{Meter, Statistics};
+pub use pairs::{Apart, Pairs};
 pub use pool::FramePool;
 pub use prefetch::{prefetch, prefetch_ahead, prefetch_bytes, prefetch_lines};
 pub use queue::Anomalies;

@@ -61,9 +61,9 @@ pub(super) fn one(
     stats: &mut Stats,
     say: &mut Resolver<'_>,
 ) -> Result<(), Drop> {
-    let (hots, keys, colds) = db.inbound.rows();
+    let (mut rows, colds) = db.inbound.rows();
     let at = packet.meta.sa as usize;
-    let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { return Err(Drop::NoSa) };
+    let Some((hot, Some(key))) = rows.get_mut(at) else { return Err(Drop::NoSa) };
     let result = open(packet, hot, Cold::new(colds, at), key, engine, say);
     match (result, Cold::new(colds, at).get()) {
         (Ok(()), _) => stats.count(Counter::Decrypted),

@@ -8,10 +8,10 @@ use crate::batch::Batch;
 use crate::clock::Now;
 use crate::flow::{Flows, Keys};
 use crate::packet::Packet;
-use crate::sa::{Cold, InboundHot, InboundSa, SaDb};
+use crate::sa::{Cold, InboundHot, InboundSa, Rows, SaDb};
 use crate::stats::Stats;
 use core::num::NonZero;
-use ravelin_crypto::{Engine, Found, Key, OpenBurst, OpenError, OpenJob, Opened};
+use ravelin_crypto::{Engine, Found, OpenBurst, OpenError, OpenJob, Opened};
 use ravelin_ring::counters::{Counter, Drop};
 
 /// Proof that this number's packet passed its ICV. Only those modules make one that compared it.
@@ -108,11 +108,11 @@ fn go_on(
         &mut Keys,
     ) -> Result<(), Drop>,
 ) -> (usize, usize) {
-    let (hots, _, colds) = db.inbound.rows();
+    let (mut rows, colds) = db.inbound.rows();
     let (mut decrypted, mut lost) = (0, 0);
     loop {
         let Run { esp, found, next, flows, keys, now } = &mut run;
-        let done = plain_run(&mut batch.packets, esp, (*found, *next), hots, flows, keys, *now);
+        let done = plain_run(&mut batch.packets, esp, (*found, *next), &mut rows, flows, keys, *now);
         run.next += done;
         run.esp = run.esp.get(done..).unwrap_or_default();
         decrypted += done;
@@ -122,7 +122,7 @@ fn go_on(
             continue;
         };
         let at = packet.meta.sa as usize;
-        let Some(hot) = hots.get_mut(at) else {
+        let Some((hot, _)) = rows.get_mut(at) else {
             packet.drop(Drop::NoSa); // cannot be: it had a key and a job
             continue;
         };
@@ -150,7 +150,7 @@ fn plain_run(
     packets: &mut [Packet],
     esp: &[u16],
     (found, next): (Found, usize),
-    hots: &mut [InboundHot],
+    rows: &mut Rows<'_, InboundHot>,
     flows: &Flows,
     keys: &mut Keys,
     now: Now,
@@ -158,7 +158,7 @@ fn plain_run(
     let mut done = 0;
     for &place in esp {
         let Some(packet) = packets.get_mut(usize::from(place)) else { break };
-        let Some(hot) = hots.get_mut(packet.meta.sa as usize) else { break };
+        let Some((hot, _)) = rows.get_mut(packet.meta.sa as usize) else { break };
         if !packet.pending() {
             break;
         }
@@ -178,14 +178,14 @@ fn open<'a>(
     engine: &Engine,
     mut before: impl FnMut(&mut Packet, &mut InboundHot) -> Result<(), Drop>,
 ) -> Found {
-    let (hots, keys, colds) = db.inbound.rows();
+    let (mut rows, colds) = db.inbound.rows();
     let mut burst = OpenBurst::default();
     loop {
-        let (other, rest) = plain_jobs(packets, hots, keys, &mut burst);
+        let (other, rest) = plain_jobs(packets, &rows, &mut burst);
         packets = rest;
         let Some(packet) = other else { break };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
+        let Some((hot, Some(key))) = rows.get_mut(at) else {
             // Cannot be; left pending, it would get the outcome of the packet after it.
             packet.drop(Drop::NoSa);
             continue;
@@ -203,18 +203,13 @@ fn open<'a>(
 #[inline(never)]
 fn plain_jobs<'a, I: Iterator<Item = &'a mut Packet>>(
     mut packets: I,
-    hots: &[InboundHot],
-    keys: &'a [Option<Key>],
+    rows: &Rows<'a, InboundHot>,
     burst: &mut OpenBurst<'a>,
 ) -> (Option<&'a mut Packet>, I) {
-    // One length, said to the compiler.
-    let len = hots.len().min(keys.len());
-    let hots = hots.get(..len).unwrap_or_default();
-    let keys = keys.get(..len).unwrap_or_default();
     let other = loop {
         let Some(packet) = packets.next() else { break None };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get(at), keys.get(at)) else { break Some(packet) };
+        let Some((hot, Some(key))) = rows.get(at) else { break Some(packet) };
         if !plain::check(packet, hot) {
             break Some(packet);
         }

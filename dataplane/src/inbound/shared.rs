@@ -27,11 +27,11 @@ pub(crate) fn lend(
     stats: &mut Stats,
     now: Now,
 ) {
-    let (hots, _, colds) = db.inbound.rows();
+    let (mut rows, colds) = db.inbound.rows();
     let mut lent = 0;
     for packet in batch.pick(esp) {
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(sa))) = (hots.get_mut(at), colds.get_mut(at)) else { continue };
+        let (Some((hot, _)), Some(Some(sa))) = (rows.get_mut(at), colds.get_mut(at)) else { continue };
         let Some(key) = &sa.shared else { continue };
         if let Err(why) = replay::check(packet, hot).and_then(|()| share.room(now)) {
             sa.refuse(why);
@@ -80,11 +80,11 @@ fn commit(
     events: &mut Events,
     now: Now,
 ) -> Result<(), Drop> {
-    let (hots, _, colds) = db.inbound.rows();
+    let (mut rows, colds) = db.inbound.rows();
     let at = packet.meta.sa as usize;
     let mut sa = Cold::new(colds, at);
     // The SA may have gone meanwhile, and another one stand in its place.
-    let (Some(hot), true) = (hots.get_mut(at), sa.get().is_some_and(|sa| sa.id == id)) else {
+    let (Some((hot, _)), true) = (rows.get_mut(at), sa.get().is_some_and(|sa| sa.id == id)) else {
         return Err(Drop::NoSa);
     };
     let result = go_on(packet, hot, &mut sa, outcome, tables, events, now);

@@ -5,8 +5,7 @@
 
 use super::modes::{self, Means};
 use crate::packet::Packet;
-use crate::sa::{OutboundHot, OutboundSa, SaDb};
-use ravelin_crypto::Key;
+use crate::sa::{OutboundHot, OutboundSa, Rows, SaDb};
 use ravelin_ring::counters::Drop;
 
 /// Where the SA of AH is that goes around the one at `at`; one of nobody, where it is gone.
@@ -15,17 +14,14 @@ pub(super) fn around(db: &SaDb, at: usize) -> Option<u32> {
     sa.partner.map(|id| db.outbound_place(id).unwrap_or(u32::MAX))
 }
 
-/// Hot records, keys, cold records.
-type Rows<'a> = (&'a mut [OutboundHot], &'a [Option<Key>], &'a mut [Option<OutboundSa>]);
-
 pub(super) fn cover(
     packet: &mut Packet,
     at: u32,
-    (hots, keys, colds): Rows<'_>,
+    (rows, colds): (&mut Rows<'_, OutboundHot>, &mut [Option<OutboundSa>]),
     means: &mut Means<'_>,
 ) -> Result<(), Drop> {
     let at = at as usize;
-    let (Some(hot), Some(Some(key)), Some(cold)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at)) else {
+    let (Some((hot, Some(key))), Some(cold)) = (rows.get_mut(at), colds.get_mut(at)) else {
         return Err(Drop::NoOutboundSa);
     };
     modes::read_again(packet, cold.as_ref().is_some_and(|sa| sa.remote.is_ipv6()))?;

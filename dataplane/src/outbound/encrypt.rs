@@ -7,7 +7,7 @@ use super::{encap6, plain};
 use crate::batch::Batch;
 use crate::clock::Now;
 use crate::packet::Packet;
-use crate::sa::{Cold, OutboundHot, OutboundSa, SaDb};
+use crate::sa::{Cold, OutboundHot, OutboundSa, Rows, SaDb};
 use crate::stats::Stats;
 use crate::verdict::Verdict;
 use ravelin_crypto::{Engine, Key, SealBurst, SealJob};
@@ -69,10 +69,10 @@ fn seal<'a>(
     Means { engine, now }: Means<'_>,
     mut before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
 ) -> Made {
-    let (hots, keys, colds) = db.outbound.rows();
+    let (mut rows, colds) = db.outbound.rows();
     let (mut burst, mut made) = (SealBurst::default(), Made::default());
     loop {
-        let (jobs, other, rest) = plain_run(packets, hots, keys, &mut burst, now);
+        let (jobs, other, rest) = plain_run(packets, &mut rows, &mut burst, now);
         packets = rest;
         made.sealed += jobs;
         if burst.is_full() || other.is_none() {
@@ -80,7 +80,7 @@ fn seal<'a>(
         }
         let Some(packet) = other else { return made };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else {
+        let Some((hot, Some(key))) = rows.get_mut(at) else {
             packet.drop(Drop::NoOutboundSa);
             continue;
         };
@@ -102,20 +102,15 @@ fn seal<'a>(
 #[inline(never)]
 fn plain_run<'a, I: Iterator<Item = &'a mut Packet>>(
     mut packets: I,
-    hots: &mut [OutboundHot],
-    keys: &'a [Option<Key>],
+    rows: &mut Rows<'a, OutboundHot>,
     burst: &mut SealBurst<'a>,
     now: Now,
 ) -> (usize, Option<&'a mut Packet>, I) {
-    // One length, said to the compiler.
-    let len = hots.len().min(keys.len());
-    let hots = hots.get_mut(..len).unwrap_or_default();
-    let keys = keys.get(..len).unwrap_or_default();
     let (mut jobs, room) = (0, burst.room());
     let other = loop {
         let Some(packet) = packets.next() else { break None };
         let at = packet.meta.sa as usize;
-        let (Some(hot), Some(Some(key))) = (hots.get_mut(at), keys.get(at)) else { break Some(packet) };
+        let Some((hot, Some(key))) = rows.get_mut(at) else { break Some(packet) };
         let Some(plan) = plain::plan(packet, hot).filter(|_| jobs < room) else { break Some(packet) };
         let Packet { frame, meta, verdict, .. } = packet;
         let payload_len = meta.ip.total_len.into();
@@ -157,7 +152,7 @@ fn job<'a>(packet: &'a mut Packet, hot: &OutboundHot, key: &'a Key) -> SealJob<'
 fn checksums(batch: &mut Batch, protect: &[u16], db: &SaDb) {
     for at in protect {
         let Some(packet) = batch.packets.get_mut(usize::from(*at)) else { continue };
-        let sums = db.outbound.hot.get(packet.meta.sa as usize).is_some_and(|hot| hot.v6 && hot.udp);
+        let sums = db.outbound.peek(packet.meta.sa).is_some_and(|hot| hot.v6 && hot.udp);
         if sums && matches!(packet.verdict, Verdict::Forward { .. }) {
             encap6::checksum(packet);
         }

@@ -56,9 +56,8 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, pass: Pass,
         };
         let at = packet.meta.sa as usize;
         let around = bundle::around(db, at);
-        let (hots, keys, colds) = db.outbound.rows();
-        let (Some(hot), Some(Some(key)), Some(cold)) = (hots.get_mut(at), keys.get(at), colds.get_mut(at))
-        else {
+        let (mut rows, colds) = db.outbound.rows();
+        let (Some((hot, Some(key))), Some(cold)) = (rows.get_mut(at), colds.get_mut(at)) else {
             continue;
         };
         let Some(sa) = cold.as_ref().filter(|sa| sa.is_special()) else { continue };
@@ -74,9 +73,9 @@ pub(crate) fn run(batch: &mut Batch, protect: &[u16], db: &mut SaDb, pass: Pass,
         }
         let sealed = protect_one(packet, hot, cold, key, means).and_then(|()| match around {
             None => Ok(()),
-            Some(at) => bundle::cover(packet, at, (hots, keys, colds), means),
+            Some(at) => bundle::cover(packet, at, (&mut rows, colds), means),
         });
-        let (Some(hot), Some(cold)) = (hots.get(at), colds.get(at)) else { continue };
+        let (Some((hot, _)), Some(cold)) = (rows.get(at), colds.get(at)) else { continue };
         match sealed.and_then(|()| leave(packet, hot, cold, room, means)) {
             Ok(further) => append(batch, further, means),
             Err(why) => packet.drop(why),

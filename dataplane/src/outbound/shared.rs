@@ -24,11 +24,11 @@ pub(crate) fn lend(
     now: Now,
     mut before: impl FnMut(&mut Packet, &mut OutboundHot, Cold<'_, OutboundSa>) -> Result<(), Drop>,
 ) {
-    let (hots, _, colds) = db.outbound.rows();
+    let (mut rows, colds) = db.outbound.rows();
     let mut lent = 0;
     for packet in batch.pick(protect) {
         let at = packet.meta.sa as usize;
-        let Some(hot) = hots.get_mut(at) else { continue };
+        let Some((hot, _)) = rows.get_mut(at) else { continue };
         let Some((id, key)) = Cold::new(colds, at).get().and_then(|sa| Some((sa.id, sa.shared.clone()?)))
         else {
             continue;

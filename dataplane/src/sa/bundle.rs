@@ -60,17 +60,17 @@ impl SaDb {
         let (suite, tunnel, ends, theirs, key) = match direction {
             Direction::Inbound => {
                 let sa = self.inbound.cold.get(at)?.as_ref()?;
-                (sa.suite, sa.tunnel, (sa.local, sa.remote), sa.partner, self.inbound.keys.get(at)?)
+                (sa.suite, sa.tunnel, (sa.local, sa.remote), sa.partner, self.inbound.key(at))
             }
             Direction::Outbound => {
                 let sa = self.outbound.cold.get(at)?.as_ref()?;
-                (sa.suite, sa.tunnel, (sa.local, sa.remote), sa.partner, self.outbound.keys.get(at)?)
+                (sa.suite, sa.tunnel, (sa.local, sa.remote), sa.partner, self.outbound.key(at))
             }
         };
         let fits = suite.protocol() == Protocol::Ah
             && (tunnel, ends) == (spec.tunnel, (spec.local, spec.remote))
             && theirs == Some(spec.id);
-        let icv = key.as_ref().map(|key| ah::icv_field(key.suite().ah_icv_len(), spec.remote.is_ipv6()))?;
+        let icv = key.map(|key| ah::icv_field(key.suite().ah_icv_len(), spec.remote.is_ipv6()))?;
         u16::try_from(ah::HEADER + icv).ok().filter(|_| fits)
     }
 }

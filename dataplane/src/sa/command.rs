@@ -248,9 +248,10 @@ impl SaDb {
 
     fn report(&self, direction: Direction, at: usize, now: Now) -> Option<SaReport> {
         let idle = |packets, last: u64| if packets == 0 { u64::MAX } else { now.ms.saturating_sub(last) };
+        let place = u32::try_from(at).ok()?;
         Some(match direction {
             Direction::Inbound => {
-                let (hot, sa) = (self.inbound.hot.get(at)?, self.inbound.cold.get(at)?.as_ref()?);
+                let (hot, sa) = (self.inbound.peek(place)?, self.inbound.cold.get(at)?.as_ref()?);
                 SaReport {
                     id: sa.id,
                     tunnel: sa.tunnel,
@@ -274,7 +275,7 @@ impl SaDb {
                 }
             }
             Direction::Outbound => {
-                let (hot, sa) = (self.outbound.hot.get(at)?, self.outbound.cold.get(at)?.as_ref()?);
+                let (hot, sa) = (self.outbound.peek(place)?, self.outbound.cold.get(at)?.as_ref()?);
                 let packets = hot.sequence.saturating_sub(sa.first);
                 SaReport {
                     id: sa.id,
@@ -292,7 +293,7 @@ impl SaDb {
                     icv_drops: 0,
                     selector_drops: 0,
                     idle_ms: idle(packets, hot.last_ms),
-                    in_use: self.tunnels.in_use(sa.tunnel) == u32::try_from(at).ok(),
+                    in_use: self.tunnels.in_use(sa.tunnel) == Some(place),
                     outside: sa.outside,
                     inside: sa.inside,
                     filtered: false,

@@ -22,6 +22,7 @@ use index::IndexMap;
 use ravelin_crypto::Key;
 use ravelin_ring::msg::{Direction, Protocol, SaId, Token, WorkerId};
 use ravelin_wire::Selector;
+use ravelin_xsk::{Apart, Pairs};
 use std::collections::{HashMap, VecDeque};
 
 /// All SAs that one worker owns, and what it knows of every tunnel.
@@ -53,12 +54,11 @@ pub(crate) struct SaDb {
     reports: VecDeque<Reports>,
 }
 
-/// Records of one direction. Hot ones lie side by side; keys and cold ones have their own rows at the same place.
+/// Records of one direction. The hot one and the key lie side by side; cold ones have their own row at the same place.
 #[derive(Debug)]
 pub(crate) struct Slab<H, C> {
-    pub(crate) hot: Vec<H>,
-    /// `None`: the place is free.
-    pub(crate) keys: Vec<Option<Key>>,
+    /// Hot record and key; `None`: the place is free.
+    rows: Pairs<H, Option<Key>>,
     pub(crate) cold: Vec<Option<C>>,
     /// Per place, from 1: rises with every command that changes what may be done with the SA there.
     stamps: Vec<u32>,
@@ -87,6 +87,9 @@ impl<'a, C> Cold<'a, C> {
         self.rows.get_mut(self.at)?.as_mut()
     }
 }
+
+/// Hot records, and the keys beside them.
+pub(crate) type Rows<'a, H> = Apart<'a, H, Option<Key>>;
 
 /// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table; around an ESP packet
 /// of it are [`ESP`] more at least.
@@ -195,13 +198,12 @@ impl SaDb {
 impl<H: Default, C> Slab<H, C> {
     /// Rows with room for so many SAs never move: a key leaves no copy behind.
     fn new(max_sas: usize) -> Self {
-        let (hot, keys) = (ravelin_xsk::with_room(max_sas), ravelin_xsk::with_room(max_sas));
-        let stamps = ravelin_xsk::with_room(max_sas);
-        Self { hot, keys, cold: vec![], stamps, changes: 0, free: vec![], long_keys: false }
+        let (rows, stamps) = (Pairs::new(max_sas), ravelin_xsk::with_room(max_sas));
+        Self { rows, cold: vec![], stamps, changes: 0, free: vec![], long_keys: false }
     }
 
     fn len(&self) -> usize {
-        self.hot.len() - self.free.len()
+        self.rows.len() - self.free.len()
     }
 
     fn insert(&mut self, hot: H, key: Key, cold: C) -> u32 {
@@ -209,17 +211,19 @@ impl<H: Default, C> Slab<H, C> {
         match self.free.pop() {
             Some(place) => {
                 let at = place as usize;
-                (self.hot[at], self.keys[at], self.cold[at]) = (hot, Some(key), Some(cold));
+                if let Some(row) = self.rows.get_mut(at) {
+                    (*row.0, *row.1) = (hot, Some(key));
+                }
+                self.cold[at] = Some(cold);
                 self.renew(place);
                 place
             }
             None => {
-                self.hot.push(hot);
-                self.keys.push(Some(key));
+                self.rows.push(hot, Some(key));
                 self.cold.push(Some(cold));
                 self.stamps.push(1);
                 self.changes += 1;
-                u32::try_from(self.hot.len() - 1).unwrap_or(u32::MAX)
+                u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
             }
         }
     }
@@ -228,8 +232,9 @@ impl<H: Default, C> Slab<H, C> {
     fn remove(&mut self, place: u32) -> Option<C> {
         let at = place as usize;
         let cold = self.cold.get_mut(at)?.take()?;
-        self.keys[at] = None;
-        self.hot[at] = H::default();
+        if let Some(row) = self.rows.get_mut(at) {
+            (*row.0, *row.1) = (H::default(), None);
+        }
         self.renew(place);
         self.free.push(place);
         Some(cold)
@@ -237,7 +242,20 @@ impl<H: Default, C> Slab<H, C> {
 
     #[inline]
     pub(crate) fn hot(&mut self, place: u32) -> Option<&mut H> {
-        self.hot.get_mut(place as usize)
+        self.rows.get_mut(place as usize).map(|(hot, _)| hot)
+    }
+
+    pub(crate) fn peek(&self, place: u32) -> Option<&H> {
+        self.rows.get(place as usize).map(|(hot, _)| hot)
+    }
+
+    pub(crate) fn key(&self, at: usize) -> Option<&Key> {
+        self.rows.get(at)?.1.as_ref()
+    }
+
+    /// For who puts another in its place for a while.
+    pub(crate) fn key_mut(&mut self, place: u32) -> Option<&mut Key> {
+        self.rows.get_mut(place as usize)?.1.as_mut()
     }
 
     /// What was decided about the SA before is to be decided again.
@@ -258,7 +276,7 @@ impl<H: Default, C> Slab<H, C> {
     /// `short`: a packet of at most [`SHORT`] bytes, whose hash takes few powers of a GCM key.
     #[inline]
     pub(crate) fn prefetch(&self, place: u32, short: bool) {
-        if let (Some(hot), Some(key)) = (self.hot.get(place as usize), self.keys.get(place as usize)) {
+        if let Some((hot, key)) = self.rows.get(place as usize) {
             ravelin_xsk::prefetch_lines(hot, 0..2);
             ravelin_xsk::prefetch_lines(key, [0, 1, 2, 6, 7]);
             if self.long_keys {
@@ -270,20 +288,16 @@ impl<H: Default, C> Slab<H, C> {
         }
     }
 
-    /// The rows of hot records, keys and cold records, equally long, for a stage that holds many keys at once.
+    /// Hot records with keys, and cold records, for a stage that holds many keys at once.
     #[inline]
-    #[allow(clippy::type_complexity)] // three slices
-    pub(crate) fn rows(&mut self) -> (&mut [H], &[Option<Key>], &mut [Option<C>]) {
-        // Said to the compiler, so that it compares a place with one length instead of three.
-        let len = self.hot.len();
-        let keys = self.keys.get(..len).unwrap_or_default();
-        (&mut self.hot, keys, self.cold.get_mut(..len).unwrap_or_default())
+    pub(crate) fn rows(&mut self) -> (Rows<'_, H>, &mut [Option<C>]) {
+        (self.rows.apart(), &mut self.cold)
     }
 
     /// Both records at once.
     #[inline]
     pub(crate) fn both(&mut self, place: u32) -> Option<(&mut H, &mut C)> {
         let at = place as usize;
-        Some((self.hot.get_mut(at)?, self.cold.get_mut(at)?.as_mut()?))
+        Some((self.rows.get_mut(at)?.0, self.cold.get_mut(at)?.as_mut()?))
     }
 }

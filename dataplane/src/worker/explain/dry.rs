@@ -66,7 +66,7 @@ impl Dry {
             if let Some((now, cold)) = db.outbound.both(place) {
                 (*now, cold.limits) = (hot, limits);
             }
-            if let Some(Some(slot)) = db.outbound.keys.get_mut(place as usize) {
+            if let Some(slot) = db.outbound.key_mut(place) {
                 core::mem::swap(slot, &mut *key);
             }
         }
@@ -191,7 +191,7 @@ impl Dry {
                 None => self.step.route = Some(route),
             }
         }
-        let Some(Some(slot)) = db.outbound.keys.get_mut(place as usize) else { return };
+        let Some(slot) = db.outbound.key_mut(place) else { return };
         if known {
             return;
         }
