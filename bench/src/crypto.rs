@@ -5,20 +5,25 @@
 //!
 //! Packets lie as far from each other as frames of a UMEM do, and are warm. Sealing and opening take turns on the same
 //! memory, so each works on what the other left. Tiers take turns too, window by window: what else the machine does
-//! meets all of them alike.
+//! meets all of them alike; so does another library, when one is asked to do the same work.
 
-use crate::instrument::{self, Clock, Spread, rounded};
+mod beside;
+mod report;
+
+use crate::instrument::{self, Clock, Realtime, Spread};
 use anyhow::{Context, ensure};
+use beside::Library;
 use clap::Args;
 use ravelin_crypto::{BURST, Engine, Key, OpenJob, SealJob, Suite, Tier};
-use std::fmt::Write as _;
+use std::path::PathBuf;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   scripts/bench crypto                                    the suites of the other benches on the best kernels
   scripts/bench crypto --quick --tiers sse,avx2,avx512    the tiers side by side
   scripts/bench crypto --suites all --sizes imix --json   every suite on a mix of lengths
-  scripts/bench crypto --burst 4 --keys 4                 small bursts of different SAs";
+  scripts/bench crypto --burst 4 --keys 4                 small bursts of different SAs
+  scripts/bench crypto --beside ipsec-mb                  Intel's library in turns with ours, on the same core";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -37,9 +42,9 @@ pub(crate) struct Options {
     /// Tiers, comma-separated: portable, sse, avx2, avx512; default: the best
     #[arg(long, value_delimiter = ',')]
     tiers: Vec<String>,
-    /// Packets per call
-    #[arg(long, default_value_t = BURST)]
-    burst: usize,
+    /// Packets per call; default: as many as a worker takes, 32 beside another library
+    #[arg(long)]
+    burst: Option<usize>,
     /// Different keys in a burst
     #[arg(long, default_value_t = 1)]
     keys: usize,
@@ -49,6 +54,22 @@ pub(crate) struct Options {
     /// Where in its 64 bytes of cache line a packet begins; default: behind Ethernet and IPv4
     #[arg(long, default_value_t = 34)]
     offset: usize,
+    /// A library that does the same work in turns with ours
+    #[arg(long, value_name = "LIBRARY")]
+    beside: Option<beside::Name>,
+    /// The folder of the script that fetches and builds it
+    #[arg(long, default_value = "bench/peers")]
+    scripts: PathBuf,
+}
+
+impl Options {
+    fn burst(&self) -> usize {
+        match (self.burst, self.beside) {
+            (Some(burst), _) => burst,
+            (None, Some(_)) => beside::BURST,
+            (None, None) => BURST,
+        }
+    }
 }
 
 const USUAL: [Suite; 6] = [
@@ -63,24 +84,36 @@ const USUAL: [Suite; 6] = [
 const TIERS: [(&str, Tier); 4] =
     [("portable", Tier::Portable), ("sse", Tier::Sse), ("avx2", Tier::Avx2), ("avx512", Tier::Avx512)];
 
-/// Calls of one window and direction.
+/// Calls of one window and direction. One more goes before, which warms up the caches.
 const CALLS: u64 = 8;
+/// Of every job.
+const SPI: u32 = 0x1000;
+const NEXT_HEADER: u8 = 4;
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    ensure!(options.burst > 0 && options.keys > 0, "a burst has packets and keys");
+    ensure!(options.burst() > 0 && options.keys > 0, "a burst has packets and keys");
     instrument::pin(None)?;
     let clock = Clock::new();
     let tiers = chosen_tiers(&options.tiers)?;
+    let suites = chosen_suites(&options.suites)?;
+    let script = options.beside.map(|name| name.script(&options.scripts)).transpose()?;
+    // The library's program inherits it.
+    let _urgent = Realtime::raise();
+    let mut library = script.as_deref().map(Library::start).transpose()?;
     if !options.json {
-        println!("1 clk = {:.2} core cycles; clk per packet: median (least)", cycles_per_clk(&clock));
-        println!("{:<27}{:<10}{:>6}  {:<18}{:<18}", "suite", "tier", "size", "seal", "open");
+        report::head(&clock, library.as_ref());
     }
-    for suite in chosen_suites(&options.suites)? {
+    for suite in suites {
         for size in &options.sizes {
-            let lengths = lengths(size, options.burst)?;
+            let lengths = lengths(size, options.burst())?;
             let mut bench = Bench::new(suite, &lengths, options);
-            for ((name, _), figures) in tiers.iter().zip(bench.measure(&clock, &tiers, options.quick)?) {
-                report(options, suite, name, size, &figures)?;
+            let beside = match &mut library {
+                Some(library) => library.case(&mut bench)?.then_some(library),
+                None => None,
+            };
+            let measured = bench.measure(&clock, &tiers, options.quick, beside)?;
+            for ((name, _), figures) in tiers.iter().zip(measured) {
+                report::row(options, suite, name, size, &figures)?;
             }
         }
     }
@@ -126,19 +159,31 @@ fn lengths(size: &str, burst: usize) -> anyhow::Result<Vec<usize>> {
 /// One suite at one size: its keys and packets.
 struct Bench {
     suite: Suite,
+    keymat: Vec<u8>,
     keys: Vec<Key>,
     memory: Vec<u8>,
     stride: usize,
-    /// Of the first packet.
+    /// Of the first packet in its page, and in `memory`.
+    offset: usize,
     start: usize,
     lengths: Vec<usize>,
     seq: u64,
 }
 
-struct Figures {
-    seal: Spread,
-    open: Spread,
+/// Clocks per packet of one direction.
+struct Figure {
+    ours: Spread,
+    beside: Option<Compared>,
 }
+
+/// The other library's, and ours ÷ theirs of neighbouring windows.
+struct Compared {
+    theirs: Spread,
+    ratio: Spread,
+}
+
+/// Sealing and opening.
+type Both<T> = [T; 2];
 
 impl Bench {
     fn new(suite: Suite, lengths: &[usize], options: &Options) -> Self {
@@ -147,75 +192,107 @@ impl Bench {
             let secret = [n.to_le_bytes()[0]; 16];
             Key::new(suite, &keymat, secret).ok()
         });
+        let keys = keys.collect();
         let longest = lengths.iter().max().map_or(0, |len| suite.sealed_len(*len));
         let stride = options.stride.max(longest.next_multiple_of(64) + 64);
         let memory = vec![1; stride * lengths.len() + PAGE + 64];
-        let start = memory.as_ptr().align_offset(PAGE) + options.offset % 64;
-        Self { suite, keys: keys.collect(), memory, stride, start, lengths: lengths.to_vec(), seq: 0 }
+        let offset = options.offset % 64;
+        let start = memory.as_ptr().align_offset(PAGE) + offset;
+        Self { suite, keymat, keys, memory, stride, offset, start, lengths: lengths.to_vec(), seq: 0 }
     }
 
-    /// Median and least of every tier, which take turns.
+    /// Of every tier. They take turns, and the other library with them.
     fn measure(
         &mut self,
         clock: &Clock,
         tiers: &[(&str, Tier)],
         quick: bool,
-    ) -> anyhow::Result<Vec<Figures>> {
+        mut beside: Option<&mut Library>,
+    ) -> anyhow::Result<Vec<Both<Figure>>> {
         let engines: Vec<Engine> = tiers.iter().map(|(_, tier)| Engine::with_tier(*tier)).collect();
-        let mut windows = vec![(vec![], vec![]); engines.len()];
+        let mut ours: Vec<Vec<Both<f64>>> = vec![vec![]; engines.len()];
+        let mut theirs = vec![];
         for n in 0..if quick { 31 } else { 151 } {
-            for (engine, (seal, open)) in engines.iter().zip(&mut windows) {
-                let (s, o) = self.window(clock, engine)?;
-                // The first windows warm up caches and branch predictors.
-                if n >= 2 {
-                    seal.push(s);
-                    open.push(o);
-                }
+            // The first windows warm up caches and branch predictors.
+            let counts = n >= 2;
+            for (engine, windows) in engines.iter().zip(&mut ours) {
+                windows.extend(Some(self.window(clock, engine)?).filter(|_| counts));
+            }
+            if let Some(library) = &mut beside {
+                theirs.extend(Some(self.per_packet(library.window(CALLS, self.seq)?)).filter(|_| counts));
             }
         }
-        Ok(windows
-            .into_iter()
-            .map(|(seal, open)| Figures { seal: Spread::of(seal), open: Spread::of(open) })
-            .collect())
+        Ok(ours.iter().map(|ours| figures(ours, &theirs)).collect())
+    }
+
+    fn window(&mut self, clock: &Clock, engine: &Engine) -> anyhow::Result<Both<f64>> {
+        let (mut seal, mut open) = (0, 0);
+        for call in 0..=CALLS {
+            let sealed = self.seal(clock, engine)?;
+            let opened = self.open(clock, engine)?;
+            if call > 0 {
+                seal += sealed;
+                open += opened;
+            }
+        }
+        Ok(self.per_packet([seal, open]))
     }
 
     #[allow(clippy::cast_precision_loss)] // counts of one window
-    fn window(&mut self, clock: &Clock, engine: &Engine) -> anyhow::Result<(f64, f64)> {
-        let (mut seal, mut open) = (0, 0);
-        for _ in 0..CALLS {
-            self.seq += self.lengths.len() as u64;
-            let mut jobs: Vec<SealJob> =
-                packets(&mut self.memory[self.start..], self.stride, &self.lengths, self.suite)
-                    .zip(self.keys.iter().cycle())
-                    .zip(self.seq..)
-                    .map(|(((payload_len, packet), key), seq)| SealJob {
-                        key,
-                        spi: 0x1000,
-                        seq,
-                        esn: false,
-                        next_header: 4,
-                        payload_len,
-                        packet,
-                    })
-                    .collect();
-            let start = clock.now();
-            let refused = engine.seal(&mut jobs);
-            seal += clock.now() - start;
-            ensure!(refused == 0, "{refused} packets were not sealed");
-            let mut jobs: Vec<OpenJob> =
-                packets(&mut self.memory[self.start..], self.stride, &self.lengths, self.suite)
-                    .zip(self.keys.iter().cycle())
-                    .zip(self.seq..)
-                    .map(|(((_, packet), key), seq)| OpenJob::new(key, seq, false, packet))
-                    .collect();
-            let start = clock.now();
-            engine.open(&mut jobs);
-            open += clock.now() - start;
-            ensure!(jobs.iter().all(|job| job.outcome.is_ok()), "a packet did not open");
-        }
-        let packets = (CALLS * self.lengths.len() as u64) as f64;
-        Ok((seal as f64 / packets, open as f64 / packets))
+    fn per_packet(&self, clocks: Both<u64>) -> Both<f64> {
+        clocks.map(|clocks| clocks as f64 / (CALLS * self.lengths.len() as u64) as f64)
     }
+
+    /// One burst, with numbers that no burst had before. Clocks.
+    fn seal(&mut self, clock: &Clock, engine: &Engine) -> anyhow::Result<u64> {
+        self.seq += self.lengths.len() as u64;
+        let (seq, keys) = (self.seq.., self.keys.iter().cycle());
+        let packets = packets(&mut self.memory[self.start..], self.stride, &self.lengths, self.suite);
+        let mut jobs: Vec<SealJob> = packets
+            .zip(keys)
+            .zip(seq)
+            .map(|(((payload_len, packet), key), seq)| SealJob {
+                key,
+                spi: SPI,
+                seq,
+                esn: false,
+                next_header: NEXT_HEADER,
+                payload_len,
+                packet,
+            })
+            .collect();
+        let start = clock.now();
+        let refused = engine.seal(&mut jobs);
+        let end = clock.now();
+        ensure!(refused == 0, "{refused} packets were not sealed");
+        Ok(end - start)
+    }
+
+    /// The burst that lies there.
+    fn open(&mut self, clock: &Clock, engine: &Engine) -> anyhow::Result<u64> {
+        let (seq, keys) = (self.seq.., self.keys.iter().cycle());
+        let packets = packets(&mut self.memory[self.start..], self.stride, &self.lengths, self.suite);
+        let mut jobs: Vec<OpenJob> = packets
+            .zip(keys)
+            .zip(seq)
+            .map(|(((_, packet), key), seq)| OpenJob::new(key, seq, false, packet))
+            .collect();
+        let start = clock.now();
+        engine.open(&mut jobs);
+        let end = clock.now();
+        ensure!(jobs.iter().all(|job| job.outcome.is_ok()), "a packet did not open");
+        Ok(end - start)
+    }
+}
+
+/// `theirs`: windows in turns with `ours`, or none.
+fn figures(ours: &[Both<f64>], theirs: &[Both<f64>]) -> Both<Figure> {
+    [0, 1].map(|dir| {
+        let of = |windows: &[Both<f64>]| Spread::of(windows.iter().map(|w| w[dir]).collect());
+        let ratios = || ours.iter().zip(theirs).map(|(a, b)| a[dir] / b[dir]).collect();
+        let compared = || Compared { theirs: of(theirs), ratio: Spread::of(ratios()) };
+        Figure { ours: of(ours), beside: (!theirs.is_empty()).then(compared) }
+    })
 }
 
 /// Frames of a UMEM lie on pages.
@@ -231,39 +308,19 @@ fn packets<'a>(
     frames.filter_map(move |(frame, &len)| Some((len, frame.get_mut(..suite.sealed_len(len))?)))
 }
 
-fn report(options: &Options, suite: Suite, tier: &str, size: &str, figures: &Figures) -> anyhow::Result<()> {
-    if options.json {
-        for (dir, spread) in [("seal", &figures.seal), ("open", &figures.open)] {
-            let line = serde_json::json!({
-                "bench": "crypto", "dir": dir, "suite": suite.name(), "tier": tier,
-                "size": size.parse::<u64>().map_or_else(|_| size.into(), serde_json::Value::from),
-                "burst": options.burst.to_string(), "keys": options.keys.to_string(), "clk_per_packet": rounded(spread.median, 1),
-                "min": rounded(spread.min, 1), "max": rounded(spread.max, 1),
-            });
-            instrument::emit(&line)?;
-        }
-        return Ok(());
-    }
-    let mut line = format!("{:<27}{tier:<10}{size:>6}  ", suite.name());
-    for spread in [&figures.seal, &figures.open] {
-        let _ = write!(line, "{:<18}", format!("{:.0} ({:.0})", spread.median, spread.min));
-    }
-    println!("{}", line.trim_end());
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A chain of multiplications and rotations, four cycles each, against the time-stamp counter.
-#[allow(clippy::cast_precision_loss)] // a few significant digits are shown
-fn cycles_per_clk(clock: &Clock) -> f64 {
-    const LINKS: u64 = 100_000;
-    let factor = std::hint::black_box(0x9e37_79b9_7f4a_7c15u64);
-    let mut best = u64::MAX;
-    for _ in 0..20 {
-        let start = clock.now();
-        let product =
-            (0..LINKS).fold(std::hint::black_box(3u64), |x, _| x.wrapping_mul(factor).rotate_left(9));
-        std::hint::black_box(product);
-        best = best.min(clock.now() - start);
+    #[test]
+    fn ratios_are_of_neighbouring_windows() {
+        // The machine became twice slower in between; the ratio knows nothing of it.
+        let ours = [[50.0, 30.0], [100.0, 60.0]];
+        let theirs = [[100.0, 40.0], [200.0, 80.0]];
+        let [seal, open] = figures(&ours, &theirs);
+        let ratio =
+            |figure: &Figure| figure.beside.as_ref().map(|b| (b.ratio.min, b.ratio.median, b.ratio.max));
+        assert_eq!((ratio(&seal), ratio(&open)), (Some((0.5, 0.5, 0.5)), Some((0.75, 0.75, 0.75))));
+        assert!(figures(&ours, &[])[0].beside.is_none());
     }
-    (4 * LINKS) as f64 / best as f64
 }

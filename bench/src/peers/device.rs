@@ -54,7 +54,7 @@ impl Device {
         if self.suite().is_some() {
             return Ok(());
         }
-        said(INSTALL, Command::new(self.script(scripts)).arg("install"))
+        fetched(&self.script(scripts))
     }
 
     /// Returns once it carries traffic.
@@ -135,6 +135,11 @@ fn ravelin(net: &Arc<Net>, suite: SuiteName) -> anyhow::Result<Running> {
     plane.drive(&[selector, install, plane::use_outbound(1, 0)])?;
     let mode = format!("{}, AF_XDP, 1 core", suite.name());
     Ok(Running { pids: vec![plane.process.pid()], mode, _plane: Some(plane), _peer: None })
+}
+
+/// What is missing of what the script is about is there.
+pub(crate) fn fetched(script: &Path) -> anyhow::Result<()> {
+    said(INSTALL, Command::new(script).arg("install"))
 }
 
 /// Packages, and a build.
