@@ -175,6 +175,12 @@ impl Key {
             (offset_of!(Self, pads), 128),
         ]
     }
+
+    /// Everything else, on the heap.
+    pub(crate) fn wiped_parts(&self) -> impl Iterator<Item = &dyn zeroize::ZeroizeOnDrop> {
+        let Cold { keymat, portable: _ } = &*self.cold;
+        self.portable().wiped_cipher().into_iter().chain([keymat as &dyn zeroize::ZeroizeOnDrop])
+    }
 }
 
 impl Drop for Key {

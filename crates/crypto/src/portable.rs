@@ -3,6 +3,9 @@
 //! Decides: nothing but the ICV's verdict, in constant time and before decryption. Reads: one prepared packet at a
 //! time. Writes: its ciphertext and ICV, or its plaintext. Never: framing, and nothing about other packets.
 
+#[cfg(test)]
+mod wiped;
+
 use aes::cipher::consts::U12;
 use aes::cipher::{BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
 use aes::{Aes128, Aes192, Aes256, Block};

@@ -16,6 +16,42 @@ fn the_portable_tier_is_portable() {
     );
 }
 
+/// What the names of the tiers promise to the tests that go through [`TIERS`]: by suite, tier and place in
+/// [`Engine::kernels`].
+const PROMISED: [(Suite, Tier, usize, Kernel); 9] = [
+    (Suite::Aes128Gcm16, Tier::Sse, 0, Kernel::AesNi),
+    (Suite::Aes128CbcSha1, Tier::Sse, 0, Kernel::AesNi),
+    (Suite::NullSha256, Tier::Sse, 1, Kernel::ShaNi),
+    (Suite::Aes128Gcm16, Tier::Avx2, 0, Kernel::Vaes256),
+    (Suite::ChaCha20Poly1305, Tier::Avx2, 0, Kernel::Avx2),
+    (Suite::Aes128Gcm16, Tier::Avx512, 0, Kernel::Vaes512),
+    (Suite::Aes128CbcSha1, Tier::Avx512, 0, Kernel::Vaes512),
+    (Suite::ChaCha20Poly1305, Tier::Avx512, 0, Kernel::Avx512),
+    (Suite::NullSha256, Tier::Avx512, 1, Kernel::Avx512),
+];
+
+/// Where the CPU lacks a kernel, all tests of its tier run a lower one and prove nothing of it. That must not pass for a
+/// success: only who names those kernels in `RAVELIN_UNTESTED_KERNELS`, separated by commas, is excused.
+#[test]
+fn every_kernel_is_tested_or_named_as_untested() {
+    let excused = std::env::var("RAVELIN_UNTESTED_KERNELS").unwrap_or_default();
+    let excused: Vec<&str> = excused.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    for name in &excused {
+        let known = PROMISED.iter().any(|(.., kernel)| kernel.to_string() == *name);
+        assert!(known, "RAVELIN_UNTESTED_KERNELS: no kernel {name}");
+    }
+    for (suite, tier, place, promised) in PROMISED {
+        let (cipher, mac) = Engine::with_tier(tier).kernels(suite);
+        let used = [cipher, mac][place];
+        assert!(
+            used == promised || excused.contains(&promised.to_string().as_str()),
+            "this CPU has no {promised}: {tier:?} runs {used} for {}, and the tests prove nothing of {promised}. Test on a \
+             CPU that has it, or say RAVELIN_UNTESTED_KERNELS={promised}",
+            suite.name()
+        );
+    }
+}
+
 #[test]
 fn the_best_tier_is_the_default() {
     assert_eq!(Engine::new(), Engine::with_tier(Tier::Avx512));

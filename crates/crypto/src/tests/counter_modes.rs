@@ -98,7 +98,8 @@ fn ctr_of_rfc_3686() {
 }
 
 /// RFC 4543 §3.3: GCM over nothing, with the packet up to the ICV as associated data; with ESN the number's upper half
-/// stands between SPI and lower half. RFC 4543 has no vectors, so GCM, which has its own, is the oracle.
+/// stands between SPI and lower half. RFC 4543 has no vectors, so GCM, which has its own, is the oracle here; others' are those
+/// of `gmac_of_wycheproof` and of `gmac_esp_packet_of_mcgrew`.
 #[test]
 fn gmac_is_gcm_without_plaintext() {
     let keymat = noise(5, Suite::Aes256Gmac.keymat_len());

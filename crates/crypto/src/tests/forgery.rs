@@ -2,28 +2,48 @@
 
 use super::*;
 
-/// One bit of the ICV, every byte of it, every burst size, every place in the burst.
+/// Forged ICVs at every position of every burst size, in every suite and tier. In turn r of a burst those packets are
+/// forged whose place has bit r set, then those whose place has it clear: every packet is forged beside authentic ones,
+/// and of any two packets each is once forged while the other is not, so that no verdict can be its neighbour's.
 #[test]
 fn forged_tag_is_refused_at_every_position_of_every_burst() {
     for suite in Suite::ALL {
         let plans: Vec<Plan> = (0..64).map(|n| Plan::new(suite, n, n as usize * 5)).collect();
-        let sealed = seal_all(&Engine::with_tier(Tier::Portable), &plans);
+        let bursts = Bursts::new(plans);
         for tier in TIERS {
             let engine = Engine::with_tier(tier);
-            for burst in 1..=64usize {
-                // Every position in small bursts and in the full one; in others the ends, the middle, and one that wanders.
-                let positions: Vec<usize> = if burst <= 8 || burst == 64 {
-                    (0..burst).collect()
-                } else {
-                    vec![0, burst / 2, burst * 7 % burst.max(9) % burst, burst - 1]
-                };
-                for position in positions {
-                    refuse_one(&engine, &plans[..burst], &sealed[..burst], position, |packet| {
-                        let icv = packet.len() - suite.icv_len() + (burst + position) % suite.icv_len();
-                        packet[icv] ^= 1 << (burst % 8);
-                    });
+            for size in 1..=64 {
+                bursts.forge_by_bits_of_the_place(&engine, size);
+            }
+        }
+    }
+}
+
+/// Every byte of the ICV at every position of a full burst, every second packet of which is authentic.
+#[test]
+fn every_byte_of_the_icv_counts_at_every_position() {
+    for suite in Suite::ALL {
+        let bursts = Bursts::new((0..64).map(|n| Plan::new(suite, n, n as usize * 3 % 100)).collect());
+        for tier in TIERS {
+            let engine = Engine::with_tier(tier);
+            for byte in 0..suite.icv_len() {
+                for odd in [0, 1] {
+                    bursts.refuse(&engine, 64, |n| (n % 2 == odd).then_some(n + byte));
                 }
             }
+        }
+    }
+}
+
+/// The same in bursts of all suites mixed, each with other neighbours in every burst size.
+#[test]
+fn forged_tag_is_refused_among_other_suites() {
+    for size in 1..=64 {
+        let suite = |n: usize| Suite::ALL[(n * 7 + size) % Suite::ALL.len()];
+        let plans = (0..size).map(|n| Plan::new(suite(n), n as u64, (n * 37 + size) % 300)).collect();
+        let bursts = Bursts::new(plans);
+        for tier in TIERS {
+            bursts.forge_by_bits_of_the_place(&Engine::with_tier(tier), size);
         }
     }
 }
@@ -111,6 +131,61 @@ fn refuse_one(engine: &Engine, plans: &[Plan], sealed: &[Vec<u8>], at: usize, ch
             assert!(packets[n] == forged, "refused, yet written to: {what:?}");
         } else {
             assert_eq!(payload(&packets[n], outcome.unwrap()), plans[n].payload, "{what:?}");
+        }
+    }
+}
+
+/// Sealed packets with their keys, to be opened again and again in bursts.
+struct Bursts {
+    plans: Vec<Plan>,
+    keys: Vec<Key>,
+    sealed: Vec<Vec<u8>>,
+}
+
+impl Bursts {
+    fn new(plans: Vec<Plan>) -> Self {
+        let sealed = seal_all(&Engine::with_tier(Tier::Portable), &plans);
+        Self { keys: plans.iter().map(Plan::key).collect(), plans, sealed }
+    }
+
+    fn forge_by_bits_of_the_place(&self, engine: &Engine, size: usize) {
+        let bits = usize::BITS - (size - 1).leading_zeros();
+        for turn in 0..bits.max(1) as usize {
+            for set in [0, 1] {
+                // The byte wanders with the turn and the size.
+                self.refuse(engine, size, |n| (n >> turn & 1 == set).then_some(n + turn * 5 + size));
+            }
+        }
+    }
+
+    /// Changes one bit of the ICV of the packets for which `forge` names a byte (modulo the ICV's length): they are refused
+    /// and left as they came, all others open.
+    fn refuse(&self, engine: &Engine, size: usize, forge: impl Fn(usize) -> Option<usize>) {
+        let mut packets = self.sealed[..size].to_vec();
+        for (n, packet) in packets.iter_mut().enumerate() {
+            if let Some(byte) = forge(n) {
+                let icv = self.plans[n].suite.icv_len();
+                let at = packet.len() - icv + byte % icv;
+                packet[at] ^= 1 << (byte / 3 % 8);
+            }
+        }
+        let before = packets.clone();
+        let mut burst = OpenBurst::default();
+        for ((plan, key), packet) in self.plans.iter().zip(&self.keys).zip(&mut packets) {
+            burst.push(OpenJob::new(key, plan.seq, plan.esn, packet));
+        }
+        let found = engine.open_burst(&mut burst);
+        drop(burst);
+        for (n, (packet, plan)) in packets.iter().zip(&self.plans).enumerate() {
+            let outcome =
+                found.outcome(n, packet, plan.suite.payload_offset() as u8, plan.suite.icv_len() as u8);
+            let what = || (plan.suite, size, n, engine.describe());
+            if forge(n).is_some() {
+                assert_eq!(outcome, Err(OpenError::BadIcv), "{:?}", what());
+                assert!(*packet == before[n], "refused, yet written to: {:?}", what());
+            } else {
+                assert_eq!(payload(packet, outcome.unwrap()), plan.payload, "{:?}", what());
+            }
         }
     }
 }
