@@ -8,6 +8,7 @@
 //! lists. Never: grows; keeps a drop, a punt or a hand-off, which are decided anew each time; sees hidden ports.
 
 mod key;
+mod line;
 mod learn;
 mod v6;
 
@@ -20,45 +21,38 @@ use crate::packet::Packet;
 use crate::route::{self, Leaving};
 use crate::sa::{SHORT, SaDb};
 use key::{Key, place_of_port, place_of_sa};
+use line::{Basis, Entry, IN_LINE, Line};
 use ravelin_ring::msg::PortId;
 
 /// Flows that meet in one bucket; a fifth takes the place of one of them.
 const WAYS: usize = 4;
 /// The bucket of a packet that has no flow, or whose flow nobody asked for yet.
 pub(crate) const NONE: u32 = u32::MAX;
-/// Buckets: at least so many, since one SA may carry many flows, and at most so many (12 MiB).
-const BUCKETS: (usize, usize) = (1 << 14, 1 << 16);
+/// Buckets: at least so many, since one SA may carry many flows, and at most so many (22 MiB).
+const BUCKETS: (usize, usize) = (1 << 14, 1 << 17);
 
-/// Buckets of a hash table. Which bucket a flow has, nobody outside knows.
+/// Buckets of a hash table, two lines each, and a flow begins at one of the two: with no more flows than room for them
+/// nearly each is found in the one line that was asked for. Which line that is, nobody outside knows.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    buckets: Box<[Bucket]>,
+    lines: Box<[Line]>,
+    /// Of each entry of each line.
+    bases: Box<[[Basis; IN_LINE]]>,
     seed: (u64, u64),
     v6: v6::Flows,
     /// Whose turn it is to be replaced.
     turn: usize,
 }
 
-/// Keys in the first cache line, and what is known of them in two more.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Bucket {
-    keys: [Key; WAYS],
-    ways: [Known; WAYS],
-}
-
 /// What a packet is known by, and where.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     key: Key,
-    bucket: u32,
+    line: u32,
 }
-
-const _: () = assert!(size_of::<Bucket>() == 192 && core::mem::offset_of!(Bucket, ways) == 64);
 
 /// How packets of the flow go on: by an SA, or in clear by a port.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
 struct Known {
     /// Of the tables: low half, see [`Flows::forget`].
     epoch: u32,
@@ -90,7 +84,7 @@ pub(crate) struct Sorted<'a> {
 impl Flows {
     /// For a worker with room for so many SAs of a direction.
     pub(crate) fn new(max_sas: u32) -> Self {
-        let flows = (max_sas as usize).saturating_mul(2);
+        let flows = (max_sas as usize).saturating_mul(4);
         Self::with_buckets((flows / WAYS).next_power_of_two().clamp(BUCKETS.0, BUCKETS.1))
     }
 
@@ -103,11 +97,13 @@ impl Flows {
         let mut seed = [[0; 8]; 2];
         // Without chance a stranger may know which flows displace each other; that costs time, no more.
         let _ = getrandom::fill(seed.as_flattened_mut());
-        let nothing = Known::NOTHING;
-        let mut room = ravelin_xsk::with_room(buckets);
-        room.resize(buckets, Bucket { keys: [Key::default(); WAYS], ways: [nothing; WAYS] });
+        let count = buckets * (WAYS / IN_LINE);
+        let (mut lines, mut bases) = (ravelin_xsk::with_room(count), ravelin_xsk::with_room(count));
+        lines.resize(count, Line([Entry::new(Key::default(), &Known::NOTHING); IN_LINE]));
+        bases.resize(count, [Basis { epoch: 0, came: 0, stamp: 0 }; IN_LINE]);
         Self {
-            buckets: room.into_boxed_slice(),
+            lines: lines.into_boxed_slice(),
+            bases: bases.into_boxed_slice(),
             seed: (u64::from_ne_bytes(seed[0]), u64::from_ne_bytes(seed[1])),
             v6: v6::Flows::default(),
             turn: 0,
@@ -116,7 +112,7 @@ impl Flows {
 
     /// Policies protect IPv6, for a worker with room for so many SAs of a direction.
     pub(crate) fn carry_v6(&mut self, max_sas: u32, some: bool) {
-        if some && self.v6.is_empty() && !self.buckets.is_empty() {
+        if some && self.v6.is_empty() && !self.lines.is_empty() {
             self.v6 = v6::Flows::new(max_sas);
         }
     }
@@ -124,8 +120,8 @@ impl Flows {
     /// For when the low half of the epoch begins again.
     pub(crate) fn forget(&mut self) {
         self.v6.forget();
-        for bucket in &mut self.buckets {
-            bucket.keys = [Key::default(); WAYS];
+        for Line(entries) in &mut self.lines {
+            entries.iter_mut().for_each(|entry| entry.key = Key::default());
         }
     }
 
@@ -160,49 +156,67 @@ impl Flows {
 
     #[inline(always)]
     fn ask(&self, at: u16, packet: &mut Packet, key: Key, keys: &mut Keys) {
-        let Place { bucket, .. } = self.place(key);
-        packet.meta.flow = bucket;
+        let Place { line, .. } = self.place(key);
+        packet.meta.flow = line;
         keys.set(at, key);
-        if let Some(bucket) = self.buckets.get(bucket as usize) {
-            ravelin_xsk::prefetch(&bucket.keys);
-            ravelin_xsk::prefetch(&bucket.ways); // the front ones
+        if let Some(line) = self.lines.get(line as usize) {
+            ravelin_xsk::prefetch(line);
         }
     }
 
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // two halves of a product, folded; fewer buckets than 2³²
+    #[allow(clippy::cast_possible_truncation)] // two halves of a product, folded; fewer lines than 2³²
     fn place(&self, key: Key) -> Place {
         let product = u128::from(key.addresses ^ self.seed.0) * u128::from(key.rest ^ self.seed.1);
         let hash = (product >> 64) as u64 ^ product as u64;
-        Place { key, bucket: hash as u32 & (self.buckets.len() as u32).wrapping_sub(1) }
+        Place { key, line: hash as u32 & (self.lines.len() as u32).wrapping_sub(1) }
+    }
+
+    /// The line and its entry that has the key: one of the line where it begins, or of the bucket's other one.
+    fn position(&self, line: u32, key: &Key) -> Option<(usize, usize)> {
+        [line, line ^ 1].into_iter().find_map(|line| {
+            let Line(entries) = self.lines.get(line as usize)?;
+            Some((line as usize, entries.iter().position(|entry| entry.key == *key)?))
+        })
     }
 
     /// What is known of the packet's flow, if it `holds`, which is then not asked for again before the next change.
     fn still(
         &mut self,
-        bucket: u32,
+        line: u32,
         key: &Key,
         version: u32,
         holds: impl FnOnce(&Known) -> bool,
     ) -> Option<Known> {
-        let Bucket { keys, ways } = self.buckets.get_mut(bucket as usize)?;
-        let known = ways.get_mut(keys.iter().position(|k| k == key)?)?;
-        if known.version != version {
-            known.version = if holds(known) { version } else { return None };
+        let (line, n) = self.position(line, key)?;
+        let entry = self.lines.get_mut(line)?.0.get_mut(n)?;
+        if entry.version != version {
+            let Basis { epoch, came, stamp } = *self.bases.get(line)?.get(n)?;
+            let known = Known { epoch, came, stamp, ..entry.known() };
+            entry.version = if holds(&known) { version } else { return None };
         }
-        Some(*known)
+        Some(entry.known())
     }
 
-    fn put(&mut self, Place { key, bucket }: Place, known: Known) {
-        let at = bucket as usize;
-        let Some(Bucket { keys, ways }) = self.buckets.get_mut(at) else { return };
-        let same = keys.iter().position(|k| *k == key);
-        let stale = || ways.iter().position(|w| w.epoch != known.epoch);
-        let way = same.or_else(stale).unwrap_or_else(|| {
+    /// In its old place; or in one whose flow is known of other tables, where it begins if possible; or in some other flow's.
+    fn put(&mut self, Place { key, line }: Place, known: Known) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let here = line as usize;
+        let ways = [(here, 0), (here, 1), (here ^ 1, 0), (here ^ 1, 1)];
+        let stale = |(line, n): &(usize, usize)| {
+            self.bases.get(*line).is_some_and(|bases| bases[*n].epoch != known.epoch)
+        };
+        let place = self.position(line, &key).or_else(|| ways.into_iter().find(stale));
+        let (line, n) = place.unwrap_or_else(|| {
             self.turn = self.turn.wrapping_add(1);
-            self.turn % WAYS
+            ways[self.turn % WAYS]
         });
-        (keys[way], ways[way]) = (key, known);
+        if let (Some(Line(entries)), Some(bases)) = (self.lines.get_mut(line), self.bases.get_mut(line)) {
+            entries[n] = Entry::new(key, &known);
+            bases[n] = Basis { epoch: known.epoch, came: known.came, stamp: known.stamp };
+        }
     }
 }
 
@@ -236,7 +250,7 @@ pub(crate) fn find(
         let holds = |known: &Known| known.holds(came, low(epoch), db);
         let known = match packet.meta.flow {
             NONE => find.flows.v6.of(packet).filter(holds),
-            bucket => find.flows.still(bucket, key, version, holds),
+            line => find.flows.still(line, key, version, holds),
         };
         match known {
             Some(known) => find.sort(at, packet, &known, protect, bypass),
@@ -261,8 +275,8 @@ struct Find<'a> {
 }
 
 impl Find<'_> {
-    /// Sorts packets whose flows are the first of their buckets and were found to hold since the last change, up to one that is
-    /// not; returns how many. Without a call in its loop, so that nothing of it has to be kept out of registers.
+    /// Sorts packets whose flows are in the lines that were asked for and were found to hold since the last change, up to one
+    /// whose is not; returns how many. Without a call in its loop, so that nothing of it has to be kept out of registers.
     #[inline(never)]
     fn plain_run(
         &mut self,
@@ -274,12 +288,13 @@ impl Find<'_> {
         let mut done = 0;
         for &at in clear {
             let Some(packet) = packets.get_mut(usize::from(at)) else { break };
-            let Some(bucket) = self.flows.buckets.get(packet.meta.flow as usize) else { break };
-            let known = &bucket.ways[0];
-            if bucket.keys[0] != *self.keys.at(at) || known.version != self.version {
+            let Some(Line([first, second])) = self.flows.lines.get(packet.meta.flow as usize) else { break };
+            let key = self.keys.at(at);
+            let entry = if first.key == *key { first } else { second };
+            if entry.key != *key || entry.version != self.version {
                 break;
             }
-            let known = *known;
+            let known = entry.known();
             self.sort(at, packet, &known, protect, bypass);
             done += 1;
         }

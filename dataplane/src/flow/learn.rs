@@ -21,9 +21,9 @@ pub(crate) struct Unknown {
 
 impl Unknown {
     pub(super) fn add(&mut self, at: u16, packet: &Packet, key: &Key, came: u32, flows: &Flows) {
-        let place = Place { key: *key, bucket: packet.meta.flow };
+        let place = Place { key: *key, line: packet.meta.flow };
         self.places.push(at);
-        self.keys.push((if place.bucket == NONE { Place::default() } else { place }, came));
+        self.keys.push((if place.line == NONE { Place::default() } else { place }, came));
         if let Some(key) = v6::Key::of(packet).filter(|_| !flows.v6.is_empty()) {
             self.keys_v6.push((at, key));
         }

@@ -15,16 +15,17 @@ fn known(epoch: u32, port: u16) -> Known {
 
 impl Flows {
     /// What is known of the packet's flow, in force or not. Only packets with a key are given a bucket.
-    fn get(&self, bucket: u32, key: &Key) -> Option<&Known> {
-        let Bucket { keys, ways } = self.buckets.get(bucket as usize)?;
-        ways.get(keys.iter().position(|k| k == key)?)
+    fn get(&self, line: u32, key: &Key) -> Option<Known> {
+        let (line, n) = self.position(line, key)?;
+        let Basis { epoch, came, stamp } = self.bases[line][n];
+        Some(Known { epoch, came, stamp, ..self.lines[line].0[n].known() })
     }
 }
 
 /// By which port the packet's flow leaves.
 fn way(flows: &Flows, packet: &Packet) -> Option<u16> {
-    let Place { key, bucket } = flows.place(Key::of(packet)?);
-    flows.get(bucket, &key).map(|known| known.port.0)
+    let Place { key, line } = flows.place(Key::of(packet)?);
+    flows.get(line, &key).map(|known| known.port.0)
 }
 
 /// More flows than there is room for: some are forgotten, none is taken for another.
@@ -47,7 +48,7 @@ fn a_full_table_forgets_and_never_confuses() {
 #[test]
 fn the_same_flow_has_one_place_and_stale_ones_go_first() {
     let mut flows = Flows::with_buckets(1);
-    let key = |n| Place { key: Key::of(&packet(n, (0, 0))).unwrap(), bucket: 0 };
+    let key = |n| Place { key: Key::of(&packet(n, (0, 0))).unwrap(), line: 0 };
     for n in 0..4 {
         flows.put(key(n), known(1 + u32::from(n == 2), n as u16));
     }
@@ -79,4 +80,30 @@ fn some_packets_have_no_flow() {
     (opened.door, opened.meta.opened, opened.meta.sa) = (Door::Sa, true, 0);
     assert_ne!(Key::of(&opened), Key::of(&packet(1, (0, 0))), "each door has its own flows");
     assert_eq!(way(&Flows::none(), &packet(1, (0, 0))), None);
+}
+
+/// What is known comes back as it was put in, whatever it is; and where there is room, in the line that is asked for.
+#[test]
+fn what_is_known_fits_into_half_a_line() {
+    let mut flows = Flows::with_buckets(1);
+    let way =
+        Known { epoch: 3, came: 5, sa: (1 << 22) - 1, stamp: 7, limit: 9000, version: 8, ..Known::NOTHING };
+    let clear = Known { sa: CLEAR, port: PortId(u16::MAX), limit: u16::MAX, mac: u64::MAX >> 16, ..way };
+    for (n, line, known) in [(1, 0, way), (2, 1, clear), (3, 1, way), (4, 0, clear)] {
+        let key = Key::of(&packet(n, (1, 1))).unwrap();
+        flows.put(Place { key, line }, known);
+        assert_eq!(flows.position(line, &key).map(|(line, _)| line), Some(line as usize));
+        let Known { epoch, came, sa, stamp, limit, port, version, mac } = flows.get(line, &key).unwrap();
+        assert_eq!((epoch, came, stamp, version), (3, 5, 7, 8));
+        assert_eq!((sa, limit), (known.sa, known.limit));
+        if sa == CLEAR {
+            assert_eq!((port, route::address(mac)), (known.port, route::address(known.mac)));
+        }
+    }
+    // It holds from then on, or is not known any more.
+    let key = Key::of(&packet(2, (1, 1))).unwrap();
+    assert!(flows.still(1, &key, 8, |_| unreachable!()).is_some());
+    assert!(flows.still(1, &key, 9, |known| known.stamp != 7).is_none());
+    assert!(flows.still(1, &key, 9, |known| (known.epoch, known.came, known.stamp) == (3, 5, 7)).is_some());
+    assert!(flows.still(1, &key, 9, |_| unreachable!()).is_some());
 }
