@@ -232,7 +232,7 @@ impl Engine {
                 Some(crate::x86::bare_gcm(kernel, key, aad, packet, seal))
             }
             #[cfg(target_arch = "x86_64")]
-            (_, crate::suite::Cipher::ChaCha) => {
+            (_, crate::suite::Cipher::ChaCha) if aad.len() <= 16 => {
                 Some(crate::x86::bare_chacha(kernel, key, aad, packet, seal))
             }
             _ => None,

@@ -39,13 +39,15 @@ pub(crate) fn bare_gcm(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8],
 }
 
 /// The bare primitive of [`seal_chacha`] and [`open_chacha`], for vectors: alone, and as several of a burst, since the
-/// lanes of Poly1305 are for these.
+/// lanes of Poly1305 are for these. At most one block of associated data.
 pub(crate) fn bare_chacha(kernel: Kernel, key: &Key, aad: &[u8], packet: &mut [u8], seal: bool) -> bool {
     assert!([Tier::Avx2, Tier::Avx512].map(chacha_kernel).contains(&kernel));
     let mut burst = vec![packet.to_vec(); 9];
+    let mut block = [0; 16];
+    block[..aad.len()].copy_from_slice(aad);
     let run = |packets: &mut [Vec<u8>]| {
-        let mut units: ArrayVec<chacha::Unit, BURST> =
-            packets.iter_mut().map(|packet| chacha::Unit { key, aad, packet }).collect();
+        let unit = |packet| chacha::Unit { key, aad: block, aad_len: aad.len(), packet };
+        let mut units: ArrayVec<chacha::Unit, BURST> = packets.iter_mut().map(|p| unit(&mut p[..])).collect();
         let all = (1 << units.len()) - 1;
         if seal {
             chacha::seal(kernel, &mut units);

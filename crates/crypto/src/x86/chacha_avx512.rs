@@ -21,8 +21,9 @@ const CONSTANTS: [i32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]
 #[repr(C, align(64))]
 pub(super) struct Run {
     words: [__m512i; 16],
-    to: [*mut u8; LANES],
-    /// Which bytes there are.
+    /// Where each block is added.
+    to: [__m512i; 2],
+    /// To which bytes of it.
     part: [__mmask64; LANES],
     filled: usize,
     /// Whose words all lanes from `filled` on have; null: nobody's.
@@ -40,8 +41,8 @@ impl Run {
         }
         Self {
             words,
-            to: [ptr::null_mut(); LANES],
-            part: [0; LANES],
+            to: [_mm512_setzero_si512(); 2],
+            part: [u64::MAX; LANES],
             filled: 0,
             key: ptr::null(),
             alone: false,
@@ -61,13 +62,11 @@ impl Run {
             let first = self.filled;
             let lanes = (end - counter).min(LANES - first);
             self.fill(unit, counter);
-            let places = self.to.iter_mut().zip(&mut self.part).skip(first).take(lanes);
-            for (block, (to, part)) in (counter..).zip(places) {
-                *to = before.wrapping_add(block * BLOCK);
-                *part = u64::MAX;
-            }
+            self.aim(before.wrapping_add(counter * BLOCK));
             if counter == 0 {
-                (self.to[first], self.part[first]) = (one_time_key, u64::from(u32::MAX));
+                self.part[first] = u64::from(u32::MAX);
+                // SAFETY: one of sixteen addresses.
+                unsafe { self.to.as_mut_ptr().cast::<*mut u8>().add(first).write(one_time_key) };
             }
             counter += lanes;
             if counter == end && end > 1 {
@@ -79,6 +78,20 @@ impl Run {
                 unsafe { self.make() };
             }
         }
+    }
+
+    /// Lets the lanes that are not filled go to one block after the other.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+    fn aim(&mut self, to: *mut u8) {
+        let to = to.wrapping_sub(self.filled * BLOCK);
+        let lanes: __mmask16 = u16::MAX << self.filled;
+        let [low, high] = lanes.to_le_bytes();
+        let first = _mm512_set1_epi64(to as i64);
+        let steps = _mm512_setr_epi64(0, 64, 128, 192, 256, 320, 384, 448);
+        self.to[0] = _mm512_mask_add_epi64(self.to[0], low, first, steps);
+        let first = _mm512_add_epi64(first, _mm512_set1_epi64(512));
+        self.to[1] = _mm512_mask_add_epi64(self.to[1], high, first, steps);
     }
 
     /// The words of the unit in every lane that is not filled, with counters from this one on.
@@ -118,14 +131,17 @@ impl Run {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
     unsafe fn make(&mut self) {
         let keystream = transpose(rounds(&self.words));
+        let to = self.to.as_ptr().cast::<*mut __m512i>();
         for (lane, block) in keystream.iter().enumerate().take(self.filled) {
-            let (to, part) = (self.to[lane], self.part[lane]);
+            let part = self.part[lane];
             // SAFETY: the caller's promise; the mask leaves no other bytes.
             unsafe {
+                let to = to.add(lane).read();
                 let data = _mm512_maskz_loadu_epi8(part, to.cast());
                 _mm512_mask_storeu_epi8(to.cast(), part, _mm512_xor_si512(data, *block));
             }
         }
+        self.part = [u64::MAX; LANES];
         self.filled = 0;
         if !self.alone {
             self.key = ptr::null();

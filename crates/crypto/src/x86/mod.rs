@@ -24,9 +24,9 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use arrayvec::ArrayVec;
 
 use crate::engine::{BURST, ByRounds, Group, Kernel, Tier, all, members};
-use crate::frame::{Aad, MAX_PACKET};
+use crate::frame::MAX_PACKET;
 use crate::mac::Message;
-use crate::portable::{Digest, header, same};
+use crate::portable::{Digest, same};
 use crate::suite::{Cipher, HEADER, Integrity};
 use crate::{Key, OpenJob, SealJob};
 
@@ -255,26 +255,27 @@ fn crypt_ctr(kernel: Kernel, unit: &gcm::Unit) {
 
 /// Seals the jobs of `group`, which are prepared ChaCha20-Poly1305 jobs.
 pub(crate) fn seal_chacha(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
-    let aads: ArrayVec<Aad, BURST> =
-        members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
-    let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
-    let mut units: ArrayVec<chacha::Unit, BURST> = of_these
-        .zip(&aads)
-        .map(|(job, aad)| chacha::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
-        .collect();
+    let mut units = ArrayVec::<_, BURST>::new();
+    for (n, job) in jobs.iter_mut().enumerate().take(BURST) {
+        if group >> n & 1 == 1 {
+            units.push(chacha::Unit::new(job.key, job.packet, job.seq, job.esn));
+        }
+    }
     chacha::seal(kernel, &mut units);
 }
 
 /// Opens the jobs of `group`, ChaCha20-Poly1305 packets of possible length; returns the authentic ones.
 pub(crate) fn open_chacha(kernel: Kernel, jobs: &mut [OpenJob], group: Group) -> Group {
-    let aads: ArrayVec<Aad, BURST> =
-        members(group).map(|n| Aad::new(header(jobs[n].packet), jobs[n].seq, jobs[n].esn)).collect();
-    let of_these = jobs.iter_mut().enumerate().filter(|(n, _)| group >> n & 1 == 1).map(|(_, job)| job);
-    let mut units: ArrayVec<chacha::Unit, BURST> = of_these
-        .zip(&aads)
-        .map(|(job, aad)| chacha::Unit { key: job.key, aad: aad.as_slice(), packet: job.packet })
-        .collect();
+    let mut units = ArrayVec::<_, BURST>::new();
+    for (n, job) in jobs.iter_mut().enumerate().take(BURST) {
+        if group >> n & 1 == 1 {
+            units.push(chacha::Unit::new(job.key, job.packet, job.seq, job.esn));
+        }
+    }
     let authentic = chacha::open(kernel, &mut units);
+    if group == Group::MAX {
+        return authentic;
+    }
     members(group)
         .enumerate()
         .filter(|(unit, _)| authentic >> unit & 1 == 1)

@@ -8,24 +8,20 @@
 
 use core::arch::x86_64::*;
 
-use arrayvec::ArrayVec;
-
 use crate::engine::BURST;
 
 /// One packet to hash.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) one_time_key: &'a [u8; 32],
-    pub(super) aad: &'a [u8],
+    /// One block with zeros behind what there is, which is at least a byte.
+    pub(super) aad: &'a [u8; 16],
+    pub(super) aad_len: usize,
+    /// Not empty.
     pub(super) body: &'a [u8],
 }
 
 impl Message<'_> {
-    /// As ESP has it: one block of associated data, and something to authenticate.
-    pub(super) fn is_usual(&self) -> bool {
-        (1..=16).contains(&self.aad.len()) && !self.body.is_empty()
-    }
-
     fn blocks(&self) -> usize {
         self.body.len().div_ceil(16)
     }
@@ -49,50 +45,50 @@ const LANES: usize = 8;
 
 type Limbs = [__m512i; 3];
 
-/// The tags of all messages, in their order; all are usual.
+/// The tags of all messages, in their order.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-pub(super) fn tags(messages: &[Message], out: &mut [[u8; 16]]) {
-    let mut order: ArrayVec<&Message, BURST> = messages.iter().take(BURST).collect();
-    let mut places: ArrayVec<usize, BURST> = (0..order.len()).collect();
+pub(super) fn tags(messages: &[Message], out: &mut [[u8; 16]; BURST]) {
+    let mut order: [u8; BURST] = ORDER;
+    let order = &mut order[..messages.len().min(BURST)];
     if !messages.is_sorted_by(|a, b| a.pairs() >= b.pairs()) {
-        places.sort_unstable_by_key(|&n| usize::MAX - messages[n].pairs());
-        for (message, &place) in order.iter_mut().zip(&places) {
-            *message = &messages[place];
-        }
+        order.sort_unstable_by_key(|&n| usize::MAX - messages[usize::from(n)].pairs());
     }
-    let ends: ArrayVec<Ends, BURST> = order.iter().map(|message| Ends::of(message)).collect();
-    let groups = order.chunks(LANES).zip(ends.chunks(LANES)).zip(places.chunks(LANES));
-    for ((messages, ends), places) in groups {
-        // SAFETY: in each group the first message is the longest, and `ends` are theirs.
-        let made = unsafe { tags_of_group(messages, ends) };
-        for (tag, &place) in made.iter().zip(places) {
-            out[place] = *tag;
+    for group in order.chunks(LANES) {
+        // A lane without a message reads along with the first one.
+        let lane = |n: usize| &messages[usize::from(group.get(n).copied().unwrap_or(group[0]))];
+        // SAFETY: in each group the first message is the longest.
+        let made = unsafe { tags_of_group(&core::array::from_fn(lane), group.len()) };
+        for (tag, &n) in made.iter().zip(group) {
+            out[usize::from(n)] = *tag;
         }
     }
 }
+
+const ORDER: [u8; BURST] = {
+    let mut order = [0; BURST];
+    let mut n = 0u8;
+    while (n as usize) < BURST {
+        order[n as usize] = n;
+        n += 1;
+    }
+    order
+};
 
 /// First and last pair of blocks, which do not lie in the packet as they are hashed.
-#[repr(C, align(64))]
-struct Ends {
-    first: [__m128i; 2],
-    last: [__m128i; 2],
-}
-
-impl Ends {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-    fn of(message: &Message) -> Self {
-        let (aad, body) = (message.aad, message.body);
-        let aad_block = padded(aad);
-        let first = if message.begins_alone() {
-            [_mm_setzero_si128(), aad_block]
-        } else {
-            [aad_block, padded(&body[..16.min(body.len())])]
-        };
-        #[allow(clippy::cast_possible_wrap, reason = "lengths of a packet")]
-        let lengths = _mm_set_epi64x(body.len() as i64, aad.len() as i64);
-        Self { first, last: [padded(&body[(message.blocks() - 1) * 16..]), lengths] }
-    }
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn ends(message: &Message) -> (__m256i, __m256i) {
+    let body = message.body;
+    // SAFETY: a block.
+    let aad = unsafe { _mm_loadu_si128(message.aad.as_ptr().cast()) };
+    let first = if message.begins_alone() {
+        _mm256_set_m128i(aad, _mm_setzero_si128())
+    } else {
+        _mm256_set_m128i(padded(&body[..16.min(body.len())]), aad)
+    };
+    #[allow(clippy::cast_possible_wrap, reason = "lengths of a packet")]
+    let lengths = _mm_set_epi64x(body.len() as i64, message.aad_len as i64);
+    (first, _mm256_set_m128i(lengths, padded(&body[(message.blocks() - 1) * 16..])))
 }
 
 /// At most 16 bytes, and zeros behind them.
@@ -105,21 +101,14 @@ fn padded(bytes: &[u8]) -> __m128i {
 }
 
 /// # Safety
-/// One to eight messages, `ends` are theirs, and none has more pairs than one before it.
+/// The first so many of the lanes count. None has more pairs than one before it, and those behind are as the first.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-unsafe fn tags_of_group(messages: &[&Message], ends: &[Ends]) -> [[u8; 16]; LANES] {
-    // A lane without a message, or at the end of it, reads along with the first one.
-    let lane = |n: usize| messages.get(n).copied().unwrap_or(messages[0]);
-    let lanes: [&Message; LANES] = core::array::from_fn(lane);
-    let ends: [&Ends; LANES] = core::array::from_fn(|n| ends.get(n).unwrap_or(&ends[0]));
+unsafe fn tags_of_group(lanes: &[&Message; LANES], count: usize) -> [[u8; 16]; LANES] {
+    let [a, b, c, d, e, f, g, h] = lanes.map(|message| ends(message));
+    let first = turned([a.0, b.0, c.0, d.0, e.0, f.0, g.0, h.0]);
+    let last = turned([a.1, b.1, c.1, d.1, e.1, f.1, g.1, h.1]);
     // SAFETY: each points to 32 bytes.
-    let (keys, first, last) = unsafe {
-        (
-            load(&lanes.map(|message| message.one_time_key.as_ptr()), 0),
-            load(&ends.map(|ends| ends.first.as_ptr().cast()), 0),
-            load(&ends.map(|ends| ends.last.as_ptr().cast()), 0),
-        )
-    };
+    let keys = unsafe { load(&lanes.map(|message| message.one_time_key.as_ptr()), 0) };
     let [r_low, r_high, pad_low, pad_high] = keys;
     //= https://www.rfc-editor.org/rfc/rfc8439#section-2.5
     //# clamp(r): r &= 0x0ffffffc0ffffffc0ffffffc0fffffff
@@ -145,7 +134,7 @@ unsafe fn tags_of_group(messages: &[&Message], ends: &[Ends]) -> [[u8; 16]; LANE
         Sums::zero().plus(b, &once).plus(add(a, h), &twice).carried()
     };
     let mut at = lanes.map(Message::middle);
-    let (mut live, mut done) = (messages.len(), 0);
+    let (mut live, mut done) = (count, 0);
     while live > 0 {
         let until = lanes[live - 1].pairs();
         let busy = u8::MAX >> (LANES - live);
@@ -308,19 +297,25 @@ fn limbs(low: __m512i, high: __m512i) -> Limbs {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
 unsafe fn load(at: &[*const u8; LANES], offset: usize) -> [__m512i; 4] {
+    let [a, b, c, d, e, f, g, h] = *at;
     // SAFETY: the caller's promise.
-    let two = |a: usize, b: usize| unsafe {
-        let first = _mm512_castsi256_si512(_mm256_loadu_si256(at[a].add(offset).cast()));
-        _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(at[b].add(offset).cast()))
-    };
+    let blocks = |at: *const u8| unsafe { _mm256_loadu_si256(at.add(offset).cast()) };
+    turned([blocks(a), blocks(b), blocks(c), blocks(d), blocks(e), blocks(f), blocks(g), blocks(h)])
+}
+
+/// From two blocks of each lane: lower and upper halves of all lanes' first, of their second.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+fn turned([a, b, c, d, e, f, g, h]: [__m256i; LANES]) -> [__m512i; 4] {
+    let two = |a, b| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b);
     // Ordered so that lanes come out in theirs.
-    let (even, odd) = ([two(0, 2), two(4, 6)], [two(1, 3), two(5, 7)]);
-    let low = [0, 1].map(|n| _mm512_unpacklo_epi64(even[n], odd[n]));
-    let high = [0, 1].map(|n| _mm512_unpackhi_epi64(even[n], odd[n]));
+    let ([ac, eg], [bd, fh]) = ([two(a, c), two(e, g)], [two(b, d), two(f, h)]);
+    let (low_a, high_a) = (_mm512_unpacklo_epi64(ac, bd), _mm512_unpackhi_epi64(ac, bd));
+    let (low_e, high_e) = (_mm512_unpacklo_epi64(eg, fh), _mm512_unpackhi_epi64(eg, fh));
     [
-        _mm512_shuffle_i64x2::<0x88>(low[0], low[1]),
-        _mm512_shuffle_i64x2::<0x88>(high[0], high[1]),
-        _mm512_shuffle_i64x2::<0xdd>(low[0], low[1]),
-        _mm512_shuffle_i64x2::<0xdd>(high[0], high[1]),
+        _mm512_shuffle_i64x2::<0x88>(low_a, low_e),
+        _mm512_shuffle_i64x2::<0x88>(high_a, high_e),
+        _mm512_shuffle_i64x2::<0xdd>(low_a, low_e),
+        _mm512_shuffle_i64x2::<0xdd>(high_a, high_e),
     ]
 }
