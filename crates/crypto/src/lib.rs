@@ -13,8 +13,9 @@
 //! one. AES is the CPU's instructions (RustCrypto's bit slices where there are none), GHASH and Poly1305 are
 //! multiplications, SHA and ChaCha20 additions and rotations; key schedules take their S-box from the AES instructions.
 //! ICVs are compared whole, in vectors or by `subtle`. What does show in time is public: suite, lengths, and which
-//! packets of a burst were authentic. Secrets are wiped: keys and their tables on drop, round keys, one-time keys,
-//! keystream rows and inner digests of the kernels at the end of each burst.
+//! packets of a burst were authentic. Secrets are wiped: keys and their tables on drop, round keys, one-time keys and
+//! inner digests of the kernels at the end of each burst. Not wiped: what kernels hold in registers, and what the compiler
+//! spills of it to the stack until the next burst writes there.
 
 mod suite;
 mod job;
