@@ -9,6 +9,7 @@
 
 use crate::batch::Batch;
 use crate::clock::Now;
+use crate::escape::Bounds;
 use crate::neighbour::Neighbours;
 use crate::packet::{Door, Origin, Packet};
 use crate::sa::{Tunnel, Tunnels};
@@ -52,6 +53,7 @@ struct Held {
     frame: Frame,
     door: Door,
     hops: u8,
+    bounds: Bounds,
     until: u64,
 }
 
@@ -94,6 +96,7 @@ impl Hold {
             frame: packet.frame.take(),
             door: packet.next_door(),
             hops: packet.origin.hops(),
+            bounds: packet.meta.bounds,
             until: now.ms.saturating_add(PATIENCE_MS),
         });
         packet.verdict = Verdict::Held;
@@ -152,12 +155,12 @@ impl Hold {
     /// Up to `room` released packets for the batch. They are counted when the batch is processed.
     pub(crate) fn fill(&mut self, batch: &mut Batch, room: usize, tunnels: &mut Tunnels) {
         for _ in 0..room.min(batch.room()) {
-            let Some(Held { want, frame, door, hops, .. }) = self.ready.pop_front() else { return };
+            let Some(Held { want, frame, door, hops, bounds, .. }) = self.ready.pop_front() else { return };
             if let Want::Tunnel(tunnel) = want {
                 tunnels.let_go(tunnel);
             }
             // There is room: asked above.
-            let _ = batch.receive(frame, Origin::Released { door, hops });
+            let _ = batch.receive(frame, Origin::Released { door, hops, bounds });
         }
     }
 

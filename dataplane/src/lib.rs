@@ -37,6 +37,7 @@ mod tap;
 
 pub use batch::{Batch, Finished, MAX_BATCH, MAX_RECEIVED, Packets};
 pub use clock::Now;
+pub use escape::Bounds;
 pub use nat::{NatSteering, port_ranges};
 pub use packet::{Door, Origin, Packet};
 pub use probe::{Point, Probe, View};

@@ -1,5 +1,6 @@
 //! A packet on its way: the frame, where it came from, and what the stages found out.
 
+use crate::escape::Bounds;
 use crate::flow;
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
@@ -44,9 +45,9 @@ pub enum Origin {
     /// An IP packet from the device of a route-based tunnel.
     Device(InterfaceId),
     /// An IP packet from another worker, which took it in by `door`.
-    HandedIn { door: Door, hops: u8 },
+    HandedIn { door: Door, hops: u8, bounds: Bounds },
     /// An IP packet that waited here for an outbound SA.
-    Released { door: Door, hops: u8 },
+    Released { door: Door, hops: u8, bounds: Bounds },
 }
 
 impl Origin {
@@ -217,6 +218,9 @@ pub(crate) struct Meta {
     pub(crate) translated: bool,
     /// What is decided about it is not remembered for its flow.
     pub(crate) fleeting: bool,
+    /// Out of which SA it came ([`crate::escape`]); and that in clear it must not go by the route it has.
+    pub(crate) bounds: Bounds,
+    pub(crate) strays: bool,
 }
 
 impl Default for Meta {
@@ -242,6 +246,8 @@ impl Default for Meta {
             aged: false,
             translated: false,
             fleeting: false,
+            bounds: Bounds::NONE,
+            strays: false,
         }
     }
 }
@@ -250,8 +256,22 @@ impl Meta {
     /// For a further fragment of the packet: what was decided holds for it too.
     pub(crate) fn part(&self, total_len: u16, header_len: u8) -> Self {
         let ip = Ip { total_len, header_len, fragment: true, portless: true, ..self.ip };
-        let Self { tag, sa, hop, limit, port, mac, vrf, made_here, aged, translated, .. } = *self;
-        Self { ip, tag, sa, hop, limit, port, mac, vrf, made_here, aged, translated, ..Self::default() }
+        let Self { tag, sa, hop, limit, port, mac, vrf, made_here, aged, translated, strays, .. } = *self;
+        Self {
+            ip,
+            tag,
+            sa,
+            hop,
+            limit,
+            port,
+            mac,
+            vrf,
+            made_here,
+            aged,
+            translated,
+            strays,
+            ..Self::default()
+        }
     }
 }
 

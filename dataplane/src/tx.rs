@@ -218,7 +218,7 @@ impl Tx {
 mod tests {
     use super::*;
     use crate::handoff::Mailbox;
-    use ravelin_dataplane::{Door, Origin, Packet};
+    use ravelin_dataplane::{Bounds, Door, Origin, Packet};
     use ravelin_ring::Bell;
     use ravelin_xsk::{Umem, UmemConfig};
     use std::os::unix::net::UnixDatagram;
@@ -256,7 +256,8 @@ mod tests {
         fn carry_out(&mut self, verdict: Verdict) {
             let mut frame = self.pools[0].alloc().unwrap();
             assert!(frame.extend(60));
-            let mut packet = Packet::new(frame, Origin::HandedIn { door: Door::Tun, hops: 1 });
+            let mut packet =
+                Packet::new(frame, Origin::HandedIn { door: Door::Tun, hops: 1, bounds: Bounds::NONE });
             packet.verdict = verdict;
             self.batch.push(packet).unwrap();
             let pool = &mut self.pools[0];

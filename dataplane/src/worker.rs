@@ -333,6 +333,7 @@ impl Way {
         route::resolve(batch, clear, tables);
         probe.stage("route-resolve", clear.len());
         nat.depart(batch, clear, tables, stats, now);
+        escape::judge(batch, &unknown.places, &nat.before, db, tables);
         outbound::policy::run(batch, clear, tables, &nat.before, new_protect, new_bypass);
         if db.has_passive() || db.workers > 1 {
             passive::sift(batch, clear, new_protect, db);
@@ -344,7 +345,7 @@ impl Way {
         }
         source::check(batch, new_protect, tables, &nat.before);
         source::check(batch, new_bypass, tables, &nat.before);
-        escape::check(batch, new_bypass, db, tables);
+        escape::check(batch, new_bypass);
         probe.stage("out-policy", clear.len());
         outbound::select::run(
             batch,

@@ -6,6 +6,7 @@
 use super::tunnels::Tunnel;
 use crate::batch::{Batch, Places};
 use crate::classify::{self, v6};
+use crate::escape;
 use crate::flow;
 use crate::outbound::fragment;
 use crate::packet::{Door, Packet};
@@ -56,6 +57,7 @@ pub(crate) fn wrap(
     batch.each(gre, |packet| {
         let tunnel = tables.gre.at(packet.meta.sa).ok_or(Drop::NoRoute)?;
         one(packet, tunnel, dry)?;
+        escape::enclosed(packet, tables)?;
         stats.count(Counter::GreSent);
         Ok(())
     });

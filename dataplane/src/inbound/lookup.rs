@@ -7,6 +7,7 @@
 //! at any time), over either family of addresses.
 
 use crate::batch::{Batch, prefetch_rest};
+use crate::escape::Bounds;
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
 use crate::sa::{ESP, SHORT, SaDb, Throttle};
@@ -55,7 +56,8 @@ fn hand_off(packet: &mut Packet, worker: WorkerId) -> Result<(), Drop> {
     if !packet.frame.push_front(packet.meta.skip.into()) {
         return Err(Drop::Malformed);
     }
-    packet.origin = Origin::HandedIn { door: packet.door, hops: packet.origin.hops().saturating_add(1) };
+    let hops = packet.origin.hops().saturating_add(1);
+    packet.origin = Origin::HandedIn { door: packet.door, hops, bounds: Bounds::NONE };
     packet.verdict = Verdict::HandOff { worker };
     Ok(())
 }

@@ -32,6 +32,7 @@ pub use steer::{NatSteering, port_ranges};
 
 use crate::batch::Batch;
 use crate::clock::Now;
+use crate::escape::Bounds;
 use crate::packet::{Door, Origin, Packet};
 use crate::passive;
 use crate::stats::Stats;
@@ -224,7 +225,7 @@ fn each(
     }
 }
 
-/// As it came.
+/// As it came; [`crate::escape`] adds the bounds.
 fn hand_off(packet: &mut Packet, worker: WorkerId) {
     let hops = packet.origin.hops();
     if hops >= MAX_HOPS {
@@ -233,6 +234,6 @@ fn hand_off(packet: &mut Packet, worker: WorkerId) {
     // The SA is not there to tell the VRF.
     let hidden = matches!(packet.door, Door::Sa | Door::Tun) && packet.meta.vrf != VrfId::MAIN;
     let door = if hidden { Door::Vrf(packet.meta.vrf) } else { packet.door };
-    packet.origin = Origin::HandedIn { door, hops: hops + 1 };
+    packet.origin = Origin::HandedIn { door, hops: hops + 1, bounds: Bounds::NONE };
     packet.verdict = Verdict::HandOff { worker };
 }

@@ -99,7 +99,7 @@ fn hand_off(packet: &mut Packet, worker: WorkerId) -> Result<(), Drop> {
     if hops >= MAX_HOPS {
         return Err(Drop::NoOutboundSa);
     }
-    packet.origin = Origin::HandedIn { door: packet.next_door(), hops: hops + 1 };
+    packet.origin = Origin::HandedIn { door: packet.next_door(), hops: hops + 1, bounds: packet.meta.bounds };
     packet.verdict = Verdict::HandOff { worker };
     Ok(())
 }

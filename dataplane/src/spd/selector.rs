@@ -38,12 +38,12 @@ impl SaSelectors {
         }
     }
 
-    /// A prefix of this length around `to` holds more than each near side does in which `to` lies. Where it lies in none,
-    /// since it was translated, only the prefix of all addresses does.
-    pub(crate) fn is_within(&self, to: IpAddr, len: u8) -> bool {
+    /// Prefixes around `to` that are shorter than this hold more than each near side does in which `to` lies. In bits.
+    /// `None`: it lies in none, since it was translated.
+    pub(crate) fn wide(&self, to: IpAddr) -> Option<u8> {
         match to {
-            IpAddr::V4(a) => within(&self.v4, a.to_bits(), len),
-            IpAddr::V6(a) => within(&self.v6, a.to_bits(), len),
+            IpAddr::V4(a) => wide(&self.v4, a.to_bits(), 32),
+            IpAddr::V6(a) => wide(&self.v6, a.to_bits(), 128),
         }
     }
 
@@ -68,13 +68,14 @@ impl<A: Family> One<A> {
     }
 }
 
-fn within<A: Family>(list: &[One<A>], to: A, len: u8) -> bool {
-    let mut near = list.iter().filter_map(|one| one.ranges.near(to)).peekable();
-    if near.peek().is_none() {
-        return len == 0;
-    }
-    let (first, last) = (to & A::mask(len), to.last(len));
-    near.all(|(start, end)| first <= start && end <= last && (first, last) != (start, end))
+fn wide<A: Family>(list: &[One<A>], to: A, bits: u8) -> Option<u8> {
+    let holds = |len: u8, (start, end)| {
+        let (first, last) = (to & A::mask(len), to.last(len));
+        first <= start && end <= last && (first, last) != (start, end)
+    };
+    let near = list.iter().filter_map(|one| one.ranges.near(to));
+    // Of the lengths the short ones hold it.
+    near.map(|near| (0..bits).find(|len| !holds(*len, near)).unwrap_or(bits)).min()
 }
 
 #[inline]

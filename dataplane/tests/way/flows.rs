@@ -3,7 +3,7 @@
 
 use crate::rig::*;
 use proptest::prelude::*;
-use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_dataplane::{Bounds, Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4Header;
@@ -155,9 +155,9 @@ impl Three {
         Some(match kind.from {
             0 => (Origin::Port(INSIDE), ether(&bytes)),
             1 => (Origin::Tun, bytes),
-            2 => (Origin::HandedIn { door: port_door(INSIDE), hops: 1 }, bytes),
+            2 => (Origin::HandedIn { door: port_door(INSIDE), hops: 1, bounds: Bounds::NONE }, bytes),
             3 => (Origin::Port(WAN), ether(&bytes)),
-            4 => (Origin::HandedIn { door: Door::Sa, hops: 1 }, bytes),
+            4 => (Origin::HandedIn { door: Door::Sa, hops: 1, bounds: Bounds::NONE }, bytes),
             // In ESP from the peer, as far as its own policy and SA have it.
             _ => {
                 let out = self.peer.run(&[(Origin::Port(INSIDE), ether(&bytes))]);

@@ -566,3 +566,39 @@ fn a_second_check_has_to_admit_gre() {
         }
     }
 }
+
+// R307: what came out of an SA does not go into GRE in clear by a default route, while its own is lost; by one that says so it does,
+// and by a default route where an SA protects the GRE.
+#[test]
+fn what_came_out_of_a_tunnel_is_not_put_into_clear_gre() {
+    let into = NextHop::Interface(DEVICE);
+    let default = msg::Route { prefix: prefix("0.0.0.0/0"), next_hop: into };
+    let own = msg::Route { prefix: prefix("10.2.0.0/24"), next_hop: into };
+    let lost = msg::Route { next_hop: NextHop::Port { port: INSIDE, gateway: None }, ..own };
+    for named in [false, true] {
+        let (mut a, mut b) = gates(&Pair::default());
+        add(&mut b, far(plain()));
+        b.set(TableCommand::RemoveRoute(lost));
+        b.set(TableCommand::AddRoute(if named { own } else { default }));
+        b.commit();
+        // The outer flow is known.
+        let hello = b.one(Origin::Device(DEVICE), ip(LINK_B, LINK_A, 60));
+        assert_eq!(hello.verdict, Verdict::Forward { port: WAN });
+        for _ in 0..2 {
+            let sealed = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).forwarded(WAN).to_vec();
+            let out = b.receive(WAN, &sealed);
+            let wanted = if named { Verdict::Forward { port: WAN } } else { Verdict::Drop(Drop::NoRoute) };
+            assert_eq!(out.verdict, wanted);
+        }
+    }
+    let (mut a, mut b) = gates(&Pair::default());
+    add(&mut b, far(plain()));
+    let ends = Selector { protocol: Some(GRE), ..selector("198.18.0.2/32", "198.18.0.1/32") };
+    b.protect(ends);
+    b.set(TableCommand::RemoveRoute(lost));
+    b.set(TableCommand::AddRoute(default));
+    b.commit();
+    let sealed = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).forwarded(WAN).to_vec();
+    // The SAs that there are hold networks, not the ends: they refuse it, which is not this check.
+    b.receive(WAN, &sealed).lost(Drop::SelectorMismatch);
+}

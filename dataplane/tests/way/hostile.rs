@@ -3,7 +3,7 @@
 use crate::rig::*;
 use proptest::prelude::*;
 use ravelin_crypto::{Engine, Key, SealJob};
-use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_dataplane::{Bounds, Door, Origin, Verdict};
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
@@ -327,7 +327,7 @@ fn origin() -> impl Strategy<Value = Origin> {
         3 => Just(Origin::Port(INSIDE)),
         3 => Just(Origin::Port(WAN)),
         1 => Just(Origin::Tun),
-        1 => (door, 0u8..6).prop_map(|(door, hops)| Origin::HandedIn { door, hops }),
+        1 => (door, 0u8..6).prop_map(|(door, hops)| Origin::HandedIn { door, hops, bounds: Bounds::NONE }),
     ]
 }
 
@@ -523,4 +523,57 @@ fn without_its_filter_nothing_comes_out() {
     carry(&mut b).forwarded(INSIDE);
     filter(&mut b, &[]);
     carry(&mut b).lost(Drop::FilterDecrypted);
+}
+
+fn lose(gate: &mut Gate, ways: &[(&str, NextHop)]) {
+    let lost = NextHop::Port { port: INSIDE, gateway: None };
+    gate.set(TableCommand::RemoveRoute(Route { prefix: prefix("10.2.0.0/24"), next_hop: lost }));
+    for (net, next_hop) in ways {
+        gate.set(TableCommand::AddRoute(Route { prefix: prefix(net), next_hop: *next_hop }));
+    }
+    gate.commit();
+}
+
+// R307: the kernel would forward it by a device that is no port; what a narrower route gives it is meant for it.
+#[test]
+fn the_kernel_does_not_carry_it_out_either() {
+    let kernel = NextHop::Kernel;
+    let halves = [("0.0.0.0/1", kernel), ("128.0.0.0/1", kernel)];
+    let no = Verdict::Drop(Drop::NoRoute);
+    for (ways, wanted) in [
+        (&[("0.0.0.0/0", kernel)][..], no),
+        (&halves[..], no),
+        (&[("10.2.0.0/16", kernel)][..], Verdict::Punt),
+        (&[("0.0.0.0/0", kernel), ("10.2.0.0/24", kernel)][..], Verdict::Punt),
+    ] {
+        let (mut a, mut b) = gates(&Pair::default());
+        lose(&mut b, ways);
+        let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).bytes;
+        assert_eq!(b.one(Origin::Port(WAN), wire).verdict, wanted, "{ways:?}");
+    }
+    let everything = vec![selector("0.0.0.0/0", "0.0.0.0/0")];
+    let (mut a, mut b) = gates(&Pair { selectors: everything, ..Pair::default() });
+    lose(&mut b, &[("0.0.0.0/0", kernel)]);
+    let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).bytes;
+    assert_eq!(b.one(Origin::Port(WAN), wire).verdict, Verdict::Punt, "the peer asked for the whole world");
+}
+
+// R307: nor once the link goes while it waits for its neighbour.
+#[test]
+fn what_waited_is_judged_again() {
+    for (wider, wanted) in [
+        (NextHop::Port { port: WAN, gateway: Some(WAN_A.into()) }, Verdict::Drop(Drop::NoRoute)),
+        (NextHop::Port { port: INSIDE, gateway: None }, Verdict::Forward { port: INSIDE }),
+    ] {
+        let (mut a, mut b) = gates(&Pair::default());
+        b.set(TableCommand::RemoveNeighbour { port: INSIDE, addr: HOST_B.into() });
+        b.commit();
+        let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).bytes;
+        assert_eq!(b.one(Origin::Port(WAN), wire).verdict, Verdict::Held);
+        lose(&mut b, &[("10.0.0.0/8", wider)]);
+        b.set(TableCommand::SetNeighbour(Neighbour { port: INSIDE, addr: HOST_B.into(), mac: mac(10) }));
+        b.commit();
+        let out = b.turn();
+        assert_eq!(out.iter().map(|o| o.verdict).collect::<Vec<_>>(), [wanted]);
+    }
 }

@@ -727,3 +727,77 @@ fn explaining_names_the_rule() {
         (vec![(NatBy::Session, Some(6))], Some((addr(INTERNET), addr(HOST_A))))
     );
 }
+
+// R307: what another worker has to translate is bounded by the SA it came out of, there and on its way on.
+#[test]
+fn what_a_tunnel_brought_does_not_leave_in_clear_by_another_worker() {
+    let selectors = vec![selector("10.9.0.0/28", "10.2.0.0/24")];
+    let pair = Pair { selectors, ..Pair::default() };
+    let mut b = Gate::new(false);
+    let mut workers: Vec<Gate> = (0..3).map(|id| Gate::with_workers(true, id, 3)).collect();
+    let target = one(SHOWN);
+    let rule = NatRule { to: range("10.2.0.0/24"), target, port: None, tunnel: true, ..masquerade() };
+    for gate in workers.iter_mut().chain([&mut b]) {
+        let mine = if gate.is_a() { pair.selectors[0] } else { mirror(pair.selectors[0]) };
+        gate.set(TableCommand::ClearPolicies);
+        gate.protect(mine);
+        gate.commit();
+    }
+    workers.iter_mut().for_each(|gate| furnish(gate, &[rule]));
+    b.install(&pair);
+    b.use_pair(&pair);
+    // The SAs belong to worker 0.
+    workers[0].install(&pair);
+    workers.iter_mut().for_each(|gate| gate.use_pair(&pair));
+    let mut elsewhere = 0;
+    for host in 0..20u8 {
+        let src = Ipv4Addr::new(10, 1, 0, 100 + host);
+        workers.iter_mut().for_each(|gate| know(gate, src));
+        let (_, sealed) = through(&mut workers, 0, INSIDE, &build(17, src, HOST_B, (4000, 53), b"q"));
+        let sealed = match sealed.verdict {
+            Verdict::HandOff { .. } => workers[0].one(sealed.origin, sealed.bytes),
+            _ => sealed,
+        };
+        let there = seen(b.one(Origin::Port(WAN), sealed.bytes).forwarded(INSIDE));
+        let answer = build(17, HOST_B, SHOWN, (53, there.ports.0), b"a");
+        let mut answers: Vec<_> = (0..2).map(|_| b.receive(INSIDE, &answer).bytes).collect();
+        let (home, here) = onward(&mut workers, answers.remove(0));
+        assert_eq!(seen(here.forwarded(INSIDE)).dst, src);
+        lose_inside(&mut workers, true);
+        let (again, here) = onward(&mut workers, answers.remove(0));
+        assert_eq!(again, home);
+        here.lost(Drop::NoRoute);
+        lose_inside(&mut workers, false);
+        elsewhere += usize::from(home != 0);
+    }
+    assert!(elsewhere > 3, "{elsewhere} of 20 were another worker's");
+}
+
+fn know(gate: &mut Gate, host: Ipv4Addr) {
+    gate.set(TableCommand::SetNeighbour(Neighbour { port: INSIDE, addr: host.into(), mac: mac(10) }));
+    gate.commit();
+}
+
+/// Out of the tunnel at worker 0, and at the worker whose session it is.
+fn onward(workers: &mut [Gate], sealed: Vec<u8>) -> (usize, Out) {
+    let first = workers[0].one(Origin::Port(WAN), sealed);
+    let Verdict::HandOff { worker } = first.verdict else { return (0, first) };
+    let to = usize::from(worker.0);
+    (to, workers[to].one(first.origin, first.bytes))
+}
+
+/// The link inside is down, and a default route leads to the peer; or it is up again.
+fn lose_inside(workers: &mut [Gate], lost: bool) {
+    for gate in workers {
+        let inside = msg_route("10.1.0.0/24", NextHop::Port { port: INSIDE, gateway: None });
+        let all = msg_route("0.0.0.0/0", NextHop::Port { port: WAN, gateway: Some(WAN_B.into()) });
+        let (gone, there) = if lost { (inside, all) } else { (all, inside) };
+        gate.set(TableCommand::RemoveRoute(gone));
+        gate.set(TableCommand::AddRoute(there));
+        gate.commit();
+    }
+}
+
+fn msg_route(net: &str, next_hop: NextHop) -> Route {
+    Route { prefix: prefix(net), next_hop }
+}

@@ -215,6 +215,10 @@ impl Gate {
         gate
     }
 
+    pub(crate) fn is_a(&self) -> bool {
+        self.is_a
+    }
+
     /// The same gateway with another rule for its ports.
     pub(crate) fn reverse_path(&mut self, rule: ReversePath) {
         self.store = TableStore::with_ports(vec![rule; 2], None);

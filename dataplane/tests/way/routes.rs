@@ -1,7 +1,7 @@
 //! Whole ways by route-based tunnels: the routes decide, and nothing but the tunnel behind the device takes what they send.
 
 use crate::rig::*;
-use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_dataplane::{Bounds, Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
@@ -294,7 +294,7 @@ fn a_packet_keeps_its_device_at_another_worker() {
     );
     let out = a.one(Origin::Device(DEVICE), ip(LINK_A, OSPF, 100));
     assert_eq!(out.verdict, Verdict::HandOff { worker: elsewhere });
-    assert_eq!(out.origin, Origin::HandedIn { door: Door::Device(DEVICE), hops: 1 });
+    assert_eq!(out.origin, Origin::HandedIn { door: Door::Device(DEVICE), hops: 1, bounds: Bounds::NONE });
     // The other worker has the SA; here it stands for itself.
     assert_eq!(
         a.command(|token| WorkerCommand::UseOutbound { token, tunnel: TUNNEL, sa, owner: WorkerId(0) }),

@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use proptest::prelude::*;
-use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_dataplane::{Bounds, Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::icmpv6::{self, Icmpv6};
@@ -473,7 +473,7 @@ fn origin() -> impl Strategy<Value = Origin> {
         3 => Just(Origin::Port(INSIDE)),
         3 => Just(Origin::Port(WAN)),
         1 => Just(Origin::Tun),
-        1 => (door, 0u8..6).prop_map(|(door, hops)| Origin::HandedIn { door, hops }),
+        1 => (door, 0u8..6).prop_map(|(door, hops)| Origin::HandedIn { door, hops, bounds: Bounds::NONE }),
     ]
 }
 

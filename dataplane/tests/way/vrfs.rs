@@ -7,7 +7,7 @@ mod outside;
 use crate::rig::{HOST_A, HOST_B, WAN_A, WAN_B, edit, ether, ip, mac, prefix, selector};
 use proptest::prelude::*;
 use ravelin_dataplane::{
-    Batch, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
+    Batch, Bounds, Door, MAX_RECEIVED, Now, Origin, Packet, TableStore, Verdict, Worker, WorkerConfig,
 };
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::*;
@@ -271,7 +271,7 @@ fn an_sa_of_a_vrf_that_went_lets_nothing_out() {
         for sa in [11, 12, 21, 22] {
             b.worker.apply(WorkerCommand::RemoveSa { token: Token(1), sa: SaId(sa) });
         }
-        let out = b.run(Origin::HandedIn { door, hops: 1 }, &bytes);
+        let out = b.run(Origin::HandedIn { door, hops: 1, bounds: Bounds::NONE }, &bytes);
         assert!(matches!(out[0].0, Verdict::Drop(_)), "{:?}", out[0].0);
         // An SA of the main VRF, whose tunnel the tables have in another.
         let mut b = Gate::new(false, is_routed);
@@ -337,11 +337,11 @@ fn a_packet_of_another_worker_keeps_its_vrf() {
     for (door, vrf) in
         [(Door::Vrf(VrfId(2)), 2), (Door::Port(PortId(1)), 1), (Door::Sa, 0), (Door::Vrf(VrfId(1)), 1)]
     {
-        let out = a.run(Origin::HandedIn { door, hops: 1 }, &bytes);
+        let out = a.run(Origin::HandedIn { door, hops: 1, bounds: Bounds::NONE }, &bytes);
         assert_eq!(spi_of(&out[0]), number(vrf, true), "{door:?}");
     }
     // One that there is not lets nothing pass.
-    let out = a.run(Origin::HandedIn { door: Door::Vrf(VrfId(77)), hops: 1 }, &bytes);
+    let out = a.run(Origin::HandedIn { door: Door::Vrf(VrfId(77)), hops: 1, bounds: Bounds::NONE }, &bytes);
     assert!(matches!(out[0].0, Verdict::Drop(_)));
 }
 

@@ -1,7 +1,7 @@
 //! Whole ways: host to host through two gateways, and every way a packet can fail on it.
 
 use crate::rig::*;
-use ravelin_dataplane::{Door, Origin, Verdict};
+use ravelin_dataplane::{Bounds, Door, Origin, Verdict};
 use ravelin_ring::counters::{Counter, Drop};
 use ravelin_ring::msg::*;
 use ravelin_wire::ipv4::Ipv4;
@@ -611,7 +611,7 @@ fn packets_move_to_the_worker_that_owns_the_sa() {
     let clear = ip(HOST_A, HOST_B, 80);
     let out = one.receive(INSIDE, &clear);
     assert_eq!((out.verdict, &out.bytes), (Verdict::HandOff { worker: WorkerId(0) }, &clear));
-    assert_eq!(out.origin, Origin::HandedIn { door: Door::Port(INSIDE), hops: 1 });
+    assert_eq!(out.origin, Origin::HandedIn { door: Door::Port(INSIDE), hops: 1, bounds: Bounds::NONE });
     let wire = zero.one(out.origin, out.bytes);
     b.receive(WAN, wire.forwarded(WAN)).forwarded(INSIDE);
     let back = b.receive(INSIDE, &ip(HOST_B, HOST_A, 80)).forwarded(WAN).to_vec();
@@ -754,7 +754,7 @@ fn what_waits_goes_to_the_worker_with_the_sa() {
     one.use_pair(&Pair::default());
     let out = one.turn();
     assert_eq!((out[0].verdict, &out[0].bytes), (Verdict::HandOff { worker: WorkerId(0) }, &clear));
-    assert_eq!(out[0].origin, Origin::HandedIn { door: Door::Port(INSIDE), hops: 1 });
+    assert_eq!(out[0].origin, Origin::HandedIn { door: Door::Port(INSIDE), hops: 1, bounds: Bounds::NONE });
 }
 
 // What comes out of one tunnel may go on by another, never in clear.
