@@ -10,7 +10,7 @@
 mod beside;
 mod report;
 
-use crate::instrument::{self, Clock, Realtime, Spread};
+use crate::instrument::{self, Clock, Realtime, Spread, WrongOption};
 use anyhow::{Context, ensure};
 use beside::Library;
 use clap::Args;
@@ -63,6 +63,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What was asked for, or what is wrong with it.
+    fn check(&self) -> anyhow::Result<(Vec<Named>, Vec<Suite>)> {
+        ensure!(self.burst() > 0 && self.keys > 0, "--burst, --keys: a burst has packets and keys");
+        for size in &self.sizes {
+            lengths(size, self.burst())?;
+        }
+        Ok((chosen_tiers(&self.tiers)?, chosen_suites(&self.suites)?))
+    }
+
     fn burst(&self) -> usize {
         match (self.burst, self.beside) {
             (Some(burst), _) => burst,
@@ -81,7 +90,9 @@ const USUAL: [Suite; 6] = [
     Suite::ChaCha20Poly1305,
 ];
 
-const TIERS: [(&str, Tier); 4] =
+type Named = (&'static str, Tier);
+
+const TIERS: [Named; 4] =
     [("portable", Tier::Portable), ("sse", Tier::Sse), ("avx2", Tier::Avx2), ("avx512", Tier::Avx512)];
 
 /// Calls of one window and direction. One more goes before, which warms up the caches.
@@ -91,11 +102,9 @@ const SPI: u32 = 0x1000;
 const NEXT_HEADER: u8 = 4;
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    ensure!(options.burst() > 0 && options.keys > 0, "a burst has packets and keys");
+    let (tiers, suites) = options.check().context(WrongOption)?;
     instrument::pin(None)?;
     let clock = Clock::new();
-    let tiers = chosen_tiers(&options.tiers)?;
-    let suites = chosen_suites(&options.suites)?;
     let script = options.beside.map(|name| name.script(&options.scripts)).transpose()?;
     // The library's program inherits it.
     let _urgent = Realtime::raise();
@@ -135,13 +144,15 @@ fn chosen_suites(names: &[String]) -> anyhow::Result<Vec<Suite>> {
     }
 }
 
-fn chosen_tiers(names: &[String]) -> anyhow::Result<Vec<(&'static str, Tier)>> {
+fn chosen_tiers(names: &[String]) -> anyhow::Result<Vec<Named>> {
     if names.is_empty() {
         return Ok(vec![("best", Tier::Avx512)]);
     }
     let find = |name: &String| {
         let found = TIERS.into_iter().find(|(known, _)| known == name);
-        found.with_context(|| format!("no tier {name}"))
+        found.with_context(|| {
+            format!("no tier {name}; there are: {}", TIERS.map(|(known, _)| known).join(", "))
+        })
     };
     names.iter().map(find).collect()
 }
@@ -151,7 +162,7 @@ fn lengths(size: &str, burst: usize) -> anyhow::Result<Vec<usize>> {
     if size == "imix" {
         return Ok(IMIX.into_iter().cycle().take(burst).collect());
     }
-    let len = size.parse().with_context(|| format!("no size {size}"))?;
+    let len = size.parse().with_context(|| format!("no size {size}; bytes, or imix"))?;
     ensure!(len <= 9000, "size {len}: at most 9000");
     Ok(vec![len; burst])
 }

@@ -4,6 +4,7 @@
 //! Never: sends a packet outside of them, judges a figure by a threshold.
 #![forbid(unsafe_code)]
 
+#[macro_use]
 mod instrument;
 mod suites;
 mod sa;

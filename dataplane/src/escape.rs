@@ -84,11 +84,11 @@ pub(crate) fn judge(batch: &mut Batch, clear: &[u16], before: &Before, db: &mut 
 }
 
 fn bounds(packet: &Packet, db: &mut SaDb, tables: &Tables) -> Bounds {
-    match packet.door {
-        _ if packet.meta.opened => Bounds::of(packet, db, tables),
-        Door::Sa | Door::Vrf(_) if !packet.meta.made_here => packet.origin.bounds(),
-        _ => Bounds::NONE,
+    if packet.meta.opened {
+        return Bounds::of(packet, db, tables);
     }
+    let kept = matches!(packet.door, Door::Sa | Door::Vrf(_)) && !packet.meta.made_here;
+    if kept { packet.origin.bounds() } else { Bounds::NONE }
 }
 
 /// Whether its route, for one that goes in clear, leads where it may have come from.

@@ -140,7 +140,7 @@ fn report(options: &Options, a: &Program, b: &Program, rounds: &[Round]) -> anyh
     };
     let pairs = rows::pairs(rounds, &metric)?;
     if !options.json {
-        println!(
+        say!(
             "A: {}\nB: {}\nB / A of {metric}, {} rounds: median (least-greatest)",
             a.name,
             b.name,
@@ -169,11 +169,11 @@ fn report(options: &Options, a: &Program, b: &Program, rounds: &[Round]) -> anyh
         } else {
             let note = if clear { "" } else { "  within the noise" };
             let Spread { median, min, max } = ratio;
-            println!("{:<52}{left:>10.1}{right:>10.1}  {median:.3} ({min:.3}-{max:.3}){note}", pair.name());
+            say!("{:<52}{left:>10.1}{right:>10.1}  {median:.3} ({min:.3}-{max:.3}){note}", pair.name());
         }
     }
     if !options.json {
-        println!("geometric mean of {} rows: {:.3}", medians.len(), rows::geometric_mean(&medians));
+        say!("geometric mean of {} rows: {:.3}", medians.len(), rows::geometric_mean(&medians));
     }
     Ok(())
 }

@@ -118,7 +118,7 @@ impl Output {
         }
         let Figure { what, case, unit, value, min, max, .. } = figure;
         let noise = min.zip(max).map_or_else(String::new, |(l, g)| format!(" ({}-{})", shown(l), shown(g)));
-        println!("{what:<38} {case:<48} {:>10} {unit}{noise}", shown(value));
+        say!("{what:<38} {case:<48} {:>10} {unit}{noise}", shown(value));
         Ok(())
     }
 }

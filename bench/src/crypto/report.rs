@@ -27,18 +27,21 @@ const THERE: [(Suite, &str, f64); 14] = [
 const CYCLES_THERE: f64 = 1.35;
 
 pub(super) fn head(clock: &Clock, library: Option<&Library>) {
-    println!("1 clk = {:.2} core cycles; clk per packet: median (least)", cycles_per_clk(clock));
+    say!("1 clk = {:.2} core cycles; clk per packet: median (least)", cycles_per_clk(clock));
     let what = format!("{:<27}{:<8}{:>6}", "suite", "tier", "size");
     if library.is_none() {
-        println!("{what}  {:<18}{:<18}", "seal", "open");
+        say!("{what}  {:<18}{:<18}", "seal", "open");
         return;
     }
-    println!(
-        "ours ÷ theirs: median of neighbouring windows (least-greatest); here ÷ there: see docs/bench.md"
-    );
-    println!(
+    say!("ours ÷ theirs: median of neighbouring windows (least-greatest); here ÷ there: see docs/bench.md");
+    say!(
         "{what}  {:<14}{:<14}{:<19}{:<14}{:<14}{:<19}here ÷ there",
-        "seal", "theirs", "ours ÷ theirs", "open", "theirs", "ours ÷ theirs"
+        "seal",
+        "theirs",
+        "ours ÷ theirs",
+        "open",
+        "theirs",
+        "ours ÷ theirs"
     );
 }
 
@@ -69,7 +72,7 @@ pub(super) fn row(
     if let Some(factor) = factor {
         line += &format!("{factor:.2}");
     }
-    println!("{}", line.trim_end());
+    say!("{}", line.trim_end());
     Ok(())
 }
 

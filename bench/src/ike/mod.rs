@@ -125,7 +125,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let expected = cases.iter().map(|case| 3 + u64::from(case.tunnels) / 300).sum();
     let mut progress = Progress::new("ike", cases.len(), Duration::from_secs(expected));
     if !options.json {
-        println!("{}", Line::header());
+        say!("{}", Line::header());
     }
     for case in cases {
         let (group, auth) = (case.group.name(), case.auth.name());
@@ -206,7 +206,7 @@ impl Line {
         let cpu = format!("{:.3} / {:.3}", self.initiator_ms, self.responder_ms);
         let bytes = format!("{:.0} / {:.0}", self.initiator_bytes, self.responder_bytes);
         let Self { part, group, auth, tunnels, setups_per_s: rate, .. } = self;
-        println!("{part:<10}{group:<10}{auth:<7}{tunnels:>8}{rate:>12.0}{cpu:>24}{bytes:>24}{shown:>22}");
+        say!("{part:<10}{group:<10}{auth:<7}{tunnels:>8}{rate:>12.0}{cpu:>24}{bytes:>24}{shown:>22}");
         Ok(())
     }
 }

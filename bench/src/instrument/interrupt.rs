@@ -28,6 +28,14 @@ pub(crate) fn happened() -> bool {
     RAISED.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
 }
 
+/// As a signal would; at once where nothing was made that has to go again.
+pub(crate) fn end() {
+    match RAISED.get() {
+        Some(flag) => flag.store(true, Ordering::Relaxed),
+        None => std::process::exit(1),
+    }
+}
+
 /// An error once a signal has come.
 pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(!happened(), "interrupted");

@@ -27,9 +27,22 @@ impl std::fmt::Display for WrongOption {
     }
 }
 
+/// A line of a table on standard output. Where nobody reads it any more, as behind `head`, the bench ends in order.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
+    // Not by println!, which panics then.
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        interrupt::end();
+    }
+}
+
+macro_rules! say {
+    ($($part:tt)*) => {
+        $crate::instrument::say(format_args!($($part)*))
+    };
+}
+
 /// One JSON object as one line of standard output: what `--json` prints. Fields that are strings or truth values, and
 /// `size`, `tunnels` and `flows`, say what was measured; all others are measurements (`compare` relies on it).
 pub(crate) fn emit(line: &impl serde::Serialize) -> anyhow::Result<()> {
-    // Not by println!, which panics when the reader has gone.
     Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(line)?)?)
 }

@@ -78,7 +78,7 @@ impl Report {
                 .map(|(device, f)| FailureLine { bench: "peers", device, failed: f.times, why: &f.why })
                 .try_for_each(|l| emit(&l))?;
         } else {
-            println!("{page}");
+            say!("{page}");
         }
         ensure!(!lines.is_empty(), "nobody could be measured: see above");
         Ok(())

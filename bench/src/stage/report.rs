@@ -33,8 +33,8 @@ impl Report<'_> {
         let total = Spread::of(windows.iter().map(|w| w.total()).collect());
         if !self.json {
             let Case { subject, size, tunnels, .. } = self.case;
-            println!("\n{} {size} B, {tunnels} tunnels, {dir}", subject.name());
-            println!("  {:<20}{:>8}  {:<19}{:>6}", "stage", "clk", "(least-greatest)", "share");
+            say!("\n{} {size} B, {tunnels} tunnels, {dir}", subject.name());
+            say!("  {:<20}{:>8}  {:<19}{:>6}", "stage", "clk", "(least-greatest)", "share");
         }
         for (stage, clk) in rows.into_iter().chain([("total", total)]) {
             self.row(dir, stage, clk, clk.median / total.median, windows.len())?;
@@ -52,7 +52,7 @@ impl Report<'_> {
     ) -> anyhow::Result<()> {
         if !self.json {
             let noise = format!("({:.1}-{:.1})", clk.min, clk.max);
-            println!("  {stage:<20}{:>8.1}  {noise:<19}{:>5.1}%", clk.median, share * 100.0);
+            say!("  {stage:<20}{:>8.1}  {noise:<19}{:>5.1}%", clk.median, share * 100.0);
             return Ok(());
         }
         emit(&Line {

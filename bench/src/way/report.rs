@@ -21,10 +21,16 @@ struct Line {
 }
 
 pub(super) fn head(clock: &Clock) {
-    println!("time-stamp counter {:.2} GHz; clk per packet: median (least-greatest)", clock.hz() / 1e9);
-    println!(
+    say!("time-stamp counter {:.2} GHz; clk per packet: median (least-greatest)", clock.hz() / 1e9);
+    say!(
         "{:<26}{:>5}{:>8}{:>8}  {:<29}{:<29}{:>6}",
-        "suite", "size", "tunnels", "flows", "out", "in", "allocs"
+        "suite",
+        "size",
+        "tunnels",
+        "flows",
+        "out",
+        "in",
+        "allocs"
     );
 }
 
@@ -38,7 +44,7 @@ pub(super) fn row(clock: &Clock, case: &Case, figures: &Figures) {
     } else {
         String::new()
     };
-    println!(
+    say!(
         "{:<26}{:>5}{:>8}{:>8}  {:<29}{:<29}{:>6}{note}",
         case.subject.name(),
         case.size.to_string(),

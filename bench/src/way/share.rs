@@ -78,8 +78,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let siblings = siblings();
     if !options.json {
         let kind = if siblings { "threads of one core" } else { "cores of their own" };
-        println!("one SA, one worker beside the same with {} helper(s) on {kind}", options.helpers);
-        println!("suite                 size   alone Mpps  shared Mpps  ratio  helped");
+        say!("one SA, one worker beside the same with {} helper(s) on {kind}", options.helpers);
+        say!("suite                 size   alone Mpps  shared Mpps  ratio  helped");
     }
     let stop = Arc::new(AtomicBool::new(false));
     for &subject in &options.suites {
@@ -89,7 +89,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
                 emit(&line)?;
             } else {
                 let Line { suite, size, mpps_alone, mpps_shared, ratio, helped, .. } = line;
-                println!("{suite:20} {size:5} {mpps_alone:12.2} {mpps_shared:12.2} {ratio:6.2} {helped:7.2}");
+                say!("{suite:20} {size:5} {mpps_alone:12.2} {mpps_shared:12.2} {ratio:6.2} {helped:7.2}");
             }
         }
     }

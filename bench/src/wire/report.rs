@@ -116,7 +116,7 @@ impl Report {
         if self.json {
             emit(&row)?
         } else {
-            println!("{}", row.text())
+            say!("{}", row.text())
         }
         self.rows.push(row);
         Ok(())
