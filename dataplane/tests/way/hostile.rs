@@ -9,7 +9,7 @@ use ravelin_ring::msg::*;
 use ravelin_ring::setup::ReversePath;
 use ravelin_wire::ipv4::{Ipv4, Ipv4Header};
 use ravelin_wire::{PortRange, Selector};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// R41, R307: somebody outside who says he is a host inside gets nothing encrypted, though that host's flow is known; and
 /// nobody inside speaks for a host outside, or for the gateway.
@@ -576,4 +576,27 @@ fn what_waited_is_judged_again() {
         let out = b.turn();
         assert_eq!(out.iter().map(|o| o.verdict).collect::<Vec<_>>(), [wanted]);
     }
+}
+
+// R307: a peer that moves to the port of a wide route is behind it from the next packet on, known flow or not.
+#[test]
+fn a_peer_that_moves_takes_its_port_along() {
+    let router = IpAddr::from(Ipv4Addr::new(198, 19, 0, 2));
+    let pair = Pair::default();
+    let (mut a, mut b) = gates(&pair);
+    b.second_uplink();
+    let link =
+        Route { prefix: prefix("198.19.0.0/24"), next_hop: NextHop::Port { port: WAN2, gateway: None } };
+    b.set(TableCommand::AddRoute(link));
+    lose(&mut b, &[("10.0.0.0/8", NextHop::Port { port: WAN2, gateway: Some(router) })]);
+    let mut carry = |b: &mut Gate| {
+        let wire = a.receive(INSIDE, &ip(HOST_A, HOST_B, 100)).bytes;
+        b.one(Origin::Port(WAN), wire).verdict
+    };
+    assert_eq!([carry(&mut b), carry(&mut b)], [Verdict::Forward { port: WAN2 }; 2]);
+    let spec = pair.spec(false, Direction::Inbound);
+    let (local, remote) = (spec.local, SocketAddr::new(Ipv4Addr::new(198, 19, 0, 9).into(), 0));
+    let moved = b.command(|token| WorkerCommand::MoveSa { token, sa: spec.id, local, remote });
+    assert_eq!(moved, Outcome::Ok);
+    assert_eq!(carry(&mut b), Verdict::Drop(Drop::NoRoute));
 }

@@ -39,6 +39,7 @@ carried() {
   equal "the other end of the link answers" 5 "$(pings gwA 172.16.0.2 5)"
   # R112: the check that operators do, from host and gateway to the other one's loopback.
   ipn gwB addr add 10.9.9.9/32 dev lo
+  wait_path hostA 10.9.9.9 5 # the kernel tells of its addresses a moment later
   equal "the other gateway's loopback answers" "5 5" "$(pings hostA 10.9.9.9 5) $(pings gwA 10.9.9.9 5)"
   equal "the gateway behind the tunnel answers" 5 "$(pings hostA "$IN_B" 5)"
   equal "the gateway's own address is the kernel's" 3 "$(pings hostA "$IN_A" 3)"
