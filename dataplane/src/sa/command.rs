@@ -202,8 +202,7 @@ impl SaDb {
                 let Some((hot, cold)) = self.inbound.both(at) else { return Outcome::Refused };
                 (cold.local, cold.remote) = (local, remote);
                 (hot.remote, hot.udp) = (place(remote), remote.port() != 0);
-                // Where its packets may go depends on the port by which the peer is (`escape`).
-                self.inbound.renew(at);
+                self.inbound.renew(at); // its port decides where packets may go (`escape`)
             }
             Some(&(Direction::Outbound, at)) => {
                 let Some((hot, cold)) = self.outbound.both(at) else { return Outcome::Refused };
