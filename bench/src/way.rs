@@ -37,7 +37,7 @@ Exit status: 0 measured, 1 a packet was lost, altered or allocated memory, 2 a w
 pub(crate) fn run(wish: &Wish) -> anyhow::Result<()> {
     let cases = plan::cases(wish).context(WrongOption)?;
     let windows = wish.windows();
-    pin(wish.core)?;
+    pin(wish.core).context(WrongOption)?;
     Realtime::probe();
     let clock = Clock::new();
     let mut progress = Progress::new("way", cases.len(), plan::expected(&cases, windows, wish.cold));

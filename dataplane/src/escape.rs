@@ -64,17 +64,27 @@ fn bit(port: PortId) -> u8 {
     1 << (port.0 % 8)
 }
 
-/// Before the policies, which write over the place of the SA.
-pub(crate) fn judge(batch: &mut Batch, clear: &[u16], before: &Before, db: &mut SaDb, tables: &Tables) {
+/// Of `all`, what another worker goes on with; of `clear`, what goes on here. Before the policies, which write over the place
+/// of the SA.
+pub(crate) fn judge(
+    batch: &mut Batch,
+    (all, clear): (&[u16], &[u16]),
+    before: &Before,
+    db: &mut SaDb,
+    tables: &Tables,
+) {
+    for &at in all {
+        let Some(packet) = batch.packets.get_mut(usize::from(at)) else { continue };
+        if matches!(packet.verdict, Verdict::HandOff { .. }) {
+            packet.origin.bind(bounds(packet, db, tables));
+        }
+    }
     for &at in clear {
         let Some(packet) = batch.packets.get_mut(usize::from(at)) else { continue };
-        if packet.is_enclosing() {
-            continue; // judged as what is in it (`enclosed`)
+        if !packet.pending() || packet.is_enclosing() {
+            continue; // the latter were judged as what is in them (`enclosed`)
         }
         let mut bounds = bounds(packet, db, tables);
-        if matches!(packet.verdict, Verdict::HandOff { .. }) {
-            packet.origin.bind(bounds);
-        }
         if !packet.meta.opened && before.get(at).is_some_and(|came| came.ip.dst != packet.meta.ip.dst) {
             bounds = bounds.of_translated();
         }

@@ -333,7 +333,7 @@ impl Way {
         route::resolve(batch, clear, tables);
         probe.stage("route-resolve", clear.len());
         nat.depart(batch, clear, tables, stats, now);
-        escape::judge(batch, &unknown.places, &nat.before, db, tables);
+        escape::judge(batch, (&unknown.places, clear), &nat.before, db, tables);
         outbound::policy::run(batch, clear, tables, &nat.before, new_protect, new_bypass);
         if db.has_passive() || db.workers > 1 {
             passive::sift(batch, clear, new_protect, db);

@@ -1,4 +1,5 @@
 //! Ctrl-C and SIGTERM end a bench in order: what it made is gone before the program is. The second signal ends it at once.
+//! So it is where nobody reads its table any more.
 //!
 //! Decides: nothing; whoever waits asks [`check`]. Never: acts in the signal handler, which only raises a flag.
 

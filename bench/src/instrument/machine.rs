@@ -3,7 +3,6 @@
 //! Decides: where and how urgently this thread runs. Reads: /proc/thread-self. Never: fails because a wish was refused;
 //! it says so on standard error.
 
-use super::WrongOption;
 use anyhow::Context;
 use nix::unistd::gettid;
 use std::fs::File;
@@ -18,8 +17,8 @@ pub(crate) fn pin(core: Option<usize>) -> anyhow::Result<()> {
         Some(n) => cores.iter().find(|c| c.id == n).copied(),
         None => cores.last().copied(),
     };
-    let refusal = || format!("--core: this process may not use that core; it may use: {}", known());
-    let wanted = wanted.with_context(refusal).context(WrongOption)?;
+    let wanted =
+        wanted.with_context(|| format!("this process may not use that core; it may use: {}", known()))?;
     if !core_affinity::set_for_current(wanted) {
         eprintln!("note: cannot pin to core {}; figures are noisier", wanted.id);
     }

@@ -31,7 +31,7 @@ little more than `ravelin-bench way` finds, since stages cannot overlap as freel
 pub(crate) fn run(wish: &Wish) -> anyhow::Result<()> {
     let cases = plan::cases(&narrowed(wish)).context(WrongOption)?;
     let wanted = wish.windows();
-    pin(wish.core)?;
+    pin(wish.core).context(WrongOption)?;
     Realtime::probe();
     let clock = Clock::new();
     let mut progress = Progress::new("stage", cases.len(), plan::expected(&cases, wanted, wish.cold));
