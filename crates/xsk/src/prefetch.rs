@@ -13,16 +13,18 @@ pub fn prefetch<T: ?Sized>(value: &T) {
     let _ = value;
 }
 
-/// [`prefetch`] for some of the cache lines of `value`, by their numbers, as far as it has so many.
+/// [`prefetch`] for some of the cache lines of `value`, by their numbers, as far as it has so many; but not into the
+/// first-level cache. That has room for some twenty lines under way, and drops every hint beyond them: a batch asks for
+/// hundreds. The second level has room for many more, and what is there is as good as at hand.
 #[inline(always)]
 pub fn prefetch_lines<T>(value: &T, lines: impl IntoIterator<Item = usize>) {
     #[cfg(target_arch = "x86_64")]
     {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         let start = core::ptr::from_ref(value).cast::<i8>();
         for line in lines.into_iter().filter(|line| line * 64 < size_of::<T>()) {
             // SAFETY: a hint reads nothing and cannot fault; the line is one of the value's.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64)) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line * 64)) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

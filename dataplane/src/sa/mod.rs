@@ -91,8 +91,8 @@ impl<'a, C> Cold<'a, C> {
 /// Hot records, and the keys beside them.
 pub(crate) type Rows<'a, H> = Apart<'a, H, Option<Key>>;
 
-/// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table; around an ESP packet
-/// of it are [`ESP`] more at least.
+/// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table, and perhaps lanes behind
+/// it; around an ESP packet of it are [`ESP`] more at least.
 pub(crate) const SHORT: usize = 90;
 pub(crate) const ESP: usize = 34;
 
@@ -278,12 +278,13 @@ impl<H: Default, C> Slab<H, C> {
     pub(crate) fn prefetch(&self, place: u32, short: bool) {
         if let Some((hot, key)) = self.rows.get(place as usize) {
             ravelin_xsk::prefetch_lines(hot, 0..2);
-            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 6, 7]);
+            // The kernels read powers by the vector, which may end in the line behind them.
+            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 6, 7, 8]);
             if self.long_keys {
                 ravelin_xsk::prefetch_lines(key, [3]);
             }
             if !short {
-                ravelin_xsk::prefetch_lines(key, [4, 5, 8]);
+                ravelin_xsk::prefetch_lines(key, [4, 5, 9]);
             }
         }
     }
