@@ -128,14 +128,14 @@ fn finish_with(job: &mut OpenJob, offset: usize, icv: usize) {
 /// Where the payload of an authentic, decrypted packet lies.
 #[inline(always)]
 pub(crate) fn read(packet: &[u8], offset: usize, icv: usize) -> Result<Opened, OpenError> {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "both lie within the packet, which is at most MAX_PACKET long"
-    )]
-    let opened = |(len, next_header)| Opened { offset: offset as u16, len: len as u16, next_header };
     let Some(body) = packet.get(offset..packet.len().wrapping_sub(icv)) else {
         return Err(OpenError::BadPadding);
     };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "it lies within the packet, which is at most MAX_PACKET long"
+    )]
+    let opened = |(len, next_header)| Opened { offset: offset as u16, len, next_header };
     read_trailer(body).map(opened).ok_or(OpenError::BadPadding)
 }
 
@@ -206,21 +206,27 @@ fn write_trailer(room: &mut [u8], icv: usize, next_header: u8) {
 const PADDING: [(u64, u64); 4] =
     [(0, 0), (0xff << 40, 0x01 << 40), (0xffff << 32, 0x0201 << 32), (0xff_ffff << 24, 0x03_0201 << 24)];
 
+/// Length of the payload, next header. In parts of one word: what is longer than a register or two would go by way of memory.
 #[inline(always)]
-fn read_trailer(body: &[u8]) -> Option<(usize, u8)> {
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "bytes of a word; of a packet of MAX_PACKET bytes at most"
+)]
+fn read_trailer(body: &[u8]) -> Option<(u16, u8)> {
     let Some(last) = body.last_chunk::<8>() else { return read_any_trailer(body) };
     let last = u64::from_le_bytes(*last);
-    let [.., pad_len, next_header] = last.to_le_bytes();
+    let (pad_len, next_header) = ((last >> 48) as u8, (last >> 56) as u8);
     let Some((mask, padding)) = PADDING.get(usize::from(pad_len)) else { return read_any_trailer(body) };
     // What padding there is stands right before the last two bytes.
     let len = body.len().checked_sub(TRAILER + usize::from(pad_len))?;
-    (last & mask == *padding).then_some((len, next_header))
+    (last & mask == *padding).then_some((len as u16, next_header))
 }
 
 #[inline(never)]
-fn read_any_trailer(body: &[u8]) -> Option<(usize, u8)> {
+#[allow(clippy::cast_possible_truncation, reason = "of a packet of MAX_PACKET bytes at most")]
+fn read_any_trailer(body: &[u8]) -> Option<(u16, u8)> {
     let (rest, &[pad_len, next_header]) = body.split_last_chunk::<TRAILER>()?;
     let len = rest.len().checked_sub(usize::from(pad_len))?;
     let right = rest[len..].iter().zip(1..=u8::MAX).all(|(&byte, n)| byte == n);
-    right.then_some((len, next_header))
+    right.then_some((len as u16, next_header))
 }

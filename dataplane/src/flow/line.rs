@@ -45,6 +45,15 @@ impl Entry {
         Self { key, link, to, version: known.version }
     }
 
+    /// The link address ([`crate::route::word`]) to which a packet of this length leaves in clear by this port, as was found
+    /// to hold at `version`. `None`: it goes another way.
+    #[inline(always)]
+    pub(super) fn leaves(&self, port: PortId, version: u32, len: u16) -> Option<u64> {
+        let Self { link, to, version: held, .. } = *self;
+        let known = to == BY_PORT | u32::from(port.0) && held == version;
+        (known && link >> 48 >= u64::from(len)).then_some(link)
+    }
+
     /// But for what it rests on.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation)] // parts of words

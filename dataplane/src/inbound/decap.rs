@@ -30,26 +30,29 @@ pub(crate) fn uncover(packet: &mut Packet, opened: Opened) -> Result<(), Drop> {
     if v6 { decap6::inner(packet) } else { inner(packet) }
 }
 
-/// [`uncover`] where the inner packet is what nearly every one is. `None`, and nothing is changed that counts: it is
-/// another one.
+/// The header of an inner packet that is what nearly every one is. `None`: it is another one.
 #[inline(always)]
-pub(crate) fn plainly(packet: &mut Packet, opened: &Opened) -> Option<Head> {
+pub(super) fn glance(packet: &Packet, opened: &Opened) -> Option<Head> {
     let inner = packet.frame.data().get(opened.offset.into()..)?;
     let head = classify::glance(inner.first_chunk()?, opened.len.into())?;
     // What was not marked on its way is as it was.
     let marked = (packet.meta.outer_tos ^ head.tos()) & 3 != 0;
-    if opened.next_header != protocol::IPV4 || marked || !classify::plainly(&head) {
-        return None;
-    }
+    let plain = opened.next_header == protocol::IPV4 && !marked && classify::plainly(&head);
+    plain.then_some(head)
+}
+
+/// [`uncover`] of such a packet. False, and nothing is changed: there is less of it than its header says, which cannot be.
+#[inline(always)]
+pub(super) fn plainly(packet: &mut Packet, opened: &Opened, head: &Head) -> bool {
     // What follows the packet is padding for traffic-flow confidentiality (RFC 4303 §2.7).
     if !packet.frame.narrow(opened.offset, head.total_len) {
-        return None;
+        return false;
     }
     head.write(&mut packet.meta.ip);
     packet.meta.tag = None;
     packet.meta.opened = true;
     packet.door = Door::Sa;
-    Some(head)
+    true
 }
 
 /// What [`uncover`] refused for `why` may be right for its SA.

@@ -31,15 +31,16 @@ pub(super) fn go_on(
     opened: &Opened,
     now: Now,
 ) -> Option<Head> {
+    // First the packet and then its SA: what is read of that is changed soon after, and need not be kept meanwhile.
+    let head = decap::glance(packet, opened)?;
     let bytes = hot.bytes + u64::from(opened.len);
     let moved = hot.udp && packet.meta.udp && hot.remote != packet.meta.from;
     if hot.attention || moved || hot.packets >= hot.gates.0 || bytes > hot.gates.1 {
         return None;
     }
-    if !hot.window.is_next(&proof) {
+    if !hot.window.is_next(&proof) || !decap::plainly(packet, opened, &head) {
         return None;
     }
-    let head = decap::plainly(packet, opened)?;
     hot.window.advance(proof);
     hot.packets += 1;
     (hot.bytes, hot.last_ms) = (bytes, now.ms);

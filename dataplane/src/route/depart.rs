@@ -78,13 +78,14 @@ pub(crate) fn plainly(packet: &mut Packet, mac: u64, leaving: &Leaving) -> bool 
     if meta.aged || meta.ip.v6 || meta.tag.is_some() || meta.ip.ttl <= 1 {
         return false;
     }
-    if frame.len() < ipv4::HEADER || !frame.push_front(ethernet::HEADER) {
+    if !frame.push_front(ethernet::HEADER) {
         return false;
     }
     let front = frame.data_mut().first_chunk_mut::<{ ethernet::HEADER + ipv4::HEADER }>();
     let Some((link, network)) = front.and_then(|front| front.split_first_chunk_mut::<{ ethernet::HEADER }>())
     else {
-        return false; // not reached: both are there
+        let _ = frame.pull_front(ethernet::HEADER); // what was just put there
+        return false;
     };
     // Whole words, of which the second begins where the address ends.
     link[..8].copy_from_slice(&mac.to_le_bytes());

@@ -279,12 +279,14 @@ impl<H: Default, C> Slab<H, C> {
         if let Some((hot, key)) = self.rows.get(place as usize) {
             ravelin_xsk::prefetch_lines(hot, 0..2);
             // The kernels read powers by the vector, which may end in the line behind them.
-            ravelin_xsk::prefetch_lines(key, [0, 1, 2, 6, 7, 8]);
+            ravelin_xsk::prefetch_lines(key, 0..3);
+            ravelin_xsk::prefetch_lines(key, 6..9);
             if self.long_keys {
-                ravelin_xsk::prefetch_lines(key, [3]);
+                ravelin_xsk::prefetch_lines(key, 3..4);
             }
             if !short {
-                ravelin_xsk::prefetch_lines(key, [4, 5, 9]);
+                ravelin_xsk::prefetch_lines(key, 4..6);
+                ravelin_xsk::prefetch_lines(key, 9..10);
             }
         }
     }
