@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use core::mem;
 use core::ops::{Deref, DerefMut, RangeFull};
 use ravelin_ring::counters::Drop;
+use ravelin_ring::msg::PortId;
 use ravelin_xsk::Frame;
 
 /// Packets a caller may put into a batch.
@@ -67,6 +68,12 @@ impl Batch {
         self.packets.receive(frame, origin)
     }
 
+    /// As [`Self::receive`], for what came by one port, as far as there is room; what there is none for stays in `frames`.
+    #[inline]
+    pub fn receive_from(&mut self, port: PortId, frames: &mut impl Iterator<Item = Frame>) {
+        self.packets.receive_from(port, frames);
+    }
+
     /// As [`Self::receive`], for a packet that is one already.
     #[allow(clippy::result_large_err)] // the frame comes back to its owner
     pub fn push(&mut self, packet: Packet) -> Result<(), Packet> {
@@ -98,6 +105,18 @@ impl Packets {
         slot.renew(frame, origin);
         self.len += 1;
         Ok(())
+    }
+
+    /// The counts are written once: each packet would wait for what the one before wrote.
+    #[inline]
+    fn receive_from(&mut self, port: PortId, frames: &mut impl Iterator<Item = Frame>) {
+        let (mut count, mut bytes) = (0, 0);
+        let free = self.slots.get_mut(self.len..MAX_RECEIVED).unwrap_or_default();
+        for (slot, frame) in free.iter_mut().zip(frames) {
+            (count, bytes) = (count + 1, bytes + frame.len() as u64);
+            slot.renew(frame, Origin::Port(port));
+        }
+        (self.len, self.bytes) = (self.len + count, self.bytes + bytes);
     }
 
     /// The packet comes back when there is no place for it.
@@ -191,5 +210,39 @@ const AT_HAND: usize = 128;
 pub(crate) fn prefetch_rest(packet: &Packet) {
     if let Some(rest) = packet.frame.data().get(AT_HAND..) {
         ravelin_xsk::prefetch_bytes(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ravelin_xsk::{Umem, UmemConfig};
+
+    /// Frames of one port are taken as far as there is room, each as if it had come alone; the others come back.
+    #[test]
+    fn a_port_gives_no_more_than_there_is_room_for() {
+        let frames = 2 * MAX_RECEIVED;
+        let config = UmemConfig { frames: 256, copy_only: true, ..UmemConfig::default() };
+        let umem = Umem::new(config).unwrap();
+        let mut pool = umem.pools(1).pop().unwrap();
+        let mut made = (1..=frames).map(|len| {
+            let mut frame = pool.alloc().unwrap();
+            assert!(frame.extend(len));
+            frame
+        });
+        let mut batch = Batch::new();
+        assert!(batch.receive(made.next().unwrap(), Origin::Port(PortId(1))).is_ok());
+        batch.receive_from(PortId(1), &mut made.by_ref().take(2));
+        assert_eq!(batch.packets.received(), Some((3, 1 + 2 + 3)));
+        batch.receive_from(PortId(2), &mut made);
+        assert_eq!((batch.packets.len(), batch.room()), (MAX_RECEIVED, 0));
+        assert_eq!(batch.packets.received(), Some((64, 64 * 65 / 2)));
+        assert!(batch.packets.iter().zip(1..).all(|(p, n)| p.frame.len() == n && p.pending()));
+        assert_eq!(batch.packets[3].origin, Origin::Port(PortId(2)));
+        let rest: Vec<Frame> = made.collect();
+        assert_eq!((rest.len(), rest[0].len()), (frames - MAX_RECEIVED, MAX_RECEIVED + 1));
+        for frame in rest.into_iter().chain(batch.packets.drain(..).map(|p| p.frame)) {
+            pool.free(frame);
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::handoff::{Item, Mailbox};
 use crate::punt::Punt;
 use crate::tx::Ports;
 use arrayvec::ArrayVec;
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Origin};
+use ravelin_dataplane::{Batch, MAX_RECEIVED};
 use ravelin_ring::msg::PortId;
 use ravelin_xsk::{Frame, FramePool};
 
@@ -65,11 +65,9 @@ impl Rx {
             let Some(bound) = ports.sockets.get_mut(at) else { continue };
             let got = bound.socket.receive(&mut self.frames, budget.min(batch.room()));
             budget = budget.saturating_sub(got);
-            for frame in self.frames.drain(..) {
-                if let Err(frame) = batch.receive(frame, Origin::Port(bound.port)) {
-                    pool.free(frame); // not reached: no more than its room was received
-                }
-            }
+            let mut frames = self.frames.drain(..);
+            batch.receive_from(bound.port, &mut frames);
+            frames.for_each(|frame| pool.free(frame)); // none: no more than its room was received
         }
     }
 }

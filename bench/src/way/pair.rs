@@ -8,7 +8,7 @@ use super::plan::{Case, Subject};
 use super::queue::Queue;
 use super::traffic::{TTL, Traffic};
 use anyhow::{Context, bail, ensure};
-use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Origin, Probe, Verdict, Worker, WorkerConfig};
+use ravelin_dataplane::{Batch, MAX_RECEIVED, Now, Probe, Verdict, Worker, WorkerConfig};
 use ravelin_ring::counters::Counter;
 use ravelin_ring::msg::{PortId, WorkerId};
 use ravelin_xsk::{FramePool, Umem, UmemConfig};
@@ -172,11 +172,7 @@ impl Gateway<'_> {
     fn pass(&mut self, now: Now, from: &mut Queue, to: &mut Queue, probe: &mut impl Probe) -> u64 {
         let Self { worker, batch, pool, port } = self;
         let count = from.len().min(MAX_RECEIVED);
-        for frame in core::iter::from_fn(|| from.pop()).take(count) {
-            if let Err(frame) = batch.receive(frame, Origin::Port(*port)) {
-                pool.free(frame);
-            }
-        }
+        batch.receive_from(*port, &mut core::iter::from_fn(|| from.pop()).take(count));
         probe.stage("rx", count);
         worker.process_probed(batch, pool, now, probe);
         let (mut sent, mut bytes) = (0, 0);
