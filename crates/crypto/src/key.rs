@@ -90,6 +90,11 @@ impl Key {
         self.cipher == Cipher::Gcm && self.rounds == 10
     }
 
+    /// All of it is read for a short packet too: round keys of both directions, or hash states of 64 bits.
+    pub fn is_whole(&self) -> bool {
+        self.cipher == Cipher::Cbc || self.integrity.wide()
+    }
+
     pub fn suite(&self) -> Suite {
         self.suite
     }

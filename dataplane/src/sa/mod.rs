@@ -67,6 +67,8 @@ pub(crate) struct Slab<H, C> {
     free: Vec<u32>,
     /// There was a key of more than AES-128-GCM.
     long_keys: bool,
+    /// There was one that is read whole for every packet.
+    whole_keys: bool,
 }
 
 /// The cold record of one SA, for who rarely wants it.
@@ -199,7 +201,7 @@ impl<H: Default, C> Slab<H, C> {
     /// Rows with room for so many SAs never move: a key leaves no copy behind.
     fn new(max_sas: usize) -> Self {
         let (rows, stamps) = (Pairs::new(max_sas), ravelin_xsk::with_room(max_sas));
-        Self { rows, cold: vec![], stamps, changes: 0, free: vec![], long_keys: false }
+        Self { rows, cold: vec![], stamps, changes: 0, free: vec![], long_keys: false, whole_keys: false }
     }
 
     fn len(&self) -> usize {
@@ -208,6 +210,7 @@ impl<H: Default, C> Slab<H, C> {
 
     fn insert(&mut self, hot: H, key: Key, cold: C) -> u32 {
         self.long_keys |= !key.is_short();
+        self.whole_keys |= key.is_whole();
         match self.free.pop() {
             Some(place) => {
                 let at = place as usize;
@@ -284,7 +287,7 @@ impl<H: Default, C> Slab<H, C> {
             if self.long_keys {
                 ravelin_xsk::prefetch_lines(key, 3..4);
             }
-            if !short {
+            if !short || self.whole_keys {
                 ravelin_xsk::prefetch_lines(key, 4..6);
                 ravelin_xsk::prefetch_lines(key, 9..10);
             }
