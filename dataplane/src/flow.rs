@@ -19,7 +19,7 @@ use crate::batch::{Batch, Places, add, prefetch_rest};
 use crate::classify::Head;
 use crate::packet::Packet;
 use crate::route::{self, Leaving};
-use crate::sa::{SHORT, SaDb};
+use crate::sa::SaDb;
 use key::{Key, place_of_port, place_of_sa};
 use line::{Basis, Entry, IN_LINE, Line};
 use ravelin_ring::msg::PortId;
@@ -363,7 +363,7 @@ impl Find<'_> {
         meta.sa = known.sa;
         if known.sa != self.last {
             self.last = known.sa;
-            self.db.outbound.prefetch(known.sa, usize::from(meta.ip.total_len) <= SHORT);
+            self.db.outbound.prefetch(known.sa, meta.ip.total_len.into());
         }
         prefetch_rest(packet);
         add(protect, at);

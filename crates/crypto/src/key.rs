@@ -14,7 +14,7 @@ use crate::suite::{Cipher, Integrity};
 
 /// Everything that a kernel touches lies inline, so that a look-up stage can prefetch it (see [`Key::prefetch`]).
 /// An AEAD uses the first 512 bytes at most (AES-256-GCM: 8 cache lines), and all of it for long packets; CBC with HMAC
-/// uses all of it.
+/// uses 640.
 #[repr(C, align(64))]
 pub struct Key {
     /// What only the portable kernels need; the others never follow this pointer.
@@ -35,6 +35,18 @@ pub struct Key {
     /// HMAC: the hash states after one block of key ⊕ ipad, and of key ⊕ opad (RFC 2104 §4), see [`Key::pad`].
     /// GCM, GMAC: see [`Key::halves`].
     pads: Pads,
+    /// GCM, GMAC: for packets of several hundred bytes.
+    pub(crate) strides: Strides,
+}
+
+/// Every fourth power of H: with these each lane of a 512-bit vector is a hash of its own, so that many vectors need no
+/// reduction and no sum across lanes.
+#[repr(C)]
+pub(crate) struct Strides {
+    /// H^64, H^60 … H^4, as in [`Key::table`].
+    pub(crate) powers: [[u8; 16]; 16],
+    /// The halves of each added up, in the same order.
+    pub(crate) halves: [[u8; 8]; 16],
 }
 
 /// Two hash states of eight words in native byte order: of 32 bits in the first 64 bytes, or of 64 bits.
@@ -47,9 +59,10 @@ pub(crate) enum Pad {
     Outer,
 }
 
-const _: () = assert!(size_of::<Key>() == 640);
+const _: () = assert!(size_of::<Key>() == 1024);
 const _: () = assert!(core::mem::offset_of!(Key, schedule) == 16);
 const _: () = assert!(core::mem::offset_of!(Key, table) == 256 && core::mem::offset_of!(Key, pads) == 512);
+const _: () = assert!(core::mem::offset_of!(Key, strides) == 640);
 
 /// Index of the IV secret in [`Key::table`] of a CBC key.
 pub(crate) const IV_SECRET: usize = 15;
@@ -122,14 +135,15 @@ impl Key {
         &self.pads
     }
 
-    /// Writes [`Self::halves`], when the powers stand.
+    /// Writes [`Self::halves`] and those of the strides, when the powers stand.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn fill_halves(&mut self) {
         let places = self.pads.as_chunks_mut::<8>().0;
         for (n, power) in self.table.iter().enumerate() {
-            let (halves, _) = power.as_chunks::<8>();
-            let sum = u64::from_le_bytes(halves[0]) ^ u64::from_le_bytes(halves[1]);
-            places[n / 8 * 8 + n % 4 * 2 + n / 4 % 2] = sum.to_le_bytes();
+            places[n / 8 * 8 + n % 4 * 2 + n / 4 % 2] = sum_of_halves(power);
+        }
+        for (place, power) in self.strides.halves.iter_mut().zip(&self.strides.powers) {
+            *place = sum_of_halves(power);
         }
     }
 
@@ -151,6 +165,7 @@ impl Key {
             cold,
             table: [[0; 16]; 16],
             pads: [0; 128],
+            strides: Strides { powers: [[0; 16]; 16], halves: [[0; 8]; 16] },
         };
         let (salt, integrity_key) = rest.split_at(suite.salt_len());
         key.salt[..salt.len()].copy_from_slice(salt);
@@ -171,13 +186,14 @@ impl Key {
 #[cfg(test)]
 impl Key {
     /// Offset and length of everything in here that is secret.
-    pub(crate) fn secret_tables() -> [(usize, usize); 4] {
+    pub(crate) fn secret_tables() -> [(usize, usize); 5] {
         use core::mem::offset_of;
         [
             (offset_of!(Self, schedule), 240),
             (offset_of!(Self, salt), 4),
             (offset_of!(Self, table), 256),
             (offset_of!(Self, pads), 128),
+            (offset_of!(Self, strides), 384),
         ]
     }
 
@@ -188,12 +204,20 @@ impl Key {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+fn sum_of_halves(power: &[u8; 16]) -> [u8; 8] {
+    let (halves, _) = power.as_chunks::<8>();
+    (u64::from_le_bytes(halves[0]) ^ u64::from_le_bytes(halves[1])).to_le_bytes()
+}
+
 impl Drop for Key {
     fn drop(&mut self) {
         self.schedule.zeroize();
         self.salt.zeroize();
         self.table.zeroize();
         self.pads.zeroize();
+        self.strides.powers.zeroize();
+        self.strides.halves.zeroize();
     }
 }
 

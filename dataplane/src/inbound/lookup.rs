@@ -10,7 +10,7 @@ use crate::batch::{Batch, prefetch_rest};
 use crate::escape::Bounds;
 use crate::neighbour::Resolver;
 use crate::packet::{Origin, Packet};
-use crate::sa::{ESP, SHORT, SaDb, Throttle};
+use crate::sa::{ESP, SaDb, Throttle};
 use crate::verdict::Verdict;
 use ravelin_ring::counters::Drop;
 use ravelin_ring::msg::{WorkerEvent, WorkerId};
@@ -22,7 +22,7 @@ pub(crate) fn run(batch: &mut Batch, esp: &[u16], db: &SaDb, unknown: &mut Throt
         if let Some(place) = db.find(spi) {
             packet.meta.sa = place;
             if place != last {
-                db.inbound.prefetch(place, packet.frame.len() <= SHORT + ESP);
+                db.inbound.prefetch(place, packet.frame.len().saturating_sub(ESP));
                 last = place;
             }
             prefetch_rest(packet);

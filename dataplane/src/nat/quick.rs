@@ -15,7 +15,7 @@ use super::{Nat, State};
 use crate::batch::{Batch, Places, prefetch_rest};
 use crate::clock::Now;
 use crate::packet::{Door, Ip, Packet};
-use crate::sa::{SHORT, SaDb};
+use crate::sa::SaDb;
 use crate::stats::Stats;
 use crate::tables::Tables;
 use ravelin_ring::counters::{Counter, Drop};
@@ -278,7 +278,7 @@ fn one(
     (meta.limit, meta.port, meta.mac) = (limit, port, mac);
     if sa != CLEAR {
         meta.sa = sa;
-        db.outbound.prefetch(sa, usize::from(meta.ip.total_len) <= SHORT);
+        db.outbound.prefetch(sa, meta.ip.total_len.into());
         prefetch_rest(packet);
     }
     Some(sa)

@@ -32,7 +32,7 @@ pub(crate) fn run(
 ) {
     batch.each(protect, |packet| {
         if let Some(Outbound::Here(place)) = db.tunnels.of_policy(packet.meta.sa).map(|t| t.outbound) {
-            db.outbound.prefetch(place, false);
+            db.outbound.prefetch(place, packet.meta.ip.total_len.into());
         }
         Ok(())
     });

@@ -95,8 +95,10 @@ pub(crate) type Rows<'a, H> = Apart<'a, H, Option<Key>>;
 
 /// Bytes of a clear packet that GCM hashes with the powers in the last two lines of a key's table, and perhaps lanes behind
 /// it; around an ESP packet of it are [`ESP`] more at least.
-pub(crate) const SHORT: usize = 90;
+const SHORT: usize = 90;
 pub(crate) const ESP: usize = 34;
+/// From about here on GCM hashes by the strides of a key.
+const GROUPS: usize = 480;
 
 /// A report under way: places below `next` are told.
 #[derive(Debug)]
@@ -276,9 +278,9 @@ impl<H: Default, C> Slab<H, C> {
     }
 
     /// Asks for the hot record and the key ahead of the stages that work with them, without looking into either.
-    /// `short`: a packet of at most [`SHORT`] bytes, whose hash takes few powers of a GCM key.
+    /// `len`: bytes of the clear packet. Up to [`SHORT`], its hash takes few powers of a GCM key.
     #[inline]
-    pub(crate) fn prefetch(&self, place: u32, short: bool) {
+    pub(crate) fn prefetch(&self, place: u32, len: usize) {
         if let Some((hot, key)) = self.rows.get(place as usize) {
             ravelin_xsk::prefetch_lines(hot, 0..2);
             // The kernels read powers by the vector, which may end in the line behind them.
@@ -287,9 +289,14 @@ impl<H: Default, C> Slab<H, C> {
             if self.long_keys {
                 ravelin_xsk::prefetch_lines(key, 3..4);
             }
-            if !short || self.whole_keys {
+            if len > SHORT || self.whole_keys {
                 ravelin_xsk::prefetch_lines(key, 4..6);
                 ravelin_xsk::prefetch_lines(key, 9..10);
+            }
+            if len > GROUPS {
+                // Of the strides, the last powers and halves for each group of 256 bytes but the last one.
+                let groups = (len / 256).min(4);
+                ravelin_xsk::prefetch_lines(key, 14 - groups..16);
             }
         }
     }

@@ -5,27 +5,28 @@
 //! Decides: whether an ICV is right, in constant time; no packet comes out decrypted whose ICV is not. Reads and writes: bodies and ICVs
 //! of prepared packets, and the header when sealing. Never: padding and trailers, they are `frame`'s.
 //!
-//! In lane 0 of the first vector ride the two guests of block 0 (see `gcm`). Sixteen blocks (a *group*) share one
-//! reduction, and so do the ends of four packets: it is the longest chain of a short packet, and not worth its vector's
-//! width for one.
+//! In lane 0 of the first vector ride the two guests of block 0 (see `gcm`). Sixteen blocks (a *group*) are
+//! encrypted together. Up to four groups share one reduction, and so do the ends of four packets: it is the longest chain
+//! of a short packet, and not worth its vector's width for one.
 
 mod aes;
 mod run;
 mod open;
+mod gmac;
 
 use core::arch::x86_64::*;
 
 use super::gcm::Unit;
 use crate::engine::{ByRounds, Group, members};
-use crate::x86::ghash_vpclmul::{Four, Products};
+use crate::x86::ghash_vpclmul::{EachBlock, EachVector, Four, Hash, Products, after_one, first_sum};
 use crate::{OpenJob, SealJob};
-use aes::encrypt;
+pub(super) use gmac::gmac_unit;
 use open::open_each;
 #[cfg(test)]
 pub(super) use open::open_unit;
 use run::Run;
 
-/// Bytes under one reduction: 16 blocks in 4 vectors.
+/// Bytes encrypted together: 16 blocks in 4 vectors.
 const GROUP: usize = 256;
 const VECTOR: usize = 64;
 
@@ -51,12 +52,16 @@ fn seal_each<const R: usize>(jobs: &mut [SealJob], mut group: Group) {
     for n in members(group) {
         group &= group - 1;
         let next = jobs.get(group.trailing_zeros() as usize).map(|job| job.packet.as_ptr());
-        let mut unit = Unit::sealing(&mut jobs[n]);
-        unit.next = next.unwrap_or(unit.next);
+        let job = &mut jobs[n];
+        let stream = job.packet.len() - 16;
         // SAFETY: a unit of a prepared job covers its packet, at whose end the ICV has room.
         unsafe {
-            icvs[four.len()] = unit.packet.add(16 + unit.body);
-            four.push(seal_rounds::<R>(&unit));
+            icvs[four.len()] = job.packet.as_mut_ptr().add(stream);
+            if stream <= 3 * VECTOR {
+                four.push(seal_short::<R>(&Unit::sealing(job), stream));
+            } else {
+                seal_long::<R>(job, next, &mut four);
+            }
         }
         if four.len() == Four::SIZE || group == 0 {
             let tags = four.take();
@@ -66,65 +71,82 @@ fn seal_each<const R: usize>(jobs: &mut [SealJob], mut group: Group) {
     }
 }
 
-/// All of the packet but its ICV; returns what makes that.
+/// All of a packet of up to three vectors but its ICV; returns what makes that.
 ///
 /// # Safety
-/// `unit.packet` points to `16 + unit.body + 16` bytes that nobody else touches, `unit.body` > 0, and `unit.key` is an
-/// AES-GCM key with `R` rounds.
+/// `unit.packet` points to `16 + unit.body + 16` bytes that nobody else touches, `unit.body` > 0, both but the ICV are `stream`
+/// bytes, and `unit.key` is an AES-GCM key with `R` rounds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn seal_rounds<const R: usize>(unit: &Unit) -> Products {
-    let stream = 16 + unit.body;
+unsafe fn seal_short<const R: usize>(unit: &Unit, stream: usize) -> Products {
     // SAFETY: the packet is header, body and ICV: more than 20 bytes, and the stream lies in it.
     unsafe {
         match stream.div_ceil(VECTOR) {
             1 => seal_stream::<R, 1>(unit, stream),
             2 => seal_stream::<R, 2>(unit, stream),
-            3 => seal_stream::<R, 3>(unit, stream),
-            // A copy: its address is taken, and what is known of a short packet shall stay in registers.
-            _ => seal_groups::<R>(&mut Run::of_packet(&{ *unit }), stream),
+            _ => seal_stream::<R, 3>(unit, stream),
         }
     }
+}
+
+/// As [`seal_short`], of a longer packet. Apart from it, and its unit too: what is known of a short packet shall stay in
+/// registers, and what was written to memory in parts shall not be read from there as a whole.
+///
+/// # Safety
+/// As [`seal_short`], of the job's unit. `next`: where the burst's next packet lies. `four` has room.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn seal_long<const R: usize>(job: &mut SealJob, next: Option<*const u8>, four: &mut Four) {
+    let mut unit = Unit::sealing(job);
+    unit.next = next.unwrap_or(unit.next);
+    let stream = 16 + unit.body;
+    // SAFETY: the caller's promise, passed on.
+    four.push(unsafe { seal_groups::<R>(&unit, stream) });
 }
 
 /// A packet of one group, not a full one.
 ///
 /// # Safety
-/// As [`seal_rounds`]; header and body are `stream` bytes in `N` vectors.
+/// As [`seal_short`]; the stream has `N` vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 unsafe fn seal_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize) -> Products {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         let mut run = Run::of_packet(unit);
-        let blocks = run.encrypt_first::<R, N>(stream);
-        run.finish_hash(&blocks, stream)
+        let mut hash = Hash::new();
+        let blocks = run.encrypt_first::<R, N>(&mut hash, stream);
+        run.finish_hash(&hash, &blocks, stream)
     }
 }
 
 /// A longer packet: each group is hashed while the next one is encrypted.
 ///
 /// # Safety
-/// As [`seal_rounds`], of the packet under way, whose header and body are `stream` bytes.
+/// As [`seal_short`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn seal_groups<const R: usize>(run: &mut Run, stream: usize) -> Products {
+unsafe fn seal_groups<const R: usize>(unit: &Unit, stream: usize) -> Products {
     let full = (stream - 1) / GROUP;
     let rest = stream - full * GROUP;
     // SAFETY: `full` groups and `rest` bytes are exactly the stream.
     unsafe {
-        let mut blocks = run.encrypt_first::<R, 4>(stream.min(GROUP));
+        let mut run = Run::of_packet(unit);
+        let mut hash = Hash::new();
+        let mut blocks = run.encrypt_first::<R, 4>(&mut hash, stream.min(GROUP));
         if full == 0 {
-            return run.finish_hash(&blocks, stream);
+            return run.finish_hash(&hash, &blocks, stream);
         }
+        let mut ahead = first_sum(full);
         for _ in 1..full {
-            blocks = run.encrypt_next::<R, 4>(blocks, GROUP);
+            blocks = run.encrypt_next::<EachVector, R, 4>((&mut hash, ahead), blocks, GROUP);
+            ahead = after_one(ahead);
         }
         match rest.div_ceil(VECTOR) {
-            1 => seal_end::<R, 1>(run, blocks, rest),
-            2 => seal_end::<R, 2>(run, blocks, rest),
-            3 => seal_end::<R, 3>(run, blocks, rest),
-            _ => seal_end::<R, 4>(run, blocks, rest),
+            1 => seal_end::<R, 1>(&mut run, &mut hash, blocks, rest),
+            2 => seal_end::<R, 2>(&mut run, &mut hash, blocks, rest),
+            3 => seal_end::<R, 3>(&mut run, &mut hash, blocks, rest),
+            _ => seal_end::<R, 4>(&mut run, &mut hash, blocks, rest),
         }
     }
 }
@@ -135,12 +157,13 @@ unsafe fn seal_groups<const R: usize>(run: &mut Run, stream: usize) -> Products 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 unsafe fn seal_end<const R: usize, const N: usize>(
     run: &mut Run,
+    hash: &mut Hash,
     blocks: [__m512i; 4],
     rest: usize,
 ) -> Products {
     // SAFETY: the caller's promise, passed on.
-    let last = unsafe { run.encrypt_next::<R, N>(blocks, rest) };
-    run.finish_hash(&last, rest)
+    let last = unsafe { run.encrypt_next::<EachBlock, R, N>((hash, 1), blocks, rest) };
+    run.finish_hash(hash, &last, rest)
 }
 
 /// # Safety
@@ -153,51 +176,23 @@ pub(super) unsafe fn seal_unit(unit: &Unit) {
     // SAFETY: the caller's promise, passed on; the ICV follows the body.
     unsafe {
         four.push(match unit.key.rounds {
-            10 => seal_rounds::<10>(unit),
-            12 => seal_rounds::<12>(unit),
-            _ => seal_rounds::<14>(unit),
+            10 => seal_one::<10>(unit),
+            12 => seal_one::<12>(unit),
+            _ => seal_one::<14>(unit),
         });
         four.take().store(&[unit.packet.add(16 + unit.body); Four::SIZE]);
     }
 }
 
-/// The tag of an AES-GMAC packet.
-///
 /// # Safety
-/// `unit` is made by `Unit::authenticating` of a packet with a body, and its key is an AES-GMAC key.
+/// As [`seal_unit`], and the key has `R` rounds.
+#[cfg(test)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-pub(super) unsafe fn gmac_unit(unit: &Unit) -> __m128i {
+unsafe fn seal_one<const R: usize>(unit: &Unit) -> Products {
     let stream = 16 + unit.body;
-    let mut run = Run::new(unit);
-    let full = (stream - 1) / GROUP;
-    let rest = stream - full * GROUP;
-    let counters = run.counters();
-    let [first] = match unit.key.rounds {
-        10 => encrypt::<10, 1>(unit.key, counters),
-        12 => encrypt::<12, 1>(unit.key, counters),
-        _ => encrypt::<14, 1>(unit.key, counters),
-    };
-    run.mask = _mm512_castsi512_si128(first);
-    // SAFETY: `full` groups and `rest` bytes are exactly the stream; all but its block 0, which is not read, lies in the
-    // packet.
+    // SAFETY: the caller's promise, passed on.
     unsafe {
-        if full > 0 {
-            run.hash_group::<true>();
-        }
-        for _ in 1..full {
-            run.hash_group::<false>();
-        }
-        let products = match (full, rest.div_ceil(VECTOR)) {
-            (0, 1) => run.hash_last::<1, true>(rest),
-            (0, 2) => run.hash_last::<2, true>(rest),
-            (0, 3) => run.hash_last::<3, true>(rest),
-            (0, _) => run.hash_last::<4, true>(rest),
-            (_, 1) => run.hash_last::<1, false>(rest),
-            (_, 2) => run.hash_last::<2, false>(rest),
-            (_, 3) => run.hash_last::<3, false>(rest),
-            (_, _) => run.hash_last::<4, false>(rest),
-        };
-        products.tag()
+        if stream <= 3 * VECTOR { seal_short::<R>(unit, stream) } else { seal_groups::<R>(unit, stream) }
     }
 }
 

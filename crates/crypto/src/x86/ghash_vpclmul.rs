@@ -2,9 +2,12 @@
 //!
 //! Decides nothing. Reads: blocks, and the powers of a key. Never touches a packet.
 
+mod pending;
+
 use core::arch::x86_64::*;
 
 use crate::Key;
+pub(super) use pending::{EachBlock, EachVector, Hash, Pending, Powers, after_one, first_sum};
 
 /// Sums of products before reduction: low, middle and high 128 bits per lane.
 #[derive(Clone, Copy)]
@@ -59,34 +62,16 @@ impl Products {
         self.middle = _mm512_xor_si512(self.middle, crossed);
     }
 
-    /// As [`Self::of`] for a whole group, by Karatsuba's way: three multiplications for four. They are what bounds a long
-    /// packet, each of them being three operations of the CPU's.
-    ///
-    /// # Safety
-    /// `key` is a GCM key.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn of_group(blocks: &[__m512i; 4], before: __m128i, key: &Key) -> Self {
-        // SAFETY: the caller's promise.
-        let mut pending = unsafe { Pending::new(*blocks, before, key) };
-        pending.step::<1>();
-        pending.step::<2>();
-        pending.step::<3>();
-        pending.step::<4>();
-        pending.products
-    }
-
     /// The outer products of two vectors of blocks.
     ///
     /// # Safety
-    /// `powers` points to 128 readable bytes.
+    /// `powers` points to as many readable bytes as two loads of `P` read.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn add_ends(&mut self, blocks: &[__m512i; 2], powers: *const u8) {
+    unsafe fn add_ends<P: Powers>(&mut self, blocks: &[__m512i; 2], powers: *const u8) {
         let [a, b] = *blocks;
         // SAFETY: the caller's promise.
-        let [p, q] =
-            unsafe { [_mm512_loadu_si512(powers.cast()), _mm512_loadu_si512(powers.add(64).cast())] };
+        let [p, q] = unsafe { [P::load(powers), P::load(powers.add(P::BYTES))] };
         self.low =
             sum3(self.low, _mm512_clmulepi64_epi128::<0x00>(a, p), _mm512_clmulepi64_epi128::<0x00>(b, q));
         self.high =
@@ -96,19 +81,36 @@ impl Products {
     /// Their products of (low + high), for the middle.
     ///
     /// # Safety
-    /// `halves` points to 64 readable bytes, of [`Key::halves`].
+    /// `halves` points to as many readable bytes as a load of `P` reads: the halves of the same powers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn add_halves(&mut self, blocks: &[__m512i; 2], halves: *const u8) {
+    unsafe fn add_halves<P: Powers>(&mut self, blocks: &[__m512i; 2], halves: *const u8) {
         let [a, b] = *blocks;
         let sums = _mm512_xor_si512(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
         // SAFETY: the caller's promise.
-        let halves = unsafe { _mm512_loadu_si512(halves.cast()) };
+        let halves = unsafe { P::load(halves) };
         self.middle = sum3(
             self.middle,
             _mm512_clmulepi64_epi128::<0x00>(sums, halves),
             _mm512_clmulepi64_epi128::<0x11>(sums, halves),
         );
+    }
+
+    /// The middle of products made by Karatsuba's way, which holds low and high ones too until then.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn settle_middle(&mut self) {
+        self.middle = sum3(self.middle, self.low, self.high);
+    }
+
+    /// Each lane for itself.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    fn reduce_lanes(mut self) -> __m512i {
+        self.settle_middle();
+        let low = _mm512_xor_si512(self.low, _mm512_bslli_epi128::<8>(self.middle));
+        let high = _mm512_xor_si512(self.high, _mm512_bsrli_epi128::<8>(self.middle));
+        reduce(low, high)
     }
 
     /// Reduces once.
@@ -197,12 +199,7 @@ impl Four {
         let [low, middle, high] = [sums(&self.low), sums(&self.middle), sums(&self.high)];
         let low = _mm512_xor_si512(low, _mm512_bslli_epi128::<8>(middle));
         let high = _mm512_xor_si512(high, _mm512_bsrli_epi128::<8>(middle));
-        let poly = _mm512_broadcast_i32x4(polynomial());
-        let swapped = |v| _mm512_shuffle_epi32::<0x4e>(v);
-        let once = _mm512_xor_si512(swapped(low), _mm512_clmulepi64_epi128::<0x10>(low, poly));
-        let twice = _mm512_clmulepi64_epi128::<0x10>(once, poly);
-        let hashes = _mm512_ternarylogic_epi64::<0x96>(high, swapped(once), twice);
-        Tags { tags: _mm512_shuffle_epi8(hashes, reversal()), len: core::mem::take(&mut self.len) }
+        Tags { tags: _mm512_shuffle_epi8(reduce(low, high), reversal()), len: core::mem::take(&mut self.len) }
     }
 }
 
@@ -252,77 +249,6 @@ fn sums([a, b, c, d]: &[__m512i; 4]) -> __m512i {
     _mm512_xor_si512(_mm512_shuffle_i64x2::<0x88>(ab, cd), _mm512_shuffle_i64x2::<0xdd>(ab, cd))
 }
 
-/// The hash of a group of 16 blocks under way: a step of it for each round of the AES beside it, so that the multiplier
-/// and the AES unit work at the same time.
-pub(super) struct Pending {
-    blocks: [__m512i; 4],
-    powers: *const u8,
-    /// See [`Key::halves`].
-    halves: *const u8,
-    products: Products,
-    /// Before the last steps: the sum's halves, half reduced.
-    sum: (__m128i, __m128i),
-    hash: __m128i,
-}
-
-impl Pending {
-    /// `before`: the hash of all that came before.
-    ///
-    /// # Safety
-    /// `key` is a GCM key and lives until the last step.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn new(blocks: [__m512i; 4], before: __m128i, key: &Key) -> Self {
-        let zero = _mm_setzero_si128();
-        let mut me = Self {
-            blocks,
-            powers: power(key, 16),
-            halves: key.halves().as_ptr(),
-            products: Products::zero(),
-            sum: (zero, zero),
-            hash: zero,
-        };
-        me.blocks[0] = _mm512_xor_si512(blocks[0], _mm512_zextsi128_si512(before));
-        me
-    }
-
-    /// Steps 1 to 9, as many as the shortest AES has rounds but the last. The first block waits longest for what came
-    /// before: it is multiplied last.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn step<const N: usize>(&mut self) {
-        match N {
-            // SAFETY: powers 16 to 1, the whole table, and all halves; the key lives (promised to `new`).
-            1 => unsafe { self.products.add_ends(&[self.blocks[2], self.blocks[3]], self.powers.add(128)) },
-            // SAFETY: as above.
-            2 => unsafe { self.products.add_halves(&[self.blocks[2], self.blocks[3]], self.halves.add(64)) },
-            // SAFETY: as above.
-            3 => unsafe { self.products.add_ends(&[self.blocks[0], self.blocks[1]], self.powers) },
-            4 => {
-                // SAFETY: as above.
-                unsafe { self.products.add_halves(&[self.blocks[0], self.blocks[1]], self.halves) };
-                let Products { low, middle, high } = self.products;
-                self.products.middle = sum3(middle, low, high);
-            }
-            7 => self.sum = self.products.halves(),
-            8 => self.sum.0 = reduce_first(self.sum.0),
-            9 => self.hash = reduce_second(self.sum.0, self.sum.1),
-            _ => {}
-        }
-        if N <= 4 {
-            order(&mut self.products.low);
-            order(&mut self.products.middle);
-            order(&mut self.products.high);
-        }
-    }
-
-    /// After all steps.
-    #[inline]
-    pub(super) fn hash(&self) -> __m128i {
-        self.hash
-    }
-}
-
 /// Holds the compiler to the order of the source: it would gather the rounds of one block, and with them the waiting.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
@@ -333,7 +259,18 @@ pub(super) fn order(vector: &mut __m512i) {
     };
 }
 
-/// The two steps of Montgomery's reduction, as POLYVAL has it (RFC 8452 §3).
+/// Montgomery's reduction, as POLYVAL has it (RFC 8452 §3), in each lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+fn reduce(low: __m512i, high: __m512i) -> __m512i {
+    let poly = _mm512_broadcast_i32x4(polynomial());
+    let swapped = |v| _mm512_shuffle_epi32::<0x4e>(v);
+    let once = _mm512_xor_si512(swapped(low), _mm512_clmulepi64_epi128::<0x10>(low, poly));
+    let twice = _mm512_clmulepi64_epi128::<0x10>(once, poly);
+    _mm512_ternarylogic_epi64::<0x96>(high, swapped(once), twice)
+}
+
+/// Its two steps, of one lane.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 fn reduce_first(low: __m128i) -> __m128i {

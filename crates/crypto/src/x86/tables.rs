@@ -1,6 +1,6 @@
 //! What a key precomputes for the AES kernels: round keys both ways, and the powers of the hash key.
 //!
-//! Decides nothing. Reads: the cipher key, once. Writes: [`Key::schedule`] and [`Key::table`]. Constant time: no table
+//! Decides nothing. Reads: the cipher key, once. Writes: [`Key::schedule`], [`Key::table`] and [`Key::strides`]. Constant time: no table
 //! look-ups, no branch on key bits.
 
 use core::arch::x86_64::{
@@ -28,8 +28,22 @@ pub(super) fn gcm(key: &mut Key, cipher_key: &[u8]) {
         *entry = power.to_le_bytes();
         power = multiply(power, first);
     }
+    fill_strides(key);
     key.fill_halves();
     power.zeroize();
+}
+
+/// H^4 to H^64, when the first sixteen powers stand.
+#[target_feature(enable = "aes,pclmulqdq,ssse3,sse4.1")]
+fn fill_strides(key: &mut Key) {
+    let mut fourth = u128::from_le_bytes(key.table[12]);
+    let mut power = fourth;
+    for entry in key.strides.powers.iter_mut().rev() {
+        *entry = power.to_le_bytes();
+        power = multiply(power, fourth);
+    }
+    power.zeroize();
+    fourth.zeroize();
 }
 
 /// Forward schedule, and the inverse one in order of its use. The last entry of the table stays what it is.

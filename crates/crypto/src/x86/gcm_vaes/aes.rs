@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 
 use crate::Key;
-use crate::x86::ghash_vpclmul::{Pending, order};
+use crate::x86::ghash_vpclmul::{Pending, Powers, order};
 
 /// The rounds of blocks to which the first round key is added already (`Run::counters`).
 #[inline]
@@ -24,31 +24,38 @@ pub(super) fn encrypt<const R: usize, const N: usize>(key: &Key, mut blocks: [__
     blocks
 }
 
-/// [`encrypt`] of a whole group or of a packet's end, and the hash of another group beside it.
+/// [`encrypt`] of a whole group or of a packet's end, and the hash of another group beside it. `OPEN` and `FIRST` make no
+/// difference but that each caller has one of its own: what is called from one place alone is inlined there, vectors in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-pub(super) fn encrypt_beside<const R: usize, const N: usize>(
+pub(super) fn encrypt_beside<
+    P: Powers,
+    const R: usize,
+    const N: usize,
+    const OPEN: bool,
+    const FIRST: bool,
+>(
     key: &Key,
     mut blocks: [__m512i; N],
-    hash: &mut Pending,
+    hash: &mut Pending<P>,
 ) -> [__m512i; N] {
     // One by one, because a loop over steps that differ is not unrolled.
-    round::<1, N>(key, &mut blocks, hash);
-    round::<2, N>(key, &mut blocks, hash);
-    round::<3, N>(key, &mut blocks, hash);
-    round::<4, N>(key, &mut blocks, hash);
-    round::<5, N>(key, &mut blocks, hash);
-    round::<6, N>(key, &mut blocks, hash);
-    round::<7, N>(key, &mut blocks, hash);
-    round::<8, N>(key, &mut blocks, hash);
-    round::<9, N>(key, &mut blocks, hash);
+    round::<P, 1, N>(key, &mut blocks, hash);
+    round::<P, 2, N>(key, &mut blocks, hash);
+    round::<P, 3, N>(key, &mut blocks, hash);
+    round::<P, 4, N>(key, &mut blocks, hash);
+    round::<P, 5, N>(key, &mut blocks, hash);
+    round::<P, 6, N>(key, &mut blocks, hash);
+    round::<P, 7, N>(key, &mut blocks, hash);
+    round::<P, 8, N>(key, &mut blocks, hash);
+    round::<P, 9, N>(key, &mut blocks, hash);
     if R > 10 {
-        round::<10, N>(key, &mut blocks, hash);
-        round::<11, N>(key, &mut blocks, hash);
+        round::<P, 10, N>(key, &mut blocks, hash);
+        round::<P, 11, N>(key, &mut blocks, hash);
     }
     if R > 12 {
-        round::<12, N>(key, &mut blocks, hash);
-        round::<13, N>(key, &mut blocks, hash);
+        round::<P, 12, N>(key, &mut blocks, hash);
+        round::<P, 13, N>(key, &mut blocks, hash);
     }
     let last = round_key(key, R);
     for block in &mut blocks {
@@ -59,7 +66,11 @@ pub(super) fn encrypt_beside<const R: usize, const N: usize>(
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-fn round<const ROUND: usize, const N: usize>(key: &Key, blocks: &mut [__m512i; N], hash: &mut Pending) {
+fn round<P: Powers, const ROUND: usize, const N: usize>(
+    key: &Key,
+    blocks: &mut [__m512i; N],
+    hash: &mut Pending<P>,
+) {
     let round_key = round_key(key, ROUND);
     for block in blocks {
         *block = _mm512_aesenc_epi128(*block, round_key);

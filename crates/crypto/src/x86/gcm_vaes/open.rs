@@ -1,18 +1,16 @@
-//! Opening: nothing comes out of a packet whose ICV is not right. One that was decrypted before that was known is made what
-//! it was, before the burst is given back.
+//! Opening: nothing comes out of a packet whose ICV is not right. It is decrypted before that is known, and made what it was
+//! before the burst is given back.
 //!
 //! Decides: whether an ICV is right, in constant time. Reads: packets. Writes: their bodies; those of forged ones twice.
 //! Never: padding and trailers, they are `frame`'s.
 
-use core::arch::x86_64::*;
-
 use super::aes::encrypt;
-use super::run::{Run, part};
+use super::run::Run;
 use super::{GROUP, VECTOR};
 use crate::OpenJob;
 use crate::engine::{Group, members};
 use crate::x86::gcm::Unit;
-use crate::x86::ghash_vpclmul::{Four, Products};
+use crate::x86::ghash_vpclmul::{EachBlock, EachVector, Four, Hash, Products, after_one, first_sum};
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
@@ -22,26 +20,15 @@ pub(super) fn open_each<const R: usize>(jobs: &mut [OpenJob], mut group: Group) 
     for n in members(group) {
         group &= group - 1;
         let next = jobs.get(group.trailing_zeros() as usize).map(|job| job.packet.as_ptr());
-        let mut unit = Unit::opening(&mut jobs[n]);
-        unit.next = next.unwrap_or(unit.next);
-        let stream = 16 + unit.body;
         // SAFETY: a unit of a packet of possible length covers it; what is held is settled before the jobs are given back.
         unsafe {
-            if stream > GROUP {
-                if open_groups::<R>(&unit, stream) {
-                    authentic |= 1 << n;
-                } else {
-                    undo::<R>(&Unit::opening(&mut jobs[n]));
-                }
-            } else {
-                held.open::<R>(&unit, n);
-            }
+            held.open::<R>(&mut jobs[n], n, next);
             if held.four.len() == Four::SIZE || group == 0 {
                 let forged = held.settle();
                 authentic |= held.all & !forged;
                 held.all = 0;
                 if forged != 0 {
-                    members(forged).for_each(|n| undo_short::<R>(&Unit::opening(&mut jobs[n])));
+                    members(forged).for_each(|n| undo::<R>(&Unit::opening(&mut jobs[n])));
                 }
             }
         }
@@ -49,7 +36,7 @@ pub(super) fn open_each<const R: usize>(jobs: &mut [OpenJob], mut group: Group) 
     authentic
 }
 
-/// Packets of one group that are decrypted, and whose tags are not compared yet: that is done four at a time.
+/// Packets that are decrypted, and whose tags are not compared yet: that is done four at a time.
 struct Held {
     four: Four,
     /// Where the ICV of each stands, and which packet of the burst it is.
@@ -67,25 +54,25 @@ impl Held {
         Self { four: Four::new(), icvs, places: [0; Four::SIZE], all: 0 }
     }
 
+    /// `next`: where the burst's next packet lies.
+    ///
     /// # Safety
-    /// `unit.packet` points to `16 + unit.body + 16` bytes that nobody else touches until [`Self::settle`], `unit.body` > 0,
-    /// both together at most [`GROUP`], and `unit.key` is an AES-GCM key with `R` rounds.
+    /// The job's packet is long enough for AES-GCM, nobody else touches it until [`Self::settle`], and its key is an AES-GCM
+    /// key with `R` rounds.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn open<const R: usize>(&mut self, unit: &Unit, place: usize) {
-        let (stream, at) = (16 + unit.body, self.four.len());
-        // SAFETY: the ICV follows header and body.
-        self.icvs[at] = unsafe { unit.packet.add(stream) };
+    unsafe fn open<const R: usize>(&mut self, job: &mut OpenJob, place: usize, next: Option<*const u8>) {
+        let (stream, at) = (job.packet.len() - 16, self.four.len());
+        self.icvs[at] = job.packet.as_ptr().wrapping_add(stream);
         self.places[at] = place;
         self.all |= 1 << place;
         // SAFETY: the caller's promise, passed on.
         unsafe {
-            self.four.push(match stream.div_ceil(VECTOR) {
-                1 => open_stream::<R, 1>(unit, stream),
-                2 => open_stream::<R, 2>(unit, stream),
-                3 => open_stream::<R, 3>(unit, stream),
-                _ => open_stream::<R, 4>(unit, stream),
-            });
+            if stream <= GROUP {
+                self.four.push(open_short::<R>(&Unit::opening(job), stream));
+            } else {
+                open_long::<R>(job, next, &mut self.four);
+            }
         }
     }
 
@@ -111,62 +98,116 @@ impl Held {
     }
 }
 
-/// Decrypts; returns what makes the tag.
+/// Decrypts a packet of one group; returns what makes the tag.
 ///
 /// # Safety
-/// As [`Held::open`]; header and body are `stream` bytes in `N` vectors.
+/// `unit.packet` points to `16 + unit.body + 16` bytes that nobody else touches, `unit.body` > 0, both but the ICV are `stream`
+/// bytes, at most [`GROUP`], and `unit.key` is an AES-GCM key with `R` rounds.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn open_stream<const R: usize, const N: usize>(unit: &Unit, stream: usize) -> Products {
+unsafe fn open_short<const R: usize>(unit: &Unit, stream: usize) -> Products {
     // SAFETY: the packet is header, body and ICV: more than 20 bytes, and the stream lies in it.
     unsafe {
-        let mut run = Run::of_packet(unit);
-        let keystream = encrypt::<R, N>(unit.key, run.counters());
-        run.mask = _mm512_castsi512_si128(keystream[0]);
-        let (data, products) = run.read_last::<N, true>(stream);
-        for (v, (data, keystream)) in data.iter().zip(&keystream).enumerate() {
-            // The header stays as it is.
-            let part = part(stream, v, N) & if v == 0 { !0xffff } else { !0 };
-            let plain = _mm512_xor_si512(*data, *keystream);
-            _mm512_mask_storeu_epi8(unit.packet.add(v * VECTOR).cast(), part, plain);
+        let (mut run, mut hash) = (Run::of_packet(unit), Hash::new());
+        match stream.div_ceil(VECTOR) {
+            1 => run.decrypt_last::<R, 1, true>(&mut hash, stream),
+            2 => run.decrypt_last::<R, 2, true>(&mut hash, stream),
+            3 => run.decrypt_last::<R, 3, true>(&mut hash, stream),
+            _ => run.decrypt_last::<R, 4, true>(&mut hash, stream),
         }
-        products
     }
 }
 
-/// Makes of a packet that [`open_stream`] has decrypted what it was.
+/// As [`open_short`], of a longer packet; apart from short ones: see `seal_long`. `four` has room.
 ///
 /// # Safety
-/// As [`Held::open`].
+/// As [`Held::open`]; the packet is of more than [`GROUP`] bytes and the ICV.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn open_long<const R: usize>(job: &mut OpenJob, next: Option<*const u8>, four: &mut Four) {
+    let mut unit = Unit::opening(job);
+    unit.next = next.unwrap_or(unit.next);
+    let stream = 16 + unit.body;
+    // SAFETY: the caller's promise, passed on.
+    four.push(unsafe { open_groups::<R>(&unit, stream) });
+}
+
+/// Each group is decrypted while it is hashed.
+///
+/// # Safety
+/// As [`open_short`], but header and body are more than [`GROUP`] bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+unsafe fn open_groups<const R: usize>(unit: &Unit, stream: usize) -> Products {
+    let full = (stream - 1) / GROUP;
+    let rest = stream - full * GROUP;
+    // SAFETY: the packet is header, body and ICV: more than 20 bytes; `full` groups and `rest` bytes are exactly the stream.
+    unsafe {
+        let (mut run, mut hash) = (Run::of_packet(unit), Hash::new());
+        if full == 1 {
+            run.decrypt_group::<EachBlock, R, true>(&mut hash, 1);
+        } else {
+            let mut ahead = first_sum(full);
+            run.decrypt_group::<EachVector, R, true>(&mut hash, ahead);
+            for _ in 2..full {
+                ahead = after_one(ahead);
+                run.decrypt_group::<EachVector, R, false>(&mut hash, ahead);
+            }
+            run.decrypt_group::<EachBlock, R, false>(&mut hash, 1);
+        }
+        match rest.div_ceil(VECTOR) {
+            1 => run.decrypt_last::<R, 1, false>(&mut hash, rest),
+            2 => run.decrypt_last::<R, 2, false>(&mut hash, rest),
+            3 => run.decrypt_last::<R, 3, false>(&mut hash, rest),
+            _ => run.decrypt_last::<R, 4, false>(&mut hash, rest),
+        }
+    }
+}
+
+/// Makes of a packet that was decrypted what it was.
+///
+/// # Safety
+/// As [`open_short`], of any length.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn undo_short<const R: usize>(unit: &Unit) {
-    // SAFETY: the caller's promise, passed on.
+unsafe fn undo<const R: usize>(unit: &Unit) {
+    let stream = 16 + unit.body;
+    let full = (stream - 1) / GROUP;
+    // SAFETY: the packet is header, body and ICV: more than 20 bytes; `full` groups and the rest are exactly the stream.
     unsafe {
-        match (16 + unit.body).div_ceil(VECTOR) {
-            1 => crypt::<R, 1>(unit),
-            2 => crypt::<R, 2>(unit),
-            3 => crypt::<R, 3>(unit),
-            _ => crypt::<R, 4>(unit),
+        let mut run = Run::of_packet(unit);
+        if full > 0 {
+            crypt::<R, 4, true>(&mut run, GROUP);
+        }
+        for _ in 1..full {
+            crypt::<R, 4, false>(&mut run, GROUP);
+        }
+        let rest = stream - full * GROUP;
+        match (full, rest.div_ceil(VECTOR)) {
+            (0, 1) => crypt::<R, 1, true>(&mut run, rest),
+            (0, 2) => crypt::<R, 2, true>(&mut run, rest),
+            (0, 3) => crypt::<R, 3, true>(&mut run, rest),
+            (0, _) => crypt::<R, 4, true>(&mut run, rest),
+            (_, 1) => crypt::<R, 1, false>(&mut run, rest),
+            (_, 2) => crypt::<R, 2, false>(&mut run, rest),
+            (_, 3) => crypt::<R, 3, false>(&mut run, rest),
+            (_, _) => crypt::<R, 4, false>(&mut run, rest),
         }
     }
 }
 
 /// # Safety
-/// As [`open_stream`].
+/// As [`Run::apply`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn crypt<const R: usize, const N: usize>(unit: &Unit) {
+unsafe fn crypt<const R: usize, const N: usize, const FIRST: bool>(run: &mut Run, bytes: usize) {
+    let keystream = encrypt::<R, N>(run.unit.key, run.counters());
     // SAFETY: the caller's promise, passed on.
-    unsafe {
-        let mut run = Run::of_packet(unit);
-        let keystream = encrypt::<R, N>(unit.key, run.counters());
-        run.apply::<N, true>(keystream, 16 + unit.body);
-    }
+    unsafe { run.apply::<N, FIRST>(keystream, bytes) };
 }
 
 /// # Safety
-/// As [`Held::open`], but of any length.
+/// As [`open_short`], of any length.
 #[cfg(test)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 pub(in crate::x86) unsafe fn open_unit(unit: &Unit) -> bool {
@@ -186,106 +227,18 @@ pub(in crate::x86) unsafe fn open_unit(unit: &Unit) -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
 unsafe fn open_one<const R: usize>(unit: &Unit) -> bool {
     let stream = 16 + unit.body;
-    let mut held = Held::new();
-    // SAFETY: the caller's promise, passed on.
+    let mut four = Four::new();
+    // SAFETY: the caller's promise, passed on; the ICV follows the body.
     unsafe {
-        if stream > GROUP {
-            let good = open_groups::<R>(unit, stream);
-            if !good {
-                undo::<R>(unit);
-            }
-            return good;
-        }
-        held.open::<R>(unit, 0);
-        let forged = held.settle() != 0;
-        if forged {
-            undo_short::<R>(unit);
-        }
-        !forged
-    }
-}
-
-/// A packet of more than one group is decrypted while it is hashed, but for its first group and its end. One that turns
-/// out to be forged has to become what it was: the caller's to do ([`undo`]).
-///
-/// # Safety
-/// As [`Held::open`], but header and body are `stream` bytes, more than [`GROUP`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn open_groups<const R: usize>(unit: &Unit, stream: usize) -> bool {
-    // SAFETY: the packet is header, body and ICV: more than 20 bytes.
-    let mut run = unsafe { Run::of_packet(unit) };
-    let full = (stream - 1) / GROUP;
-    let rest = stream - full * GROUP;
-    let first = encrypt::<R, 4>(unit.key, run.counters());
-    run.mask = _mm512_castsi512_si128(first[0]);
-    // SAFETY: `full` groups and `rest` bytes are exactly the stream, which lies in the packet; the ICV follows it.
-    unsafe {
-        run.hash_group::<true>();
-        for _ in 1..full {
-            run.decrypt_group::<R>();
-        }
-        let good = match rest.div_ceil(VECTOR) {
-            1 => open_end::<R, 1>(&mut run, rest),
-            2 => open_end::<R, 2>(&mut run, rest),
-            3 => open_end::<R, 3>(&mut run, rest),
-            _ => open_end::<R, 4>(&mut run, rest),
-        };
-        if good {
-            run.at = unit.packet;
-            run.apply::<4, true>(first, GROUP);
+        four.push(if stream <= GROUP {
+            open_short::<R>(unit, stream)
+        } else {
+            open_groups::<R>(unit, stream)
+        });
+        let good = four.take().are(&[unit.packet.add(stream).cast_const(); Four::SIZE]) == 1;
+        if !good {
+            undo::<R>(unit);
         }
         good
-    }
-}
-
-/// # Safety
-/// As [`open_groups`]; `rest` bytes lie ahead, and behind them the ICV.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn open_end<const R: usize, const N: usize>(run: &mut Run, rest: usize) -> bool {
-    let at = run.at;
-    let keystream = encrypt::<R, N>(run.unit.key, run.counters());
-    // SAFETY: the caller's promise, passed on.
-    unsafe {
-        let (_, products) = run.read_last::<N, false>(rest);
-        let good = is_tag(products, at.add(rest));
-        if good {
-            run.at = at;
-            run.apply::<N, false>(keystream, rest);
-        }
-        good
-    }
-}
-
-/// Whether the ICV is the packet's tag, in constant time.
-///
-/// # Safety
-/// `icv` points to 16 readable bytes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn is_tag(products: Products, icv: *const u8) -> bool {
-    // SAFETY: the caller's promise.
-    let difference = _mm_xor_si128(unsafe { _mm_loadu_si128(icv.cast()) }, products.tag());
-    _mm_testz_si128(difference, difference) == 1
-}
-
-/// Encrypts again what [`open_groups`] decrypted: the groups after the first, but not the end.
-///
-/// # Safety
-/// As [`open_groups`].
-#[cold]
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-unsafe fn undo<const R: usize>(unit: &Unit) {
-    let full = (16 + unit.body - 1) / GROUP;
-    let mut run = Run::new(unit);
-    let [] = run.counters();
-    // SAFETY: `full` groups lie in the packet.
-    unsafe {
-        run.at = unit.packet.add(GROUP);
-        for _ in 1..full {
-            run.crypt_group::<R, 4>(GROUP);
-        }
     }
 }

@@ -7,7 +7,7 @@ use core::arch::x86_64::*;
 use super::aes::{encrypt, encrypt_beside, round_key};
 use super::{GROUP, VECTOR};
 use crate::x86::gcm::Unit;
-use crate::x86::ghash_vpclmul::{Pending, Products, power, reversal};
+use crate::x86::ghash_vpclmul::{Hash, Pending, Powers, Products, power, reversal};
 
 /// The state of one packet under way.
 pub(super) struct Run<'a> {
@@ -17,9 +17,6 @@ pub(super) struct Run<'a> {
     nonce: __m512i,
     /// Counter of the next group's first block.
     counter: u32,
-    pub(super) hash: __m128i,
-    /// E(K, J0).
-    pub(super) mask: __m128i,
 }
 
 impl<'a> Run<'a> {
@@ -51,14 +48,7 @@ impl<'a> Run<'a> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     fn with(unit: &'a Unit<'a>, nonce: __m512i) -> Self {
-        Self {
-            unit,
-            at: unit.packet,
-            nonce: _mm512_xor_si512(nonce, round_key(unit.key, 0)),
-            counter: 1,
-            hash: _mm_setzero_si128(),
-            mask: _mm_setzero_si128(),
-        }
+        Self { unit, at: unit.packet, nonce: _mm512_xor_si512(nonce, round_key(unit.key, 0)), counter: 1 }
     }
 
     /// The counter blocks of the next group, as far as `N` vectors of them, with the first round key added. The packet's
@@ -95,10 +85,11 @@ impl<'a> Run<'a> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn encrypt_first<const R: usize, const N: usize>(
         &mut self,
+        hash: &mut Hash,
         bytes: usize,
     ) -> [__m512i; N] {
         let keystream = encrypt::<R, N>(self.unit.key, self.counters());
-        self.mask = _mm512_castsi512_si128(keystream[0]);
+        hash.mask = _mm512_castsi512_si128(keystream[0]);
         // SAFETY: the caller's promise, passed on.
         unsafe { self.write_ahead::<N, true>(keystream, bytes) }
     }
@@ -109,17 +100,18 @@ impl<'a> Run<'a> {
     /// As [`Self::encrypt_first`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn encrypt_next<const R: usize, const N: usize>(
+    pub(super) unsafe fn encrypt_next<P: Powers, const R: usize, const N: usize>(
         &mut self,
+        (hash, ahead): (&mut Hash, usize),
         blocks: [__m512i; 4],
         bytes: usize,
     ) -> [__m512i; N] {
         self.fetch_next();
         // SAFETY: the unit's key.
-        let mut pending = unsafe { Pending::new(blocks, self.hash, self.unit.key) };
+        let mut pending = unsafe { Pending::<P>::new(blocks, hash, ahead, self.unit.key) };
         let counters = self.counters();
-        let keystream = encrypt_beside::<R, N>(self.unit.key, counters, &mut pending);
-        self.hash = pending.hash();
+        let keystream = encrypt_beside::<P, R, N, false, false>(self.unit.key, counters, &mut pending);
+        pending.settle(hash, ahead);
         // SAFETY: the caller's promise, passed on.
         unsafe { self.write_ahead::<N, false>(keystream, bytes) }
     }
@@ -165,81 +157,82 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Decrypts a whole group after the packet's first, and hashes it meanwhile.
+    /// Decrypts a whole group, and hashes it meanwhile.
     ///
-    /// # Safety
-    /// 256 bytes of the packet lie ahead.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn decrypt_group<const R: usize>(&mut self) {
-        self.fetch_next();
-        // SAFETY: the caller's promise; the unit's key.
-        let mut pending =
-            unsafe { Pending::new(self.blocks_ahead::<4, false>(GROUP), self.hash, self.unit.key) };
-        let counters = self.counters();
-        let keystream = encrypt_beside::<R, 4>(self.unit.key, counters, &mut pending);
-        self.hash = pending.hash();
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.apply::<4, false>(keystream, GROUP) };
-    }
-
     /// # Safety
     /// 256 bytes of the packet lie ahead. `FIRST`: of block 0 on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn hash_group<const FIRST: bool>(&mut self) {
+    pub(super) unsafe fn decrypt_group<P: Powers, const R: usize, const FIRST: bool>(
+        &mut self,
+        hash: &mut Hash,
+        ahead: usize,
+    ) {
+        self.fetch_next();
+        // SAFETY: the caller's promise; the unit's key.
+        let mut pending =
+            unsafe { Pending::<P>::new(self.data_ahead::<4, FIRST>(GROUP).1, hash, ahead, self.unit.key) };
+        let counters = self.counters();
+        let keystream = encrypt_beside::<P, R, 4, true, FIRST>(self.unit.key, counters, &mut pending);
+        if FIRST {
+            hash.mask = _mm512_castsi512_si128(keystream[0]);
+        }
+        pending.settle(hash, ahead);
         // SAFETY: the caller's promise, passed on.
-        let blocks = unsafe { self.blocks_ahead::<4, FIRST>(GROUP) };
-        self.at = self.at.wrapping_add(GROUP);
-        // SAFETY: the unit's key.
-        self.hash = unsafe { Products::of_group(&blocks, self.hash, self.unit.key) }.reduce();
+        unsafe { self.apply::<4, FIRST>(keystream, GROUP) };
     }
 
-    /// Hashes the end of the packet, and moves on.
+    /// Decrypts the end of the packet; returns what makes the tag.
+    ///
+    /// # Safety
+    /// As [`Self::read_last`]. `FIRST`: of block 0 on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
+    pub(super) unsafe fn decrypt_last<const R: usize, const N: usize, const FIRST: bool>(
+        &mut self,
+        hash: &mut Hash,
+        bytes: usize,
+    ) -> Products {
+        let keystream = encrypt::<R, N>(self.unit.key, self.counters());
+        if FIRST {
+            hash.mask = _mm512_castsi512_si128(keystream[0]);
+        }
+        // SAFETY: the caller's promise, passed on; `part` masks what lies behind.
+        unsafe {
+            let (data, products) = self.read_last::<N, FIRST>(hash, bytes);
+            for (v, (data, keystream)) in data.iter().zip(&keystream).enumerate() {
+                // The header stays as it is.
+                let part = part(bytes, v, N) & if FIRST && v == 0 { !0xffff } else { !0 };
+                let plain = _mm512_xor_si512(*data, *keystream);
+                _mm512_mask_storeu_epi8(self.at.add(v * VECTOR).cast(), part, plain);
+            }
+            products
+        }
+    }
+
+    /// Hashes the end of the packet; returns what was read, too.
     ///
     /// # Safety
     /// `bytes` bytes of the packet lie ahead; they fill `N` vectors, the last perhaps in part.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) unsafe fn hash_last<const N: usize, const FIRST: bool>(&mut self, bytes: usize) -> Products {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.read_last::<N, FIRST>(bytes).1 }
-    }
-
-    /// As [`Self::hash_last`]; returns what was read, too.
-    ///
-    /// # Safety
-    /// As [`Self::hash_last`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn read_last<const N: usize, const FIRST: bool>(
-        &mut self,
+        &self,
+        hash: &Hash,
         bytes: usize,
     ) -> ([__m512i; N], Products) {
         // SAFETY: the caller's promise, passed on.
         let (data, blocks) = unsafe { self.data_ahead::<N, FIRST>(bytes) };
-        self.at = self.at.wrapping_add(bytes);
-        (data, self.finish_hash(&blocks, bytes))
-    }
-
-    /// What lies ahead, as hash blocks.
-    ///
-    /// # Safety
-    /// As [`Self::hash_last`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn blocks_ahead<const N: usize, const FIRST: bool>(&self, bytes: usize) -> [__m512i; N] {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { self.data_ahead::<N, FIRST>(bytes).1 }
+        (data, self.finish_hash(hash, &blocks, bytes))
     }
 
     /// What lies ahead, zero behind its end, and the same as hash blocks.
     ///
     /// # Safety
-    /// As [`Self::hash_last`].
+    /// As [`Self::read_last`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    unsafe fn data_ahead<const N: usize, const FIRST: bool>(
+    pub(super) unsafe fn data_ahead<const N: usize, const FIRST: bool>(
         &self,
         bytes: usize,
     ) -> ([__m512i; N], [__m512i; N]) {
@@ -274,8 +267,14 @@ impl<'a> Run<'a> {
     /// zero, so it does not matter which power they meet.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
-    pub(super) fn finish_hash<const N: usize>(&self, blocks: &[__m512i; N], bytes: usize) -> Products {
+    pub(super) fn finish_hash<const N: usize>(
+        &self,
+        hash: &Hash,
+        blocks: &[__m512i; N],
+        bytes: usize,
+    ) -> Products {
         let key = self.unit.key;
+        let before = hash.whole();
         let aad_bits = _mm512_set1_epi64(self.unit.aad_bits.cast_signed());
         let lengths = _mm512_mask_set1_epi64(aad_bits, 0x55, self.unit.text_bits.cast_signed());
         let count = bytes.div_ceil(16);
@@ -285,29 +284,29 @@ impl<'a> Run<'a> {
             let mut blocks = *blocks;
             blocks[N - 1] = _mm512_mask_mov_epi64(blocks[N - 1], LANE_0 << (8 - 2 * free), lengths);
             // SAFETY: powers count + 1 (at most 16) downwards; lanes behind the table meet zeros.
-            unsafe { Products::of(&blocks, self.hash, power(key, count + 1)) }
+            unsafe { Products::of(&blocks, before, power(key, count + 1)) }
         } else {
             let mut lengths = _mm512_maskz_mov_epi64(LANE_0, lengths);
             let mut products = Products::zero();
             if N == 4 {
                 // SAFETY: powers 16 to 1, the whole table.
-                let so_far = unsafe { Products::of(blocks, self.hash, power(key, 16)) }.reduce();
+                let so_far = unsafe { Products::of(blocks, before, power(key, 16)) }.reduce();
                 lengths = _mm512_xor_si512(lengths, _mm512_zextsi128_si512(so_far));
             } else {
                 // SAFETY: powers count + 1 downwards.
-                products = unsafe { Products::of(blocks, self.hash, power(key, count + 1)) };
+                products = unsafe { Products::of(blocks, before, power(key, count + 1)) };
             }
             // SAFETY: power 1, and three lanes behind the table that meet zeros.
             unsafe { products.add(lengths, power(key, 1)) };
             products
         };
-        products.masked(self.mask)
+        products.masked(hash.mask)
     }
 
     /// Makes the keystream of `bytes` in `N` vectors and applies it.
     ///
     /// # Safety
-    /// As [`Self::hash_last`]; not the packet's first group.
+    /// As [`Self::read_last`]; not the packet's first group.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn crypt_group<const R: usize, const N: usize>(&mut self, bytes: usize) {
@@ -317,7 +316,7 @@ impl<'a> Run<'a> {
     }
 
     /// # Safety
-    /// As [`Self::hash_last`].
+    /// As [`Self::read_last`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     pub(super) unsafe fn apply<const N: usize, const FIRST: bool>(
