@@ -22,6 +22,7 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) fn new(what: &str) -> Self {
+        sweep();
         Self { prefix: format!("rb{what}{}", std::process::id()), names: Vec::new() }
     }
 
@@ -106,6 +107,26 @@ impl Drop for Net {
 /// What a thread came back with.
 pub(crate) fn joined<T>(thread: JoinHandle<anyhow::Result<T>>) -> anyhow::Result<T> {
     thread.join().map_err(|_| anyhow::anyhow!("a thread of the bench panicked"))?
+}
+
+/// Takes away the namespaces of benches that were killed: their names hold the id of a process that is no more.
+pub(crate) fn sweep() {
+    let names = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        if maker(&name).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = ip(&format!("netns del {name}"));
+        }
+    }
+}
+
+/// What stands before the process id in names of namespaces: those of [`Net`], and that of `wire`.
+const MARKS: [&str; 4] = ["rbc", "rbi", "rbr", "rbench"];
+
+/// The process id in the name of a bench's namespace.
+fn maker(name: &str) -> Option<&str> {
+    let (front, _) = name.split_once('-')?;
+    let pid = MARKS.iter().find_map(|mark| front.strip_prefix(mark))?;
+    (!pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())).then_some(pid)
 }
 
 fn ip(words: &str) -> anyhow::Result<()> {
@@ -304,6 +325,18 @@ pub(crate) fn beside_this_program(name: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn namespaces_of_a_bench_are_told_from_all_others() {
+        assert_eq!(maker("rbench4711-gw"), Some("4711"));
+        assert_eq!(
+            (maker("rbi7-spokes"), maker("rbc12-host"), maker("rbr3-a")),
+            (Some("7"), Some("12"), Some("3"))
+        );
+        for other in ["rbench-gw", "rbench47", "rbx12-gw", "rb12-gw", "gw", "rbi1x-hub", "lab-12-gw"] {
+            assert_eq!(maker(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn usage_is_read_behind_a_name_with_blanks_and_brackets() {

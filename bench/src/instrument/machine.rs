@@ -31,6 +31,8 @@ pub(crate) fn pin(core: Option<usize>) -> anyhow::Result<()> {
 #[must_use]
 pub(crate) struct Realtime {
     raised: bool,
+    /// It was there before.
+    inherited: bool,
 }
 
 impl Realtime {
@@ -39,18 +41,27 @@ impl Realtime {
 
     pub(crate) fn raise() -> Self {
         // Somebody may have started the bench by chrt: then it stays as it is.
-        let raised = !is_realtime() && chrt(&["--fifo", "--pid", Self::PRIORITY]);
-        Self { raised }
+        let inherited = is_realtime();
+        Self { raised: !inherited && chrt(&["--fifo", "--pid", Self::PRIORITY]), inherited }
     }
 
-    /// Whether this thread may have it at all; says so once when not.
-    pub(crate) fn probe() {
-        let here = Self::raise();
-        if !here.raised && !is_realtime() {
+    pub(crate) const fn granted(&self) -> bool {
+        self.raised || self.inherited
+    }
+
+    /// Where it was refused, why figures are noisier.
+    pub(crate) fn or_say(self) -> Self {
+        if !self.granted() {
             eprintln!(
                 "note: no real-time priority (SCHED_FIFO): run as root, or give CAP_SYS_NICE; figures are noisier"
             );
         }
+        self
+    }
+
+    /// Whether this thread may have it at all; says so once when not.
+    pub(crate) fn probe() {
+        drop(Self::raise().or_say());
     }
 }
 
@@ -111,6 +122,16 @@ mod tests {
             format!("12 (a ) 1 b) R {}", (4..=52).map(|n| n.to_string()).collect::<Vec<_>>().join(" "));
         assert_eq!(policy(&stat), Some(41));
         assert_eq!(policy("12 (x) R 1"), None);
+    }
+
+    /// As root and without: what the bench says it has, the kernel says too, and it is given back.
+    #[test]
+    fn what_was_granted_is_there_and_ends() {
+        let before = is_realtime();
+        let here = Realtime::raise();
+        assert_eq!(here.granted(), is_realtime());
+        drop(here);
+        assert_eq!(is_realtime(), before);
     }
 
     #[test]

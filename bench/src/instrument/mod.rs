@@ -15,7 +15,7 @@ pub(crate) use allocations::{allocations, live_bytes};
 pub(crate) use clock::Clock;
 pub(crate) use machine::{Realtime, Waiting, pin};
 pub(crate) use progress::Progress;
-pub(crate) use spread::{Spread, rounded};
+pub(crate) use spread::{Spread, middle_half, rounded};
 
 /// What an error is told apart by that the command line itself has caused: the exit status is 2 then.
 #[derive(Clone, Copy, Debug)]

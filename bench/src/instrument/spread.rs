@@ -18,6 +18,14 @@ impl Spread {
     }
 }
 
+/// Between which the middle half of the figures lies: what one window that was hit does not move.
+pub(crate) fn middle_half(mut figures: Vec<f64>) -> (f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    let last = figures.len().saturating_sub(1);
+    let at = |n: usize| figures.get(n).copied().unwrap_or(f64::NAN);
+    (at(last.div_ceil(4)), at(last - last.div_ceil(4)))
+}
+
 /// To so many decimal places: figures are not more exact than their noise.
 pub(crate) fn rounded(x: f64, places: i32) -> f64 {
     let scale = 10f64.powi(places);
@@ -35,6 +43,15 @@ mod tests {
         assert_eq!(of(&[4.0, 1.0, 3.0, 9.0]), Spread { median: 3.5, min: 1.0, max: 9.0 });
         assert_eq!(of(&[2.0]), Spread { median: 2.0, min: 2.0, max: 2.0 });
         assert!(of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn the_middle_half_leaves_out_a_quarter_at_either_end() {
+        let sixteen: Vec<f64> = (0..16u8).rev().map(f64::from).collect();
+        assert_eq!(middle_half(sixteen), (4.0, 11.0));
+        assert_eq!(middle_half(vec![0.1, 5.0, 5.0, 5.0, 9.0]), (5.0, 5.0));
+        assert_eq!((middle_half(vec![2.0]), middle_half(vec![3.0, 1.0])), ((2.0, 2.0), (3.0, 1.0)));
+        assert!(middle_half(Vec::new()).0.is_nan());
     }
 
     #[test]

@@ -85,8 +85,12 @@ struct Gateway {
 impl Running for Gateway {
     fn threads(&self) -> Vec<PathBuf> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        let tasks = tasks.into_iter().flatten().flatten();
-        tasks.map(|task| task.path().join("schedstat")).collect()
+        let tasks = tasks.into_iter().flatten().flatten().map(|task| task.path());
+        // The others wait for a core while the tester has it, and move no packet.
+        let worker = |task: &PathBuf| {
+            std::fs::read_to_string(task.join("status")).is_ok_and(|status| is_pinned(&status, CORE))
+        };
+        tasks.filter(worker).map(|task| task.join("schedstat")).collect()
     }
 }
 
@@ -95,6 +99,12 @@ impl Drop for Gateway {
         stop(&mut self.child);
         let _ = std::fs::remove_dir_all(&self.run_dir);
     }
+}
+
+/// May run on that core and no other, by its status file (proc_pid_status(5)).
+fn is_pinned(status: &str, core: usize) -> bool {
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    allowed.is_some_and(|list| list.trim() == core.to_string())
 }
 
 /// SIGTERM, so that it detaches; then, bounded, the end.
@@ -258,4 +268,20 @@ fn sas(tunnel: &Tunnel, number: u32, tunnels: &Tunnels) -> anyhow::Result<Vec<Wo
     let sa = SaId(u64::from(2 * number + 1));
     all.push(WorkerCommand::UseOutbound { token: LAST, tunnel: id, sa, owner: WorkerId(0) });
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worker_is_the_thread_that_may_run_on_its_core_alone() {
+        let status =
+            |list: &str| format!("Name:\tworker0\nCpus_allowed:\t2\nCpus_allowed_list:\t{list}\nMems:\t0\n");
+        assert!(is_pinned(&status("1"), 1));
+        for other in ["0-1", "0", "11", "1,3"] {
+            assert!(!is_pinned(&status(other), 1), "{other}");
+        }
+        assert!(!is_pinned("Name:\tx\n", 1));
+    }
 }

@@ -64,6 +64,7 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> anyhow::Result<Self> {
+        crate::host::sweep();
         let lab = Self { prefix: format!("rbench{}", std::process::id()) };
         for place in [Place::Generator, Place::Gateway, Place::Sink] {
             ip(&["netns", "add", &lab.name(place)])?;

@@ -11,8 +11,10 @@ use std::time::Duration;
 /// How long and how carefully.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Effort {
-    /// One window of a rate, one trial of latency or recovery.
+    /// One window of a rate.
     pub(super) window: Duration,
+    /// One trial of latency or recovery.
+    pub(super) long: Duration,
     /// One trial of a search.
     pub(super) trial: Duration,
     pub(super) resolution: f64,
@@ -99,7 +101,7 @@ impl Measure<'_> {
         let rate = rate * f64::from(percent) / 100.0;
         let load = Load {
             rate: Some(rate),
-            time: self.effort.window,
+            time: self.effort.long,
             sample: Some(sampling(rate)),
             ..Load::default()
         };
@@ -136,7 +138,7 @@ impl Measure<'_> {
         let after = throughput * AFTER;
         let load = Load {
             rate: Some(throughput * OVERLOAD),
-            time: self.effort.window,
+            time: self.effort.long,
             then: Some(after),
             ..Load::default()
         };

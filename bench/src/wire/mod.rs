@@ -28,7 +28,7 @@ mod page;
 
 pub(crate) use options::{EXAMPLES, Options};
 
-use crate::instrument::{WrongOption, interrupt};
+use crate::instrument::{Realtime, WrongOption, interrupt};
 use anyhow::{Context, ensure};
 use lab::Lab;
 use report::Report;
@@ -40,7 +40,10 @@ use tester::Tester;
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     options.check().context(WrongOption)?;
     let interrupted = interrupt::watch()?;
-    let mut report = Report::new(options.json);
+    // Threads and processes that are started from here on have it too: tester, forwarder and gateway alike. The worker
+    // of a device waits for packets where it can, every load has its end, and children end with this thread.
+    let urgent = Realtime::raise().or_say();
+    let mut report = Report::new(options.json, urgent.granted());
     let done = measure(options, &interrupted, &mut report);
     if let Some(dir) = &options.report
         && !report.rows.is_empty()

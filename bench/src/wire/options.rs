@@ -41,7 +41,7 @@ pub(crate) enum Test {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Options {
-    /// One suite, sizes 64 and 1400, direction out, short windows: about 40 seconds
+    /// One suite, sizes 64 and 1400, direction out, short trials: a minute and a half
     #[arg(long)]
     pub(super) quick: bool,
     /// What is measured, comma-separated
@@ -75,11 +75,14 @@ pub(crate) struct Options {
     /// Loads at which latency is measured, in percent of the throughput, comma-separated
     #[arg(long, value_delimiter = ',', default_value = "10,50,90", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(super) loads: Vec<u32>,
-    /// Length of one window in seconds
+    /// Length of one trial of searches, latency and recovery in seconds
     #[arg(long, default_value_t = 1.0)]
     pub(super) seconds: f64,
-    /// Windows of each rate; the median is quoted
-    #[arg(long, default_value_t = 5)]
+    /// Length of one window of a rate in seconds
+    #[arg(long, default_value_t = 0.2, value_name = "SECONDS")]
+    pub(super) window: f64,
+    /// Windows of each rate, forwarder and gateway in turns; medians are quoted
+    #[arg(long, default_value_t = 16)]
     pub(super) windows: usize,
     /// The data plane to measure; default: beside this program
     #[arg(long)]
@@ -121,6 +124,7 @@ impl Options {
         ensure!((1..=MAX_TUNNELS).contains(&self.tunnels), "--tunnels: from 1 to {MAX_TUNNELS}");
         ensure!((1..=MAX_FLOWS).contains(&self.flows), "--flows: from 1 to {MAX_FLOWS}");
         ensure!((0.05..=60.0).contains(&self.seconds), "--seconds: from 0.05 to 60");
+        ensure!((0.05..=60.0).contains(&self.window), "--window: from 0.05 to 60");
         ensure!((1..=100).contains(&self.windows), "--windows: from 1 to 100");
         for (name, empty) in [
             ("tests", self.tests.is_empty()),
@@ -174,21 +178,18 @@ impl Options {
         if self.quick { &[Direction::Out] } else { &self.directions }
     }
 
-    pub(super) fn windows(&self) -> usize {
-        if self.quick { 3 } else { self.windows }
-    }
-
     pub(super) fn loads(&self) -> &[u32] {
         if self.quick { &[50] } else { &self.loads }
     }
 
     pub(super) fn effort(&self) -> Effort {
-        let window = Duration::from_secs_f64(self.seconds.clamp(0.05, 60.0));
+        let [window, long] =
+            [self.window, self.seconds].map(|s| Duration::from_secs_f64(s.clamp(0.05, 60.0)));
         if self.quick {
-            let (window, trial) = (Duration::from_millis(500), Duration::from_millis(150));
-            return Effort { window, trial, resolution: 0.05, trials: 24 };
+            let (long, trial) = (Duration::from_millis(500), Duration::from_millis(150));
+            return Effort { window, long, trial, resolution: 0.05, trials: 24 };
         }
-        Effort { window, trial: window, resolution: 0.01, trials: 60 }
+        Effort { window, long, trial: long, resolution: 0.01, trials: 60 }
     }
 }
 
@@ -262,7 +263,9 @@ mod tests {
         }
         assert!(parse("--box-macs 02:0:0:0:0:1,02:0:0:0:0:2").is_err(), "a box needs its ports");
         let one = "--ports a --box-macs 02:00:00:00:00:02";
-        for bad in [one, "--tunnels 0", "--flows 0", "--seconds 0", "--seconds NaN", "--windows 0"] {
+        for bad in
+            [one, "--tunnels 0", "--flows 0", "--seconds 0", "--seconds NaN", "--windows 0", "--window 0"]
+        {
             assert!(parse(bad).unwrap().check().is_err(), "{bad}");
         }
     }

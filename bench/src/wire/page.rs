@@ -206,7 +206,12 @@ mod tests {
                     Figure::Burst { packets: 2048 },
                     report::recovery(&back),
                 ];
-                rows.extend(figures.map(|figure| Row { bench: "wire", case: case.clone(), figure }));
+                rows.extend(figures.map(|figure| Row {
+                    bench: "wire",
+                    realtime: true,
+                    case: case.clone(),
+                    figure,
+                }));
             }
         }
         rows

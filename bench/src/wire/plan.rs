@@ -86,7 +86,7 @@ pub(super) fn box_under_test(
         let mut measure = Measure { tester, stream: &stream, effort: options.effort() };
         if options.tests.contains(&Test::Rate) {
             let windows: Vec<_> =
-                (0..options.windows()).map(|_| measure.rate(generator)).collect::<anyhow::Result<_>>()?;
+                (0..options.windows).map(|_| measure.rate(generator)).collect::<anyhow::Result<_>>()?;
             ensure!(
                 windows.iter().any(|w| w.0 > 0.0),
                 "nothing came through the box: check addresses, its tunnel and --box-macs"
@@ -129,7 +129,7 @@ impl InLab<'_> {
             [&Forwarder as &dyn Device].into_iter().chain(devices.iter().copied()).collect();
         let mut figures = vec![Vec::new(); all.len()];
         let generator = self.generator.chosen(direction, size);
-        for window in 0..self.options.windows() {
+        for window in 0..self.options.windows {
             for (device, figures) in all.iter().zip(&mut figures) {
                 self.progress.step(&format!(
                     "{} {size} {}: window {}",
@@ -253,7 +253,7 @@ fn billionths(share: f64) -> u64 {
 type Cases = [(SuiteName, Direction, Size)];
 
 fn steps(options: &Options, cases: &Cases, devices: usize) -> usize {
-    let rates = if options.tests.contains(&Test::Rate) { cases.len() * options.windows() } else { 0 };
+    let rates = if options.tests.contains(&Test::Rate) { cases.len() * options.windows } else { 0 };
     let searches = if options.tests.iter().all(|t| *t == Test::Rate) {
         0
     } else if options.quick {
@@ -267,7 +267,7 @@ fn steps(options: &Options, cases: &Cases, devices: usize) -> usize {
 /// A guess: nobody waits without knowing about how long.
 fn expected(options: &Options, cases: &Cases, devices: usize) -> Duration {
     let window = options.effort().window + START;
-    let rates = if options.tests.contains(&Test::Rate) { cases.len() * options.windows() } else { 0 };
+    let rates = if options.tests.contains(&Test::Rate) { cases.len() * options.windows } else { 0 };
     let searches = steps(options, cases, devices) / (devices + 1) - rates;
     (window * count(rates) + per_device(options) * count(searches)) * count(devices + 1)
 }
@@ -277,10 +277,7 @@ fn per_device(options: &Options) -> Duration {
     let effort = options.effort();
     let loads = count(options.loads().len());
     let trials = 16 * count(options.loss.len());
-    START
-        + (effort.trial + Duration::from_millis(30)) * trials
-        + effort.window * (loads + 2)
-        + effort.window * 4
+    START + (effort.trial + Duration::from_millis(30)) * trials + effort.long * (loads + 6)
 }
 
 fn count(n: usize) -> u32 {

@@ -5,7 +5,7 @@
 use super::measure::{Delay, Recovery};
 use super::search::Found;
 use super::traffic::Size;
-use crate::instrument::{Spread, emit, rounded};
+use crate::instrument::{Spread, emit, middle_half, rounded};
 use serde::Serialize;
 
 /// What was measured.
@@ -55,6 +55,11 @@ pub(super) enum Figure {
         ratio_min: Option<f64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         ratio_max: Option<f64>,
+        /// Between these lies the middle half of the pairs.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio_low: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ratio_high: Option<f64>,
         windows: usize,
         disturbed: usize,
     },
@@ -95,6 +100,8 @@ pub(super) enum Figure {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) bench: &'static str,
+    /// Whether tester and device had it.
+    pub(super) realtime: bool,
     #[serde(flatten)]
     pub(super) case: Case,
     #[serde(flatten)]
@@ -103,16 +110,17 @@ pub(super) struct Row {
 
 pub(super) struct Report {
     json: bool,
+    realtime: bool,
     pub(super) rows: Vec<Row>,
 }
 
 impl Report {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, rows: Vec::new() }
+    pub(super) fn new(json: bool, realtime: bool) -> Self {
+        Self { json, realtime, rows: Vec::new() }
     }
 
     pub(super) fn add(&mut self, case: &Case, figure: Figure) -> anyhow::Result<()> {
-        let row = Row { bench: "wire", case: case.clone(), figure };
+        let row = Row { bench: "wire", realtime: self.realtime, case: case.clone(), figure };
         if self.json {
             emit(&row)?
         } else {
@@ -131,9 +139,10 @@ pub(super) fn rate(
     plain: Option<&[(f64, bool)]>,
 ) -> Figure {
     let pps = Spread::of(windows.iter().map(|w| w.0).collect());
-    let ratios = plain.map(|plain| {
-        Spread::of(windows.iter().zip(plain).map(|(w, p)| w.0 / p.0.max(f64::MIN_POSITIVE)).collect())
-    });
+    let pairs: Option<Vec<f64>> =
+        plain.map(|plain| windows.iter().zip(plain).map(|(w, p)| w.0 / p.0.max(f64::MIN_POSITIVE)).collect());
+    let half = pairs.clone().map(middle_half);
+    let ratios = pairs.map(Spread::of);
     Figure::Rate {
         generator,
         kpps: kilo(pps.median),
@@ -143,6 +152,8 @@ pub(super) fn rate(
         ratio: ratios.map(|r| rounded(r.median, 3)),
         ratio_min: ratios.map(|r| rounded(r.min, 3)),
         ratio_max: ratios.map(|r| rounded(r.max, 3)),
+        ratio_low: half.map(|h| rounded(h.0, 3)),
+        ratio_high: half.map(|h| rounded(h.1, 3)),
         windows: windows.len(),
         disturbed: windows.iter().filter(|w| w.1).count(),
     }
@@ -197,20 +208,23 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 impl Row {
+    fn rate(&self) -> String {
+        let Figure::Rate { kpps, kpps_min, kpps_max, gbits, generator, windows, disturbed, .. } =
+            &self.figure
+        else {
+            return String::new();
+        };
+        let against = self.figure.against().map_or(String::new(), |a| format!(", {a}"));
+        let priority = if self.realtime { "real-time" } else { "no real-time priority" };
+        format!(
+            "{kpps:.0} kpps ({kpps_min:.0} … {kpps_max:.0}), {gbits:.2} Gbit/s{against} [overload, {generator}, {disturbed} of {windows} windows disturbed, {priority}]"
+        )
+    }
+
     fn text(&self) -> String {
         let label = self.case.label();
         match &self.figure {
-            Figure::Rate {
-                kpps, kpps_min, kpps_max, gbits, ratio, ratio_min, ratio_max, generator, ..
-            } => {
-                let against = match (ratio, ratio_min, ratio_max) {
-                    (Some(r), Some(min), Some(max)) => format!(", {r:.2} x plain ({min:.2} … {max:.2})"),
-                    _ => String::new(),
-                };
-                format!(
-                    "{label}: {kpps:.0} kpps ({kpps_min:.0} … {kpps_max:.0}), {gbits:.2} Gbit/s{against} [overload, {generator}]"
-                )
-            }
+            Figure::Rate { .. } => format!("{label}: {}", self.rate()),
             Figure::Throughput { loss, kpps, gbits, ratio, generator_bound, trials, disturbed, .. } => {
                 let against = ratio.map_or(String::new(), |r| format!(", {r:.2} x plain"));
                 let bound = if *generator_bound == 1 { ", the generator's limit" } else { "" };
@@ -229,6 +243,16 @@ impl Row {
     }
 }
 
+impl Figure {
+    /// Of a rate: the ratio to the forwarder and how far the pairs lie apart.
+    pub(super) fn against(&self) -> Option<String> {
+        let Self::Rate { ratio, ratio_low, ratio_high, ratio_min, ratio_max, .. } = self else { return None };
+        let ((r, low), (high, min), max) =
+            (ratio.zip(*ratio_low)?, ratio_high.zip(*ratio_min)?, (*ratio_max)?);
+        Some(format!("{r:.2} x plain (half of the pairs {low:.2} … {high:.2}, all {min:.2} … {max:.2})"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::Percentiles;
@@ -241,7 +265,7 @@ mod tests {
     }
 
     fn json(figure: Figure) -> Value {
-        serde_json::to_value(Row { bench: "wire", case: case(), figure }).unwrap()
+        serde_json::to_value(Row { bench: "wire", realtime: true, case: case(), figure }).unwrap()
     }
 
     #[test]
@@ -258,6 +282,7 @@ mod tests {
             (&row["kpps"], &row["kpps_min"], &row["kpps_max"]),
             (&800.0.into(), &450.0.into(), &900.0.into())
         );
+        assert_eq!((&row["ratio_low"], &row["ratio_high"]), (&0.9.into(), &0.9.into()));
         assert_eq!((&row["windows"], &row["disturbed"]), (&3.into(), &1.into()));
         let alone = json(rate(&case(), "live", &ours, None));
         assert!(alone.get("ratio").is_none());
@@ -284,7 +309,8 @@ mod tests {
                 assert_eq!(row[key], value, "{what}");
             }
             assert_eq!((&row["size"], &row["tunnels"], &row["flows"]), (&64.into(), &1.into(), &256.into()));
-            assert!(row.values().all(|v| v.is_string() || v.is_number()), "{row:?}");
+            assert!(row.iter().all(|(k, v)| v.is_string() || v.is_number() || k == "realtime"), "{row:?}");
+            assert_eq!(row["realtime"], true);
         }
         assert_eq!((&rows[1].0["loss"], &rows[1].0["ratio"]), (&"0.01%".into(), &0.8.into()));
         assert_eq!((&rows[2].0["load"], &rows[2].0["p50_us"]), (&"50%".into(), &1.3.into()));
@@ -295,15 +321,16 @@ mod tests {
     fn a_mix_is_named_and_counts_by_its_mean() {
         let case = Case { size: Size::Imix, ..case() };
         let figure = rate(&case, "afxdp", &[(1e6, false)], None);
-        let row = serde_json::to_value(Row { bench: "wire", case, figure }).unwrap();
+        let row = serde_json::to_value(Row { bench: "wire", realtime: true, case, figure }).unwrap();
         assert_eq!((&row["size"], &row["gbits"]), (&"imix".into(), &2.768.into()));
     }
 
     #[test]
     fn a_line_names_the_unit() {
         let figure = rate(&case(), "afxdp", &[(1e6, false)], Some(&[(2e6, false)]));
-        let text = Row { bench: "wire", case: case(), figure }.text();
+        let text = Row { bench: "wire", realtime: true, case: case(), figure }.text();
         assert!(text.contains("aes-128-gcm out 64 B ravelin: 1000 kpps"), "{text}");
-        assert!(text.contains("0.50 x plain"), "{text}");
+        assert!(text.contains("0.50 x plain (half of the pairs 0.50 … 0.50, all 0.50 … 0.50)"), "{text}");
+        assert!(text.contains("0 of 1 windows disturbed, real-time]"), "{text}");
     }
 }
