@@ -179,10 +179,11 @@ impl Engine {
         self.seal_gmac(jobs, groups.gmac);
         self.seal_chacha(jobs, groups.chacha);
         if groups.macs() != 0 {
-            self.encrypt_cbc(jobs, groups.cbc);
+            let both = self.seal_cbc_hmac(jobs, groups);
+            self.encrypt_cbc(jobs, groups.cbc & !both);
             self.encrypt_ctr(jobs, groups.ctr);
             for (integrity, group) in groups.by_integrity() {
-                mac::seal(self.mac_kernel(integrity), integrity, jobs, group);
+                mac::seal(self.mac_kernel(integrity), integrity, jobs, group & !both);
             }
         }
     }
@@ -295,6 +296,17 @@ impl Engine {
             Kernel::Avx512 | Kernel::Avx2 => crate::x86::open_chacha(self.chacha, jobs, group),
             _ => open_each(jobs, group, portable::open_aead),
         }
+    }
+
+    /// Seals what a kernel does in one go, cipher and hash; which jobs that were.
+    fn seal_cbc_hmac(&self, jobs: &mut [SealJob], groups: &Groups) -> Group {
+        #[cfg(target_arch = "x86_64")]
+        return groups.by_integrity().into_iter().fold(0, |sealed, (integrity, group)| {
+            let kernels = (self.cbc, self.mac_kernel(integrity));
+            sealed | crate::x86::seal_cbc_hmac(kernels, integrity, jobs, group & groups.cbc)
+        });
+        #[cfg(not(target_arch = "x86_64"))]
+        0
     }
 
     fn encrypt_cbc(&self, jobs: &mut [SealJob], group: Group) {

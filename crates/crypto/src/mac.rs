@@ -5,6 +5,7 @@
 //! when opening. Never encrypts or decrypts.
 
 use arrayvec::ArrayVec;
+use subtle::ConstantTimeEq;
 
 use crate::Engine;
 use crate::engine::{BURST, Group, Kernel, members};
@@ -36,7 +37,12 @@ pub(crate) fn seal(kernel: Kernel, integrity: Integrity, jobs: &mut [SealJob], g
         .collect();
     digest(kernel, integrity, &messages, &mut digests);
     drop(messages);
-    for (n, digest) in members(group).zip(&digests) {
+    place(jobs, group, &digests);
+}
+
+/// What stands first of each digest is the packet's ICV.
+pub(crate) fn place(jobs: &mut [SealJob], group: Group, digests: &[Digest]) {
+    for (n, digest) in members(group).zip(digests) {
         let job = &mut jobs[n];
         let icv = job.key.suite().icv_len();
         let end = job.packet.len() - icv;
@@ -63,11 +69,22 @@ pub(crate) fn verify(kernel: Kernel, integrity: Integrity, jobs: &[OpenJob], gro
         let job = &jobs[n];
         let icv = job.key.suite().icv_len();
         let end = job.packet.len() - icv;
-        if portable::same(&job.packet[end..], &digest[..icv]) {
+        if same(&job.packet[end..], digest) {
             authentic |= 1 << n;
         }
     }
     authentic
+}
+
+/// Whether a digest begins with the ICV, whole words of it; in constant time.
+fn same(icv: &[u8], digest: &Digest) -> bool {
+    let (words, rest) = icv.as_chunks::<4>();
+    let (right, _) = digest.as_chunks::<4>();
+    let differ = words
+        .iter()
+        .zip(right)
+        .fold(0, |differ, (word, right)| differ | u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(*right));
+    rest.is_empty() && icv.len() <= digest.len() && differ.ct_eq(&0).into()
 }
 
 /// AH (RFC 4302) authenticates what its caller has put together, and encrypts nothing.

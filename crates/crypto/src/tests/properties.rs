@@ -75,6 +75,39 @@ fn every_burst_size_of_one_suite_agrees() {
     }
 }
 
+/// Long packets enough for cipher and hash to run side by side, and short ones among them: with each key size, packets
+/// that end anywhere in a step, the number's upper half or not, lanes that run out, and keys that change within a lane.
+#[test]
+fn cipher_and_hash_side_by_side_agree() {
+    let cbc = Suite::ALL.into_iter().filter(|suite| suite.cipher() == crate::suite::Cipher::Cbc);
+    for suite in cbc {
+        for burst in [1, 4, 5, 7, 15, 16, 17, 31, 33, 48, 63, 64] {
+            for shape in 0..4u64 {
+                let plans: Vec<Plan> = (0..burst as u64)
+                    .map(|n| {
+                        let len = match (n * 7 + shape) % 5 {
+                            0 => n as usize % 40,
+                            1 => 1400,
+                            2 => 380 + n as usize * 16 % 131,
+                            3 => 9000 - 17 * n as usize,
+                            _ => 512 + shape as usize * 16,
+                        };
+                        let len = if shape == 0 { 512 + burst } else { len };
+                        let esn = (n + shape) % 3 == 0;
+                        let seq = if esn { 0x0123_4567_89ab_cdef + n } else { n + 1 };
+                        Plan { esn, seq, key_seed: n / 3 % 4, ..Plan::new(suite, n, len) }
+                    })
+                    .collect();
+                let expected = seal_all(&Engine::with_tier(Tier::Portable), &plans);
+                for tier in TIERS {
+                    let sealed = seal_all(&Engine::with_tier(tier), &plans);
+                    assert!(sealed == expected, "{suite:?}, {burst} packets, shape {shape}, {tier:?}");
+                }
+            }
+        }
+    }
+}
+
 /// Every length around the edges of blocks, vectors and groups.
 #[test]
 fn every_length_agrees() {
@@ -124,6 +157,39 @@ fn neighbours_in_memory_are_left_alone() {
                 let around = memory[..128].iter().chain(&memory[128 + total..]);
                 assert!(around.copied().all(|byte| byte == 0x5a), "{suite:?}, {len}, {tier:?}");
             }
+        }
+    }
+}
+
+/// The same of packets that go through the lanes of one burst together.
+#[test]
+fn neighbours_of_a_burst_are_left_alone() {
+    const GAP: usize = 80;
+    for suite in Suite::ALL {
+        for tier in TIERS {
+            let engine = Engine::with_tier(tier);
+            let plans: Vec<Plan> = (0..40).map(|n| Plan::new(suite, n, 470 + n as usize * 7)).collect();
+            let keys: Vec<Key> = plans.iter().map(Plan::key).collect();
+            let mut memory: Vec<u8> =
+                plans.iter().flat_map(|plan| [vec![0x5a; GAP], plan.room()]).flatten().collect();
+            memory.extend([0x5a; GAP]);
+            let mut rest = &mut memory[..];
+            let mut burst = SealBurst::default();
+            for (plan, key) in plans.iter().zip(&keys) {
+                let (packet, behind) = rest[GAP..].split_at_mut(suite.sealed_len(plan.payload.len()));
+                let Plan { spi, seq, esn, next_header, .. } = *plan;
+                let payload_len = plan.payload.len();
+                burst.push(SealJob { key, spi, seq, esn, next_header, payload_len, packet });
+                rest = behind;
+            }
+            assert_eq!(engine.seal_burst(&mut burst), 0);
+            drop(burst);
+            let mut rest = &memory[..];
+            for plan in &plans {
+                assert!(rest[..GAP].iter().all(|&byte| byte == 0x5a), "{suite:?}, {tier:?}, {}", plan.seq);
+                rest = &rest[GAP + suite.sealed_len(plan.payload.len())..];
+            }
+            assert!(rest.iter().all(|&byte| byte == 0x5a), "{suite:?}, {tier:?}");
         }
     }
 }

@@ -40,28 +40,31 @@ pub(super) unsafe fn encrypt<'a>(kernel: Kernel, rounds: u8, units: impl Iterato
 
 /// The packets under way, one per lane.
 #[repr(C, align(64))]
-struct Lanes<const L: usize> {
+pub(super) struct Lanes<const L: usize> {
     /// Round keys, transposed: one row per round, one column per lane.
-    keys: [[[u8; 16]; L]; 15],
-    chain: [[u8; 16]; L],
+    pub(super) keys: [[[u8; 16]; L]; 15],
+    pub(super) chain: [[u8; 16]; L],
     /// Where each lane reads and writes next; an idle one on `nowhere`.
-    at: [*mut u8; L],
+    pub(super) at: [*mut u8; L],
     /// Blocks to go; `IDLE` without a packet.
-    left: [usize; L],
+    pub(super) left: [usize; L],
+    /// Whose round keys a lane has: packets of one SA often follow each other.
+    whose: [*const Key; L],
 }
 
-const IDLE: usize = usize::MAX;
+pub(super) const IDLE: usize = usize::MAX;
 
 /// Blocks that fit on `nowhere`.
-const STRIDE: usize = 32;
+pub(super) const STRIDE: usize = 32;
 
 impl<const L: usize> Lanes<L> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             keys: [[[0; 16]; L]; 15],
             chain: [[0; 16]; L],
             at: [core::ptr::null_mut(); L],
             left: [IDLE; L],
+            whose: [core::ptr::null(); L],
         }
     }
 
@@ -75,8 +78,9 @@ impl<const L: usize> Lanes<L> {
         steps: impl Fn(&mut Self, usize),
     ) {
         let mut nowhere = [[0u8; 16]; STRIDE];
+        let nowhere = nowhere.as_mut_ptr().cast();
         for lane in 0..L {
-            self.fill(lane, units.next(), &mut nowhere);
+            self.fill(lane, units.next(), nowhere);
         }
         loop {
             let least = self.left.iter().copied().min().unwrap_or(IDLE);
@@ -92,21 +96,24 @@ impl<const L: usize> Lanes<L> {
                 self.at[lane] = self.at[lane].wrapping_add(blocks * 16);
                 self.left[lane] -= blocks;
                 if self.left[lane] == 0 {
-                    self.fill(lane, units.next(), &mut nowhere);
+                    self.fill(lane, units.next(), nowhere);
                 }
             }
         }
         self.wipe();
     }
 
-    fn fill(&mut self, lane: usize, unit: Option<Unit>, nowhere: &mut [[u8; 16]; STRIDE]) {
+    pub(super) fn fill(&mut self, lane: usize, unit: Option<Unit>, nowhere: *mut u8) {
         let Some(unit) = unit else {
-            self.at[lane] = nowhere.as_mut_ptr().cast();
+            self.at[lane] = nowhere;
             self.left[lane] = IDLE;
             return;
         };
-        for (row, key) in self.keys.iter_mut().zip(&unit.key.schedule) {
-            row[lane] = *key;
+        if !core::ptr::eq(self.whose[lane], unit.key) {
+            self.whose[lane] = unit.key;
+            for (row, key) in self.keys.iter_mut().zip(&unit.key.schedule) {
+                row[lane] = *key;
+            }
         }
         self.chain[lane] = [0; 16];
         self.at[lane] = unit.at;
@@ -117,50 +124,43 @@ impl<const L: usize> Lanes<L> {
     }
 
     /// The round keys do not stay on the stack.
-    fn wipe(&mut self) {
-        for row in &mut self.keys {
-            for key in row {
-                // SAFETY: a valid, exclusive reference; volatile, so that it is not optimised away.
-                unsafe { core::ptr::from_mut(key).cast::<u128>().write_volatile(0) };
-            }
-        }
+    pub(super) fn wipe(&mut self) {
+        self.keys = [[[0; 16]; L]; 15];
+        // The compiler must assume that somebody reads the zeros.
+        core::hint::black_box(&mut self.keys);
     }
 }
 
 impl Lanes<16> {
     fn steps_vaes<const R: usize>(&mut self, count: usize) {
+        // A copy that no store through a packet's pointer can change: the compiler need not read it anew.
+        let at = self.at;
         // SAFETY: only `encrypt` calls this, for a kernel that the CPU has.
-        unsafe { self.steps_vaes_inner::<R>(count) }
+        unsafe { self.steps_vaes_at::<R>(&at, count) }
     }
 
     /// # Safety
-    /// Every lane has `count` blocks from `at` on.
+    /// Every lane has `count` blocks at `at`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-    unsafe fn steps_vaes_inner<const R: usize>(&mut self, count: usize) {
+    pub(super) unsafe fn steps_vaes_at<const R: usize>(&mut self, at: &[*mut u8; 16], count: usize) {
         let mut chain = [_mm512_setzero_si512(); 4];
         for (v, chain) in chain.iter_mut().enumerate() {
             // SAFETY: four chain blocks are 64 bytes.
             *chain = unsafe { _mm512_loadu_si512(self.chain[v * 4..].as_ptr().cast()) };
         }
-        // A copy that no store through a packet's pointer can change: the compiler need not read it anew.
-        let at = self.at;
         for offset in (0..count * 16).step_by(16) {
             for (v, chain) in chain.iter_mut().enumerate() {
-                // SAFETY: the caller's promise for these four lanes; the first row has 16 keys.
-                let (plain, key) = unsafe { (gather(&at[v * 4..], offset), row::<0>(&self.keys, v)) };
-                *chain = _mm512_ternarylogic_epi64::<0x96>(*chain, plain, key);
+                // SAFETY: the caller's promise for these four lanes.
+                let plain = unsafe { gather(&at[v * 4..], offset) };
+                *chain = _mm512_ternarylogic_epi64::<0x96>(*chain, plain, row(&self.keys[0], v));
             }
             for round in 1..R {
                 for (v, chain) in chain.iter_mut().enumerate() {
-                    // SAFETY: four keys of one row are 64 bytes.
-                    let key = unsafe { _mm512_loadu_si512(self.keys[round][v * 4..].as_ptr().cast()) };
-                    *chain = _mm512_aesenc_epi128(*chain, key);
+                    *chain = _mm512_aesenc_epi128(*chain, row(&self.keys[round], v));
                 }
             }
             for (v, chain) in chain.iter_mut().enumerate() {
-                // SAFETY: as above.
-                let key = unsafe { _mm512_loadu_si512(self.keys[R][v * 4..].as_ptr().cast()) };
-                *chain = _mm512_aesenclast_epi128(*chain, key);
+                *chain = _mm512_aesenclast_epi128(*chain, row(&self.keys[R], v));
                 // SAFETY: the caller's promise for these four lanes.
                 unsafe { scatter(&at[v * 4..], offset, *chain) };
             }
@@ -172,20 +172,19 @@ impl Lanes<16> {
     }
 }
 
-/// # Safety
-/// `keys` has a row `ROUND` and four columns from `4 v` on.
+/// Keys `4 v` to `4 v + 3`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-unsafe fn row<const ROUND: usize>(keys: &[[[u8; 16]; 16]; 15], v: usize) -> __m512i {
-    // SAFETY: four keys of one row are 64 bytes.
-    unsafe { _mm512_loadu_si512(keys[ROUND][v * 4..].as_ptr().cast()) }
+pub(super) fn row(keys: &[[u8; 16]; 16], v: usize) -> __m512i {
+    // SAFETY: four keys are 64 bytes.
+    unsafe { _mm512_loadu_si512(keys[v * 4..][..4].as_ptr().cast()) }
 }
 
 /// # Safety
 /// The first four pointers have 16 readable bytes each behind `offset`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-unsafe fn gather(at: &[*mut u8], offset: usize) -> __m512i {
+pub(super) unsafe fn gather(at: &[*mut u8], offset: usize) -> __m512i {
     let block = |lane: usize| at[lane].wrapping_add(offset);
     // SAFETY: the caller's promise.
     unsafe {
@@ -199,7 +198,7 @@ unsafe fn gather(at: &[*mut u8], offset: usize) -> __m512i {
 /// The first four pointers have 16 writable bytes each behind `offset`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,aes,vaes")]
-unsafe fn scatter(at: &[*mut u8], offset: usize, blocks: __m512i) {
+pub(super) unsafe fn scatter(at: &[*mut u8], offset: usize, blocks: __m512i) {
     let block = |lane: usize| at[lane].wrapping_add(offset);
     // SAFETY: the caller's promise.
     unsafe {

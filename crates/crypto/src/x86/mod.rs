@@ -11,6 +11,7 @@ mod ghash_vpclmul;
 mod gcm_vaes256;
 mod gcm_aes_ni;
 mod cbc;
+mod cbc_sha;
 mod sha_avx512;
 mod sha_serial;
 mod chacha;
@@ -282,11 +283,18 @@ pub(crate) fn open_chacha(kernel: Kernel, jobs: &mut [OpenJob], group: Group) ->
         .fold(0, |set, (_, n)| set | 1 << n)
 }
 
+/// The jobs of `group` by the rounds of their keys.
+fn by_rounds(jobs: &[SealJob], group: Group) -> [(u8, Group); 3] {
+    let mut sets = [(10, 0), (12, 0), (14, 0)];
+    for n in members(group) {
+        sets[usize::from(jobs[n].key.rounds.saturating_sub(10) / 2).min(2)].1 |= 1 << n;
+    }
+    sets
+}
+
 /// Encrypts the jobs of `group`, which are prepared AES-CBC jobs, and writes their IVs.
 pub(crate) fn encrypt_cbc(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
-    for rounds in [10, 12, 14] {
-        let of_these =
-            members(group).filter(|&n| jobs[n].key.rounds == rounds).fold(0, |set: Group, n| set | 1 << n);
+    for (rounds, of_these) in by_rounds(jobs, group) {
         if of_these == 0 {
             continue;
         }
@@ -300,6 +308,30 @@ pub(crate) fn encrypt_cbc(kernel: Kernel, jobs: &mut [SealJob], group: Group) {
         // a packet of its own; `frame::prepare` checked that IV and body are whole blocks.
         unsafe { cbc::encrypt(kernel, rounds, units) };
     }
+}
+
+/// Seals those jobs of `group`, prepared AES-CBC jobs with one HMAC, whose cipher and hash are worth doing together: that
+/// takes 512-bit kernels for both, and enough packets for the lanes. Returns which they were.
+pub(crate) fn seal_cbc_hmac(
+    (cipher, hash): (Kernel, Kernel),
+    integrity: Integrity,
+    jobs: &mut [SealJob],
+    group: Group,
+) -> Group {
+    if (cipher, hash) != (Kernel::Vaes512, Kernel::Avx512) || integrity.wide() {
+        return 0;
+    }
+    let mut sealed = 0;
+    for (rounds, of_these) in by_rounds(jobs, group) {
+        let count = of_these.count_ones() as usize;
+        let bytes: usize = members(of_these).map(|n| jobs[n].packet.len()).sum();
+        if count >= worthwhile(integrity) && bytes >= count * LONG {
+            // SAFETY: as in `encrypt_cbc`; the hash's kernel is one that `sha_kernel` answered.
+            unsafe { cbc_sha::seal_jobs(integrity, rounds, jobs, of_these) };
+            sealed |= of_these;
+        }
+    }
+    sealed
 }
 
 /// Decrypts IV and body of one packet in place.
@@ -331,6 +363,9 @@ pub(crate) fn hmac(kernel: Kernel, integrity: Integrity, messages: &[Message], o
         Integrity::None => {}
     }
 }
+
+/// Mean length from which on a cipher beside the hash beats one after the other (measured as below).
+const LONG: usize = 384;
 
 /// Messages from which on the lanes of AVX-512 beat one message after the other (measured: `ravelin-bench crypto`).
 const fn worthwhile(integrity: Integrity) -> usize {

@@ -8,12 +8,14 @@
 //! each, are made when all inner ones are there.
 
 mod turn;
+mod outer;
 mod narrow;
 mod wide;
 mod constants;
 
 use core::arch::x86_64::*;
 
+use crate::Key;
 use crate::engine::BURST;
 use crate::frame::high_half;
 use crate::key::Pad;
@@ -21,6 +23,7 @@ use crate::mac::Message;
 use crate::portable::Digest;
 use turn::Turn;
 
+pub(super) use outer::{Inner, outer_all};
 pub(super) use turn::transpose;
 
 /// A hash as its lanes see it.
@@ -37,6 +40,29 @@ pub(super) trait Hash {
     unsafe fn compress(state: &mut [__m512i; 8], block: [__m512i; 16]);
 }
 
+/// A hash that shares the CPU with a cipher.
+pub(super) trait HashBeside: Hash {
+    /// [`Hash::compress`], and the 64 or 80 steps of one block's work beside it.
+    ///
+    /// # Safety
+    /// As that, and the CPU has VAES; what [`Beside::step`] wants.
+    unsafe fn compress_beside<B: Beside>(state: &mut [__m512i; 8], block: [__m512i; 16], beside: &mut B);
+}
+
+/// Work that waits for its own results most of the time, done between the rounds of a hash.
+pub(super) trait Beside: Copy {
+    /// Step `S` of part `part`: four parts, of 16 steps beside SHA-256 and of 20 beside SHA-1.
+    ///
+    /// # Safety
+    /// The implementor's.
+    unsafe fn step<const S: usize>(&mut self, part: usize);
+}
+
+impl Beside for () {
+    #[inline]
+    unsafe fn step<const S: usize>(&mut self, _: usize) {}
+}
+
 pub(super) struct Sha1;
 pub(super) struct Sha256;
 pub(super) struct Sha384;
@@ -48,52 +74,57 @@ pub(super) struct Sha512;
 /// The CPU has AVX-512 F, BW, VL and DQ.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
 pub(super) unsafe fn hmac<H: Hash>(messages: &[Message], out: &mut [Digest]) {
-    let mut inner = Inner([[0; 64]; BURST]);
+    let mut inner = Inner::new();
     let mut lanes = Lanes::new();
     // SAFETY: the caller knows the CPU.
     unsafe {
         lanes.run_all::<H>(messages, &mut inner.0);
-        for (at, group) in messages.chunks(H::Turn::LANES).enumerate() {
-            let from = at * H::Turn::LANES;
-            outer::<H>(group, &inner.0[from..], &mut out[from..]);
-        }
+        outer_all::<H>(messages.len(), |n| messages[n].key, &inner, out);
     }
 }
-
-/// Inner digests as words in native byte order, wiped when done: with them anybody could make the outer ones' input.
-#[repr(C, align(64))]
-struct Inner([[u8; 64]; BURST]);
 
 /// Sixteen lanes at most.
 const LANES: usize = 16;
 
+/// Messages under way, one per lane. They are raw memory: a cipher beside may still write what is hashed later.
 #[repr(C, align(64))]
-struct Lanes {
+pub(super) struct Lanes {
     /// `state[word]`: that word of every lane.
     state: [[u8; 64]; 8],
     /// What follows the last whole block of a lane's message: two blocks at most.
     tail: [[u8; 256]; LANES],
     at: [*const u8; LANES],
     /// Blocks until something changes; 0 without a message.
-    ahead: [usize; LANES],
+    pub(super) ahead: [usize; LANES],
     jobs: [Job; LANES],
+}
+
+/// What a lane is to hash.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) key: &'a Key,
+    pub(super) esn: Option<u64>,
+    pub(super) at: *const u8,
+    pub(super) len: usize,
 }
 
 #[derive(Clone, Copy)]
 struct Job {
     place: usize,
-    /// Blocks in the tail; 0 once they are under way.
-    tail: usize,
+    /// Length of the message, and the number behind it.
+    len: usize,
+    esn: Option<u64>,
+    in_tail: bool,
 }
 
 impl Lanes {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             state: [[0; 64]; 8],
             tail: [[0; 256]; LANES],
             at: [core::ptr::null(); LANES],
             ahead: [0; LANES],
-            jobs: [Job { place: 0, tail: 0 }; LANES],
+            jobs: [Job { place: 0, len: 0, esn: None, in_tail: false }; LANES],
         }
     }
 
@@ -105,77 +136,105 @@ impl Lanes {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     unsafe fn run_all<H: Hash>(&mut self, messages: &[Message], inner: &mut [[u8; 64]; BURST]) {
         let mut next = messages.iter().enumerate();
-        let lanes = H::Turn::LANES;
-        for lane in 0..lanes {
-            self.start::<H>(lane, next.next());
-        }
-        while let Some(blocks) = self.ahead.iter().copied().filter(|&n| n > 0).min() {
+        let mut start = |lanes: &mut Self, lane| {
+            let Some((place, message)) = next.next() else { return };
+            let (at, len) = (message.data.as_ptr(), message.data.len());
+            // SAFETY: the message is readable.
+            unsafe { lanes.start::<H>(lane, place, &Source { key: message.key, esn: message.esn, at, len }) };
+        };
+        (0..H::Turn::LANES).for_each(|lane| start(self, lane));
+        while let Some(blocks) = self.least() {
             // SAFETY: no busy lane has fewer blocks ahead; the caller knows the CPU.
             unsafe { self.run::<H>(blocks) };
-            for lane in 0..lanes {
-                if self.ahead[lane] == 0 {
-                    continue;
+            for lane in 0..H::Turn::LANES {
+                // SAFETY: the lane's message is still readable.
+                if unsafe { self.advance::<H>(lane, blocks, inner) } {
+                    start(self, lane);
                 }
-                self.ahead[lane] -= blocks;
-                self.at[lane] = self.at[lane].wrapping_add(blocks * H::BLOCK);
-                if self.ahead[lane] > 0 {
-                    continue;
-                }
-                let job = self.jobs[lane];
-                if job.tail > 0 {
-                    self.turn_to_tail(lane);
-                    continue;
-                }
-                self.save::<H>(lane, &mut inner[job.place]);
-                self.start::<H>(lane, next.next());
             }
         }
     }
 
-    /// The next message, or rest.
+    /// Blocks until something changes in a busy lane.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    fn start<H: Hash>(&mut self, lane: usize, next: Option<(usize, &Message)>) {
-        let Some((place, message)) = next else { return };
-        let pad = message.key.pad(Pad::Inner);
+    pub(super) fn least(&self) -> Option<usize> {
+        // An idle lane's 0 becomes the largest number.
+        let least = self.ahead.iter().map(|n| n.wrapping_sub(1)).min()?;
+        (least != usize::MAX).then_some(least + 1)
+    }
+
+    /// Puts a message into an idle lane.
+    ///
+    /// # Safety
+    /// As [`hmac()`]; the source is readable memory when it is hashed, and its rest behind whole blocks when they are.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    pub(super) unsafe fn start<H: Hash>(&mut self, lane: usize, place: usize, source: &Source) {
+        let pad = source.key.pad(Pad::Inner);
         for (row, word) in self.state.iter_mut().zip(pad.chunks_exact(H::Turn::WORD)) {
             row[lane * H::Turn::WORD..][..H::Turn::WORD].copy_from_slice(word);
         }
-        let whole = message.data.len() / H::BLOCK;
-        let tail = self.write_tail::<H>(lane, message);
-        self.jobs[lane] = Job { place, tail };
-        self.at[lane] = message.data.as_ptr();
-        self.ahead[lane] = whole;
-        if whole == 0 {
-            self.turn_to_tail(lane);
+        self.jobs[lane] = Job { place, len: source.len, esn: source.esn, in_tail: false };
+        self.at[lane] = source.at;
+        self.ahead[lane] = source.len / H::BLOCK;
+        if self.ahead[lane] == 0 {
+            // SAFETY: the caller's promise.
+            unsafe { self.turn_to_tail::<H>(lane) };
         }
     }
 
+    /// Counts blocks that were hashed. True when that ended a message, whose digest is in `inner` then.
+    ///
+    /// # Safety
+    /// As [`Self::start`].
     #[inline]
-    fn turn_to_tail(&mut self, lane: usize) {
-        self.at[lane] = self.tail[lane].as_ptr();
-        self.ahead[lane] = core::mem::take(&mut self.jobs[lane].tail);
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    pub(super) unsafe fn advance<H: Hash>(
+        &mut self,
+        lane: usize,
+        blocks: usize,
+        inner: &mut [[u8; 64]; BURST],
+    ) -> bool {
+        if self.ahead[lane] == 0 {
+            return false;
+        }
+        self.ahead[lane] -= blocks;
+        self.at[lane] = self.at[lane].wrapping_add(blocks * H::BLOCK);
+        if self.ahead[lane] > 0 {
+            return false;
+        }
+        if self.jobs[lane].in_tail {
+            self.save::<H>(lane, &mut inner[self.jobs[lane].place]);
+            return true;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.turn_to_tail::<H>(lane) };
+        false
     }
 
     /// Rest of the message, number, one bit, zeros, length in bits (FIPS 180-4 §5.1.1, §5.1.2): one block or two. The
     /// pad's block counts too.
+    ///
+    /// # Safety
+    /// `at` stands where the message's whole blocks end, and the rest is readable.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    fn write_tail<H: Hash>(&mut self, lane: usize, message: &Message) -> usize {
-        let rest = &message.data[message.data.len() / H::BLOCK * H::BLOCK..];
+    unsafe fn turn_to_tail<H: Hash>(&mut self, lane: usize) {
+        let Job { len: whole, esn, .. } = self.jobs[lane];
+        let mut len = whole % H::BLOCK;
+        let mut bytes = H::BLOCK + whole;
         let room = &mut self.tail[lane];
         for (n, part) in room.as_chunks_mut::<64>().0.iter_mut().enumerate().take(H::BLOCK / 32) {
             #[allow(clippy::cast_possible_truncation, reason = "less than a block")]
-            let mask = _bzhi_u64(!0, rest.len().saturating_sub(n * 64).min(64) as u32);
+            let mask = _bzhi_u64(!0, len.saturating_sub(n * 64).min(64) as u32);
             // SAFETY: the mask leaves what of the rest falls into this part; 64 bytes are writable.
             unsafe {
-                let bytes = _mm512_maskz_loadu_epi8(mask, rest.as_ptr().wrapping_add(n * 64).cast());
+                let bytes = _mm512_maskz_loadu_epi8(mask, self.at[lane].wrapping_add(n * 64).cast());
                 _mm512_storeu_si512(part.as_mut_ptr().cast(), bytes);
             }
         }
-        let mut len = rest.len();
-        let mut bytes = H::BLOCK + message.data.len();
-        if let Some(seq) = message.esn {
+        if let Some(seq) = esn {
             room[len..len + 4].copy_from_slice(&high_half(seq));
             len += 4;
             bytes += 4;
@@ -184,11 +243,14 @@ impl Lanes {
         let blocks = if len + 1 + 2 * H::Turn::WORD <= H::BLOCK { 1 } else { 2 };
         let end = blocks * H::BLOCK;
         room[end - 8..end].copy_from_slice(&(bytes as u64 * 8).to_be_bytes());
-        blocks
+        self.at[lane] = room.as_ptr();
+        self.ahead[lane] = blocks;
+        self.jobs[lane].in_tail = true;
     }
 
     /// A lane's state is a message's inner digest.
     #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     fn save<H: Hash>(&self, lane: usize, inner: &mut [u8; 64]) {
         for (word, row) in inner.chunks_exact_mut(H::Turn::WORD).zip(&self.state) {
             word.copy_from_slice(&row[lane * H::Turn::WORD..][..H::Turn::WORD]);
@@ -199,75 +261,67 @@ impl Lanes {
     /// As [`hmac()`], and every busy lane has `blocks` readable blocks from `at` on; one lane is busy.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-    unsafe fn run<H: Hash>(&mut self, blocks: usize) {
+    pub(super) unsafe fn run<H: Hash>(&mut self, blocks: usize) {
+        let at = self.pointers();
+        let mut state = self.load();
+        for n in 0..blocks {
+            // SAFETY: the caller's promise.
+            unsafe { H::compress(&mut state, H::Turn::block(&at, n * H::BLOCK)) };
+        }
+        self.store(&state);
+    }
+
+    /// [`Self::run`] with work beside it; `next` is called before each block of it.
+    ///
+    /// # Safety
+    /// As that, and what the work wants.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,vaes")]
+    pub(super) unsafe fn run_beside<H: HashBeside, B: Beside>(
+        &mut self,
+        blocks: usize,
+        beside: &mut B,
+        next: impl Fn(&mut B, usize),
+    ) {
+        let at = self.pointers();
+        let mut state = self.load();
+        for n in 0..blocks {
+            next(beside, n);
+            // SAFETY: the caller's promise.
+            unsafe { H::compress_beside(&mut state, H::Turn::block(&at, n * H::BLOCK), beside) };
+        }
+        self.store(&state);
+    }
+
+    /// Where lanes read: one without a message does what a busy one does.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn pointers(&self) -> [*const u8; LANES] {
         let busy = self.ahead.iter().position(|&n| n > 0).unwrap_or(0);
         let mut at = self.at;
         for (at, ahead) in at.iter_mut().zip(&self.ahead) {
-            if *ahead == 0 {
-                *at = self.at[busy];
-            }
+            *at = if *ahead == 0 { self.at[busy] } else { *at };
         }
+        at
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn load(&self) -> [__m512i; 8] {
         let mut state = [_mm512_setzero_si512(); 8];
         for (vector, row) in state.iter_mut().zip(&self.state) {
             // SAFETY: a row is 64 bytes.
             *vector = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
         }
-        for n in 0..blocks {
-            // SAFETY: the caller's promise.
-            unsafe { H::compress(&mut state, H::Turn::block(&at, n * H::BLOCK)) };
-        }
+        state
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
+    fn store(&mut self, state: &[__m512i; 8]) {
         for (vector, row) in state.iter().zip(&mut self.state) {
             // SAFETY: a row is 64 bytes.
             unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), *vector) };
         }
-    }
-}
-
-/// The outer hashes of at most one message per lane: one block of inner digest, one bit, zeros, length in bits.
-///
-/// # Safety
-/// As [`hmac()`]; `group` is not empty.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-unsafe fn outer<H: Hash>(group: &[Message], inner: &[[u8; 64]], out: &mut [Digest]) {
-    // Lanes without a message repeat the first one.
-    let mut pads = [group[0].key.pad(Pad::Outer).as_ptr(); LANES];
-    let mut digests = [inner[0].as_ptr(); LANES];
-    for (lane, message) in group.iter().enumerate() {
-        pads[lane] = message.key.pad(Pad::Outer).as_ptr();
-        digests[lane] = inner[lane].as_ptr();
-    }
-    // SAFETY: pads and inner digests have eight words each; the caller knows the CPU.
-    let [mut state, digest] = unsafe { H::Turn::words(&pads, &digests) };
-    let mut block = [_mm512_setzero_si512(); 16];
-    let words = H::DIGEST / H::Turn::WORD;
-    block[..words].copy_from_slice(&digest[..words]);
-    block[words] = set1::<H>(1 << (H::Turn::WORD * 8 - 1));
-    block[15] = set1::<H>(((H::BLOCK + H::DIGEST) * 8) as u64);
-    let mut rows = [[0; 64]; LANES];
-    // SAFETY: the caller knows the CPU.
-    unsafe {
-        H::compress(&mut state, block);
-        H::Turn::rows(&state, &mut rows);
-    }
-    out[..group.len()].copy_from_slice(&rows[..group.len()]);
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
-#[allow(clippy::cast_possible_truncation, reason = "the word's width was asked")]
-fn set1<H: Hash>(word: u64) -> __m512i {
-    if H::Turn::WORD == 4 {
-        _mm512_set1_epi32((word as u32).cast_signed())
-    } else {
-        _mm512_set1_epi64(word.cast_signed())
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.0 = [[0; 64]; BURST];
-        // The compiler must assume that somebody reads the zeros.
-        core::hint::black_box(&mut self.0);
     }
 }
