@@ -54,14 +54,16 @@ fn seal_each<const R: usize>(jobs: &mut [SealJob], mut group: Group) {
         let next = jobs.get(group.trailing_zeros() as usize).map(|job| job.packet.as_ptr());
         let job = &mut jobs[n];
         let stream = job.packet.len() - 16;
+        let at = four.len();
         // SAFETY: a unit of a prepared job covers its packet, at whose end the ICV has room.
         unsafe {
-            icvs[four.len()] = job.packet.as_mut_ptr().add(stream);
             if stream <= 3 * VECTOR {
                 four.push(seal_short::<R>(&Unit::sealing(job), stream));
             } else {
                 seal_long::<R>(job, next, &mut four);
             }
+            // Taken last: the unit borrowed the packet, which ends what pointers there were.
+            icvs[at] = job.packet.as_mut_ptr().add(stream);
         }
         if four.len() == Four::SIZE || group == 0 {
             let tags = four.take();

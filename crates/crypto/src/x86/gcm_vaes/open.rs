@@ -63,7 +63,6 @@ impl Held {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2,aes,pclmulqdq,vaes,vpclmulqdq")]
     unsafe fn open<const R: usize>(&mut self, job: &mut OpenJob, place: usize, next: Option<*const u8>) {
         let (stream, at) = (job.packet.len() - 16, self.four.len());
-        self.icvs[at] = job.packet.as_ptr().wrapping_add(stream);
         self.places[at] = place;
         self.all |= 1 << place;
         // SAFETY: the caller's promise, passed on.
@@ -73,6 +72,8 @@ impl Held {
             } else {
                 open_long::<R>(job, next, &mut self.four);
             }
+            // Taken last: the unit borrowed the packet, which ends what pointers there were.
+            self.icvs[at] = job.packet.as_ptr().add(stream);
         }
     }
 
