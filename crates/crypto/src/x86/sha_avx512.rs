@@ -159,9 +159,8 @@ impl Lanes {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi2")]
     pub(super) fn least(&self) -> Option<usize> {
-        // An idle lane's 0 becomes the largest number.
-        let least = self.ahead.iter().map(|n| n.wrapping_sub(1)).min()?;
-        (least != usize::MAX).then_some(least + 1)
+        // An idle lane's 0 becomes the largest number, which has no next one.
+        self.ahead.iter().map(|n| n.wrapping_sub(1)).min()?.checked_add(1)
     }
 
     /// Puts a message into an idle lane.
