@@ -3,27 +3,31 @@
 //! Decides: the cases. `memory`: two engines on a wire in memory, in one thread. `processes`: two real control
 //! processes with recording data planes. Never: judges a figure.
 
+mod beside;
 mod memory;
 mod processes;
 mod pki;
 mod recorder;
+mod vici;
 mod world;
 
 use crate::conf::Proof;
 use crate::instrument::{Progress, emit, interrupt};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   ravelin-bench ike --quick
   ravelin-bench ike --only processes --tunnels 10000 --groups x25519 --auth psk
   ravelin-bench ike --auth ecdsa --groups x25519,ecp256
+  ravelin-bench ike --beside strongswan --quick
   ravelin-bench ike --json
 
 memory:    two IKE engines on a wire in memory, one thread: set-ups per second and CPU of each side
 processes: two ravelin-control processes with recording data planes, in two namespaces: set-ups per second,
            CPU and memory of each side, and how long `ravelin show` waits meanwhile
+--beside:  processes only, with pre-shared keys, and two strongSwan daemons at the same work, by turns
 A set-up is an IKE SA and its first child, ESP aes128gcm16; pre-shared keys, or certificates by ECDSA with P-256.";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -114,6 +118,15 @@ pub(crate) struct Options {
     /// Start this control process instead of the one beside this program
     #[arg(long)]
     control: Option<String>,
+    /// Who does the same work in turns with ours
+    #[arg(long, value_name = "PEER")]
+    beside: Option<beside::Name>,
+    /// Turns of each beside another; medians are quoted
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99), requires = "beside")]
+    rounds: u32,
+    /// The folder of its script
+    #[arg(long, default_value = "bench/peers", requires = "beside")]
+    scripts: PathBuf,
     /// One JSON object per line instead of the table
     #[arg(long)]
     json: bool,
@@ -122,6 +135,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     interrupt::watch()?;
     let cases = options.cases();
+    if let Some(name) = options.beside {
+        let script = name.script(&options.scripts)?;
+        let rounds = if options.quick { 3 } else { options.rounds as usize };
+        return beside::run(&script, &cases, rounds, (options.control.as_deref(), options.json));
+    }
     let expected = cases.iter().map(|case| 3 + u64::from(case.tunnels) / 300).sum();
     let mut progress = Progress::new("ike", cases.len(), Duration::from_secs(expected));
     if !options.json {
@@ -146,6 +164,13 @@ impl Options {
         let groups = if self.quick { &[GroupName::X25519, GroupName::Modp2048][..] } else { &self.groups };
         let counts = if self.quick { &[1000][..] } else { &self.tunnels };
         let mut out = Vec::new();
+        if self.beside.is_some() {
+            // Quick ends within a minute: one group, as strongSwan takes its time.
+            let groups = if self.quick { &groups[..1] } else { groups };
+            let (part, auth) = (Part::Processes, Auth::Psk);
+            let all = groups.iter().flat_map(|&group| counts.iter().map(move |&n| (group, n)));
+            return all.map(|(group, tunnels)| Case { part, auth, group, tunnels }).collect();
+        }
         for &part in &self.only {
             for (n, &group) in groups.iter().enumerate() {
                 for &auth in
@@ -229,11 +254,32 @@ mod tests {
             auth: vec![Auth::Psk, Auth::Ecdsa],
             tunnels: vec![1000, 10_000],
             control: None,
+            beside: None,
+            rounds: 5,
+            scripts: PathBuf::new(),
             json: false,
         };
         let ecdsa = |o: &Options| o.cases().iter().filter(|c| c.auth == Auth::Ecdsa).count();
         assert_eq!((options.cases().len(), ecdsa(&options)), (6, 2));
         assert_eq!(ecdsa(&Options { auth: vec![Auth::Ecdsa], ..options }), 4);
+    }
+
+    #[test]
+    fn beside_another_only_what_both_can_do_is_measured() {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            options: Options,
+        }
+        let parse =
+            |line: &str| <Command as clap::Parser>::try_parse_from(line.split(' ')).map(|c| c.options);
+        let cases = parse("x --beside strongswan").unwrap().cases();
+        assert_eq!(cases.len(), 6, "three groups, two numbers of tunnels");
+        assert!(cases.iter().all(|c| c.part == Part::Processes && c.auth == Auth::Psk));
+        assert_eq!(parse("x --quick --beside strongswan").unwrap().cases().len(), 1);
+        for bad in ["x --rounds 3", "x --beside racoon", "x --beside strongswan --rounds 0"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Node {
     }
 }
 
-fn namespaces() -> anyhow::Result<Net> {
+pub(super) fn namespaces() -> anyhow::Result<Net> {
     let mut net = Net::new("i");
     net.add("hub")?;
     net.add("spokes")?;

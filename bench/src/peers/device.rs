@@ -68,9 +68,8 @@ impl Device {
     fn by_script(self, net: &Arc<Net>, scripts: &Path) -> anyhow::Result<Running> {
         let script = self.script(scripts);
         let peer = Script::guarded(&script, self.name())?;
-        let dir = peer.scratch.path();
-        let places = [net.name("gw"), net.name("sink")];
-        said(UP, Command::new(&script).arg("up").args(places).arg(dir))?;
+        let dir = peer.dir();
+        peer.call("up", &[net.name("gw"), net.name("sink")], &[])?;
         let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
         let pids: Vec<u32> = read("pids").lines().filter_map(|l| l.trim().parse().ok()).collect();
         if pids.is_empty() {
@@ -102,20 +101,31 @@ impl Running {
 
 /// What a script started. Its guard waits for the end of this program, however that comes, and ends all of it: peers
 /// that poll would take a core for ever.
-struct Script {
+pub(crate) struct Script {
     guard: Child,
+    script: PathBuf,
     scratch: Scratch,
 }
 
 impl Script {
-    fn guarded(script: &Path, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn guarded(script: &Path, name: &str) -> anyhow::Result<Self> {
         let scratch = Scratch::new(name)?;
         let mut guard = Command::new(script);
         // In a process group of its own: Ctrl-C is for us.
         guard.arg("guard").arg(scratch.path()).process_group(0);
         let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let guard = guard.with_context(|| format!("starting {}", script.display()))?;
-        Ok(Self { guard, scratch })
+        Ok(Self { guard, script: script.to_owned(), scratch })
+    }
+
+    /// Where what it starts keeps its files.
+    pub(crate) fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// A command that starts something: namespaces, the folder, and what else it wants to know.
+    pub(crate) fn call(&self, command: &str, places: &[String], more: &[String]) -> anyhow::Result<()> {
+        said(UP, Command::new(&self.script).arg(command).args(places).arg(self.dir()).args(more))
     }
 }
 

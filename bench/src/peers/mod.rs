@@ -14,7 +14,7 @@ use crate::host::Net;
 use crate::instrument::{Progress, interrupt};
 use anyhow::Context;
 use device::Device;
-pub(crate) use device::fetched;
+pub(crate) use device::{Script, fetched};
 use flood::{Flood, Path};
 use ladder::{Best, Step};
 use ravelin_wire::MacAddr;
