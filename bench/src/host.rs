@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Network namespaces of one run.
 #[derive(Debug)]
@@ -142,32 +143,21 @@ fn ip(words: &str) -> anyhow::Result<()> {
 /// thousands of files were removed, ext4 takes half a millisecond to make one, and control makes one for each tunnel.
 const IN_MEMORY: &str = "/dev/shm";
 
-/// A directory for one run's files, in memory if possible; removed with all of them when dropped.
+/// A directory for one run's files, in memory if possible; nobody else can guess its name or read it. Removed with all of them
+/// when dropped.
 #[derive(Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch(TempDir);
 
 impl Scratch {
     pub(crate) fn new(what: &str) -> anyhow::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
-        let name = format!("ravelin-bench-{what}-{}", std::process::id());
-        let make = |parent: &Path| {
-            let path = parent.join(&name);
-            std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&path).map(|()| path)
-        };
-        let in_memory = Some(Path::new(IN_MEMORY)).filter(|parent| parent.is_dir());
-        let disk = std::env::temp_dir();
-        let path = in_memory.and_then(|parent| make(parent).ok()).map_or_else(|| make(&disk), Ok);
-        Ok(Self(path.with_context(|| disk.join(&name).display().to_string())?))
+        let (prefix, disk) = (format!("ravelin-bench-{what}-"), std::env::temp_dir());
+        let make = |parent: &Path| tempfile::Builder::new().prefix(&prefix).tempdir_in(parent);
+        let made = make(Path::new(IN_MEMORY)).or_else(|_| make(&disk));
+        Ok(Self(made.with_context(|| disk.display().to_string())?))
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 

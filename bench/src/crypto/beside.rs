@@ -5,7 +5,7 @@
 
 use super::{Bench, Both, packets};
 use crate::instrument::Clock;
-use crate::peers::fetched;
+use crate::peers::{fetched, found};
 use anyhow::{Context, bail, ensure};
 use ravelin_crypto::{Engine, Suite};
 use std::fmt::Write as _;
@@ -26,11 +26,8 @@ impl Name {
     /// The library's script, when what it needs is there; missing packages are fetched.
     pub(super) fn script(self, scripts: &Path) -> anyhow::Result<PathBuf> {
         let script = match self {
-            Self::IpsecMb => scripts.join("ipsec-mb.sh"),
+            Self::IpsecMb => found(&scripts.join("ipsec-mb.sh"))?,
         };
-        let script = script.canonicalize().with_context(|| {
-            format!("{} (cure: start it in the source tree, or name it by --scripts)", script.display())
-        })?;
         fetched(&script).map(|()| script)
     }
 }

@@ -8,7 +8,7 @@ use super::vici::Vici;
 use super::{Case, each};
 use crate::host;
 use crate::instrument::{Progress, Spread, emit, interrupt, rounded};
-use crate::peers::{Script, fetched};
+use crate::peers::{Script, fetched, found};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,8 @@ impl Name {
     /// Its script, when what it needs is there; missing packages are fetched.
     pub(super) fn script(self, scripts: &Path) -> anyhow::Result<PathBuf> {
         let script = match self {
-            Self::Strongswan => scripts.join("strongswan.sh"),
+            Self::Strongswan => found(&scripts.join("strongswan.sh"))?,
         };
-        let script = script.canonicalize().with_context(|| {
-            format!("{} (cure: start it in the source tree, or name it by --scripts)", script.display())
-        })?;
         fetched(&script).context("strongSwan is not there").map(|()| script)
     }
 }

@@ -1,7 +1,7 @@
 //! How many tunnels come up per second, what each costs its two ends, and how much memory it takes.
 //!
 //! Decides: the cases. `memory`: two engines on a wire in memory, in one thread. `processes`: two real control
-//! processes with recording data planes. Never: judges a figure.
+//! processes with recording data planes. `beside`: those and strongSwan by turns. Never: judges a figure.
 
 mod beside;
 mod memory;
@@ -118,8 +118,8 @@ pub(crate) struct Options {
     /// Start this control process instead of the one beside this program
     #[arg(long)]
     control: Option<String>,
-    /// Who does the same work in turns with ours
-    #[arg(long, value_name = "PEER")]
+    /// Who does the same work in turns with ours: processes with pre-shared keys
+    #[arg(long, value_name = "PEER", conflicts_with_all = ["only", "auth"])]
     beside: Option<beside::Name>,
     /// Turns of each beside another; medians are quoted
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99), requires = "beside")]
@@ -163,7 +163,6 @@ impl Options {
     fn cases(&self) -> Vec<Case> {
         let groups = if self.quick { &[GroupName::X25519, GroupName::Modp2048][..] } else { &self.groups };
         let counts = if self.quick { &[1000][..] } else { &self.tunnels };
-        let mut out = Vec::new();
         if self.beside.is_some() {
             // Quick ends within a minute: one group, as strongSwan takes its time.
             let groups = if self.quick { &groups[..1] } else { groups };
@@ -171,6 +170,7 @@ impl Options {
             let all = groups.iter().flat_map(|&group| counts.iter().map(move |&n| (group, n)));
             return all.map(|(group, tunnels)| Case { part, auth, group, tunnels }).collect();
         }
+        let mut out = Vec::new();
         for &part in &self.only {
             for (n, &group) in groups.iter().enumerate() {
                 for &auth in
@@ -277,7 +277,13 @@ mod tests {
         assert_eq!(cases.len(), 6, "three groups, two numbers of tunnels");
         assert!(cases.iter().all(|c| c.part == Part::Processes && c.auth == Auth::Psk));
         assert_eq!(parse("x --quick --beside strongswan").unwrap().cases().len(), 1);
-        for bad in ["x --rounds 3", "x --beside racoon", "x --beside strongswan --rounds 0"] {
+        for bad in [
+            "x --rounds 3",
+            "x --beside racoon",
+            "x --beside strongswan --rounds 0",
+            "x --beside strongswan --auth ecdsa",
+            "x --beside strongswan --only memory",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

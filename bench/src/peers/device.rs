@@ -147,6 +147,13 @@ fn ravelin(net: &Arc<Net>, suite: SuiteName) -> anyhow::Result<Running> {
     Ok(Running { pids: vec![plane.process.pid()], mode, _plane: Some(plane), _peer: None })
 }
 
+/// A script, or the folder of them, by a path that holds in every working directory.
+pub(crate) fn found(path: &Path) -> anyhow::Result<PathBuf> {
+    path.canonicalize().with_context(|| {
+        format!("{} (cure: start it in the source tree, or name it by --scripts)", path.display())
+    })
+}
+
 /// What is missing of what the script is about is there.
 pub(crate) fn fetched(script: &Path) -> anyhow::Result<()> {
     said(INSTALL, Command::new(script).arg("install"))

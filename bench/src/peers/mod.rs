@@ -12,9 +12,8 @@ mod sink;
 use crate::control::plane;
 use crate::host::Net;
 use crate::instrument::{Progress, interrupt};
-use anyhow::Context;
 use device::Device;
-pub(crate) use device::{Script, fetched};
+pub(crate) use device::{Script, fetched, found};
 use flood::{Flood, Path};
 use ladder::{Best, Step};
 use ravelin_wire::MacAddr;
@@ -70,9 +69,7 @@ const WARM_UP: Duration = Duration::from_millis(150);
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     interrupt::watch()?;
-    let scripts = options.scripts.canonicalize().with_context(|| {
-        format!("{} (cure: start it in the source tree, or name it by --scripts)", options.scripts.display())
-    })?;
+    let scripts = found(&options.scripts)?;
     let rounds = if options.quick { 1 } else { options.rounds };
     let turns = options.only.len() * options.sizes.len() * rounds as usize;
     let mut progress = Progress::new("peers", turns, Duration::from_secs(turns as u64 * 8));
